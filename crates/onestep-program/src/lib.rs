@@ -1,0 +1,20 @@
+//! The two things that cross from training to running: the [`Program`] (what to compute) and the [`Bundle`] (the files that
+//! carry programs, weights, tokenizer and card).
+//!
+//! This crate opens no file and knows no network: bytes go in, checked structures come out. Every size that a file claims is compared
+//! with [`limits`] and with the bytes that exist before anything is allocated.
+
+pub mod bundle;
+pub mod error;
+pub mod limits;
+pub mod manifest;
+pub mod op;
+pub mod program;
+pub mod weights;
+
+pub use bundle::{Bundle, BundleWriter};
+pub use error::{BundleError, Kind};
+pub use manifest::{FileEntry, Generation, Manifest};
+pub use op::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
+pub use program::{DType, Node, Port, Program, Value, ValueId};
+pub use weights::{TensorRef, WeightFile, WeightView};
