@@ -1,0 +1,46 @@
+//! One level of the expanding half.
+
+use burn::{module::Module, tensor::Tensor};
+
+use super::Transformer2d;
+use crate::blocks::{ResnetBlock2d, Upsample2d};
+
+/// diffusers' `UpBlock2D`, or `CrossAttnUpBlock2D` when it has attentions.
+#[derive(Module, Debug)]
+pub struct UpBlock {
+    /// Residual blocks, each fed with one intermediate of the contracting half beside its input.
+    pub resnets: Vec<ResnetBlock2d>,
+    /// One transformer behind each residual block, or none at all.
+    pub attentions: Vec<Transformer2d>,
+    /// One, except at the highest resolution.
+    pub upsamplers: Vec<Upsample2d>,
+}
+
+impl UpBlock {
+    /// Takes the last intermediates from `skips`, and enlarges to the size of the one that is then last.
+    pub fn forward(
+        &self,
+        mut x: Tensor<4>,
+        time: &Tensor<2>,
+        text: &Tensor<3>,
+        skips: &mut Vec<Tensor<4>>,
+    ) -> Tensor<4> {
+        for (i, resnet) in self.resnets.iter().enumerate() {
+            if let Some(skip) = skips.pop() {
+                x = Tensor::cat(vec![x, skip], 1);
+            }
+            x = resnet.forward(x, Some(time.clone()));
+            if let Some(attention) = self.attentions.get(i) {
+                x = attention.forward(x, text.clone());
+            }
+        }
+        for upsampler in &self.upsamplers {
+            let size = skips.last().map(|skip| {
+                let [_, _, height, width] = skip.dims();
+                [height, width]
+            });
+            x = upsampler.forward(x, size);
+        }
+        x
+    }
+}

@@ -1,0 +1,18 @@
+//! diffusers' `AutoencoderKL`.
+
+mod autoencoder_kl;
+mod autoencoder_kl_config;
+mod latent_distribution;
+mod vae_decoder;
+mod vae_encoder;
+mod vae_mid_block;
+
+pub use autoencoder_kl::AutoencoderKl;
+pub use autoencoder_kl_config::AutoencoderKlConfig;
+pub use latent_distribution::LatentDistribution;
+pub use vae_decoder::{VaeDecoder, VaeUpBlock};
+pub use vae_encoder::{VaeDownBlock, VaeEncoder};
+pub use vae_mid_block::VaeMidBlock;
+
+/// Epsilon of every group normalisation of the autoencoder, fixed in diffusers.
+pub(crate) const EPSILON: f64 = 1e-6;

@@ -1,0 +1,20 @@
+//! Parameters under diffusers' names, from and to safetensors bytes.
+//!
+//! Names come from the structure of the module. The rule, for any burn module:
+//! - field names and list indices, joined by dots;
+//! - a field `at_3` is written `3` (for lists in which not every place has parameters);
+//! - a variant of an enum is not written;
+//! - `gamma` and `beta` of burn's normalisations are `weight` and `bias`;
+//! - the matrix of a `Linear` is stored `[output, input]`, where burn has `[input, output]`.
+
+mod former_names;
+mod load;
+mod load_error;
+mod parameter_path;
+mod save;
+mod state;
+
+pub use load::{load, load_state};
+pub use load_error::{LoadError, TensorProblem};
+pub use save::save;
+pub use state::{Parameter, StateTensor, parameters, state};
