@@ -1,0 +1,190 @@
+//! `train autoencoder`: pictures ↔ latents at a quarter of the size.
+//!
+//! Loss: mean absolute error + mean squared error of the reconstruction + `kl_weight` · KL divergence of the posterior from a standard
+//! normal, per latent element. After training `scaling_factor` is set to 1/std of the training latents, so that the denoiser sees unit variance.
+
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use onestep_nets::{AutoencoderKl, AutoencoderKlConfig};
+use onestep_noise::{Philox, Stream, normal};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    data::PictureFolder,
+    error::TrainError,
+    observer::Observer,
+    picture_grid::PictureGrid,
+    pipeline_folder::{PipelineFolder, VAE_WEIGHTS, component_files, model_index},
+    presets,
+    run_folder::{Entry, RunFolder},
+    training_loop::{self, LoopOptions, Task},
+};
+
+/// Options of `train autoencoder`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoencoderOptions {
+    /// The picture folder.
+    pub data: PathBuf,
+    /// Side of the pictures in pixels.
+    pub size: usize,
+    /// The run folder.
+    pub out: PathBuf,
+    /// Size of the network.
+    pub preset: String,
+    /// Weight of the KL divergence.
+    pub kl_weight: f64,
+    /// Share of the pictures, in per cent, that only serve to measure.
+    pub held_out_percent: u32,
+    /// Steps and update rule.
+    pub training: LoopOptions,
+}
+
+impl Default for AutoencoderOptions {
+    fn default() -> Self {
+        let training = LoopOptions { steps: 3000, batch: 16, ..LoopOptions::default() };
+        Self { data: PathBuf::new(), size: 64, out: PathBuf::new(), preset: "tiny".into(), kl_weight: 1e-6, held_out_percent: 5, training }
+    }
+}
+
+/// What the training reached.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AutoencoderReport {
+    /// Peak signal-to-noise ratio over all trained pictures, dB.
+    pub psnr_trained: f64,
+    /// The same over the pictures that were held out.
+    pub psnr_held_out: f64,
+    /// Pictures in each.
+    pub pictures: [usize; 2],
+    /// 1/std of the training latents.
+    pub scaling_factor: f64,
+}
+
+/// Trains and writes `model/` with the autoencoder, and `report.json`.
+///
+/// # Errors
+/// Data, storage, a loss that is not finite, interruption.
+pub fn train(options: &AutoencoderOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<AutoencoderReport, TrainError> {
+    let pictures = PictureFolder::open(&options.data, options.size)?;
+    let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
+    let (trained, held_out) = split(&pictures, options.held_out_percent);
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let task = Autoencoding { options, config: config.clone(), pictures: &pictures, trained: &trained, held_out: &held_out, device: device.clone().autodiff() };
+    device.seed(options.training.seed);
+    let net = config.init(&task.device);
+    let net = training_loop::train(&task, net, &options.training, pictures.content_hash(), &mut folder, entry, device, observer)?;
+
+    // Measure, and bring the latents to unit variance.
+    let latents = encode_all(&net, &pictures, &trained, device);
+    let count = latents.len() as f64;
+    let mean = latents.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+    let variance = latents.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
+    let config = AutoencoderKlConfig { scaling_factor: 1.0 / variance.sqrt(), ..config };
+    let report = AutoencoderReport {
+        psnr_trained: psnr(&net, &pictures, &trained, device),
+        psnr_held_out: psnr(&net, &pictures, &held_out, device),
+        pictures: [trained.len(), held_out.len()],
+        scaling_factor: config.scaling_factor,
+    };
+    let mut files = component_files("vae/config.json", config.to_json(), VAE_WEIGHTS, &net);
+    files.push(model_index(&["vae"]));
+    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    crate::store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    Ok(report)
+}
+
+/// Every `100/percent`-th picture by a fixed rule is held out.
+fn split(pictures: &PictureFolder, percent: u32) -> (Vec<usize>, Vec<usize>) {
+    let order = Philox::new(0, Stream::Order, u64::MAX).permutation(pictures.len());
+    let count = (pictures.len() * percent.min(50) as usize).div_ceil(100).min(pictures.len().saturating_sub(1));
+    let (mut held_out, mut trained) = (order[..count].to_vec(), order[count..].to_vec());
+    held_out.sort_unstable();
+    trained.sort_unstable();
+    (trained, held_out)
+}
+
+/// Pictures of the folder as [N,3,H,W].
+pub fn batch(pictures: &PictureFolder, indices: &[usize], device: &Device) -> Tensor<4> {
+    let data: Vec<f32> = indices.iter().flat_map(|&index| pictures.pixels(index).iter().copied()).collect();
+    Tensor::from_data(TensorData::new(data, [indices.len(), 3, pictures.size(), pictures.size()]), device)
+}
+
+fn encode_all(net: &AutoencoderKl, pictures: &PictureFolder, indices: &[usize], device: &Device) -> Vec<f32> {
+    indices.chunks(32).flat_map(|chunk| net.encode(batch(pictures, chunk, device)).mean.to_data().try_to_vec::<f32>().unwrap_or_default()).collect()
+}
+
+/// 10·log₁₀(4/MSE) with pictures in −1…1 (range 2), over all pictures together.
+fn psnr(net: &AutoencoderKl, pictures: &PictureFolder, indices: &[usize], device: &Device) -> f64 {
+    let mut sum = 0.0;
+    for chunk in indices.chunks(32) {
+        let target = batch(pictures, chunk, device);
+        let output = net.decode(net.encode(target.clone()).mean).clamp(-1.0, 1.0);
+        sum += f64::from((output - target).square().mean().into_scalar::<f32>()) * chunk.len() as f64;
+    }
+    10.0 * (4.0 * indices.len() as f64 / sum).log10()
+}
+
+struct Autoencoding<'a> {
+    options: &'a AutoencoderOptions,
+    config: AutoencoderKlConfig,
+    pictures: &'a PictureFolder,
+    trained: &'a [usize],
+    held_out: &'a [usize],
+    device: Device,
+}
+
+impl Task for Autoencoding<'_> {
+    type Net = AutoencoderKl;
+
+    fn loss(&self, net: &AutoencoderKl, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
+        let training = &self.options.training;
+        let indices = epoch_indices(self.trained, training.seed, step, training.batch);
+        let target = batch(self.pictures, &indices, &self.device);
+        let posterior = net.encode(target.clone());
+        let shape = posterior.mean.dims();
+        let noise = normal(training.seed, Stream::Posterior, step, shape.iter().product());
+        let noise = Tensor::from_data(TensorData::new(noise, shape), &self.device);
+        let output = net.decode(posterior.sample(noise));
+        let difference = output - target;
+        let absolute = difference.clone().abs().mean();
+        let squared = difference.square().mean();
+        let kl = posterior.kl().mean().div_scalar((shape[1] * shape[2] * shape[3]) as f64);
+        let loss = absolute.clone() + squared.clone() + kl.clone().mul_scalar(self.options.kl_weight);
+        (loss, vec![("absolute", absolute.inner()), ("squared", squared.inner()), ("kl", kl.inner())])
+    }
+
+    fn files(&self, net: &AutoencoderKl) -> Vec<(String, Vec<u8>)> {
+        component_files("vae/config.json", self.config.to_json(), VAE_WEIGHTS, net)
+    }
+
+    fn load(&self, net: AutoencoderKl, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<AutoencoderKl, TrainError> {
+        onestep_nets::weights::load(net, &[&file(VAE_WEIGHTS)?]).map_err(|error| TrainError::input(format!("{VAE_WEIGHTS}: {error}")))
+    }
+
+    fn sample(&self, net: &AutoencoderKl) -> PictureGrid {
+        let mut grid = PictureGrid::new(self.pictures.size());
+        for indices in [self.trained, self.held_out] {
+            let device = self.device.clone().inner();
+            let target = batch(self.pictures, &indices[..indices.len().min(12)], &device);
+            grid.row(&target);
+            grid.row(&net.decode(net.encode(target).mean));
+        }
+        grid
+    }
+}
+
+/// The samples of a step: epochs in random order, one after the other, cut into batches.
+pub fn epoch_indices(all: &[usize], seed: u64, step: u64, batch: usize) -> Vec<usize> {
+    let count = all.len() as u64;
+    let (mut epoch, mut order) = (u64::MAX, Vec::new());
+    (step * batch as u64..(step + 1) * batch as u64)
+        .map(|position| {
+            if position / count != epoch {
+                epoch = position / count;
+                order = Philox::new(seed, Stream::Order, epoch).permutation(all.len());
+            }
+            all[order[(position % count) as usize]]
+        })
+        .collect()
+}

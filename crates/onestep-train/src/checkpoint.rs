@@ -1,0 +1,207 @@
+//! Checkpoints: folders in diffusers' layout, with what resuming needs beside it.
+//!
+//! ```text
+//! checkpoints/step-0005000/
+//!   unet/ vae/ text_encoder/ …   the weights that are being trained
+//!   ema/                         their running average, in the same shape
+//!   state/optimizer.safetensors  moments
+//!   state/counters.json          the next step; every random draw and the data position follow from it
+//!   complete.json                size and SHA-256 of every file, and the state hash; written last
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::TrainError,
+    store::{self, sha256},
+};
+
+/// What the trainer had done when it saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {
+    /// Steps done; the next step's number.
+    pub step: u64,
+    /// Samples seen.
+    pub samples: u64,
+    /// Hash of the options that decide the result, so that a run is not resumed as another.
+    pub options: String,
+    /// Hash of the data.
+    pub data: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Complete {
+    state: String,
+    files: BTreeMap<String, (u64, String)>,
+}
+
+/// A checkpoint in memory.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// File contents by path within the folder.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Where the run stood.
+    pub counters: Counters,
+}
+
+const COUNTERS: &str = "state/counters.json";
+const COMPLETE: &str = "complete.json";
+
+impl Checkpoint {
+    /// One hash over weights, averages, optimizer, counters and data position.
+    pub fn state_hash(&self) -> String {
+        let mut lines = serde_json::to_string(&self.counters).unwrap_or_default();
+        for (name, bytes) in &self.files {
+            lines.push_str(&format!("\n{name} {}", sha256(bytes)));
+        }
+        sha256(lines.as_bytes())
+    }
+
+    /// Writes `checkpoints/step-NNNNNNN`, points `latest` at it and removes all but the newest `keep`, after the new one was read back.
+    ///
+    /// # Errors
+    /// Storage; the older checkpoints are then untouched.
+    pub fn write(&self, checkpoints: &Path, keep: usize) -> Result<PathBuf, TrainError> {
+        let name = format!("step-{:07}", self.counters.step);
+        let folder = checkpoints.join(&name);
+        let mut files: Vec<(String, Vec<u8>)> = self.files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
+        files.push((COUNTERS.into(), serde_json::to_vec_pretty(&self.counters).unwrap_or_default()));
+        let complete = Complete { state: self.state_hash(), files: files.iter().map(|(name, bytes)| (name.clone(), (bytes.len() as u64, sha256(bytes)))).collect() };
+        files.push((COMPLETE.into(), serde_json::to_vec_pretty(&complete).unwrap_or_default()));
+        store::write_folder(&folder, &files)?;
+        Self::read(&folder)?;
+        store::write(&checkpoints.join("latest"), name.as_bytes())?;
+        let all = list(checkpoints)?;
+        for old in &all[..all.len().saturating_sub(keep.max(1))] {
+            fs::remove_dir_all(old).map_err(|error| TrainError::storage("removing", old, &error))?;
+        }
+        Ok(folder)
+    }
+
+    /// Reads a checkpoint and compares every file with its hash.
+    ///
+    /// # Errors
+    /// A folder without `complete.json`, a file that is missing, altered or surplus.
+    pub fn read(folder: &Path) -> Result<Self, TrainError> {
+        let place = folder.display();
+        let complete = folder.join(COMPLETE);
+        if !complete.exists() {
+            return Err(TrainError::input(format!("{place} is not a checkpoint (no {COMPLETE}): an interrupted save, or another folder")));
+        }
+        let complete: Complete =
+            serde_json::from_slice(&store::read(&complete)?).map_err(|error| TrainError::input(format!("{place}/{COMPLETE} cannot be read: {error}")))?;
+        let mut files = BTreeMap::new();
+        for (name, (size, hash)) in &complete.files {
+            if name.split('/').any(|part| part.is_empty() || part == ".." || part == ".") || name.contains('\\') {
+                return Err(TrainError::input(format!("{place}/{COMPLETE} names {name:?}, which is no file of a checkpoint")));
+            }
+            let bytes = store::read(&folder.join(name))?;
+            if bytes.len() as u64 != *size || sha256(&bytes) != *hash {
+                return Err(TrainError::input(format!("{place}/{name} is damaged: its bytes are not those that were saved; resume from an older checkpoint")));
+            }
+            files.insert(name.clone(), bytes);
+        }
+        let counters = files.remove(COUNTERS).ok_or_else(|| TrainError::input(format!("{place} has no {COUNTERS}")))?;
+        let counters = serde_json::from_slice(&counters).map_err(|error| TrainError::input(format!("{place}/{COUNTERS} cannot be read: {error}")))?;
+        let checkpoint = Self { files, counters };
+        if checkpoint.state_hash() != complete.state {
+            return Err(TrainError::input(format!("{place} is damaged: its state hash differs from the saved one; resume from an older checkpoint")));
+        }
+        Ok(checkpoint)
+    }
+
+    /// The newest complete checkpoint; incomplete ones are passed over with a note.
+    ///
+    /// # Errors
+    /// Storage, or when there are checkpoints but none is whole.
+    pub fn newest(checkpoints: &Path, note: &mut dyn FnMut(&str)) -> Result<Option<Self>, TrainError> {
+        let mut last_error = None;
+        for folder in list(checkpoints)?.iter().rev() {
+            match Self::read(folder) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) => {
+                    note(&format!("passing over {}: {error}", folder.display()));
+                    last_error = Some(error);
+                }
+            }
+        }
+        last_error.map_or(Ok(None), Err)
+    }
+
+    /// The file of that path.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn file(&self, name: &str) -> Result<&[u8], TrainError> {
+        self.files.get(name).map(Vec::as_slice).ok_or_else(|| TrainError::input(format!("the checkpoint has no {name}: it is not of this command")))
+    }
+}
+
+/// The folders `step-NNNNNNN`, oldest first.
+fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    if !checkpoints.exists() {
+        return Ok(Vec::new());
+    }
+    let storage = |error: std::io::Error| TrainError::storage("listing", checkpoints, &error);
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(checkpoints).map_err(storage)? {
+        let path = entry.map_err(storage)?.path();
+        let is_step = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("step-")).is_some_and(|digits| digits.len() == 7 && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        if is_step {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(step: u64) -> Checkpoint {
+        let counters = Counters { step, samples: step * 4, options: "o".into(), data: "d".into() };
+        Checkpoint { files: BTreeMap::from([("unet/w".into(), vec![step as u8; 100]), ("state/optimizer.safetensors".into(), vec![1])]), counters }
+    }
+
+    #[test]
+    fn the_newest_whole_checkpoint_is_found_and_old_ones_go() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [1, 2, 3, 4] {
+            checkpoint(step).write(folder.path(), 3).unwrap();
+        }
+        assert!(!folder.path().join("step-0000001").exists());
+        fs::remove_file(folder.path().join("step-0000004/complete.json")).unwrap();
+        let mut bytes = fs::read(folder.path().join("step-0000003/unet/w")).unwrap();
+        bytes[50] ^= 1;
+        fs::write(folder.path().join("step-0000003/unet/w"), bytes).unwrap();
+        let mut notes = Vec::new();
+        let found = Checkpoint::newest(folder.path(), &mut |note| notes.push(note.to_owned())).unwrap().unwrap();
+        assert_eq!(found.counters.step, 2);
+        assert!(notes[0].contains("complete.json") && notes[1].contains("damaged"), "{notes:?}");
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = checkpoint(7).write(folder.path(), 3).unwrap();
+        for file in ["unet/w", "state/optimizer.safetensors", "state/counters.json", "complete.json"] {
+            let good = fs::read(path.join(file)).unwrap();
+            for index in (0..good.len()).step_by(7) {
+                let mut bad = good.clone();
+                bad[index] ^= 0x20;
+                fs::write(path.join(file), &bad).unwrap();
+                let same_json = file == "complete.json" && bad.eq_ignore_ascii_case(&good) && Checkpoint::read(&path).is_ok();
+                assert!(same_json || Checkpoint::read(&path).is_err(), "{file} byte {index}");
+            }
+            fs::write(path.join(file), &good).unwrap();
+        }
+        assert!(Checkpoint::read(&path).is_ok());
+    }
+}

@@ -1,0 +1,526 @@
+//! A picture folder from what is on this machine: the bitmaps of Noto Color Emoji with their names from Unicode's CLDR.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::annotations::{Annotation, read_annotations};
+use super::emoji_font::{EmojiFont, EmojiFontFile};
+use super::error::{DataError, shown};
+use super::phrasings::{Phrasings, phrasings};
+use super::picture::rgb8_to_png;
+use super::resample::resample;
+use super::staged_folder::StagedFolder;
+
+const STARTER: &str = include_str!("starter.txt");
+const FONT_LICENCE: &str = include_str!("licences/OFL-1.1.txt");
+const NAMES_LICENCE: &str = include_str!("licences/Unicode-DFS-2016.txt");
+const SIZES: std::ops::RangeInclusive<usize> = 8..=1024;
+/// The file that says that a folder is one of these and may be made again.
+const ABOUT: &str = "onestep-data.json";
+const METADATA: &str = "metadata.jsonl";
+const README: &str = "README.md";
+const MADE_BY: &str = "onestep data emoji";
+
+/// Which emoji become pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmojiSubset {
+    /// Every emoji that has a name and a bitmap.
+    All,
+    /// Those without skin tones, loose hair and flags of countries and regions.
+    Base,
+    /// About 260 that most people know and that are easy to tell apart.
+    Starter,
+}
+
+impl EmojiSubset {
+    /// All subsets, smallest first.
+    pub const ALL: [Self; 3] = [Self::Starter, Self::Base, Self::All];
+}
+
+impl fmt::Display for EmojiSubset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Base => "base",
+            Self::Starter => "starter",
+        })
+    }
+}
+
+impl FromStr for EmojiSubset {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        Self::ALL
+            .into_iter()
+            .find(|s| s.to_string() == text)
+            .ok_or_else(|| DataError::input("choosing a set of emoji", "starter, base or all", format!("\"{}\"", shown(text))))
+    }
+}
+
+/// What to make, from what, where to.
+#[derive(Debug, Clone)]
+pub struct EmojiOptions {
+    /// A font with colour bitmaps.
+    pub font: PathBuf,
+    /// CLDR annotation files; later ones add to earlier ones.
+    pub annotations: Vec<PathBuf>,
+    /// Licence texts to copy along: the name in the folder and where to find it. Those that are not on this machine are left
+    /// out; the texts of both licences are written in any case.
+    pub licences: Vec<(String, PathBuf)>,
+    /// Width and height of the pictures.
+    pub size: usize,
+    /// Which emoji.
+    pub subset: EmojiSubset,
+    /// The folder to make.
+    pub out: PathBuf,
+    /// Do everything but write.
+    pub dry_run: bool,
+}
+
+impl EmojiOptions {
+    /// The files where Debian's packages put them, 64x64, every emoji.
+    pub fn new(out: impl Into<PathBuf>) -> Self {
+        Self {
+            font: "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf".into(),
+            annotations: vec![
+                "/usr/share/unicode/cldr/common/annotations/en.xml".into(),
+                "/usr/share/unicode/cldr/common/annotationsDerived/en.xml".into(),
+            ],
+            licences: vec![
+                ("COPYRIGHT-font.txt".into(), "/usr/share/doc/fonts-noto-color-emoji/copyright".into()),
+                ("COPYRIGHT-names.txt".into(), "/usr/share/doc/unicode-cldr-core/copyright".into()),
+            ],
+            size: 64,
+            subset: EmojiSubset::All,
+            out: out.into(),
+            dry_run: false,
+        }
+    }
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EmojiReport {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Pictures in it.
+    pub pictures: usize,
+    /// Phrasings for training, all pictures together.
+    pub phrasings: usize,
+    /// Phrasings never trained on, all pictures together.
+    pub held_out: usize,
+    /// Named emoji of the subset for which the font has no single bitmap.
+    pub without_picture: usize,
+    /// Emoji of the starter list that could not be made, by code points: an older font or older names.
+    pub missing_from_starter: Vec<String>,
+}
+
+/// One line of `metadata.jsonl`.
+#[derive(Serialize)]
+struct MetadataLine<'a> {
+    file_name: &'a str,
+    text: &'a str,
+    phrasings: &'a [String],
+    held_out: &'a [String],
+    emoji: &'a str,
+    keywords: &'a [String],
+}
+
+/// The content of `onestep-data.json`.
+#[derive(Serialize, Deserialize)]
+struct About {
+    schema: u32,
+    made_by: String,
+    version: String,
+    subset: String,
+    size: usize,
+    pictures: usize,
+    font_sha256: String,
+    annotations_sha256: Vec<String>,
+}
+
+/// One emoji that will be a picture.
+struct Chosen {
+    emoji: String,
+    annotation: Annotation,
+    png: Vec<u8>,
+}
+
+/// Makes the folder. `progress` is told how many of how many emoji are done. The folder is written aside and renamed, and replaces
+/// only one that this function made before.
+pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<EmojiReport, DataError> {
+    if !SIZES.contains(&options.size) {
+        return Err(DataError::input(
+            "making pictures of emoji",
+            format!("a size from {} to {}", SIZES.start(), SIZES.end()),
+            format!("{}", options.size),
+        )
+        .advise("the bitmaps are 136 pixels wide: 64 is a good size to begin with"));
+    }
+    let replace = may_be_replaced(&options.out)?;
+    let file = EmojiFontFile::read(&options.font)?;
+    let font = file.open()?;
+    let annotations = read_annotations(options.annotations.iter().map(PathBuf::as_path))?;
+    let starter = starter_list()?;
+
+    let wanted: Vec<(String, Annotation)> = annotations
+        .into_iter()
+        .filter(|(emoji, _)| match options.subset {
+            EmojiSubset::All => true,
+            EmojiSubset::Base => !is_variant(emoji),
+            EmojiSubset::Starter => starter.contains(emoji),
+        })
+        .collect();
+    let mut chosen = Vec::new();
+    let mut without_picture = 0;
+    let total = wanted.len();
+    for (done, (emoji, annotation)) in wanted.into_iter().enumerate() {
+        match emoji_png(&font, &emoji, options.size)? {
+            Some(png) => chosen.push(Chosen { emoji, annotation, png }),
+            None => without_picture += 1,
+        }
+        progress(done + 1, total);
+    }
+    if chosen.is_empty() {
+        return Err(DataError::input(
+            format!("making pictures from {}", options.font.display()),
+            "bitmaps for at least one named emoji",
+            "none",
+        )
+        .advise("check that the font and the annotation files belong to emoji"));
+    }
+    let missing_from_starter = match options.subset {
+        EmojiSubset::Starter => {
+            let made: BTreeSet<&str> = chosen.iter().map(|c| c.emoji.as_str()).collect();
+            starter.iter().filter(|e| !made.contains(e.as_str())).map(|e| code_points(e)).collect()
+        }
+        _ => Vec::new(),
+    };
+
+    let phrasings = phrasings(&chosen.iter().map(|c| c.annotation.clone()).collect::<Vec<_>>());
+    let count = |of: fn(&Phrasings) -> usize| phrasings.iter().map(of).sum();
+    let report = EmojiReport {
+        folder: options.out.clone(),
+        pictures: chosen.len(),
+        phrasings: count(|p| p.train.len()),
+        held_out: count(|p| p.held_out.len()),
+        without_picture,
+        missing_from_starter,
+    };
+    if options.dry_run {
+        return Ok(report);
+    }
+    let names = file_names(&chosen);
+    let mut staged = StagedFolder::begin(&options.out)?;
+    let mut lines = Vec::new();
+    for ((one, phrasings), name) in chosen.iter().zip(&phrasings).zip(&names) {
+        staged.write(name, &one.png)?;
+        let line = MetadataLine {
+            file_name: name,
+            text: &one.annotation.name,
+            phrasings: &phrasings.train,
+            held_out: &phrasings.held_out,
+            emoji: &one.emoji,
+            keywords: &one.annotation.keywords,
+        };
+        serde_json::to_writer(&mut lines, &line).map_err(|e| DataError::internal("writing metadata.jsonl", e.to_string()))?;
+        lines.push(b'\n');
+    }
+    staged.write(METADATA, &lines)?;
+    write_words_around(&mut staged, options, &file, &font, chosen.len())?;
+    staged.publish(replace)?;
+    Ok(report)
+}
+
+fn emoji_png(font: &EmojiFont<'_>, emoji: &str, size: usize) -> Result<Option<Vec<u8>>, DataError> {
+    let Some(bitmap) = font.picture(emoji)? else { return Ok(None) };
+    if bitmap.premultiplied.iter().all(|p| p[3] == 0.0) {
+        return Ok(None);
+    }
+    let picture = resample(&bitmap.on_square(), size, size);
+    rgb8_to_png(size, size, &picture.rgb8_on_white()).map(Some)
+}
+
+/// Licences, the README and the file that says how this folder was made.
+fn write_words_around(
+    staged: &mut StagedFolder,
+    options: &EmojiOptions,
+    file: &EmojiFontFile,
+    font: &EmojiFont<'_>,
+    pictures: usize,
+) -> Result<(), DataError> {
+    let notice = font.copyright().unwrap_or_else(|| "Copyright of the font: see its own name table.".to_owned());
+    staged.write("LICENSE-font.txt", format!("{notice}\n\n{FONT_LICENCE}").as_bytes())?;
+    staged.write("LICENSE-names.txt", NAMES_LICENCE.as_bytes())?;
+    for (name, path) in &options.licences {
+        match fs::read(path) {
+            Ok(text) => staged.write(name, &text)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(DataError::reading(path, &e)),
+        }
+    }
+    let mut annotations_sha256 = Vec::new();
+    for path in &options.annotations {
+        annotations_sha256.push(sha256_hex(&fs::read(path).map_err(|e| DataError::reading(path, &e))?));
+    }
+    let about = About {
+        schema: 1,
+        made_by: MADE_BY.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        subset: options.subset.to_string(),
+        size: options.size,
+        pictures,
+        font_sha256: sha256_hex(file.bytes()),
+        annotations_sha256,
+    };
+    let mut json = serde_json::to_vec_pretty(&about).map_err(|e| DataError::internal("writing onestep-data.json", e.to_string()))?;
+    json.push(b'\n');
+    staged.write(ABOUT, &json)?;
+    let readme = format!(
+        "# Emoji pictures with captions\n\n\
+         {pictures} pictures of {size}x{size} pixels, RGB on white, made by `{MADE_BY} --subset {subset} --size {size}`.\n\n\
+         - `metadata.jsonl`: one line per picture. `text` is the name in Unicode's CLDR, `phrasings` are used in training,\n  \
+           `held_out` never. Folders of this form are read by `onestep` and as `imagefolder` by Hugging Face's `datasets`.\n\
+         - Pictures: bitmaps of the font Noto Color Emoji, made smaller, under the SIL Open Font License 1.1 (`LICENSE-font.txt`).\n\
+         - Names and keywords: Unicode CLDR, under the Unicode licence (`LICENSE-names.txt`).\n\
+         - `onestep-data.json`: how the folder was made. `{MADE_BY}` replaces only folders that have it.\n",
+        size = options.size,
+        subset = options.subset,
+    );
+    staged.write(README, readme.as_bytes())
+}
+
+/// Whether something stands at `out` that may be replaced. What may not is an error.
+fn may_be_replaced(out: &Path) -> Result<bool, DataError> {
+    let refuse = |found: String| {
+        DataError::input(format!("making the folder {}", out.display()), "a new place, or a folder that this command made", found)
+            .advise("choose another --out, or move that away")
+            .at(out)
+    };
+    let metadata = match fs::symlink_metadata(out) {
+        Ok(m) => m,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(DataError::reading(out, &e)),
+    };
+    if metadata.is_symlink() {
+        return Err(refuse("a link".into()));
+    }
+    if !metadata.is_dir() {
+        return Err(refuse("a file".into()));
+    }
+    let mut present = BTreeSet::new();
+    for entry in fs::read_dir(out).map_err(|e| DataError::reading(out, &e))? {
+        present.insert(entry.map_err(|e| DataError::reading(out, &e))?.file_name().to_string_lossy().into_owned());
+    }
+    if present.is_empty() {
+        return Ok(true);
+    }
+    let about: Option<About> = fs::read(out.join(ABOUT)).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    if about.is_none_or(|a| a.made_by != MADE_BY) {
+        return Err(refuse("a folder of someone else's".into()));
+    }
+    let mut ours: BTreeSet<String> =
+        [ABOUT, METADATA, README, "LICENSE-font.txt", "LICENSE-names.txt", "COPYRIGHT-font.txt", "COPYRIGHT-names.txt"]
+            .map(str::to_owned)
+            .into();
+    #[derive(Deserialize)]
+    struct Named {
+        file_name: String,
+    }
+    let metadata = fs::File::open(out.join(METADATA)).map_err(|e| DataError::reading(&out.join(METADATA), &e))?;
+    for line in BufReader::new(metadata).lines().map_while(Result::ok) {
+        if let Ok(named) = serde_json::from_str::<Named>(&line) {
+            ours.insert(named.file_name);
+        }
+    }
+    match present.difference(&ours).next() {
+        Some(foreign) => Err(refuse(format!("one that also holds \"{}\"", shown(foreign)))),
+        None => Ok(true),
+    }
+}
+
+/// The code points of the starter list.
+fn starter_list() -> Result<BTreeSet<String>, DataError> {
+    STARTER
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            line.split(' ')
+                .map(|hex| u32::from_str_radix(hex, 16).ok().and_then(char::from_u32))
+                .collect::<Option<String>>()
+                .ok_or_else(|| DataError::internal("reading the starter list", format!("the line \"{line}\"")))
+        })
+        .collect()
+}
+
+/// Skin tones, flags by their letters, and the hair pieces that are meant to be joined to a person.
+fn is_variant(emoji: &str) -> bool {
+    let alone = emoji.chars().count() == 1;
+    emoji.chars().any(|c| match c {
+        '\u{1F3FB}'..='\u{1F3FF}' | '\u{1F1E6}'..='\u{1F1FF}' | '\u{E0020}'..='\u{E007F}' => true,
+        '\u{1F9B0}'..='\u{1F9B3}' => alone,
+        _ => false,
+    })
+}
+
+/// File names from the names: `red-heart.png`. Names that come out alike get their code points behind.
+fn file_names(chosen: &[Chosen]) -> Vec<String> {
+    let slugs: Vec<String> = chosen
+        .iter()
+        .map(|c| {
+            let words = c.annotation.name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
+            words.collect::<Vec<_>>().join("-").chars().take(80).collect()
+        })
+        .collect();
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for slug in &slugs {
+        *uses.entry(slug).or_default() += 1;
+    }
+    slugs
+        .iter()
+        .zip(chosen)
+        .map(|(slug, c)| match uses.get(slug.as_str()) {
+            Some(1) if !slug.is_empty() => format!("{slug}.png"),
+            _ => format!("{}-{}.png", if slug.is_empty() { "emoji" } else { slug }, code_points(&c.emoji)),
+        })
+        .collect()
+}
+
+fn code_points(emoji: &str) -> String {
+    emoji.chars().map(|c| format!("{:04x}", u32::from(c))).collect::<Vec<_>>().join("-")
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::PictureFolder;
+
+    fn installed() -> bool {
+        let options = EmojiOptions::new("x");
+        options.font.exists() && options.annotations.iter().all(|a| a.exists())
+    }
+
+    #[test]
+    fn the_starter_list_is_sound() {
+        let list = starter_list().unwrap();
+        assert!((240..=280).contains(&list.len()), "{}", list.len());
+        assert!(list.contains("❤"));
+        assert!(list.iter().all(|e| !is_variant(e)));
+        assert_eq!(list.len(), STARTER.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).count(), "no duplicates");
+    }
+
+    #[test]
+    fn file_names_are_unique_and_plain() {
+        let chosen = |emoji: &str, name: &str| Chosen {
+            emoji: emoji.into(),
+            annotation: Annotation { name: name.into(), keywords: Vec::new() },
+            png: Vec::new(),
+        };
+        let all = [chosen("#", "keycap: #"), chosen("*", "keycap: *"), chosen("x", "!!"), chosen("❤", "red heart")];
+        assert_eq!(file_names(&all), ["keycap-0023.png", "keycap-002a.png", "emoji-0078.png", "red-heart.png"]);
+    }
+
+    #[test]
+    fn the_starter_set_is_made_and_reads_back() {
+        if !installed() {
+            eprintln!("skipped: the emoji font or the CLDR annotations are not installed");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let options = EmojiOptions { subset: EmojiSubset::Starter, size: 32, ..EmojiOptions::new(home.path().join("emoji")) };
+        let mut last = (0, 0);
+        let report = make_emoji_folder(&options, &mut |done, total| last = (done, total)).unwrap();
+        assert_eq!(last.0, last.1);
+        assert_eq!(report.missing_from_starter, Vec::<String>::new());
+        assert!(report.pictures >= 240);
+
+        let folder = PictureFolder::open(&options.out, 32).unwrap();
+        assert_eq!(folder.len(), report.pictures);
+        let heart = folder.entries().iter().position(|e| e.text == "red heart").unwrap();
+        assert_eq!(folder.entries()[heart].path, "red-heart.png");
+        assert!(folder.train_prompts(heart).contains(&"a red heart".to_owned()));
+        assert!(!folder.held_out_prompts(heart).is_empty());
+        let plane = 32 * 32;
+        let pixels = folder.pixels(heart);
+        let (centre, corner) = (16 * 32 + 16, 0);
+        assert!(pixels[centre] > 0.5 && pixels[plane + centre] < 0.0 && pixels[2 * plane + centre] < 0.0, "red in the middle");
+        assert!((0..3).all(|c| pixels[c * plane + corner] == 1.0), "white in the corner");
+
+        // Made again: the same bytes, over the folder that is ours.
+        let before = fs::read(options.out.join(METADATA)).unwrap();
+        make_emoji_folder(&options, &mut |_, _| {}).unwrap();
+        assert_eq!(before, fs::read(options.out.join(METADATA)).unwrap());
+        assert_eq!(PictureFolder::open(&options.out, 32).unwrap().content_hash(), folder.content_hash());
+
+        // Nothing is written when only asked what would be.
+        let dry = EmojiOptions { dry_run: true, out: home.path().join("dry"), ..options.clone() };
+        assert_eq!(make_emoji_folder(&dry, &mut |_, _| {}).unwrap().pictures, report.pictures);
+        assert!(!dry.out.exists());
+
+        // A stranger's file in it, and it stays as it is.
+        fs::write(options.out.join("mine.txt"), "mine").unwrap();
+        let error = make_emoji_folder(&options, &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("mine.txt"), "{error}");
+        assert!(options.out.join("mine.txt").exists());
+    }
+
+    #[test]
+    fn every_sequence_kind_has_a_picture() {
+        if !installed() {
+            eprintln!("skipped: the emoji font or the CLDR annotations are not installed");
+            return;
+        }
+        let file = EmojiFontFile::read(&EmojiOptions::new("x").font).unwrap();
+        let font = file.open().unwrap();
+        for (what, emoji) in [
+            ("plain", "🦊"),
+            ("old symbol", "❤"),
+            ("skin tone", "👍🏽"),
+            ("profession", "👩\u{200D}🚒"),
+            ("profession with skin tone", "👩🏿\u{200D}🚒"),
+            ("flag", "🇫🇷"),
+            ("flag of a region", "🏴\u{E0067}\u{E0062}\u{E0073}\u{E0063}\u{E0074}\u{E007F}"),
+            ("rainbow flag", "🏳\u{200D}🌈"),
+            ("heart on fire", "❤\u{200D}🔥"),
+            ("eye in speech bubble", "👁\u{200D}🗨"),
+            ("keycap", "1\u{20E3}"),
+        ] {
+            let picture = font.picture(emoji).unwrap();
+            assert!(picture.is_some_and(|p| (p.width, p.height) == (136, 128)), "{what}");
+        }
+        for nothing in ["{", "🦊🦊", "", "\u{10FFFF}"] {
+            assert!(font.picture(nothing).unwrap().is_none(), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn foreign_folders_and_bad_options_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let out = home.path().join("theirs");
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("a.png"), "x").unwrap();
+        let error = make_emoji_folder(&EmojiOptions::new(&out), &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("someone else's"), "{error}");
+        for size in [0, 7, 1025, usize::MAX] {
+            let options = EmojiOptions { size, ..EmojiOptions::new(home.path().join("new")) };
+            assert!(make_emoji_folder(&options, &mut |_, _| {}).is_err());
+        }
+        assert!("some".parse::<EmojiSubset>().is_err());
+        for subset in EmojiSubset::ALL {
+            assert_eq!(subset.to_string().parse::<EmojiSubset>().unwrap(), subset);
+        }
+    }
+}

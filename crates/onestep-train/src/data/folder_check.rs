@@ -1,0 +1,179 @@
+//! What is in a picture folder and what is wrong with it, before hours are spent on it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::error::DataError;
+use super::folder_files::{Split, list_pictures};
+use super::picture::{Picture, rgb8_to_png};
+use super::resample::resample;
+
+/// Everything that `onestep data check` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// Version of this form.
+    pub schema: u32,
+    /// The folder.
+    pub folder: PathBuf,
+    /// Pictures that can be used.
+    pub pictures: usize,
+    /// Their files, together.
+    pub bytes: u64,
+    /// Pictures by what they are for.
+    pub splits: BTreeMap<Split, usize>,
+    /// Pictures by size, as `64x64`.
+    pub sizes: BTreeMap<String, usize>,
+    /// Captions for training, all pictures together.
+    pub phrasings: usize,
+    /// Captions never trained with, all pictures together.
+    pub held_out: usize,
+    /// Words in the longest caption for training, and that caption: longer ones than the tokenizer's length are cut.
+    pub longest_caption_words: usize,
+    /// The longest caption for training.
+    pub longest_caption: String,
+    /// Groups of files with the same pixels.
+    pub duplicates: Vec<Vec<String>>,
+    /// Captions for training that several different pictures share, with how many (at most 100 of them).
+    pub shared_captions: BTreeMap<String, usize>,
+    /// What cannot be used, each with its reason.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file, where it is about one.
+    pub path: Option<PathBuf>,
+    /// The sentence.
+    pub problem: String,
+}
+
+impl CheckReport {
+    /// Whether the folder can be trained on as it is: pictures, all of one size, and nothing that cannot be used.
+    pub fn is_clean(&self) -> bool {
+        self.pictures > 0 && self.findings.is_empty() && self.sizes.len() == 1
+    }
+}
+
+/// Looks at every file of a folder. What is wrong with the pictures is in the report; an error means that there is no folder to look at.
+pub fn check_picture_folder(path: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<CheckReport, DataError> {
+    let mut findings = Vec::new();
+    let mut note = |error: DataError| {
+        findings.push(Finding { path: error.path().map(Path::to_path_buf), problem: error.to_string() });
+        Ok(())
+    };
+    let listed = list_pictures(path, &mut note)?;
+    let mut report = CheckReport {
+        schema: 1,
+        folder: path.to_path_buf(),
+        pictures: 0,
+        bytes: 0,
+        splits: BTreeMap::new(),
+        sizes: BTreeMap::new(),
+        phrasings: 0,
+        held_out: 0,
+        longest_caption_words: 0,
+        longest_caption: String::new(),
+        duplicates: Vec::new(),
+        shared_captions: BTreeMap::new(),
+        findings,
+    };
+    let mut by_pixels: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
+    let mut by_caption: BTreeMap<String, usize> = BTreeMap::new();
+    let total = listed.len();
+    for (done, one) in listed.into_iter().enumerate() {
+        let read = fs::read(&one.file).map_err(|e| DataError::reading(&one.file, &e));
+        match read.and_then(|bytes| Ok((bytes.len(), Picture::from_png(&bytes, &one.path)?))) {
+            Ok((bytes, picture)) => {
+                report.pictures += 1;
+                report.bytes += bytes as u64;
+                *report.splits.entry(one.split).or_default() += 1;
+                *report.sizes.entry(format!("{}x{}", picture.width, picture.height)).or_default() += 1;
+                let mut hash = Sha256::new();
+                hash.update((picture.width as u64).to_le_bytes());
+                hash.update(picture.rgb8_on_white());
+                by_pixels.entry(hash.finalize().to_vec()).or_default().push(one.path);
+                report.phrasings += one.phrasings.len();
+                report.held_out += one.held_out.len();
+                for phrase in one.phrasings {
+                    let words = phrase.split_whitespace().count();
+                    if words > report.longest_caption_words {
+                        report.longest_caption_words = words;
+                        report.longest_caption.clone_from(&phrase);
+                    }
+                    *by_caption.entry(phrase).or_default() += 1;
+                }
+            }
+            Err(e) => report.findings.push(Finding { path: Some(one.file), problem: e.to_string() }),
+        }
+        progress(done + 1, total);
+    }
+    report.duplicates = by_pixels.into_values().filter(|paths| paths.len() > 1).collect();
+    report.duplicates.sort();
+    report.shared_captions = by_caption.into_iter().filter(|(_, count)| *count > 1).take(100).collect();
+    Ok(report)
+}
+
+/// A PNG with the folder's first pictures side by side, each cut and resized to `cell` pixels; those that cannot be read stay grey.
+pub fn contact_sheet(path: &Path, columns: usize, most: usize, cell: usize) -> Result<Vec<u8>, DataError> {
+    let columns = columns.clamp(1, 64);
+    let cell = cell.clamp(8, 256);
+    let most = most.clamp(1, columns * 64);
+    let mut listed = list_pictures(path, &mut |_| Ok(()))?;
+    listed.truncate(most);
+    if listed.is_empty() {
+        return Err(DataError::input(format!("making a contact sheet of {}", path.display()), "pictures", "none").at(path));
+    }
+    let (width, height) = (columns.min(listed.len()) * cell, listed.len().div_ceil(columns) * cell);
+    let mut sheet = vec![128u8; width * height * 3];
+    for (index, one) in listed.iter().enumerate() {
+        let Some(picture) = fs::read(&one.file).ok().and_then(|bytes| Picture::from_png(&bytes, &one.path).ok()) else { continue };
+        let rgb = resample(&picture.centre_square(), cell, cell).rgb8_on_white();
+        let (left, top) = (index % columns * cell, index / columns * cell);
+        for (y, row) in rgb.chunks_exact(cell * 3).enumerate() {
+            let at = ((top + y) * width + left) * 3;
+            sheet[at..at + cell * 3].copy_from_slice(row);
+        }
+    }
+    rgb8_to_png(width, height, &sheet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_wrong_is_listed_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        let red = rgb8_to_png(2, 2, &[200; 12]).unwrap();
+        for name in ["a", "b"] {
+            fs::write(at(&format!("{name}.png")), &red).unwrap();
+            fs::write(at(&format!("{name}.txt")), "a red square").unwrap();
+        }
+        fs::write(at("broken.png"), &red[..20]).unwrap();
+        fs::write(at("broken.txt"), "x").unwrap();
+        fs::write(at("mute.png"), &red).unwrap();
+        fs::write(at("other.webp"), "x").unwrap();
+        let mut last = (0, 0);
+        let report = check_picture_folder(home.path(), &mut |done, total| last = (done, total)).unwrap();
+        assert_eq!(last, (3, 3));
+        assert_eq!((report.pictures, report.findings.len()), (2, 3), "{:?}", report.findings);
+        assert_eq!(report.duplicates, [["a.png", "b.png"]]);
+        assert_eq!(report.shared_captions["a red square"], 2);
+        assert_eq!(report.longest_caption_words, 3);
+        assert_eq!(report.sizes["2x2"], 2);
+        assert!(!report.is_clean());
+        for word in ["broken.png", "mute.png", "other.webp"] {
+            assert!(report.findings.iter().any(|f| f.problem.contains(word)), "{word}");
+        }
+        assert!(serde_json::to_string(&report).unwrap().contains("\"train\":2"));
+        let sheet = Picture::from_png(&contact_sheet(home.path(), 8, 100, 8).unwrap(), "sheet").unwrap();
+        assert_eq!((sheet.width, sheet.height), (24, 8));
+        assert!(check_picture_folder(Path::new("/nowhere"), &mut |_, _| {}).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! One picture in memory, read from PNG bytes of any colour type and written as RGB.
+
+use std::io::Cursor;
+
+use super::error::DataError;
+
+/// No picture may be wider or higher than this.
+pub(super) const MAX_SIDE: u32 = 4096;
+/// No PNG file may be larger than this.
+pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Colour and opacity of every pixel, row by row from the top: 4 values each from 0 to 1, colour already multiplied by opacity.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Picture {
+    pub width: usize,
+    pub height: usize,
+    pub premultiplied: Vec<[f32; 4]>,
+}
+
+impl Picture {
+    /// Reads PNG bytes: grey, RGB or palette, with or without opacity, 1 to 16 bits. `name` is for the sentence in an error.
+    pub fn from_png(bytes: &[u8], name: &str) -> Result<Self, DataError> {
+        let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: 256 << 20 });
+        decoder.set_transformations(png::Transformations::normalize_to_color8());
+        let mut reader = decoder.read_info().map_err(|e| not_a_png(name, &e))?;
+        let (width, height) = (reader.info().width, reader.info().height);
+        if width > MAX_SIDE || height > MAX_SIDE {
+            return Err(DataError::input(
+                format!("reading the picture {name}"),
+                format!("at most {MAX_SIDE}x{MAX_SIDE} pixels"),
+                format!("{width}x{height}"),
+            )
+            .advise("make it smaller"));
+        }
+        let (width, height) = (width as usize, height as usize);
+        let mut samples = vec![0; reader.output_buffer_size().ok_or_else(|| too_large(name))?];
+        let frame = reader.next_frame(&mut samples).map_err(|e| not_a_png(name, &e))?;
+        let samples = samples.get(..frame.buffer_size()).unwrap_or(&samples);
+        let one = |sample: u8| f32::from(sample) / 255.0;
+        let opaque = |grey: f32| [grey, grey, grey, 1.0];
+        let premultiplied: Vec<[f32; 4]> = match frame.color_type {
+            png::ColorType::Grayscale => samples.iter().map(|&g| opaque(one(g))).collect(),
+            png::ColorType::GrayscaleAlpha => samples
+                .chunks_exact(2)
+                .map(|p| {
+                    let (g, a) = (one(p[0]), one(p[1]));
+                    [g * a, g * a, g * a, a]
+                })
+                .collect(),
+            png::ColorType::Rgb => samples.chunks_exact(3).map(|p| [one(p[0]), one(p[1]), one(p[2]), 1.0]).collect(),
+            png::ColorType::Rgba => samples
+                .chunks_exact(4)
+                .map(|p| {
+                    let a = one(p[3]);
+                    [one(p[0]) * a, one(p[1]) * a, one(p[2]) * a, a]
+                })
+                .collect(),
+            png::ColorType::Indexed => {
+                return Err(DataError::internal(format!("reading the picture {name}"), "a palette that was not expanded"));
+            }
+        };
+        if premultiplied.len() != width * height {
+            return Err(DataError::input(
+                format!("reading the picture {name}"),
+                format!("{} pixels", width * height),
+                format!("{}", premultiplied.len()),
+            )
+            .advise("the file is damaged: replace it"));
+        }
+        Ok(Self { width, height, premultiplied })
+    }
+
+    /// The picture in the middle of a transparent square that just holds it.
+    pub fn on_square(&self) -> Self {
+        let side = self.width.max(self.height);
+        let (left, top) = ((side - self.width) / 2, (side - self.height) / 2);
+        let mut premultiplied = vec![[0.0; 4]; side * side];
+        for y in 0..self.height {
+            let from = y * self.width;
+            let to = (top + y) * side + left;
+            premultiplied[to..to + self.width].copy_from_slice(&self.premultiplied[from..from + self.width]);
+        }
+        Self { width: side, height: side, premultiplied }
+    }
+
+    /// The largest square from the middle.
+    pub fn centre_square(&self) -> Self {
+        let side = self.width.min(self.height);
+        let (left, top) = ((self.width - side) / 2, (self.height - side) / 2);
+        let mut premultiplied = Vec::with_capacity(side * side);
+        for y in top..top + side {
+            let from = y * self.width + left;
+            premultiplied.extend_from_slice(&self.premultiplied[from..from + side]);
+        }
+        Self { width: side, height: side, premultiplied }
+    }
+
+    /// RGB from 0 to 1 with white behind whatever is not opaque. The mix is made in the encoded (sRGB) values, as browsers do.
+    pub fn on_white(&self) -> impl Iterator<Item = [f32; 3]> + '_ {
+        self.premultiplied.iter().map(|&[r, g, b, a]| {
+            let white = 1.0 - a;
+            [(r + white).clamp(0.0, 1.0), (g + white).clamp(0.0, 1.0), (b + white).clamp(0.0, 1.0)]
+        })
+    }
+
+    /// The same as bytes.
+    pub fn rgb8_on_white(&self) -> Vec<u8> {
+        self.on_white().flatten().map(|v| (v * 255.0).round() as u8).collect()
+    }
+}
+
+/// Writes RGB bytes as PNG.
+pub(super) fn rgb8_to_png(width: usize, height: usize, rgb: &[u8]) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    let fail = |e: png::EncodingError| DataError::internal("writing a PNG", e.to_string());
+    let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::High);
+    let mut writer = encoder.write_header().map_err(fail)?;
+    writer.write_image_data(rgb).map_err(fail)?;
+    writer.finish().map_err(fail)?;
+    Ok(bytes)
+}
+
+fn not_a_png(name: &str, error: &png::DecodingError) -> DataError {
+    DataError::input(format!("reading the picture {name}"), "a whole PNG file", error.to_string())
+        .advise("convert it to PNG or replace it")
+}
+
+fn too_large(name: &str) -> DataError {
+    DataError::input(format!("reading the picture {name}"), "a picture that fits into memory", "a larger one").advise("make it smaller")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(color: png::ColorType, depth: png::BitDepth, palette: Option<(Vec<u8>, Vec<u8>)>, width: u32, height: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if let Some((palette, opacity)) = palette {
+            encoder.set_palette(palette);
+            encoder.set_trns(opacity);
+        }
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(data).unwrap();
+        writer.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn every_colour_type_gives_the_same_grey() {
+        use png::{BitDepth as D, ColorType as C};
+        let cases = [
+            ("grey 8", encode(C::Grayscale, D::Eight, None, 1, 1, &[51])),
+            ("grey 16", encode(C::Grayscale, D::Sixteen, None, 1, 1, &[51, 51])),
+            ("grey 4", encode(C::Grayscale, D::Four, None, 1, 1, &[0x30])),
+            ("grey alpha", encode(C::GrayscaleAlpha, D::Eight, None, 1, 1, &[51, 255])),
+            ("rgb", encode(C::Rgb, D::Eight, None, 1, 1, &[51, 51, 51])),
+            ("rgb 16", encode(C::Rgb, D::Sixteen, None, 1, 1, &[51, 51, 51, 51, 51, 51])),
+            ("rgba", encode(C::Rgba, D::Eight, None, 1, 1, &[51, 51, 51, 255])),
+            ("rgba over white", encode(C::Rgba, D::Eight, None, 1, 1, &[0, 0, 0, 204])),
+            ("palette 2", encode(C::Indexed, D::Two, Some((vec![0, 0, 0, 51, 51, 51], vec![255, 255])), 1, 1, &[0x40])),
+            ("palette with opacity", encode(C::Indexed, D::Eight, Some((vec![0, 0, 0], vec![204])), 1, 1, &[0])),
+        ];
+        for (name, bytes) in cases {
+            let picture = Picture::from_png(&bytes, name).unwrap();
+            assert_eq!(picture.rgb8_on_white(), [51, 51, 51], "{name}");
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_with_a_sentence() {
+        let good = encode(png::ColorType::Rgb, png::BitDepth::Eight, None, 2, 2, &[9; 12]);
+        for cut in 0..good.len() - 12 {
+            let error = Picture::from_png(&good[..cut], "cut.png").unwrap_err();
+            assert!(error.to_string().contains("cut.png"), "{error}");
+        }
+        let mut wide = good.clone();
+        wide[16..20].copy_from_slice(&5000u32.to_be_bytes());
+        assert!(Picture::from_png(&wide, "wide.png").is_err());
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x55;
+            let _ = Picture::from_png(&bad, "flip.png"); // an error or a picture, never a panic
+        }
+    }
+
+    #[test]
+    fn the_square_keeps_the_picture_in_the_middle() {
+        let picture = Picture { width: 1, height: 3, premultiplied: vec![[1.0; 4]; 3] };
+        let square = picture.on_square();
+        assert_eq!((square.width, square.height), (3, 3));
+        for y in 0..3 {
+            let row: Vec<f32> = (0..3).map(|x| square.premultiplied[y * 3 + x][3]).collect();
+            assert_eq!(row, [0.0, 1.0, 0.0]);
+        }
+        assert_eq!(square.centre_square(), square);
+        assert_eq!(picture.centre_square().premultiplied.len(), 1);
+    }
+
+    #[test]
+    fn written_png_reads_back() {
+        let rgb: Vec<u8> = (0..48).collect();
+        let bytes = rgb8_to_png(4, 4, &rgb).unwrap();
+        assert_eq!(Picture::from_png(&bytes, "x").unwrap().rgb8_on_white(), rgb);
+    }
+}

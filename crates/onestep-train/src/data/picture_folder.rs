@@ -1,0 +1,354 @@
+//! A folder of pictures with captions, read whole into memory for training.
+
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::error::DataError;
+pub use super::folder_files::Split;
+use super::folder_files::{Listed, list_pictures};
+use super::picture::{MAX_SIDE, Picture};
+use super::resample::resample;
+
+/// What to do with pictures of another size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fit {
+    /// Refuse them by name.
+    #[default]
+    Exact,
+    /// Take the largest square from the middle and resample it.
+    CropResize,
+}
+
+/// How to read a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Width and height that every picture shall have.
+    pub size: usize,
+    /// What to do with pictures of another size.
+    pub fit: Fit,
+    /// The most memory that the pixels may take.
+    pub max_bytes: u64,
+}
+
+impl OpenOptions {
+    /// Pictures of exactly this size, at most 16 GiB of them.
+    pub fn new(size: usize) -> Self {
+        Self { size, fit: Fit::Exact, max_bytes: 16 << 30 }
+    }
+}
+
+/// One picture's captions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The file, relative to the folder, with `/`.
+    pub path: String,
+    /// The caption.
+    pub text: String,
+    /// Captions to train with; never empty.
+    pub phrasings: Vec<String>,
+    /// Captions never trained with.
+    pub held_out: Vec<String>,
+    /// What the picture is for.
+    pub split: Split,
+}
+
+/// Pictures and captions in memory, sorted by path, so that an index means the same everywhere.
+#[derive(Debug, Clone)]
+pub struct PictureFolder {
+    size: usize,
+    entries: Vec<Entry>,
+    pixels: Vec<f32>,
+    content_hash: String,
+}
+
+impl PictureFolder {
+    /// Reads a folder whose pictures all have this size.
+    pub fn open(path: &Path, size: usize) -> Result<Self, DataError> {
+        Self::open_with(path, &OpenOptions::new(size))
+    }
+
+    /// Reads a folder. The first problem ends it; [`check_picture_folder`](super::check_picture_folder) lists them all.
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, DataError> {
+        let doing = || format!("reading the picture folder {}", path.display());
+        let size = options.size;
+        if !(1..=MAX_SIDE as usize).contains(&size) {
+            return Err(DataError::input(doing(), format!("a size from 1 to {MAX_SIDE}"), format!("{size}")).at(path));
+        }
+        let listed = list_pictures(path, &mut Err)?;
+        if listed.is_empty() {
+            return Err(DataError::input(doing(), "pictures (NAME.png with NAME.txt, or metadata.jsonl)", "none")
+                .advise("make a folder with onestep data emoji, or look at this one with onestep data check")
+                .at(path));
+        }
+        let values = 3 * size * size;
+        let total = (listed.len() as u64).saturating_mul(values as u64);
+        let bytes = total.saturating_mul(4);
+        if bytes > options.max_bytes || usize::try_from(bytes).is_err() {
+            return Err(DataError::input(
+                doing(),
+                format!("pixels of at most {} MiB", options.max_bytes >> 20),
+                format!("{} pictures of {size}x{size}, {} MiB", listed.len(), bytes >> 20),
+            )
+            .advise("use a smaller size or fewer pictures")
+            .at(path));
+        }
+        let pixels = read_all(&listed, options, total as usize)?;
+        let entries: Vec<Entry> = listed
+            .into_iter()
+            .map(|l| Entry { path: l.path, text: l.text, phrasings: l.phrasings, held_out: l.held_out, split: l.split })
+            .collect();
+        let content_hash = hash(size, &entries, &pixels);
+        Ok(Self { size, entries, pixels, content_hash })
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none; a folder that was opened has at least one.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Width and height of every picture.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Red, green and blue plane of a picture, each row by row, values from -1 to 1. Empty for an index that is not there.
+    pub fn pixels(&self, index: usize) -> &[f32] {
+        let values = 3 * self.size * self.size;
+        index.checked_mul(values).and_then(|at| self.pixels.get(at..at.checked_add(values)?)).unwrap_or_default()
+    }
+
+    /// The captions of all pictures.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What to ask for this picture with in training. Empty for an index that is not there only.
+    pub fn train_prompts(&self, index: usize) -> &[String] {
+        self.entries.get(index).map(|e| e.phrasings.as_slice()).unwrap_or_default()
+    }
+
+    /// What to ask for this picture with in evaluation; may be empty.
+    pub fn held_out_prompts(&self, index: usize) -> &[String] {
+        self.entries.get(index).map(|e| e.held_out.as_slice()).unwrap_or_default()
+    }
+
+    /// Every caption that training may show, for the tokenizer.
+    pub fn captions(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|e| e.split == Split::Train).flat_map(|e| e.phrasings.iter().map(String::as_str))
+    }
+
+    /// SHA-256 in hexadecimal over size, paths, captions and pixels: a resumed run can tell whether it has the same data.
+    pub fn content_hash(&self) -> &str {
+        &self.content_hash
+    }
+}
+
+/// Reads the pictures with as many threads as there are cores; the result does not depend on their number.
+fn read_all(listed: &[Listed], options: &OpenOptions, total: usize) -> Result<Vec<f32>, DataError> {
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(total).map_err(|_| {
+        DataError::input("reading a picture folder", format!("{} MiB of memory", (total as u64 * 4) >> 20), "less").advise("use a smaller size or fewer pictures")
+    })?;
+    pixels.resize(total, 0.0f32);
+    let values = 3 * options.size * options.size;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    let share = listed.len().div_ceil(threads).max(1);
+    let mut results: Vec<Result<(), DataError>> = Vec::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = listed
+            .chunks(share)
+            .zip(pixels.chunks_mut(share * values))
+            .map(|(listed, pixels)| {
+                scope.spawn(move || {
+                    listed.iter().zip(pixels.chunks_mut(values)).try_for_each(|(one, out)| read_one(one, options, out))
+                })
+            })
+            .collect();
+        results = workers
+            .into_iter()
+            .map(|w| w.join().unwrap_or_else(|_| Err(DataError::internal("reading a picture folder", "a thread that stopped"))))
+            .collect();
+    });
+    results.into_iter().collect::<Result<(), _>>()?;
+    Ok(pixels)
+}
+
+fn read_one(listed: &Listed, options: &OpenOptions, out: &mut [f32]) -> Result<(), DataError> {
+    let bytes = fs::read(&listed.file).map_err(|e| DataError::reading(&listed.file, &e))?;
+    let mut picture = Picture::from_png(&bytes, &listed.path)?;
+    let size = options.size;
+    if (picture.width, picture.height) != (size, size) {
+        if options.fit == Fit::Exact {
+            return Err(DataError::input(
+                format!("reading the picture {}", listed.path),
+                format!("{size}x{size} pixels"),
+                format!("{}x{}", picture.width, picture.height),
+            )
+            .advise("pass --fit crop-resize to cut and resize, or make the pictures that size"));
+        }
+        picture = resample(&picture.centre_square(), size, size);
+    }
+    let plane = size * size;
+    for (index, rgb) in picture.on_white().enumerate() {
+        for (channel, value) in rgb.into_iter().enumerate() {
+            out[channel * plane + index] = value * 2.0 - 1.0;
+        }
+    }
+    Ok(())
+}
+
+fn hash(size: usize, entries: &[Entry], pixels: &[f32]) -> String {
+    let mut hash = Sha256::new();
+    let number = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_le_bytes());
+    let text = |hash: &mut Sha256, t: &str| {
+        hash.update((t.len() as u64).to_le_bytes());
+        hash.update(t.as_bytes());
+    };
+    number(&mut hash, size);
+    number(&mut hash, entries.len());
+    for entry in entries {
+        text(&mut hash, &entry.path);
+        text(&mut hash, &entry.text);
+        for list in [&entry.phrasings, &entry.held_out] {
+            number(&mut hash, list.len());
+            list.iter().for_each(|p| text(&mut hash, p));
+        }
+    }
+    for chunk in pixels.chunks(4096) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hash.update(&bytes);
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::picture::rgb8_to_png;
+    use super::*;
+
+    fn png(side: usize, rgb: [u8; 3]) -> Vec<u8> {
+        let bytes: Vec<u8> = (0..side * side).flat_map(|_| rgb).collect();
+        rgb8_to_png(side, side, &bytes).unwrap()
+    }
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        home
+    }
+
+    fn refusal(files: &[(&str, &[u8])]) -> String {
+        let home = folder(files);
+        PictureFolder::open(home.path(), 2).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn both_forms_and_sub_folders_are_read_in_one_order() {
+        let home = folder(&[
+            ("z.png", &png(2, [255, 0, 0])),
+            ("z.txt", b"a red square\nred\n\na red square\n"),
+            ("train/a.png", &png(2, [0, 0, 0])),
+            ("train/metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"black\",\"extra\":[1]}\n\n"),
+            ("validation/b.PNG", &png(2, [255, 255, 255])),
+            (
+                "metadata.jsonl",
+                b"{\"file_name\":\"validation/b.PNG\",\"text\":\"white\",\"phrasings\":[\"w\",\"ww\"],\"held_out\":[\"h\"]}\n",
+            ),
+            (".hidden/x.jpg", b"ignored"),
+            ("notes.md", b"ignored"),
+        ]);
+        let read = PictureFolder::open(home.path(), 2).unwrap();
+        let paths: Vec<&str> = read.entries().iter().map(|e| e.path.as_str()).collect();
+        assert_eq!(paths, ["train/a.png", "validation/b.PNG", "z.png"]);
+        assert_eq!(read.train_prompts(0), ["black"]);
+        assert_eq!(read.train_prompts(1), ["w", "ww"]);
+        assert_eq!(read.held_out_prompts(1), ["h"]);
+        assert_eq!(read.train_prompts(2), ["a red square", "red"]);
+        assert_eq!(read.entries()[1].split, Split::Validation);
+        assert_eq!(read.captions().collect::<Vec<_>>(), ["black", "a red square", "red"]);
+        assert_eq!(read.pixels(2), [1., 1., 1., 1., -1., -1., -1., -1., -1., -1., -1., -1.]);
+        assert_eq!(read.pixels(0), [-1.0; 12]);
+        assert!(read.pixels(3).is_empty() && read.pixels(usize::MAX).is_empty() && read.train_prompts(3).is_empty());
+        assert_eq!(read.content_hash(), PictureFolder::open(home.path(), 2).unwrap().content_hash());
+        fs::write(home.path().join("z.txt"), "another").unwrap();
+        assert_ne!(read.content_hash(), PictureFolder::open(home.path(), 2).unwrap().content_hash());
+    }
+
+    #[test]
+    fn other_sizes_are_refused_or_fitted() {
+        let home = folder(&[("a.png", &png(5, [255, 255, 255])), ("a.txt", b"white")]);
+        let error = PictureFolder::open(home.path(), 2).unwrap_err().to_string();
+        assert!(error.contains("a.png") && error.contains("2x2") && error.contains("5x5"), "{error}");
+        let options = OpenOptions { fit: Fit::CropResize, ..OpenOptions::new(2) };
+        let read = PictureFolder::open_with(home.path(), &options).unwrap();
+        assert!(read.pixels(0).iter().all(|v| (v - 1.0).abs() < 1e-5));
+        let small = OpenOptions { max_bytes: 40, ..options };
+        assert!(PictureFolder::open_with(home.path(), &small).unwrap_err().to_string().contains("MiB"));
+        for size in [0, 5000, usize::MAX] {
+            assert!(PictureFolder::open(home.path(), size).is_err());
+        }
+    }
+
+    #[test]
+    fn each_mistake_has_its_sentence() {
+        let good = png(2, [1, 2, 3]);
+        let deep = "[".repeat(100_000);
+        let cases: &[(&str, &[(&str, &[u8])], &str)] = &[
+            ("empty", &[], "onestep data emoji"),
+            ("no caption", &[("a.png", &good)], "a.txt"),
+            ("empty caption", &[("a.png", &good), ("a.txt", b"\n \n")], "a.png"),
+            ("caption in other bytes", &[("a.png", &good), ("a.txt", b"\xff\xfe")], "UTF-8"),
+            ("cut picture", &[("a.png", &good[..30]), ("a.txt", b"x")], "PNG"),
+            ("other format", &[("a.jpg", b"x"), ("a.txt", b"x")], "convert"),
+            ("not JSON", &[("metadata.jsonl", b"{")], "line 1"),
+            ("no text", &[("a.png", &good), ("metadata.jsonl", b"{\"file_name\":\"a.png\"}")], "text"),
+            ("leads out", &[("metadata.jsonl", b"{\"file_name\":\"../a.png\",\"text\":\"x\"}")], "inside the folder"),
+            ("absolute", &[("metadata.jsonl", b"{\"file_name\":\"/etc/passwd.png\",\"text\":\"x\"}")], "inside the folder"),
+            ("missing picture", &[("metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"x\"}")], "a.png"),
+            (
+                "twice",
+                &[("a.png", &good), ("metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"x\"}\n{\"file_name\":\"a.png\",\"text\":\"y\"}")],
+                "again",
+            ),
+            (
+                "trained on and held out",
+                &[("a.png", &good), ("metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"x\",\"held_out\":[\"x\"]}")],
+                "in both",
+            ),
+            ("deep JSON", &[("metadata.jsonl", deep.as_bytes())], "line 1"),
+        ];
+        for (name, files, word) in cases {
+            let error = refusal(files);
+            assert!(error.contains(word), "{name}: {error}");
+        }
+        assert!(PictureFolder::open(Path::new("/nowhere/at/all"), 2).unwrap_err().to_string().contains("nothing there"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_that_lead_out_are_refused() {
+        let outside = folder(&[("secret.png", &png(2, [9, 9, 9]))]);
+        let home = folder(&[("a.txt", b"x")]);
+        std::os::unix::fs::symlink(outside.path().join("secret.png"), home.path().join("a.png")).unwrap();
+        let error = PictureFolder::open(home.path(), 2).unwrap_err().to_string();
+        assert!(error.contains("leads out"), "{error}");
+        let home = folder(&[("metadata.jsonl", b"{\"file_name\":\"in/secret.png\",\"text\":\"x\"}")]);
+        std::os::unix::fs::symlink(outside.path(), home.path().join("in")).unwrap();
+        assert!(PictureFolder::open(home.path(), 2).unwrap_err().to_string().contains("leads out"));
+        // A folder linked into itself ends.
+        let home = folder(&[("a.txt", b"x"), ("a.png", &png(2, [9, 9, 9]))]);
+        std::os::unix::fs::symlink(home.path(), home.path().join("self")).unwrap();
+        assert_eq!(PictureFolder::open(home.path(), 2).unwrap().len(), 1);
+    }
+}

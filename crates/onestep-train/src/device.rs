@@ -1,0 +1,42 @@
+//! The device that trains.
+
+use burn::tensor::Device;
+
+use crate::error::{TrainError, TrainErrorKind};
+
+/// The names that `--device` knows in this build, best first.
+pub fn compiled() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    if cfg!(feature = "cuda") {
+        names.push("cuda");
+    }
+    if cfg!(feature = "vulkan") {
+        names.push("vulkan");
+    }
+    if cfg!(feature = "wgpu") {
+        names.push("wgpu");
+    }
+    names.push("cpu");
+    names
+}
+
+/// The device of that name; `None` takes the best that was compiled.
+///
+/// # Errors
+/// A name that is unknown or was not compiled in, with the names that are.
+pub fn select(name: Option<&str>) -> Result<Device, TrainError> {
+    let compiled = compiled();
+    match name.unwrap_or(compiled[0]) {
+        "cpu" => Ok(Device::flex()),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Device::cuda(0)),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        other => {
+            let hint = if ["cuda", "vulkan", "wgpu"].contains(&other) { format!("; build with `--features {other}` to have it") } else { String::new() };
+            Err(TrainError::new(TrainErrorKind::Device, format!("device {other:?} is not in this build, only {}{hint}", compiled.join(", "))))
+        }
+    }
+}

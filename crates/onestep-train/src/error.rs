@@ -1,0 +1,66 @@
+//! What can stop a training command.
+
+use std::path::Path;
+
+use crate::data::{DataError, DataErrorKind};
+
+/// The category, which decides the program's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrainErrorKind {
+    /// An option that makes no sense.
+    Usage,
+    /// A file or folder that cannot be used.
+    Input,
+    /// The device is missing or too small.
+    Device,
+    /// Reading or writing failed.
+    Storage,
+    /// A loss or weight became NaN or infinite.
+    NonFinite,
+    /// The user asked to stop; the state was saved.
+    Interrupted,
+}
+
+/// One sentence for the user, with its category.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct TrainError {
+    kind: TrainErrorKind,
+    message: String,
+}
+
+impl TrainError {
+    /// A sentence that says what was being done, what was found and what to try.
+    pub fn new(kind: TrainErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+    /// Something the user gave cannot be used.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(TrainErrorKind::Input, message)
+    }
+    /// Reading or writing `path` failed.
+    pub fn storage(doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        let hint = match error.kind() {
+            std::io::ErrorKind::StorageFull => "; free some space and run the same command with --resume",
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => "; choose a folder you may write to",
+            _ => "",
+        };
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { TrainErrorKind::Input } else { TrainErrorKind::Storage };
+        Self::new(kind, format!("{doing} {} failed: {error}{hint}", path.display()))
+    }
+    /// The category.
+    pub fn kind(&self) -> TrainErrorKind {
+        self.kind
+    }
+}
+
+impl From<DataError> for TrainError {
+    fn from(error: DataError) -> Self {
+        let kind = match error.kind() {
+            DataErrorKind::Storage => TrainErrorKind::Storage,
+            _ => TrainErrorKind::Input,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,32 @@
+//! From captioned pictures to a one-step student.
+//!
+//! The steps in the order in which they are run, each a module that reads top to bottom:
+//! [`data`] → [`autoencoder`] → [`teacher`] → [`pairs`] → [`distil`] → [`evaluate`].
+//! What they share: the [`run_folder`] with its [`checkpoint`]s, the [`optimizer`], the [`pipeline_folder`] in which
+//! models are kept, and the [`sampler`] (the teacher's ODE).
+//!
+//! Every random number of a step is drawn from its own counter-based stream, numbered by the step: a resumed run draws what the
+//! unbroken one would have drawn.
+
+pub mod autoencoder;
+pub mod checkpoint;
+pub mod data;
+pub mod device;
+pub mod distil;
+pub mod error;
+pub mod evaluate;
+pub mod observer;
+pub mod optimizer;
+pub mod pairs;
+pub mod parameters;
+pub mod picture_grid;
+pub mod pipeline_folder;
+pub mod presets;
+pub mod run_folder;
+pub mod sampler;
+pub mod store;
+pub mod teacher;
+pub mod training_loop;
+
+pub use error::{TrainError, TrainErrorKind};
+pub use observer::Observer;

@@ -1,0 +1,152 @@
+//! AdamW with state that can be saved: burn's arithmetic, our bookkeeping.
+//!
+//! Each parameter is stepped as a flat vector, so that the moments of all ranks are kept alike and written to one safetensors file.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer as _};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::{error::TrainError, parameters::replace, store::{read_tensors, tensor_bytes}};
+
+/// The constants of AdamW (Loshchilov and Hutter 2019) and of clipping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerOptions {
+    /// Step size after the warm-up.
+    pub learning_rate: f64,
+    /// Steps over which the rate rises linearly from 0.
+    pub warmup_steps: u64,
+    /// Fraction of the run, at its end, over which the rate falls linearly to 0.
+    pub decay_fraction: f64,
+    /// Decay of the first moment.
+    pub beta_1: f32,
+    /// Decay of the second moment.
+    pub beta_2: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Largest norm of all gradients together.
+    pub clip_norm: f64,
+}
+
+impl Default for OptimizerOptions {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, warmup_steps: 200, decay_fraction: 0.2, beta_1: 0.9, beta_2: 0.999, weight_decay: 0.01, clip_norm: 1.0 }
+    }
+}
+
+/// AdamW over one module.
+pub struct Optimizer {
+    options: OptimizerOptions,
+    rule: AdamW,
+    states: Vec<Option<AdamWState<1>>>,
+}
+
+impl Optimizer {
+    /// A fresh state.
+    pub fn new(options: OptimizerOptions) -> Self {
+        let rule = AdamWConfig::new().with_beta_1(options.beta_1).with_beta_2(options.beta_2).with_epsilon(1e-8).with_weight_decay(options.weight_decay).build();
+        Self { options, rule, states: Vec::new() }
+    }
+
+    /// The rate at step `step` of `steps`: warm-up, constant, linear decay.
+    pub fn rate(&self, step: u64, steps: u64) -> f64 {
+        let warm = ((step + 1) as f64 / self.options.warmup_steps.max(1) as f64).min(1.0);
+        let tail = self.options.decay_fraction * steps as f64;
+        let left = if tail > 0.0 { ((steps - step) as f64 / tail).min(1.0) } else { 1.0 };
+        self.options.learning_rate * warm.min(left)
+    }
+
+    /// One update; returns the module and the norm of its gradients before clipping.
+    pub fn step<M: Module>(&mut self, module: M, gradients: &mut Gradients, rate: f64) -> (M, f64) {
+        let mut norms = Vec::new();
+        let collected = {
+            let mut collect = Collect { gradients, flat: Vec::new() };
+            module.visit(&mut collect);
+            collect.flat
+        };
+        for gradient in collected.iter().flatten() {
+            norms.push(gradient.clone().square().sum());
+        }
+        let norm = if norms.is_empty() { 0.0 } else { f64::from(Tensor::cat(norms, 0).sum().into_scalar::<f32>()).sqrt() };
+        let factor = if norm > self.options.clip_norm { self.options.clip_norm / norm } else { 1.0 };
+        self.states.resize_with(collected.len(), || None);
+        let mut update = Update { rule: &self.rule, rate, factor, gradients: collected.into_iter(), states: self.states.iter_mut() };
+        (module.map(&mut update), norm)
+    }
+
+    /// The moments and counters as one safetensors file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut tensors = Vec::new();
+        for (index, state) in self.states.iter().enumerate() {
+            if let Some(state) = state {
+                let values = |tensor: &Tensor<1>| tensor.to_data().try_to_vec::<f32>().unwrap_or_default();
+                tensors.push((format!("{index:05}.moment_1"), values(&state.momentum.moment_1)));
+                tensors.push((format!("{index:05}.moment_2"), values(&state.momentum.moment_2)));
+                // Steps below 2^24 are exact in f32.
+                tensors.push((format!("{index:05}.time"), vec![state.momentum.time as f32]));
+            }
+        }
+        let tensors: Vec<_> = tensors.into_iter().map(|(name, data)| (name, vec![data.len()], data)).collect();
+        tensor_bytes(&tensors, &[("parameters", self.states.len().to_string())])
+    }
+
+    /// Takes up the state that [`Optimizer::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// Bytes that are not such a file.
+    pub fn load(&mut self, bytes: &[u8], device: &Device) -> Result<(), TrainError> {
+        let tensors = read_tensors(bytes, "state/optimizer.safetensors")?;
+        let broken = |name: &str| TrainError::input(format!("state/optimizer.safetensors has no {name}: the checkpoint is not of this command; start from an older one"));
+        let count = tensors.keys().filter_map(|name| name.get(..5)?.parse::<usize>().ok()).max().map_or(0, |last| last + 1);
+        self.states = (0..count).map(|_| None).collect();
+        for (index, state) in self.states.iter_mut().enumerate() {
+            let Some((_, moment_1)) = tensors.get(&format!("{index:05}.moment_1")) else { continue };
+            let name = format!("{index:05}.moment_2");
+            let (_, moment_2) = tensors.get(&name).ok_or_else(|| broken(&name))?;
+            let name = format!("{index:05}.time");
+            let time = tensors.get(&name).and_then(|(_, data)| data.first()).ok_or_else(|| broken(&name))?;
+            let tensor = |data: &Vec<f32>| Tensor::<1>::from_data(TensorData::new(data.clone(), [data.len()]), device);
+            let momentum = burn::optim::AdaptiveMomentumState::new(*time as usize, tensor(moment_1), tensor(moment_2));
+            *state = Some(AdamWState::new(momentum));
+        }
+        Ok(())
+    }
+}
+
+/// Takes each parameter's gradient, flat, out of the gradients.
+struct Collect<'a> {
+    gradients: &'a mut Gradients,
+    flat: Vec<Option<Tensor<1>>>,
+}
+
+impl burn::module::ModuleVisitor for Collect<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = param.val().grad_remove(self.gradients);
+        self.flat.push(gradient.map(|gradient| {
+            let elements = gradient.shape().num_elements();
+            gradient.reshape([elements])
+        }));
+    }
+}
+
+struct Update<'a> {
+    rule: &'a AdamW,
+    rate: f64,
+    factor: f64,
+    gradients: std::vec::IntoIter<Option<Tensor<1>>>,
+    states: std::slice::IterMut<'a, Option<AdamWState<1>>>,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (Some(gradient), Some(state)) = (self.gradients.next(), self.states.next()) else { return param };
+        let Some(gradient) = gradient else { return param };
+        let gradient = if self.factor == 1.0 { gradient } else { gradient.mul_scalar(self.factor) };
+        let value = param.val().inner();
+        let elements = value.shape().num_elements();
+        let (value, next) = self.rule.step(self.rate, value.reshape([elements]), gradient, state.take());
+        *state = next;
+        replace(param, value)
+    }
+}

@@ -1,0 +1,88 @@
+//! Pictures side by side, written as one PNG.
+
+use std::path::Path;
+
+use burn::tensor::Tensor;
+
+use crate::{error::TrainError, store};
+
+/// Rows of equally large RGB pictures.
+#[derive(Clone, Debug, Default)]
+pub struct PictureGrid {
+    size: usize,
+    rows: Vec<Vec<Vec<u8>>>,
+}
+
+/// White pixels between pictures.
+const GAP: usize = 2;
+
+impl PictureGrid {
+    /// An empty grid of pictures with `size` × `size` pixels.
+    pub fn new(size: usize) -> Self {
+        Self { size, rows: Vec::new() }
+    }
+
+    /// Adds a row of pictures [N,3,H,W] in −1…1.
+    pub fn row(&mut self, pictures: &Tensor<4>) {
+        self.rows.push(rgb(pictures));
+    }
+
+    /// Adds pictures [N,3,H,W] in rows of `columns`.
+    pub fn wrapped(&mut self, pictures: &Tensor<4>, columns: usize) {
+        for row in rgb(pictures).chunks(columns.max(1)) {
+            self.rows.push(row.to_vec());
+        }
+    }
+
+    /// Adds a row of pictures given as RGB bytes.
+    pub fn rgb_row(&mut self, pictures: Vec<Vec<u8>>) {
+        self.rows.push(pictures);
+    }
+
+    /// The grid as PNG bytes.
+    ///
+    /// # Errors
+    /// None that a grid of this type can cause; encoding errors are passed on.
+    pub fn png(&self) -> Result<Vec<u8>, TrainError> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let pitch = self.size + GAP;
+        let (width, height) = (columns * pitch + GAP, self.rows.len().max(1) * pitch + GAP);
+        let mut pixels = vec![255u8; width * height * 3];
+        for (y, row) in self.rows.iter().enumerate() {
+            for (x, picture) in row.iter().enumerate() {
+                for line in 0..self.size {
+                    let target = ((GAP + y * pitch + line) * width + GAP + x * pitch) * 3;
+                    pixels[target..target + self.size * 3].copy_from_slice(&picture[line * self.size * 3..(line + 1) * self.size * 3]);
+                }
+            }
+        }
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
+        written.map_err(|error| TrainError::input(format!("the picture grid could not be encoded: {error}")))?;
+        Ok(bytes)
+    }
+
+    /// Writes the grid.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn write(&self, path: &Path) -> Result<(), TrainError> {
+        store::write(path, &self.png()?)
+    }
+}
+
+/// Pictures [N,3,H,W] in −1…1 as interleaved RGB bytes, rounded as the runtime does.
+pub fn rgb(pictures: &Tensor<4>) -> Vec<Vec<u8>> {
+    let [count, channels, height, width] = pictures.dims();
+    let data = pictures.to_data().try_to_vec::<f32>().unwrap_or_default();
+    let area = height * width;
+    (0..count)
+        .map(|index| {
+            let picture = &data[index * channels * area..(index + 1) * channels * area];
+            (0..area).flat_map(|pixel| (0..3).map(move |channel| ((picture[channel * area + pixel] * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8)).collect()
+        })
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! The folder of a run: everything needed to say what ran, how well, and to go on.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    error::{TrainError, TrainErrorKind},
+    store,
+};
+
+/// How a run folder is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A new run; a started one is refused.
+    New,
+    /// Go on from the newest checkpoint, or begin where there is none.
+    Resume,
+}
+
+/// An open run folder; the lock is released when it is dropped, also by a kill.
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+    log: File,
+}
+
+impl RunFolder {
+    /// Enters the folder, writes `config.toml`, `command.txt` and `environment.json`, and takes the lock.
+    ///
+    /// # Errors
+    /// A started run without [`Entry::Resume`], a run that another process is writing, storage.
+    pub fn enter(path: &Path, entry: Entry, options: &impl Serialize, device: &str) -> Result<Self, TrainError> {
+        let started = path.join("config.toml");
+        if entry == Entry::New && started.exists() {
+            let message = format!("{} holds a run already; go on with the same command and --resume, or choose another --out", path.display());
+            return Err(TrainError::new(TrainErrorKind::Usage, message));
+        }
+        for folder in ["", "samples", "checkpoints"] {
+            store::create_folder(&path.join(folder))?;
+        }
+        let lock_path = path.join("run.lock");
+        let lock = File::create(&lock_path).map_err(|error| TrainError::storage("creating", &lock_path, &error))?;
+        if lock.try_lock().is_err() {
+            return Err(TrainError::new(TrainErrorKind::Usage, format!("{} is being written by another process; wait for it, or choose another --out", path.display())));
+        }
+        let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).unwrap_or_default();
+        let config = toml::to_string_pretty(options).map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
+        store::write(&started, config.as_bytes())?;
+        let command: Vec<String> = std::env::args().collect();
+        store::write(&path.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?;
+        let environment = json!({
+            "onestep": env!("CARGO_PKG_VERSION"),
+            "os": std::env::consts::OS,
+            "arch": std::env::consts::ARCH,
+            "threads": std::thread::available_parallelism().map_or(1, usize::from),
+            "device": device,
+        });
+        store::write(&path.join("environment.json"), &pretty(&environment))?;
+        let log_path = path.join("log.jsonl");
+        let log = File::options().create(true).append(true).open(&log_path).map_err(|error| TrainError::storage("opening", &log_path, &error))?;
+        Ok(Self { path: path.to_owned(), _lock: lock, log })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// Where checkpoints go.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+    /// The path of a sample picture of a step.
+    pub fn sample(&self, step: u64) -> PathBuf {
+        self.path.join("samples").join(format!("step-{step:07}.png"))
+    }
+
+    /// Drops the log's lines from `step` on, so that after a resume every step stands there exactly once.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn rewind_log(&mut self, step: u64) -> Result<(), TrainError> {
+        let path = self.path.join("log.jsonl");
+        let text = String::from_utf8_lossy(&store::read(&path)?).into_owned();
+        let is_before = |line: &&str| serde_json::from_str::<serde_json::Value>(line).ok().and_then(|value| value["step"].as_u64()).is_some_and(|logged| logged <= step);
+        let kept: String = text.lines().filter(is_before).map(|line| format!("{line}\n")).collect();
+        store::write(&path, kept.as_bytes())?;
+        self.log = File::options().append(true).open(&path).map_err(|error| TrainError::storage("opening", &path, &error))?;
+        Ok(())
+    }
+
+    /// Appends one object to `log.jsonl`.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn log(&mut self, line: &serde_json::Value) -> Result<(), TrainError> {
+        let path = self.path.join("log.jsonl");
+        self.log.write_all(format!("{line}\n").as_bytes()).map_err(|error| TrainError::storage("writing", &path, &error))
+    }
+}
+
+/// Where the pipeline folder of a run (or a pipeline folder itself) is.
+///
+/// # Errors
+/// Names what is missing.
+pub fn model_of(path: &Path) -> Result<PathBuf, TrainError> {
+    let inside = path.join("model");
+    for candidate in [&inside, &path.to_owned()] {
+        if candidate.join("model_index.json").exists() {
+            return Ok(candidate.clone());
+        }
+    }
+    let state = if path.join("config.toml").exists() && path.join("checkpoints").exists() {
+        "the run there is not finished; go on with its command and --resume"
+    } else if fs::exists(path).unwrap_or(false) {
+        "expected a run folder with model/ inside, or a folder with model_index.json"
+    } else {
+        "there is no such folder"
+    };
+    Err(TrainError::input(format!("no model in {}: {state}", path.display())))
+}
+
+/// A command line that a shell reads back as it was.
+fn quoted(arguments: &[String]) -> String {
+    let quote = |argument: &String| {
+        let plain = !argument.is_empty() && argument.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=./:,+@%".contains(&byte));
+        if plain { argument.clone() } else { format!("'{}'", argument.replace('\'', r"'\''")) }
+    };
+    arguments.iter().map(quote).collect::<Vec<_>>().join(" ")
+}

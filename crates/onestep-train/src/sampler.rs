@@ -1,0 +1,82 @@
+//! The teacher's ODE: DDIM with η = 0 and classifier-free guidance, a fixed function from (noise, prompt) to a latent.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use onestep_nets::{ClipTextModel, ConfigError, NoiseSchedule, UNet2DConditionModel};
+use onestep_noise::standard_normal;
+
+use crate::{data::CaptionTokenizer, error::TrainError};
+
+/// The conditioning of one prompt, or of several: [N, tokens, features].
+///
+/// # Errors
+/// A prompt that the tokenizer refuses.
+pub fn encode_prompts(text_encoder: &ClipTextModel, tokenizer: &CaptionTokenizer, prompts: &[&str], device: &Device) -> Result<Tensor<3>, TrainError> {
+    let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
+    for prompt in prompts {
+        ids.extend(tokenizer.encode(prompt)?);
+    }
+    Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state)
+}
+
+/// Token ids as [N, tokens].
+pub fn id_tensor(ids: &[u32], tokens: usize, device: &Device) -> Tensor<2, Int> {
+    let data: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    Tensor::from_data(TensorData::new(data, [ids.len() / tokens, tokens]), device)
+}
+
+/// The noises of some seeds: [N, channels, rows, columns].
+pub fn noises(seeds: &[u64], shape: [usize; 3], device: &Device) -> Tensor<4> {
+    let count = shape.iter().product();
+    let data: Vec<f32> = seeds.iter().flat_map(|&seed| standard_normal(seed, count)).collect();
+    Tensor::from_data(TensorData::new(data, [seeds.len(), shape[0], shape[1], shape[2]]), device)
+}
+
+/// Steps and guidance of the ODE.
+pub struct Sampler<'a> {
+    /// The denoiser.
+    pub unet: &'a UNet2DConditionModel,
+    /// Its noise schedule.
+    pub schedule: &'a NoiseSchedule,
+    /// Evaluations per picture (twice as many with guidance).
+    pub steps: usize,
+    /// w of `ε(∅) + w·(ε(c) − ε(∅))`; 1 asks for the conditional prediction alone.
+    pub guidance: f64,
+}
+
+impl Sampler<'_> {
+    /// Integrates from noise `z` [N,C,H,W] under `condition` [N,L,D] to model-space latents; `empty` [1,L,D] is the empty prompt's conditioning.
+    ///
+    /// # Errors
+    /// More steps than the schedule has.
+    pub fn latents(&self, z: Tensor<4>, condition: Tensor<3>, empty: &Tensor<3>) -> Result<Tensor<4>, ConfigError> {
+        let count = z.dims()[0];
+        let device = z.device();
+        let guided = (self.guidance - 1.0).abs() > f64::EPSILON;
+        let context = if guided { Tensor::cat(vec![empty.clone().repeat_dim(0, count), condition], 0) } else { condition };
+        let mut x = z;
+        for step in self.schedule.timesteps(self.steps)? {
+            let input = if guided { x.clone().repeat_dim(0, 2) } else { x.clone() };
+            let time = Tensor::<1>::from_data(TensorData::new(vec![step.timestep as f32], [1]), &device);
+            let output = self.unet.forward(input, time, context.clone(), None);
+            let epsilon = if guided {
+                let unconditional = output.clone().narrow(0, 0, count);
+                let conditional = output.narrow(0, count, count);
+                unconditional.clone() + (conditional - unconditional).mul_scalar(self.guidance)
+            } else {
+                output
+            };
+            x = self.schedule.step(x, epsilon, step);
+        }
+        Ok(x)
+    }
+}
+
+/// The timestep at which the student is evaluated: the noisiest.
+pub const STUDENT_TIMESTEP: usize = 999;
+
+/// The student's one evaluation: `G(z,c) = (z − σ·ε(z, t, c)) / α` at t = 999, in f32.
+pub fn one_step(unet: &UNet2DConditionModel, schedule: &NoiseSchedule, z: Tensor<4>, condition: Tensor<3>) -> Tensor<4> {
+    let time = Tensor::<1>::from_data(TensorData::new(vec![STUDENT_TIMESTEP as f32], [1]), &z.device());
+    let epsilon = unet.forward(z.clone(), time, condition, None);
+    schedule.predict_original(z, epsilon, STUDENT_TIMESTEP)
+}

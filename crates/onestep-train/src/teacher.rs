@@ -1,0 +1,193 @@
+//! `train teacher`: text encoder and denoiser together, on the latents of a picture folder.
+//!
+//! Loss: mean squared error of the predicted noise at a uniformly drawn timestep (Ho et al. 2020, simple loss). One caption in ten is
+//! replaced by the empty prompt, so that the denoiser can be guided (Ho and Salimans 2022).
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use onestep_nets::{AutoencoderKl, ClipTextModel, NoiseSchedule, UNet2DConditionModel, weights};
+use onestep_noise::{Philox, Stream, normal};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    autoencoder::{batch, epoch_indices},
+    data::{CaptionTokenizer, PictureFolder, TokenizerOptions},
+    error::TrainError,
+    observer::Observer,
+    picture_grid::PictureGrid,
+    pipeline_folder::{PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, component_files, model_index},
+    presets::{self, Preset},
+    run_folder::{Entry, RunFolder, model_of},
+    sampler::{Sampler, encode_prompts, id_tensor, noises},
+    store::sha256,
+    training_loop::{self, LoopOptions, Task},
+};
+
+/// Options of `train teacher`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherOptions {
+    /// The picture folder.
+    pub data: PathBuf,
+    /// Run or model folder of the autoencoder.
+    pub autoencoder: PathBuf,
+    /// Side of the pictures in pixels.
+    pub size: usize,
+    /// The run folder.
+    pub out: PathBuf,
+    /// Size of the networks.
+    pub preset: String,
+    /// Tokens per prompt.
+    pub prompt_tokens: usize,
+    /// Chance that a caption is replaced by the empty prompt.
+    pub empty_prompts: f32,
+    /// Guidance of the sample pictures.
+    pub sample_guidance: f64,
+    /// Steps and update rule.
+    pub training: LoopOptions,
+}
+
+impl Default for TeacherOptions {
+    fn default() -> Self {
+        let training = LoopOptions { steps: 20_000, batch: 32, save_every: 500, sample_every: 1000, ..LoopOptions::default() };
+        Self { data: PathBuf::new(), autoencoder: PathBuf::new(), size: 64, out: PathBuf::new(), preset: "tiny".into(), prompt_tokens: 16, empty_prompts: 0.1, sample_guidance: 2.0, training }
+    }
+}
+
+/// The networks that are trained together.
+#[derive(Module, Debug)]
+pub struct Teacher {
+    /// The denoiser.
+    pub unet: UNet2DConditionModel,
+    /// The reader of prompts.
+    pub text_encoder: ClipTextModel,
+}
+
+/// Trains and writes `model/`, a whole pipeline.
+///
+/// # Errors
+/// Data, storage, a loss that is not finite, interruption.
+pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    let pictures = PictureFolder::open(&options.data, options.size)?;
+    let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
+    let vae = autoencoder.vae(device)?;
+    let tokenizer = CaptionTokenizer::train(pictures.captions(), &TokenizerOptions { length: options.prompt_tokens, ..TokenizerOptions::default() })?;
+    let preset = presets::preset(&options.preset, options.size, tokenizer.vocabulary_size(), tokenizer.length(), tokenizer.end_id())?;
+    let schedule = NoiseSchedule::new(&preset.scheduler).map_err(|error| TrainError::input(error.to_string()))?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+
+    let autodiff = device.clone().autodiff();
+    let mut prompts = Vec::with_capacity(pictures.len());
+    for index in 0..pictures.len() {
+        prompts.push(pictures.train_prompts(index).iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>, _>>()?);
+    }
+    let latents = latents(&vae, &pictures, device, observer);
+    let shape = [latents.len() / pictures.len() / (options.size / 4).pow(2), options.size / 4, options.size / 4];
+    let task = Denoising { options, preset: &preset, schedule, pictures: &pictures, prompts, empty: tokenizer.encode("")?, latents, shape, tokenizer: &tokenizer, vae, device: autodiff };
+    device.seed(options.training.seed);
+    let net = Teacher { unet: preset.unet.init(&task.device), text_encoder: preset.text_encoder.init(&task.device) };
+    observer.note(&format!("{} pictures, {} token ids, {} parameters", pictures.len(), tokenizer.vocabulary_size(), net.num_params()));
+    let data = sha256(format!("{} {}", pictures.content_hash(), autoencoder.hash()).as_bytes());
+    let net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
+
+    let mut files = task.files(&net);
+    files.extend(autoencoder.component("vae"));
+    files.push(("scheduler/scheduler_config.json".into(), preset.scheduler.to_json().into_bytes()));
+    files.push((TOKENIZER.into(), tokenizer.to_json().as_bytes().to_vec()));
+    files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
+    PipelineFolder::new(files).write(&options.out.join("model"))
+}
+
+/// Model-space latents of all pictures, one after the other.
+fn latents(vae: &AutoencoderKl, pictures: &PictureFolder, device: &Device, observer: &mut dyn Observer) -> Vec<f32> {
+    observer.begin("encoding pictures", pictures.len() as u64, 0);
+    let all: Vec<usize> = (0..pictures.len()).collect();
+    let mut latents = Vec::new();
+    for chunk in all.chunks(32) {
+        let mean = vae.encode(batch(pictures, chunk, device)).mean;
+        latents.extend(vae.to_model_space(mean).to_data().try_to_vec::<f32>().unwrap_or_default());
+        observer.step(chunk[chunk.len() - 1] as u64 + 1, "");
+    }
+    latents
+}
+
+struct Denoising<'a> {
+    options: &'a TeacherOptions,
+    preset: &'a Preset,
+    schedule: NoiseSchedule,
+    pictures: &'a PictureFolder,
+    /// Token ids of each picture's captions.
+    prompts: Vec<Vec<Vec<u32>>>,
+    empty: Vec<u32>,
+    latents: Vec<f32>,
+    /// Channels, rows, columns of a latent.
+    shape: [usize; 3],
+    tokenizer: &'a CaptionTokenizer,
+    vae: AutoencoderKl,
+    device: Device,
+}
+
+impl Task for Denoising<'_> {
+    type Net = Teacher;
+
+    fn loss(&self, net: &Teacher, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
+        let LoopOptions { seed, batch, .. } = self.options.training;
+        let all: Vec<usize> = (0..self.pictures.len()).collect();
+        let indices = epoch_indices(&all, seed, step, batch);
+        let mut draw = Philox::new(seed, Stream::Prompt, step);
+        let ids: Vec<u32> = indices
+            .iter()
+            .flat_map(|&index| {
+                let captions = &self.prompts[index];
+                let caption = &captions[draw.below(captions.len() as u32) as usize];
+                if draw.unit() < self.options.empty_prompts { self.empty.clone() } else { caption.clone() }
+            })
+            .collect();
+        let mut draw = Philox::new(seed, Stream::Timestep, step);
+        let timesteps: Vec<usize> = indices.iter().map(|_| draw.below(1000) as usize).collect();
+        let elements: usize = self.shape.iter().product();
+        let [channels, rows, columns] = self.shape;
+        let tensor = |data| Tensor::<4>::from_data(TensorData::new(data, [batch, channels, rows, columns]), &self.device);
+        let x = tensor(indices.iter().flat_map(|&index| self.latents[index * elements..(index + 1) * elements].iter().copied()).collect());
+        let noise = tensor(normal(seed, Stream::Training, step, batch * elements));
+
+        let noisy = self.schedule.add_noise(x, noise.clone(), &timesteps);
+        let time = Tensor::<1>::from_data(TensorData::new(timesteps.iter().map(|&timestep| timestep as f32).collect::<Vec<_>>(), [batch]), &self.device);
+        let context = net.text_encoder.forward(id_tensor(&ids, self.tokenizer.length(), &self.device)).last_hidden_state;
+        let predicted = net.unet.forward(noisy, time, context, None);
+        ((predicted - noise).square().mean(), Vec::new())
+    }
+
+    fn files(&self, net: &Teacher) -> Vec<(String, Vec<u8>)> {
+        let mut files = component_files("unet/config.json", self.preset.unet.to_json(), UNET_WEIGHTS, &net.unet);
+        files.extend(component_files("text_encoder/config.json", self.preset.text_encoder.to_json(), TEXT_WEIGHTS, &net.text_encoder));
+        files
+    }
+
+    fn load(&self, net: Teacher, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<Teacher, TrainError> {
+        let refuse = |error: onestep_nets::weights::LoadError| TrainError::input(format!("the checkpoint does not fit: {error}"));
+        Ok(Teacher { unet: weights::load(net.unet, &[&file(UNET_WEIGHTS)?]).map_err(refuse)?, text_encoder: weights::load(net.text_encoder, &[&file(TEXT_WEIGHTS)?]).map_err(refuse)? })
+    }
+
+    fn sample(&self, net: &Teacher) -> PictureGrid {
+        let mut grid = PictureGrid::new(self.options.size);
+        let device = self.device.clone().inner();
+        let count = self.pictures.len().min(16);
+        let chosen: Vec<usize> = (0..count).map(|i| i * self.pictures.len() / count).collect();
+        let prompts: Vec<&str> = chosen.iter().map(|&index| self.pictures.entries()[index].text.as_str()).collect();
+        let seeds: Vec<u64> = (0..count as u64).collect();
+        let sampler = Sampler { unet: &net.unet, schedule: &self.schedule, steps: 20, guidance: self.options.sample_guidance };
+        let drawn = (|| -> Result<_, TrainError> {
+            let condition = encode_prompts(&net.text_encoder, self.tokenizer, &prompts, &device)?;
+            let empty = encode_prompts(&net.text_encoder, self.tokenizer, &[""], &device)?;
+            sampler.latents(noises(&seeds, self.shape, &device), condition, &empty).map_err(|error| TrainError::input(error.to_string()))
+        })();
+        if let Ok(latents) = drawn {
+            grid.row(&batch(self.pictures, &chosen, &device));
+            grid.row(&self.vae.decode(self.vae.from_model_space(latents)));
+        }
+        grid
+    }
+}
