@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(bits, SEED_7);
     }
     /// Written when the generator was; a change here changes every picture.
-    const SEED_7: [u32; 4] = [0; 4];
+    const SEED_7: [u32; 4] = [966_319_492, 3_197_900_007, 1_071_969_792, 1_065_922_572];
 
     #[test]
     fn a_longer_draw_begins_with_the_shorter() {

@@ -23,7 +23,7 @@ use crate::{
 
 /// Options of `train autoencoder`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct AutoencoderOptions {
     /// The picture folder.
     pub data: PathBuf,

@@ -25,7 +25,7 @@ use crate::{
 
 /// Options of `distil`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct DistilOptions {
     /// Run or model folder of the teacher.
     pub teacher: PathBuf,

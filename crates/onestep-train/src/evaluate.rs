@@ -23,7 +23,7 @@ use crate::{
 
 /// Options of `eval`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct EvaluateOptions {
     /// Run or model folder of the teacher.
     pub teacher: PathBuf,

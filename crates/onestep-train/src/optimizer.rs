@@ -11,7 +11,7 @@ use crate::{error::TrainError, parameters::replace, store::{read_tensors, tensor
 
 /// The constants of AdamW (Loshchilov and Hutter 2019) and of clipping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct OptimizerOptions {
     /// Step size after the warm-up.
     pub learning_rate: f64,

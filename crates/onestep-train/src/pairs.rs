@@ -27,7 +27,7 @@ use crate::{
 
 /// Options of `pairs`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct PairsOptions {
     /// Run or model folder of the teacher.
     pub teacher: PathBuf,

@@ -27,7 +27,7 @@ use crate::{
 
 /// Options of `train teacher`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TeacherOptions {
     /// The picture folder.
     pub data: PathBuf,

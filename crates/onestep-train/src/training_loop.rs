@@ -20,7 +20,7 @@ use crate::{
 
 /// How long and how often.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct LoopOptions {
     /// Updates in all.
     pub steps: u64,

@@ -1,0 +1,27 @@
+//! `onestep completions`: what a shell needs to complete our command lines.
+
+use clap_complete::Shell;
+
+use crate::arguments::Arguments;
+use crate::exit::Failure;
+use crate::output;
+
+/// Print the completions for a shell.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  onestep completions bash > ~/.local/share/bash-completion/completions/onestep\n  \
+                        onestep completions zsh > \"${fpath[1]}/_onestep\"\n  \
+                        onestep completions fish > ~/.config/fish/completions/onestep.fish")]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    /// Prints them.
+    pub fn run(self) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::described(), "onestep", &mut script);
+        output::data(String::from_utf8_lossy(&script).trim_end())
+    }
+}

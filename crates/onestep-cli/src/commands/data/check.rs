@@ -1,0 +1,99 @@
+//! `onestep data check`: what is in a picture folder, and what is wrong with it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use onestep_train::Observer;
+use onestep_train::data::{CheckReport, Split, check_picture_folder, contact_sheet};
+
+use crate::arguments::Shared;
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::progress::Progress;
+
+const SHOWN: usize = 20;
+const SHEET_COLUMNS: usize = 16;
+const SHEET_PICTURES: usize = 512;
+const SHEET_CELL: usize = 64;
+
+/// Look at a picture folder.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  onestep data check emoji\n  onestep data check photos --contact-sheet photos.png\n\n\
+                        Exit code 3 if there is something that training would refuse.")]
+pub struct Check {
+    /// The folder: metadata.jsonl, or NAME.png with NAME.txt
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Also write the first 512 pictures side by side into this PNG file
+    #[arg(long, value_name = "FILE")]
+    contact_sheet: Option<PathBuf>,
+}
+
+impl Check {
+    /// Prints the report; a folder that training would refuse is a failure.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut progress = Progress::new(shared);
+        let mut begun = false;
+        let report = check_picture_folder(&self.folder, &mut |done, total| {
+            if !begun {
+                progress.begin("pictures", total as u64, 0);
+                begun = true;
+            }
+            progress.step(done as u64, "");
+        })?;
+        drop(progress);
+        if let Some(file) = &self.contact_sheet {
+            let png = contact_sheet(&self.folder, SHEET_COLUMNS, SHEET_PICTURES, SHEET_CELL)?;
+            fs::write(file, png).map_err(|e| {
+                Failure::new(Exit::Storage, format!("writing the contact sheet {}: expected a place that takes it, found {e}", file.display()))
+            })?;
+        }
+        if shared.json {
+            output::json(&report)?;
+        } else {
+            for line in lines(&report) {
+                output::data(&line)?;
+            }
+        }
+        if report.is_clean() {
+            return Ok(());
+        }
+        let why = if report.pictures == 0 {
+            "there is no picture that can be used".to_owned()
+        } else if report.findings.is_empty() {
+            format!("expected pictures of one size, found {} sizes; training crops and resizes with --fit crop-resize", report.sizes.len())
+        } else {
+            format!("{} problems; mend or remove those files", report.findings.len())
+        };
+        Err(Failure::new(Exit::Input, format!("checking {}: {why}", self.folder.display())))
+    }
+}
+
+fn lines(report: &CheckReport) -> Vec<String> {
+    let split = |split| report.splits.get(&split).copied().unwrap_or_default();
+    let mut lines = vec![
+        format!("pictures     {} ({} to train on, {} to validate)", report.pictures, split(Split::Train), split(Split::Validation)),
+        format!("bytes        {}", report.bytes),
+        format!("phrasings    {} to train on, {} held out", report.phrasings, report.held_out),
+        format!("longest      {} words: {}", report.longest_caption_words, plain(&report.longest_caption)),
+    ];
+    lines.extend(report.sizes.iter().map(|(size, count)| format!("size         {size}: {count}")));
+    lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", plain(&same.join(" = ")))));
+    lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", plain(caption))));
+    lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", plain(&f.problem))));
+    for (what, count) in [
+        ("same pixels", report.duplicates.len()),
+        ("same caption", report.shared_captions.len()),
+        ("problem", report.findings.len()),
+    ] {
+        if count > SHOWN {
+            lines.push(format!("{what:12} and {} more; --json lists them", count - SHOWN));
+        }
+    }
+    lines
+}
+
+/// Text from files, made safe for a terminal.
+fn plain(text: &str) -> String {
+    text.chars().take(400).map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+}

@@ -1,0 +1,88 @@
+//! `onestep doctor`: what this build and this machine can do.
+
+use std::path::{Path, PathBuf};
+
+use onestep_train::data::EmojiOptions;
+use serde::Serialize;
+
+use crate::arguments::Shared;
+use crate::exit::Failure;
+use crate::output;
+
+/// Say what this build and this machine can do.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {}
+
+#[derive(Serialize)]
+struct Report {
+    schema: u32,
+    version: &'static str,
+    system: String,
+    cores: usize,
+    features: Vec<&'static str>,
+    training_devices: Vec<&'static str>,
+    gpu: Gpu,
+    emoji: Vec<Found>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Gpu {
+    Found { name: String, interface: String, software: bool },
+    Missing { missing: String },
+}
+
+#[derive(Serialize)]
+struct Found {
+    path: PathBuf,
+    present: bool,
+}
+
+impl Doctor {
+    /// Prints the report; that something is missing is a finding, not a failure.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let report = Report {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            features: compiled_features(),
+            training_devices: onestep_train::device::compiled(),
+            gpu: match pollster::block_on(onestep::webgpu::probe()) {
+                Ok(device) => Gpu::Found { name: device.name, interface: device.interface, software: device.software },
+                Err(error) => Gpu::Missing { missing: error.to_string() },
+            },
+            emoji: emoji_files().into_iter().map(|path| Found { present: path.exists(), path }).collect(),
+        };
+        if shared.json {
+            return output::json(&report);
+        }
+        output::data(&format!("onestep   {}", report.version))?;
+        output::data(&format!("system    {}, {} cores", report.system, report.cores))?;
+        output::data(&format!("features  {}", if report.features.is_empty() { "none".to_owned() } else { report.features.join(", ") }))?;
+        output::data(&format!("training  {}", report.training_devices.join(", ")))?;
+        output::data(&match &report.gpu {
+            Gpu::Found { name, interface, software } => {
+                format!("running   {name} ({interface}){}; cpu", if *software { ", a software adapter: slow" } else { "" })
+            }
+            Gpu::Missing { missing } => format!("running   cpu; no GPU: {missing}"),
+        })?;
+        for file in &report.emoji {
+            let state = if file.present { "there" } else { "missing (only `onestep data emoji` needs it)" };
+            output::data(&format!("emoji     {}: {state}", file.path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn compiled_features() -> Vec<&'static str> {
+    [("wgpu", cfg!(feature = "wgpu")), ("vulkan", cfg!(feature = "vulkan")), ("cuda", cfg!(feature = "cuda"))]
+        .into_iter()
+        .filter_map(|(name, on)| on.then_some(name))
+        .collect()
+}
+
+fn emoji_files() -> Vec<PathBuf> {
+    let options = EmojiOptions::new(Path::new(""));
+    std::iter::once(options.font).chain(options.annotations).collect()
+}

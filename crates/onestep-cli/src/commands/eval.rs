@@ -1,0 +1,81 @@
+//! `onestep eval`: the student beside its teacher.
+
+use std::path::PathBuf;
+
+use onestep_train::evaluate::{EvaluateOptions, evaluate};
+
+use crate::arguments::Shared;
+use crate::commands::training::Run;
+use crate::exit::Failure;
+use crate::output;
+
+/// Measure the student beside its teacher on prompts and noises that neither saw.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep eval --teacher runs/teacher --student runs/student --data emoji --out runs/eval")]
+pub struct Eval {
+    /// Run or model folder of the teacher
+    #[arg(long, value_name = "DIR")]
+    teacher: Option<PathBuf>,
+    /// Run or model folder of the student
+    #[arg(long, value_name = "DIR")]
+    student: Option<PathBuf>,
+    /// The picture folder
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Names to draw; 0 for all
+    #[arg(long)]
+    count: Option<usize>,
+    /// Steps of the teacher
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Guidance of the teacher
+    #[arg(long)]
+    guidance: Option<f64>,
+    /// Seed of the first picture
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Show only this name in the picture grid; may be repeated
+    #[arg(long, value_name = "NAME")]
+    show: Vec<String>,
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Eval {
+    /// Measures; prints the report.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut options: EvaluateOptions = self.run.base()?;
+        options.out = self.run.out();
+        options.teacher = self.teacher.unwrap_or(options.teacher);
+        options.student = self.student.unwrap_or(options.student);
+        options.data = self.data.unwrap_or(options.data);
+        options.count = self.count.unwrap_or(options.count);
+        options.steps = self.steps.unwrap_or(options.steps);
+        options.guidance = self.guidance.unwrap_or(options.guidance);
+        options.seed = self.seed.unwrap_or(options.seed);
+        if !self.show.is_empty() {
+            options.shown = self.show;
+        }
+        let report = self.run.go(shared, &options, |options, device, _, progress| evaluate(options, device, progress))?;
+        let Some(report) = report else { return Ok(()) };
+        if shared.json {
+            return output::json(&report);
+        }
+        let line = |what: &str, psnr: f64, distance: f64| output::data(&format!("{what:44} {psnr:6.2} dB  {distance:.4}"));
+        output::data(&format!("{} prompts, teacher at {} steps, guidance {}", report.prompts, report.teacher_steps, report.guidance))?;
+        line("student and teacher, same prompt and noise", report.student_teacher_psnr, report.student_teacher_distance)?;
+        line("teacher, same prompt and two noises", report.two_noises_psnr, report.two_noises_distance)?;
+        line("teacher, different prompts", report.unrelated_psnr, report.unrelated_distance)?;
+        for (who, names, held_out) in [("teacher", report.teacher_retrieval, report.teacher_retrieval_held_out), ("student", report.student_retrieval, report.student_retrieval_held_out)] {
+            let percent = |share: f64| format!("{:.1} %", share * 100.0);
+            output::data(&format!(
+                "retrieval by the {who}'s pictures: names {} / {}, held-out phrasings {} / {} (top 1 / top 5)",
+                percent(names.top_1),
+                percent(names.top_5),
+                percent(held_out.top_1),
+                percent(held_out.top_5)
+            ))?;
+        }
+        output::data(&options.out.display().to_string())
+    }
+}

@@ -1,0 +1,137 @@
+//! `onestep export`: a model folder becomes a bundle that runs natively and in a browser.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use onestep_compile::{Compiled, Names, Options, Storage, bundle_weights, compile};
+use onestep_nets::{Decoder, Generator, weights};
+use onestep_program::{BundleWriter, Generation};
+use onestep_train::pipeline_folder::PipelineFolder;
+use onestep_train::run_folder::model_of;
+use onestep_train::sampler::STUDENT_TIMESTEP;
+use onestep_train::store;
+
+use crate::arguments::Shared;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// Compile a student into a bundle.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep export --model runs/student --out models/emoji --title 'Emoji' --card card.md\n\n\
+                        A bundle is a folder: manifest, programs, weights, tokenizer and model card.")]
+pub struct Export {
+    /// Run or model folder of the student
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The bundle folder; one that is there is replaced
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The model's name
+    #[arg(long, default_value = "onestep model")]
+    title: String,
+    /// SPDX expression of the weights' licence
+    #[arg(long, default_value = "NOASSERTION")]
+    license: String,
+    /// The model card, Markdown; without it the bundle says that there is none
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
+    /// How matrices and kernels are stored
+    #[arg(long, value_enum, default_value_t)]
+    weights: WeightStorage,
+    /// A further file to carry, such as a sample picture; may be repeated
+    #[arg(long, value_name = "FILE")]
+    extra: Vec<PathBuf>,
+}
+
+/// Storage of matrices and kernels; vectors are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum WeightStorage {
+    /// 16-bit floats
+    #[default]
+    F16,
+    /// 32-bit floats
+    F32,
+}
+
+impl Export {
+    /// Compiles and writes; prints the folder.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let model = PipelineFolder::open(&model_of(&self.model)?)?;
+        let storage = match self.weights {
+            WeightStorage::F16 => Storage::F16,
+            WeightStorage::F32 => Storage::F32,
+        };
+        let programs = compiled(&model, storage)?;
+        let weights = bundle_weights(&programs.iter().collect::<Vec<_>>()).map_err(refused)?;
+        let card = match &self.card {
+            Some(path) => fs::read_to_string(path).map_err(|error| Failure::new(Exit::Input, format!("reading the model card {}: {error}", path.display())))?,
+            None => format!("# {}\n\nThis bundle carries no model card.\n", self.title),
+        };
+        let mut extra = Vec::new();
+        for path in &self.extra {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            extra.push((name, fs::read(path).map_err(|error| Failure::new(Exit::Input, format!("reading {}: {error}", path.display())))?));
+        }
+        let sizes = model.sizes()?;
+        let tokenizer = model.tokenizer()?;
+        let files = BundleWriter {
+            title: self.title,
+            license: self.license,
+            generation: Generation { prompt_tokens: tokenizer.length(), latent: sizes.latent, picture: [sizes.picture; 2] },
+            programs: programs.iter().map(|compiled| (compiled.program.name.clone(), compiled.program.clone())).collect::<BTreeMap<_, _>>(),
+            weights,
+            tokenizer: tokenizer.to_json().as_bytes().to_vec(),
+            card,
+            extra,
+        }
+        .files()
+        .map_err(refused)?;
+        let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+        store::write_folder(&self.out, &files)?;
+        if !shared.quiet {
+            output::message(&format!("{} files, {:.1} MiB", files.len(), bytes as f64 / 1_048_576.0));
+            for compiled in &programs {
+                output::message(&format!("{}: {}", compiled.program.name, compiled.histogram()));
+            }
+        }
+        output::data(&self.out.display().to_string())
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Input, format!("compiling the model: {error}"))
+}
+
+/// The three programs of a text-to-image model: prompt → states, noise and states → latents, latents → picture.
+fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, Failure> {
+    let device = burn::tensor::Device::flex();
+    let options = Options { storage, ..Options::default() };
+    let (sizes, tokens) = (model.sizes()?, model.tokenizer()?.length());
+    let [channels, rows, columns] = sizes.latent;
+    let names = |parameters: Vec<weights::Parameter>| Names::given(parameters.into_iter().map(|parameter| (parameter.id, parameter.name)));
+
+    let text_encoder = model.text_encoder(&device)?;
+    let text_encoder = compile("text_encoder", &text_encoder, &names(weights::parameters(&text_encoder)), &options, |net, ports| {
+        let ids = ports.ids("input_ids", [1, tokens]);
+        ports.output("last_hidden_state", net.forward(ids).last_hidden_state);
+    })
+    .map_err(refused)?;
+    let features = text_encoder.program.value(text_encoder.program.outputs[0].value).shape[2];
+
+    let generator = Generator::new(model.unet(&device)?, &model.schedule()?, STUDENT_TIMESTEP).map_err(refused)?;
+    let generator = compile("generator", &generator, &names(weights::parameters(&generator)), &options, |net, ports| {
+        let noise = ports.float("noise", [1, channels, rows, columns]);
+        let states = ports.float("encoder_hidden_states", [1, tokens, features]);
+        ports.output("latents", net.forward(noise, states, None));
+    })
+    .map_err(refused)?;
+
+    let decoder = Decoder::new(model.vae(&device)?);
+    let decoder = compile("decoder", &decoder, &names(weights::parameters(&decoder)), &options, |net, ports| {
+        let latents = ports.float("latents", [1, channels, rows, columns]);
+        ports.output("sample", net.forward(latents));
+    })
+    .map_err(refused)?;
+    Ok(vec![text_encoder, generator, decoder])
+}

@@ -1,0 +1,118 @@
+//! `onestep generate`: a picture from a prompt.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use onestep::{Backend, GenerateOptions, Model, Stage, Watch};
+use onestep_train::store;
+use serde_json::json;
+
+use crate::arguments::Shared;
+use crate::exit::{Exit, Failure};
+use crate::{bundle_folder, output};
+
+/// Draw a picture.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n\n\
+                        The same bundle, prompt, seed and device give the same bytes. The last line on standard output is the picture's path.")]
+pub struct Generate {
+    /// What to draw
+    prompt: String,
+    /// Which of the pictures; what is not given is chosen and told
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where the PNG goes
+    #[arg(long, value_name = "FILE", default_value = "picture.png")]
+    out: PathBuf,
+    /// The bundle's folder
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// The device; `auto` takes a GPU, and the processor where there is none or it is only imitated
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceChoice,
+    /// Leave prompt and seed out of the file
+    #[arg(long)]
+    no_metadata: bool,
+}
+
+/// `--device`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeviceChoice {
+    /// Whichever is likely to be faster
+    #[default]
+    Auto,
+    /// A GPU through wgpu
+    Webgpu,
+    /// The processor
+    Cpu,
+}
+
+struct Clock(Instant);
+
+impl Watch for Clock {
+    fn now(&self) -> f64 {
+        self.0.elapsed().as_secs_f64() * 1000.0
+    }
+    fn stage(&mut self, _: Stage) -> bool {
+        crate::interrupt::exit().is_none()
+    }
+}
+
+impl Generate {
+    /// Draws and prints the path.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let folder = bundle_folder::find(self.bundle.as_deref())?;
+        let bundle = bundle_folder::open(&folder)?;
+        let seed = self.seed.unwrap_or_else(chosen_seed);
+        let mut clock = Clock(Instant::now());
+        let mut model = match self.device {
+            DeviceChoice::Webgpu => pollster::block_on(Model::open(bundle, Backend::WebGpu, &mut clock))?,
+            DeviceChoice::Cpu => pollster::block_on(Model::open(bundle, Backend::Cpu, &mut clock))?,
+            DeviceChoice::Auto => match pollster::block_on(Model::open(bundle.clone(), Backend::WebGpu, &mut clock)) {
+                Ok(model) if !model.device().software => model,
+                _ => pollster::block_on(Model::open(bundle, Backend::Cpu, &mut clock))?,
+            },
+        };
+        let options = GenerateOptions { prompt: self.prompt.clone(), seed };
+        let picture = pollster::block_on(model.generate(&options, &mut clock))?;
+        let say = |line: String| {
+            if !shared.quiet {
+                output::message(&line);
+            }
+        };
+        if !picture.prompt.unknown.is_empty() {
+            let unknown: Vec<String> = picture.prompt.unknown.iter().map(|character| format!("{character:?}")).collect();
+            say(format!("note: this model never saw {} and draws as if not written", unknown.join(", ")));
+        }
+        if picture.prompt.truncated {
+            say(format!("note: the prompt is longer than this model reads ({} tokens); its end was left out", model.manifest().generation.prompt_tokens));
+        }
+        let png = if self.no_metadata { onestep::png::encode(&picture, None)? } else { model.png(&picture, &self.prompt)? };
+        if self.out.is_dir() {
+            return Err(Failure::new(Exit::Usage, format!("{} is a folder; --out names a file", self.out.display())));
+        }
+        store::write(&self.out, &png)?;
+        let timings = picture.timings;
+        say(format!(
+            "seed {seed} · {} · text {:.0} ms, generator {:.0} ms, decoder {:.0} ms",
+            model.device(),
+            timings.text,
+            timings.generator,
+            timings.decoder
+        ));
+        if shared.json {
+            return output::json(&json!({
+                "schema": 1, "path": self.out, "prompt": self.prompt, "seed": seed, "width": picture.width, "height": picture.height,
+                "bundle": model.id(), "device": model.device().to_string(), "unknown": picture.prompt.unknown, "truncated": picture.prompt.truncated,
+                "milliseconds": { "text": timings.text, "generator": timings.generator, "decoder": timings.decoder, "total": timings.total },
+            }));
+        }
+        output::data(&self.out.display().to_string())
+    }
+}
+
+/// A seed that is different each time, and short enough to type.
+fn chosen_seed() -> u64 {
+    let nanoseconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    nanoseconds.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
+}

@@ -1,0 +1,94 @@
+//! `onestep inspect`: what is in a bundle and what it costs to run.
+
+use std::path::PathBuf;
+
+use onestep::plan;
+use onestep_compile::histogram;
+use onestep_program::limits;
+use serde_json::json;
+
+use crate::arguments::Shared;
+use crate::exit::{Exit, Failure};
+use crate::{bundle_folder, output};
+
+/// Say what is in a bundle: operations, shapes, parameters, arithmetic, memory, kernels.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan\n\nEvery file is compared with its hashes; exit code 3 if one differs.")]
+pub struct Inspect {
+    /// The bundle's folder
+    #[arg(value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// Also list every dispatch
+    #[arg(long)]
+    plan: bool,
+    /// Also list every tensor whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    tensors: Option<String>,
+    /// Also print the limits that bundles are held to
+    #[arg(long)]
+    limits: bool,
+}
+
+impl Inspect {
+    /// Prints.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let folder = bundle_folder::find(self.bundle.as_deref())?;
+        let bundle = bundle_folder::open(&folder)?;
+        let manifest = bundle.manifest();
+        let mut components = Vec::new();
+        for (name, program) in bundle.programs() {
+            let plan = plan(program).map_err(|error| Failure::new(Exit::Input, format!("planning {name}: {error}")))?;
+            components.push((name, program, plan));
+        }
+        if shared.json {
+            let components: serde_json::Map<_, _> = components
+                .iter()
+                .map(|(name, program, plan)| {
+                    let facts = json!({
+                        "operations": program.nodes.len(), "by_kind": histogram(program).0, "parameters": program.parameters(), "flops": program.flops(),
+                        "dispatches": plan.dispatches.len(), "arena_bytes": plan.arena_bytes(), "weight_bytes": plan.weight_bytes(),
+                        "kernels": plan.kernels().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+                    });
+                    ((*name).clone(), facts)
+                })
+                .collect();
+            return output::json(&json!({ "schema": 1, "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "components": components }));
+        }
+        output::data(&format!("{} · {} · bundle {}", manifest.title, manifest.license, &bundle.id()[..16]))?;
+        let generation = &manifest.generation;
+        output::data(&format!("{}×{} pixels from noise {:?}, prompts of {} tokens", generation.picture[0], generation.picture[1], generation.latent, generation.prompt_tokens))?;
+        output::data(&format!("\n{} bytes to fetch, every hash right:", manifest.total_bytes()))?;
+        for file in &manifest.files {
+            output::data(&format!("  {:32} {:>12}", file.name, file.size))?;
+        }
+        for (name, program, plan) in &components {
+            output::data(&format!("\n{name}: {} parameters, {:.3} GFLOP, {} operations", program.parameters(), program.flops() as f64 / 1e9, program.nodes.len()))?;
+            for (what, ports) in [("takes", &program.inputs), ("gives", &program.outputs)] {
+                for port in ports {
+                    let value = program.value(port.value);
+                    output::data(&format!("  {what} {} {:?} {:?}", port.name, value.shape, value.dtype))?;
+                }
+            }
+            output::data(&format!("  operations: {}", histogram(program)))?;
+            let text = if self.plan { format!("{plan:#}") } else { plan.to_string() };
+            for line in text.lines() {
+                output::data(&format!("  {line}"))?;
+            }
+            if let Some(part) = &self.tensors {
+                for value in program.weights() {
+                    let tensor = value.weight.as_deref().unwrap_or_default();
+                    if tensor.contains(part.as_str()) {
+                        output::data(&format!("  {tensor} {:?} {:?}", value.shape, value.dtype))?;
+                    }
+                }
+            }
+        }
+        if self.limits {
+            output::data("\nlimits:")?;
+            for limit in limits::TABLE {
+                output::data(&format!("  {:>12} {}", limit.max, limit.what))?;
+            }
+        }
+        Ok(())
+    }
+}

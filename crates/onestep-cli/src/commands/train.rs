@@ -1,0 +1,28 @@
+//! `onestep train`: the networks that the student is made from.
+
+mod autoencoder;
+mod teacher;
+
+use clap::Subcommand;
+
+use crate::arguments::Shared;
+use crate::exit::Failure;
+
+/// Train a network.
+#[derive(Debug, Subcommand)]
+pub enum Train {
+    /// Train the autoencoder: pictures to latents and back
+    Autoencoder(autoencoder::Autoencoder),
+    /// Train the teacher: text encoder and denoiser together
+    Teacher(teacher::Teacher),
+}
+
+impl Train {
+    /// Does it.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        match self {
+            Self::Autoencoder(autoencoder) => autoencoder.run(shared),
+            Self::Teacher(teacher) => teacher.run(shared),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `onestep train autoencoder`.
+
+use std::path::PathBuf;
+
+use onestep_train::autoencoder::{AutoencoderOptions, train};
+
+use crate::arguments::Shared;
+use crate::commands::training::{Run, Training};
+use crate::exit::Failure;
+use crate::output;
+
+/// Train the autoencoder: pictures to latents and back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep train autoencoder --data emoji --out runs/autoencoder")]
+pub struct Autoencoder {
+    /// The picture folder
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Width and height of the pictures
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Size of the networks
+    #[arg(long, value_parser = onestep_train::presets::names())]
+    preset: Option<String>,
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    training: Training,
+}
+
+impl Autoencoder {
+    /// Trains; prints the model folder, or with `--json` the report.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut options: AutoencoderOptions = self.run.base()?;
+        options.out = self.run.out();
+        options.data = self.data.unwrap_or(options.data);
+        options.size = self.size.unwrap_or(options.size);
+        options.preset = self.preset.unwrap_or(options.preset);
+        self.training.apply(&mut options.training)?;
+        let entry = self.run.entry();
+        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let Some(report) = report else { return Ok(()) };
+        if shared.json {
+            return output::json(&report);
+        }
+        output::message(&format!("reconstruction: {:.1} dB on trained pictures, {:.1} dB on {} held out", report.psnr_trained, report.psnr_held_out, report.pictures[1]));
+        output::data(&options.out.join("model").display().to_string())
+    }
+}

@@ -1,0 +1,52 @@
+//! `onestep train teacher`.
+
+use std::path::PathBuf;
+
+use onestep_train::teacher::{TeacherOptions, train};
+
+use crate::arguments::Shared;
+use crate::commands::training::{Run, Training};
+use crate::exit::Failure;
+use crate::output;
+
+/// Train the teacher: text encoder and denoiser together.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher")]
+pub struct Teacher {
+    /// The picture folder
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Run or model folder of the autoencoder
+    #[arg(long, value_name = "DIR")]
+    autoencoder: Option<PathBuf>,
+    /// Width and height of the pictures
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Size of the networks
+    #[arg(long, value_parser = onestep_train::presets::names())]
+    preset: Option<String>,
+    /// Tokens per prompt
+    #[arg(long)]
+    prompt_tokens: Option<usize>,
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    training: Training,
+}
+
+impl Teacher {
+    /// Trains; prints the model folder.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut options: TeacherOptions = self.run.base()?;
+        options.out = self.run.out();
+        options.data = self.data.unwrap_or(options.data);
+        options.autoencoder = self.autoencoder.unwrap_or(options.autoencoder);
+        options.size = self.size.unwrap_or(options.size);
+        options.preset = self.preset.unwrap_or(options.preset);
+        options.prompt_tokens = self.prompt_tokens.unwrap_or(options.prompt_tokens);
+        self.training.apply(&mut options.training)?;
+        let entry = self.run.entry();
+        let done = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        done.map_or(Ok(()), |()| output::data(&options.out.join("model").display().to_string()))
+    }
+}

@@ -1,0 +1,141 @@
+//! What the training commands share: where options come from, the device, the dry run.
+
+use std::fs;
+use std::path::PathBuf;
+
+use onestep_train::run_folder::Entry;
+use onestep_train::training_loop::LoopOptions;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::arguments::Shared;
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::{interrupt, output};
+
+/// Options of every command that works for minutes or days.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Run")]
+pub struct Run {
+    /// Where the result goes
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on where an earlier run into --out stopped
+    #[arg(long)]
+    resume: bool,
+    /// The device; what is not given is chosen: the best that was compiled in
+    #[arg(long, value_name = "cpu|wgpu|vulkan|cuda")]
+    pub device: Option<String>,
+    /// Options from a TOML file, such as an earlier run's config.toml; flags go before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the options as resolved, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Run {
+    /// The options before flags: those of the configuration file, or the defaults.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key.
+    pub fn base<O: DeserializeOwned + Default>(&self) -> Result<O, Failure> {
+        let Some(path) = &self.config else { return Ok(O::default()) };
+        let refuse = |error: &dyn std::fmt::Display| Failure::new(Exit::Input, format!("reading the options in {}: {error}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| refuse(&error))?;
+        toml::from_str(&text).map_err(|error| refuse(&error))
+    }
+
+    /// The run folder.
+    pub fn out(&self) -> PathBuf {
+        self.out.clone()
+    }
+
+    /// Whether an earlier run is continued.
+    pub fn entry(&self) -> Entry {
+        if self.resume { Entry::Resume } else { Entry::New }
+    }
+
+    /// Prints the options if that is all that was asked for; else opens the device and works.
+    ///
+    /// # Errors
+    /// What the work reports.
+    pub fn go<O: Serialize, R>(
+        &self,
+        shared: &Shared,
+        options: &O,
+        work: impl FnOnce(&O, &burn::tensor::Device, &str, &mut Progress) -> Result<R, onestep_train::TrainError>,
+    ) -> Result<Option<R>, Failure> {
+        if self.dry_run {
+            let text = toml::to_string_pretty(options).map_err(|error| Failure::new(Exit::Failed, format!("the options cannot be shown: {error}")))?;
+            output::data(text.trim_end())?;
+            return Ok(None);
+        }
+        let device = onestep_train::device::select(self.device.as_deref())?;
+        let name = self.device.clone().unwrap_or_else(|| onestep_train::device::compiled()[0].to_owned());
+        interrupt::watch()?;
+        let mut progress = Progress::new(shared);
+        Ok(Some(work(options, &device, &name, &mut progress)?))
+    }
+}
+
+/// How long, how often and how fast a network is trained.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Training")]
+pub struct Training {
+    /// Updates in all
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Samples per update
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Names every random draw of the run
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Step size after the warm-up
+    #[arg(long)]
+    learning_rate: Option<f64>,
+    /// Steps over which the step size rises
+    #[arg(long)]
+    warmup_steps: Option<u64>,
+    /// Share of the run, at its end, over which the step size falls to 0
+    #[arg(long)]
+    decay_fraction: Option<f64>,
+    /// Decay of the running average of the weights, per step
+    #[arg(long)]
+    ema_decay: Option<f64>,
+    /// Steps between checkpoints
+    #[arg(long)]
+    save_every: Option<u64>,
+    /// Steps between sample pictures
+    #[arg(long)]
+    sample_every: Option<u64>,
+    /// Checkpoints that are kept
+    #[arg(long)]
+    keep_last: Option<usize>,
+}
+
+impl Training {
+    /// Puts what was given in place of what the options had.
+    ///
+    /// # Errors
+    /// Numbers with which nothing can be trained.
+    pub fn apply(&self, options: &mut LoopOptions) -> Result<(), Failure> {
+        fn set<T: Copy>(target: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *target = given;
+            }
+        }
+        set(&mut options.steps, self.steps);
+        set(&mut options.batch, self.batch);
+        set(&mut options.seed, self.seed);
+        set(&mut options.optimizer.learning_rate, self.learning_rate);
+        set(&mut options.optimizer.warmup_steps, self.warmup_steps);
+        set(&mut options.optimizer.decay_fraction, self.decay_fraction);
+        set(&mut options.ema_decay, self.ema_decay);
+        set(&mut options.save_every, self.save_every);
+        set(&mut options.sample_every, self.sample_every);
+        set(&mut options.keep_last, self.keep_last);
+        let sound = options.batch > 0 && options.optimizer.learning_rate > 0.0 && (0.0..1.0).contains(&options.ema_decay) && (0.0..=1.0).contains(&options.optimizer.decay_fraction);
+        if sound { Ok(()) } else { Err(Failure::new(Exit::Usage, "expected --batch of at least 1, --learning-rate above 0, --ema-decay from 0 to below 1 and --decay-fraction from 0 to 1")) }
+    }
+}

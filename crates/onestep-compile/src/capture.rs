@@ -1,0 +1,165 @@
+//! One forward pass of a module as burn's operation graph.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use burn::{
+    backend::{
+        capture::{CapturedGraph, TensorId},
+        tensor::FloatTensor,
+    },
+    module::{Module, ModuleVisitor, Param},
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use burn_capture::CaptureBackend;
+use onestep_program::DType;
+
+use crate::{error::CompileError, names::Names};
+
+/// An input as declared.
+pub(crate) struct InputPort {
+    pub(crate) name: String,
+    pub(crate) tensor: TensorId,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: DType,
+}
+
+/// A parameter of the captured module.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameter {
+    /// Where it is in the module.
+    pub(crate) path: String,
+    /// What it is called in the weight files.
+    pub(crate) name: Option<String>,
+}
+
+/// What was captured.
+pub(crate) struct Captured {
+    pub(crate) graph: CapturedGraph,
+    pub(crate) inputs: Vec<InputPort>,
+    /// Names and tensors.
+    pub(crate) outputs: Vec<(String, TensorId)>,
+    pub(crate) parameters: HashMap<TensorId, Parameter>,
+}
+
+/// The inputs and outputs of a program, declared while its forward pass is captured.
+pub struct Ports {
+    device: Device,
+    inputs: Vec<InputPort>,
+    outputs: Vec<(String, TensorId)>,
+    /// Held until the capture ends: an output must not be overwritten by what comes after it.
+    kept: Vec<FloatTensor<CaptureBackend>>,
+    error: Option<CompileError>,
+}
+
+impl Ports {
+    /// The device of the captured module, for tensors that the closure makes itself; they become constants.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// An input of floats. The elements of the tensor mean nothing.
+    pub fn float<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D> {
+        let tensor = Tensor::<D>::from_data(TensorData::zeros::<f32, _>(shape), &self.device);
+        match tensor.clone().try_into_primitive::<CaptureBackend>() {
+            Ok(primitive) => self.inputs.push(InputPort { name: name.to_owned(), tensor: primitive.id(), shape: shape.to_vec(), dtype: DType::F32 }),
+            Err(error) => self.fail(name, error),
+        }
+        tensor
+    }
+
+    /// An input of token ids, which may only reach embeddings.
+    pub fn ids<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D, Int> {
+        let tensor = Tensor::<D, Int>::from_data(TensorData::zeros::<i64, _>(shape), &self.device);
+        match tensor.clone().try_into_primitive::<CaptureBackend>() {
+            Ok(primitive) => self.inputs.push(InputPort { name: name.to_owned(), tensor: primitive.id(), shape: shape.to_vec(), dtype: DType::I32 }),
+            Err(error) => self.fail(name, error),
+        }
+        tensor
+    }
+
+    /// An output.
+    pub fn output<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+        match value.try_into_primitive::<CaptureBackend>() {
+            Ok(primitive) => {
+                self.outputs.push((name.to_owned(), primitive.id()));
+                self.kept.push(primitive);
+            }
+            Err(error) => self.fail(name, error),
+        }
+    }
+
+    fn fail(&mut self, name: &str, error: impl std::fmt::Debug) {
+        self.error.get_or_insert(CompileError::Port { name: name.to_owned(), message: format!("is not on the device of the capture ({error:?})") });
+    }
+}
+
+/// Runs `forward` on a copy of the module that records instead of computing.
+pub(crate) fn capture<M: Module>(module: &M, names: &Names, forward: impl FnOnce(&M, &mut Ports)) -> Result<Captured, CompileError> {
+    let mut declared: Option<(Ports, HashMap<TensorId, Parameter>)> = None;
+    // burn answers what cannot be recorded (reading a value, seeding) by panics.
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let module = module.valid().materialize();
+        let device = Device::capture();
+        device.capture_scope(|scope| {
+            let module = module.to_device(&device);
+            let mut visitor = ParameterVisitor { names, path: Vec::new(), found: HashMap::new() };
+            module.visit(&mut visitor);
+            let mut ports = Ports { device: device.clone(), inputs: Vec::new(), outputs: Vec::new(), kept: Vec::new(), error: None };
+            forward(&module, &mut ports);
+            // The same tensor may be several outputs of a program, but burn takes each once.
+            let mut unique: Vec<TensorId> = Vec::new();
+            for (_, tensor) in &ports.outputs {
+                if !unique.contains(tensor) {
+                    unique.push(*tensor);
+                }
+            }
+            let completed = scope.complete(ports.inputs.iter().map(|port| port.tensor).collect::<Vec<_>>(), unique);
+            declared = Some((ports, visitor.found));
+            completed
+        })
+    }));
+    let graph = match result {
+        Ok(Ok(graph)) => graph,
+        Ok(Err(error)) => return Err(CompileError::Capture(error.to_string())),
+        Err(panic) => return Err(CompileError::Capture(panic_message(panic.as_ref()))),
+    };
+    let (ports, parameters) = declared.ok_or_else(|| CompileError::Capture("the forward pass did not end".into()))?;
+    if let Some(error) = ports.error {
+        return Err(error);
+    }
+    Ok(Captured { graph, inputs: ports.inputs, outputs: ports.outputs, parameters })
+}
+
+/// The text of a panic.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+/// Finds under which tensor the captured graph reads each parameter.
+struct ParameterVisitor<'a> {
+    names: &'a Names,
+    path: Vec<String>,
+    found: HashMap<TensorId, Parameter>,
+}
+
+impl ModuleVisitor for ParameterVisitor<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Ok(primitive) = param.val().try_into_primitive::<CaptureBackend>() {
+            let path = self.path.join(".");
+            let name = self.names.of(param.id, &path);
+            self.found.insert(primitive.id(), Parameter { path, name });
+        }
+    }
+}

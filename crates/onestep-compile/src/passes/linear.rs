@@ -1,0 +1,42 @@
+//! A multiplication by a known matrix is a linear layer; its weight is stored as [D,K].
+
+use onestep_program::{Activation, Op};
+
+use super::at_each;
+use crate::{
+    error::CompileError,
+    graph::{Constant, Graph},
+};
+
+pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
+    at_each(graph, |graph, _, index| {
+        let node = &graph.nodes[index];
+        if node.op != Op::MatMul {
+            return false;
+        }
+        let (x, matrix) = (node.inputs[0], node.inputs[1]);
+        let Some(constant) = graph.constant(matrix) else { return false };
+        let shape = graph.shape(matrix);
+        let (leading, [summed, width]) = shape.split_at(shape.len() - 2) else { return false };
+        // One matrix for everything, and none of its leading axes of length 1 appears in the result only.
+        if leading.iter().any(|&length| length != 1) || shape.len() > graph.shape(x).len() {
+            return false;
+        }
+        let (summed, width) = (*summed, *width);
+        let weight = Constant { parameter: constant.parameter.clone(), untouched: false, data: transposed(&constant.data, summed, width).into() };
+        let weight = graph.add_constant(vec![width, summed], weight);
+        graph.nodes[index].op = Op::Linear { bias: false, act: Activation::None, residual: false };
+        graph.nodes[index].inputs = vec![x, weight];
+        true
+    });
+    Ok(())
+}
+
+/// [K,D] as [D,K].
+fn transposed(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut turned = Vec::with_capacity(data.len());
+    for column in 0..columns {
+        turned.extend((0..rows).map(|row| data[row * columns + column]));
+    }
+    turned
+}

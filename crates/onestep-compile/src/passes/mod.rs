@@ -1,0 +1,127 @@
+//! The rewrites, each of which leaves what a program computes as it is, up to rounding.
+
+mod attention;
+mod bias;
+mod broadcast;
+mod duplicates;
+mod fold;
+mod fuse_activation;
+mod fuse_residual;
+mod gated;
+mod group_norm;
+mod linear;
+mod movement;
+mod padding;
+mod scalars;
+mod sigmoid;
+
+use crate::{error::CompileError, graph::Graph, uses::Uses};
+
+/// A pass: its name and what it does to a graph.
+type Pass = (&'static str, fn(&mut Graph) -> Result<(), CompileError>);
+
+/// In the order in which they run. Some run again when others have made room for them.
+const PASSES: &[Pass] = &[
+    ("broadcast", broadcast::run),
+    ("fold", fold::run),
+    ("group_norm", group_norm::run),
+    ("attention", attention::run),
+    ("movement", movement::run),
+    ("scalars", scalars::run),
+    ("duplicates", duplicates::run),
+    ("sigmoid", sigmoid::run),
+    ("linear", linear::run),
+    ("padding", padding::run),
+    ("bias", bias::run),
+    ("movement", movement::run),
+    ("gated", gated::run),
+    ("fuse_activation", fuse_activation::run),
+    ("fuse_residual", fuse_residual::run),
+    ("duplicates", duplicates::run),
+];
+
+/// Which passes run, for finding the one that is to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passes {
+    enabled: Vec<bool>,
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Self::all()
+    }
+}
+
+impl Passes {
+    /// Every pass.
+    pub fn all() -> Self {
+        Self { enabled: vec![true; PASSES.len()] }
+    }
+
+    /// No pass: the operations as they were captured.
+    pub fn none() -> Self {
+        Self { enabled: vec![false; PASSES.len()] }
+    }
+
+    /// These passes, in their usual order.
+    ///
+    /// # Errors
+    /// A name that is no pass.
+    pub fn only(names: &[&str]) -> Result<Self, CompileError> {
+        names.iter().try_fold(Self::none(), |passes, name| passes.set(name, true))
+    }
+
+    /// All of these but one.
+    ///
+    /// # Errors
+    /// A name that is no pass.
+    pub fn without(self, name: &str) -> Result<Self, CompileError> {
+        self.set(name, false)
+    }
+
+    /// The names of all passes.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        PASSES.iter().enumerate().filter(|(index, (name, _))| PASSES[..*index].iter().all(|(earlier, _)| earlier != name)).map(|(_, (name, _))| *name)
+    }
+
+    fn set(mut self, name: &str, enabled: bool) -> Result<Self, CompileError> {
+        let mut known = false;
+        for (flag, (pass, _)) in self.enabled.iter_mut().zip(PASSES) {
+            if *pass == name {
+                *flag = enabled;
+                known = true;
+            }
+        }
+        if known { Ok(self) } else { Err(CompileError::UnknownPass(name.to_owned())) }
+    }
+
+    /// Runs the chosen passes and drops what nothing needs.
+    ///
+    /// # Errors
+    /// What the folding of constants refuses.
+    pub fn run(&self, graph: &mut Graph) -> Result<(), CompileError> {
+        graph.remove_dead();
+        for ((_, pass), enabled) in PASSES.iter().zip(&self.enabled) {
+            if *enabled {
+                pass(graph)?;
+                graph.remove_dead();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tries a rewrite at every operation that is needed, in order. `rewrite` gets the position of the operation and says whether it changed
+/// the graph; it may change that operation in place, insert others before it and redirect who reads its output.
+fn at_each(graph: &mut Graph, mut rewrite: impl FnMut(&mut Graph, &Uses, usize) -> bool) {
+    let mut uses = Uses::of(graph);
+    let mut index = 0;
+    while index < graph.nodes.len() {
+        let before = graph.nodes.len();
+        if uses.is_live(index) && rewrite(graph, &uses, index) {
+            uses = Uses::of(graph);
+        }
+        // Inserted operations stand before the one that was looked at.
+        index += 1 + graph.nodes.len() - before;
+    }
+}

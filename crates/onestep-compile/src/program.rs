@@ -1,0 +1,183 @@
+//! From the rewritten graph to a program and its weights.
+
+use std::{collections::HashMap, sync::Arc};
+
+use half::f16;
+use onestep_program::{DType, Node, Op, Port, Program, Value, ValueId, WeightView, program::VERSION};
+
+use crate::{
+    error::CompileError,
+    graph::{Constant, Graph},
+    histogram::{Histogram, histogram},
+};
+
+/// How matrices and convolution kernels are stored. Everything else (norms, biases, folded constants) is always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, rounded to the nearest and to even between two; an element beyond f16's range is refused.
+    F16,
+}
+
+/// One tensor of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// Its name in the weight files.
+    pub name: String,
+    /// Lengths of the axes.
+    pub shape: Vec<usize>,
+    /// Storage of the elements.
+    pub dtype: DType,
+    /// The elements, little-endian and row-major.
+    pub bytes: Vec<u8>,
+}
+
+impl Weight {
+    /// As a bundle's reader shows it.
+    pub fn view(&self) -> WeightView<'_> {
+        WeightView { shape: &self.shape, dtype: self.dtype, bytes: &self.bytes }
+    }
+}
+
+/// A program and its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compiled {
+    /// What to compute.
+    pub program: Program,
+    /// Its tensors, in the order in which the program lists them.
+    pub weights: Vec<Weight>,
+}
+
+impl Compiled {
+    /// The weight of that name.
+    pub fn weight(&self, name: &str) -> Option<WeightView<'_>> {
+        self.weights.iter().find(|weight| weight.name == name).map(Weight::view)
+    }
+
+    /// How many operations of each kind the program has.
+    pub fn histogram(&self) -> Histogram {
+        histogram(&self.program)
+    }
+
+    /// Numbers what is left of a graph, names its constants and stores their elements.
+    ///
+    /// # Errors
+    /// See [`compile`](crate::compile).
+    pub fn from_graph(graph: &Graph, name: &str, component: &str, storage: Storage) -> Result<Self, CompileError> {
+        let matrices = matrices(graph);
+        let mut renumbered: Vec<Option<ValueId>> = vec![None; graph.values.len()];
+        let mut order: Vec<ValueId> = Vec::new();
+        let mut visit = |id: ValueId| {
+            let slot = &mut renumbered[id.index()];
+            *slot.get_or_insert_with(|| {
+                order.push(id);
+                ValueId(order.len() as u32 - 1)
+            })
+        };
+        let mut port = |port: &Port| Port { name: port.name.clone(), value: visit(port.value) };
+        let inputs = graph.inputs.iter().map(&mut port).collect();
+        let nodes = graph
+            .nodes
+            .iter()
+            .map(|node| Node { op: node.op.clone(), inputs: node.inputs.iter().map(|&id| visit(id)).collect(), output: visit(node.output) })
+            .collect();
+        let outputs = graph.outputs.iter().map(|port| Port { name: port.name.clone(), value: visit(port.value) }).collect();
+
+        let names = constant_names(graph, &order, name, component);
+        let mut values = Vec::with_capacity(order.len());
+        let mut weights: Vec<Weight> = Vec::new();
+        let mut stored: HashMap<String, usize> = HashMap::new();
+        for &id in &order {
+            let value = graph.value(id);
+            let Some(constant) = &value.constant else {
+                values.push(Value { shape: value.shape.clone(), dtype: value.dtype, weight: None });
+                continue;
+            };
+            let name = names.get(&id).cloned().unwrap_or_default();
+            let dtype = if storage == Storage::F16 && matrices[id.index()] { DType::F16 } else { DType::F32 };
+            let weight = Weight { bytes: encode(&constant.data, dtype, &name)?, name: name.clone(), shape: value.shape.clone(), dtype };
+            match stored.get(&name) {
+                None => {
+                    stored.insert(name.clone(), weights.len());
+                    weights.push(weight);
+                }
+                Some(&index) if weights[index] == weight => {}
+                Some(_) => return Err(CompileError::Tensor { name, message: "two different tensors are called so".into() }),
+            }
+            values.push(Value { shape: value.shape.clone(), dtype, weight: Some(name) });
+        }
+        let program = Program { version: VERSION, name: name.to_owned(), values, inputs, outputs, nodes };
+        program.check(name)?;
+        Ok(Self { program, weights })
+    }
+}
+
+/// By value: whether it is read as a matrix, a convolution kernel or an embedding's table and as nothing else.
+fn matrices(graph: &Graph) -> Vec<bool> {
+    let mut as_matrix = vec![false; graph.values.len()];
+    let mut otherwise = vec![false; graph.values.len()];
+    for node in &graph.nodes {
+        for (position, id) in node.inputs.iter().enumerate() {
+            let matrix = matches!((&node.op, position), (Op::Conv2d { .. } | Op::Linear { .. }, 1) | (Op::Embedding, 0));
+            let seen = if matrix { &mut as_matrix } else { &mut otherwise };
+            seen[id.index()] = true;
+        }
+    }
+    for port in &graph.outputs {
+        otherwise[port.value.index()] = true;
+    }
+    as_matrix.iter().zip(&otherwise).map(|(matrix, other)| *matrix && !*other).collect()
+}
+
+/// A parameter's elements keep its name where only one tensor holds them; everything else is numbered.
+fn constant_names(graph: &Graph, order: &[ValueId], program: &str, component: &str) -> HashMap<ValueId, String> {
+    let constants: Vec<(ValueId, &Constant)> = order.iter().filter_map(|&id| graph.constant(id).map(|constant| (id, constant))).collect();
+    // The tensor that carries each parameter's name: one that stands as the module holds it, else the first.
+    let mut carriers: HashMap<&str, (ValueId, bool)> = HashMap::new();
+    for (id, constant) in &constants {
+        if let Some(parameter) = &constant.parameter {
+            let carrier = carriers.entry(parameter).or_insert((*id, constant.untouched));
+            if constant.untouched && !carrier.1 {
+                *carrier = (*id, true);
+            }
+        }
+    }
+    let mut names = HashMap::new();
+    let mut numbered: Vec<(ValueId, String)> = Vec::new();
+    for (id, constant) in constants {
+        let carrier = constant.parameter.as_deref().and_then(|parameter| carriers.get(parameter).map(|(carrier, _)| (parameter, *carrier)));
+        let same = |other: ValueId| graph.shape(id) == graph.shape(other) && graph.constant(other).is_some_and(|other| Arc::ptr_eq(&other.data, &constant.data) || other.data == constant.data);
+        let name = match carrier {
+            Some((parameter, carrier)) if same(carrier) => format!("{component}.{parameter}"),
+            _ => match numbered.iter().find(|(other, _)| same(*other)) {
+                Some((_, name)) => name.clone(),
+                None => {
+                    let name = format!("{program}.constant.{}", numbered.len());
+                    numbered.push((id, name.clone()));
+                    name
+                }
+            },
+        };
+        names.insert(id, name);
+    }
+    names
+}
+
+fn encode(data: &[f32], dtype: DType, name: &str) -> Result<Vec<u8>, CompileError> {
+    match dtype {
+        DType::F16 => {
+            let mut bytes = Vec::with_capacity(data.len() * 2);
+            for &value in data {
+                let rounded = f16::from_f32(value);
+                if rounded.is_infinite() && value.is_finite() {
+                    return Err(CompileError::Tensor { name: name.to_owned(), message: format!("{value} is beyond what 16 bits hold") });
+                }
+                bytes.extend_from_slice(&rounded.to_le_bytes());
+            }
+            Ok(bytes)
+        }
+        DType::F32 | DType::I32 => Ok(data.iter().flat_map(|value| value.to_le_bytes()).collect()),
+    }
+}

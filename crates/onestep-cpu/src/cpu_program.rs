@@ -1,0 +1,170 @@
+//! A program with its weights, ready to run.
+
+use std::sync::Arc;
+
+use onestep_program::{DType, Program, TensorRef, ValueId, WeightView};
+
+use crate::{
+    dense::{elements, tensor},
+    error::CpuError,
+    operation::{Operand, apply},
+};
+
+/// A checked [`Program`] and its weights in memory as f32.
+pub struct CpuProgram {
+    program: Program,
+    /// By value: the weights; the rest is empty.
+    weights: Vec<Option<Operand>>,
+    /// By operation: which of its inputs are read there for the last time.
+    last_reads: Vec<Vec<bool>>,
+}
+
+impl std::fmt::Debug for CpuProgram {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("CpuProgram").field("name", &self.program.name).field("operations", &self.program.nodes.len()).finish_non_exhaustive()
+    }
+}
+
+impl CpuProgram {
+    /// Checks the program and reads its weights; `weights` finds a tensor by its name in the weight files.
+    ///
+    /// # Errors
+    /// A program that does not pass [`Program::check`] or has empty tensors, and a weight that is missing or not of the stated shape and
+    /// type, by name.
+    pub fn new<'w>(program: Program, weights: &dyn Fn(&str) -> Option<WeightView<'w>>) -> Result<Self, CpuError> {
+        program.check(&program.name)?;
+        for (index, value) in program.values.iter().enumerate() {
+            if value.shape.contains(&0) {
+                let place = format!("{}, value {index}", program.name);
+                return Err(CpuError::Unsupported { place, message: format!("a tensor of shape {:?} has no elements", value.shape) });
+            }
+        }
+        for port in &program.outputs {
+            if program.value(port.value).dtype == DType::I32 {
+                return Err(CpuError::Unsupported { place: format!("{}, output {}", program.name, port.name), message: "ids cannot be an output".into() });
+            }
+        }
+        let mut loaded = Vec::with_capacity(program.values.len());
+        for value in &program.values {
+            loaded.push(match &value.weight {
+                None => None,
+                Some(name) => Some(load(name, &value.shape, value.dtype, weights(name))?),
+            });
+        }
+        let last_reads = last_reads(&program);
+        Ok(Self { program, weights: loaded, last_reads })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Computes the outputs, in the order of [`Program::outputs`].
+    ///
+    /// # Errors
+    /// An input that is missing, given twice, unknown, or not of the stated type and number of elements, by name.
+    pub fn run(&self, inputs: &[(&str, TensorRef<'_>)]) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
+        self.run_watched(inputs, &mut |_| true)
+    }
+
+    /// Like [`run`](Self::run); `watch` is called with the number of each operation before it is computed and stops the run by `false`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`CpuError::Cancelled`].
+    pub fn run_watched(&self, inputs: &[(&str, TensorRef<'_>)], watch: &mut dyn FnMut(usize) -> bool) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
+        let mut values = self.weights.clone();
+        self.place_inputs(inputs, &mut values)?;
+        for (index, node) in self.program.nodes.iter().enumerate() {
+            if !watch(index) {
+                return Err(CpuError::Cancelled { operation: index });
+            }
+            let operands: Option<Vec<Operand>> = node
+                .inputs
+                .iter()
+                .zip(&self.last_reads[index])
+                .map(|(id, &last)| if last { values[id.index()].take() } else { values[id.index()].clone() })
+                .collect();
+            let output = self.program.value(node.output);
+            let result = operands.and_then(|operands| apply(&node.op, operands, &output.shape));
+            // Unreachable for a checked program, but an error costs no more than a panic.
+            let result = result.ok_or_else(|| CpuError::Unsupported {
+                place: format!("{}, operation {index}", self.program.name),
+                message: format!("{} has no operand", node.op.name()),
+            })?;
+            values[node.output.index()] = Some(Operand::Float(result));
+        }
+        let mut outputs = Vec::with_capacity(self.program.outputs.len());
+        for port in &self.program.outputs {
+            match &values[port.value.index()] {
+                Some(Operand::Float(value)) => outputs.push((port.name.clone(), elements(value.clone()))),
+                _ => return Err(CpuError::Unsupported { place: format!("{}, output {}", self.program.name, port.name), message: "is never computed".into() }),
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn place_inputs(&self, inputs: &[(&str, TensorRef<'_>)], values: &mut [Option<Operand>]) -> Result<(), CpuError> {
+        let refuse = |name: &str, message: String| CpuError::Input { name: name.to_owned(), message };
+        for (name, _) in inputs {
+            if !self.program.inputs.iter().any(|port| port.name == *name) {
+                return Err(refuse(name, format!("{} has no such input", self.program.name)));
+            }
+        }
+        for port in &self.program.inputs {
+            let mut given = inputs.iter().filter(|(name, _)| *name == port.name);
+            let (_, data) = given.next().ok_or_else(|| refuse(&port.name, "is missing".into()))?;
+            if given.next().is_some() {
+                return Err(refuse(&port.name, "is given twice".into()));
+            }
+            let value = self.program.value(port.value);
+            let count: usize = value.shape.iter().product();
+            if data.dtype() != value.dtype || data.len() != count {
+                return Err(refuse(&port.name, format!("{} elements of {:?}, the program takes {:?} of {:?}", data.len(), data.dtype(), value.shape, value.dtype)));
+            }
+            values[port.value.index()] = Some(match data {
+                TensorRef::F32(data) => Operand::Float(tensor(data.to_vec(), &value.shape)),
+                TensorRef::I32(data) => Operand::Ids(Arc::new(data.to_vec())),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// One weight, compared with what the program says.
+fn load(name: &str, shape: &[usize], dtype: DType, found: Option<WeightView<'_>>) -> Result<Operand, CpuError> {
+    let refuse = |message: String| CpuError::Weight { name: name.to_owned(), message };
+    let view = found.ok_or_else(|| refuse("is missing".into()))?;
+    if view.shape != shape || view.dtype != dtype {
+        return Err(refuse(format!("is {:?} of {:?}, the program says {shape:?} of {dtype:?}", view.shape, view.dtype)));
+    }
+    let count = onestep_program::limits::elements(shape, name)?;
+    if Some(view.bytes.len()) != count.checked_mul(dtype.size()) {
+        return Err(refuse(format!("has {} bytes for {count} elements of {dtype:?}", view.bytes.len())));
+    }
+    Ok(match dtype {
+        DType::F32 | DType::F16 => Operand::Float(tensor(view.to_f32(), shape)),
+        DType::I32 => Operand::Ids(Arc::new(view.bytes.as_chunks::<4>().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())),
+    })
+}
+
+/// For each operation, which inputs nothing reads afterwards: those are moved, which frees or reuses their memory. Weights live in the
+/// program and outputs until the end of the run.
+fn last_reads(program: &Program) -> Vec<Vec<bool>> {
+    let mut read_later: Vec<bool> = program.values.iter().map(|value| value.weight.is_some()).collect();
+    for port in &program.outputs {
+        read_later[port.value.index()] = true;
+    }
+    let mut last: Vec<Vec<bool>> = program
+        .nodes
+        .iter()
+        .rev()
+        .map(|node| {
+            let mut flags: Vec<bool> = node.inputs.iter().rev().map(|id: &ValueId| !std::mem::replace(&mut read_later[id.index()], true)).collect();
+            flags.reverse();
+            flags
+        })
+        .collect();
+    last.reverse();
+    last
+}

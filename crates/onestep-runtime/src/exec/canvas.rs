@@ -1,0 +1,124 @@
+//! A surface that shows pictures: a canvas of a page or worker, or a window.
+
+use onestep_shaders::SHOW;
+
+use super::{gpu::Gpu, kernel, picture::Picture};
+use crate::{error::RunError, plan::Params};
+
+/// A configured surface. Pictures of any size are stretched over it, nearest pixel.
+pub struct Canvas {
+    gpu: Gpu,
+    surface: wgpu::Surface<'static>,
+    configuration: wgpu::SurfaceConfiguration,
+    pipeline: wgpu::RenderPipeline,
+    bindings: wgpu::BindGroupLayout,
+    params: wgpu::Buffer,
+}
+
+impl std::fmt::Debug for Canvas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Canvas").field("configuration", &self.configuration).finish_non_exhaustive()
+    }
+}
+
+impl Canvas {
+    /// Takes a canvas; `width` and `height` are its own pixels.
+    ///
+    /// # Errors
+    /// `Unsupported` where the adapter cannot show there; what the device reports.
+    pub async fn new(gpu: &Gpu, target: impl Into<wgpu::SurfaceTarget<'static>>, width: u32, height: u32) -> Result<Self, RunError> {
+        gpu.check()?;
+        let surface = gpu.instance().create_surface(target).map_err(|error| RunError::unsupported(format!("the canvas cannot be drawn on: {error}")))?;
+        let offered = surface.get_capabilities(gpu.wgpu_adapter());
+        // The pixels are encoded as sRGB already: a format that encodes again would brighten them.
+        let format = offered.formats.iter().copied().find(|format| !format.is_srgb()).ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
+        let mut configuration =
+            surface.get_default_config(gpu.wgpu_adapter(), width.max(1), height.max(1)).ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
+        configuration.format = format;
+        configuration.usage = wgpu::TextureUsages::RENDER_ATTACHMENT;
+        let made = gpu
+            .scoped("preparing the canvas", || {
+                surface.configure(gpu.device(), &configuration);
+                let stages = wgpu::ShaderStages::FRAGMENT;
+                let bindings = kernel::layout(gpu, &SHOW, stages);
+                let layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label: Some(SHOW.name), bind_group_layouts: &[Some(&bindings)], ..Default::default() });
+                let module = kernel::module(gpu, &SHOW);
+                let pipeline = gpu.device().create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+                    label: Some(SHOW.name),
+                    layout: Some(&layout),
+                    vertex: wgpu::VertexState { module: &module, entry_point: SHOW.entry_points.first().copied(), compilation_options: Default::default(), buffers: &[] },
+                    primitive: wgpu::PrimitiveState::default(),
+                    depth_stencil: None,
+                    multisample: wgpu::MultisampleState::default(),
+                    fragment: Some(wgpu::FragmentState {
+                        module: &module,
+                        entry_point: SHOW.entry_points.get(1).copied(),
+                        compilation_options: Default::default(),
+                        targets: &[Some(format.into())],
+                    }),
+                    multiview_mask: None,
+                    cache: None,
+                });
+                let size = u64::from(SHOW.params_size).next_multiple_of(16);
+                let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+                let params = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some(SHOW.name), size, usage, mapped_at_creation: false });
+                Ok((bindings, pipeline, params))
+            })
+            .await?;
+        let (bindings, pipeline, params) = made;
+        Ok(Self { gpu: gpu.clone(), surface, configuration, pipeline, bindings, params })
+    }
+
+    /// Shows what was last submitted for a picture.
+    ///
+    /// # Errors
+    /// `DeviceLost`; `Internal` where the surface gives no texture twice; what the device reports.
+    pub async fn show(&self, picture: &Picture) -> Result<(), RunError> {
+        self.gpu.check()?;
+        let mut values = Params::new(&SHOW);
+        values.list("picture", &[picture.width() as usize, picture.height() as usize]);
+        values.list("surface", &[self.configuration.width as usize, self.configuration.height as usize]);
+        let values = values.finish()?;
+        self.gpu
+            .scoped("showing the picture", || {
+                self.gpu.call("show")?;
+                let texture = self.texture()?;
+                self.gpu.queue().write_buffer(&self.params, 0, &values);
+                let group = kernel::bind(&self.gpu, &SHOW, &self.bindings, &[(&self.params, 0, self.params.size()), (picture.pixels(), 0, picture.pixels().size())]);
+                let view = texture.texture.create_view(&wgpu::TextureViewDescriptor::default());
+                let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("show") });
+                {
+                    let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
+                        label: Some("show"),
+                        color_attachments: &[Some(wgpu::RenderPassColorAttachment {
+                            view: &view,
+                            depth_slice: None,
+                            resolve_target: None,
+                            ops: wgpu::Operations { load: wgpu::LoadOp::Clear(wgpu::Color::BLACK), store: wgpu::StoreOp::Store },
+                        })],
+                        ..Default::default()
+                    });
+                    pass.set_pipeline(&self.pipeline);
+                    pass.set_bind_group(0, &group, &[]);
+                    pass.draw(0..3, 0..1);
+                }
+                self.gpu.queue().submit([encoder.finish()]);
+                self.gpu.queue().present(texture);
+                Ok(())
+            })
+            .await
+    }
+
+    /// The texture that is shown next; a surface that has changed is configured once more.
+    fn texture(&self) -> Result<wgpu::SurfaceTexture, RunError> {
+        use wgpu::CurrentSurfaceTexture::{Success, Suboptimal};
+        if let Success(texture) | Suboptimal(texture) = self.surface.get_current_texture() {
+            return Ok(texture);
+        }
+        self.surface.configure(self.gpu.device(), &self.configuration);
+        match self.surface.get_current_texture() {
+            Success(texture) | Suboptimal(texture) => Ok(texture),
+            other => Err(RunError::internal(format!("the canvas gives nothing to draw on: {other:?}"))),
+        }
+    }
+}

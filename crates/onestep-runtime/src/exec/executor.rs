@@ -1,0 +1,260 @@
+//! A plan on a device: buffers, pipelines and bind groups made once, runs submitted as often as wanted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use onestep_program::{DType, TensorRef, WeightView};
+
+use super::{
+    gpu::Gpu,
+    kernel::{self, Pipeline},
+    readback,
+    sentinel::Sentinel,
+};
+use crate::{
+    error::RunError,
+    plan::{BufferId, Plan, PortSlot, Slice},
+};
+
+/// A plan that can run. Inputs and outputs stay on the GPU from run to run until they are overwritten.
+pub struct Executor {
+    gpu: Gpu,
+    plan: Plan,
+    buffers: BTreeMap<BufferId, wgpu::Buffer>,
+    pipelines: BTreeMap<&'static str, Arc<Pipeline>>,
+    /// One per dispatch.
+    groups: Vec<wgpu::BindGroup>,
+    sentinel: Sentinel,
+}
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("plan", &self.plan.name).finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// Uploads the weights and compiles the kernels; `weights` is asked for every tensor that the plan names, once or more.
+    ///
+    /// # Errors
+    /// `Invalid` for a weight that is missing or not what the program says; what the device reports.
+    pub async fn new<'w>(gpu: &Gpu, plan: Plan, weights: &dyn Fn(&str) -> Option<WeightView<'w>>) -> Result<Self, RunError> {
+        gpu.check()?;
+        plan.verify(gpu.capabilities())?;
+        let what = format!("preparing {}", plan.name);
+        let sizes = std::iter::once((BufferId::Params, plan.params.len() as u64))
+            .chain([(BufferId::Inputs, plan.inputs_size)])
+            .chain(plan.weight_buffers.iter().enumerate().map(|(number, &size)| (BufferId::Weights(number), size)))
+            .chain(plan.arenas.iter().enumerate().map(|(number, &size)| (BufferId::Arena(number), size)));
+        let mut buffers = BTreeMap::new();
+        for (id, size) in sizes {
+            let usage = match id {
+                BufferId::Params => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                BufferId::Inputs | BufferId::Weights(_) => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+                BufferId::Arena(_) => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            };
+            let buffer = gpu
+                .scoped(&what, || {
+                    gpu.call("buffer")?;
+                    Ok(gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some(&plan.name), size: size.max(256), usage, mapped_at_creation: false }))
+                })
+                .await?;
+            buffers.insert(id, buffer);
+        }
+        if let Some(params) = buffers.get(&BufferId::Params).filter(|_| !plan.params.is_empty()) {
+            gpu.call("write parameters")?;
+            gpu.queue().write_buffer(params, 0, &plan.params);
+        }
+        for slot in &plan.weights {
+            let view = weights(&slot.name).ok_or_else(|| RunError::invalid(format!("the weight {} of {} is missing", slot.name, plan.name)))?;
+            let bytes = slot.pack(&view)?;
+            gpu.call("write weights")?;
+            if let Some(buffer) = buffers.get(&BufferId::Weights(slot.buffer)) {
+                gpu.queue().write_buffer(buffer, slot.offset, &bytes);
+            }
+        }
+        let mut pipelines = BTreeMap::new();
+        for dispatch in &plan.dispatches {
+            if !pipelines.contains_key(dispatch.kernel.name) {
+                pipelines.insert(dispatch.kernel.name, gpu.pipeline(dispatch.kernel).await?);
+            }
+        }
+        let sentinel_pipeline = gpu.pipeline(&onestep_shaders::SENTINEL).await?;
+        let (groups, sentinel) = gpu
+            .scoped(&what, || {
+                let mut groups = Vec::with_capacity(plan.dispatches.len());
+                for dispatch in &plan.dispatches {
+                    gpu.call("bind group")?;
+                    let pipeline = pipelines.get(dispatch.kernel.name).ok_or_else(|| RunError::internal("a kernel was not compiled"))?;
+                    let parts = dispatch
+                        .bindings
+                        .iter()
+                        .map(|slice| Ok((find(&buffers, slice.buffer)?, slice.offset, slice.size)))
+                        .collect::<Result<Vec<_>, RunError>>()?;
+                    groups.push(kernel::bind(gpu, dispatch.kernel, &pipeline.bindings, &parts));
+                }
+                Ok((groups, Sentinel::new(gpu, sentinel_pipeline, plan.hash())?))
+            })
+            .await?;
+        Ok(Self { gpu: gpu.clone(), plan, buffers, pipelines, groups, sentinel })
+    }
+
+    /// What runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// All inputs in, one run, all outputs back.
+    ///
+    /// # Errors
+    /// `Invalid` for inputs that are missing, unknown or of another length or type; what the device reports.
+    pub async fn run(&self, inputs: &[(&str, TensorRef<'_>)]) -> Result<Vec<(String, Vec<f32>)>, RunError> {
+        if let Some(missing) = self.plan.inputs.iter().find(|port| !inputs.iter().any(|(name, _)| *name == port.name)) {
+            return Err(RunError::invalid(format!("{} wants the input {}", self.plan.name, missing.name)));
+        }
+        for &(name, tensor) in inputs {
+            self.write_input(name, tensor)?;
+        }
+        self.submit()?;
+        let parts = self.plan.outputs.iter().map(|port| self.part(&port.slice)).collect::<Result<Vec<_>, RunError>>()?;
+        let read = readback::read(&self.gpu, &self.sentinel, &parts).await?;
+        Ok(self.plan.outputs.iter().zip(read).map(|(port, bytes)| (port.name.clone(), bytemuck::pod_collect_to_vec(&bytes))).collect())
+    }
+
+    /// Sets an input for the runs to come.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown name, another length or type; `DeviceLost`.
+    pub fn write_input(&self, name: &str, tensor: TensorRef<'_>) -> Result<(), RunError> {
+        let port = self.input(name)?;
+        if tensor.dtype() != port.dtype || tensor.len() != port.elements() {
+            return Err(RunError::invalid(format!("the input {name} of {} is {:?} {:?}; given were {} of {:?}", self.plan.name, port.dtype, port.shape, tensor.len(), tensor.dtype())));
+        }
+        let bytes: &[u8] = match tensor {
+            TensorRef::F32(values) => bytemuck::cast_slice(values),
+            TensorRef::I32(values) => bytemuck::cast_slice(values),
+        };
+        self.gpu.check()?;
+        self.gpu.call("write input")?;
+        if !bytes.is_empty() {
+            self.gpu.queue().write_buffer(find(&self.buffers, port.slice.buffer)?, port.slice.offset, bytes);
+        }
+        Ok(())
+    }
+
+    /// Queues a copy of an output of the last run into an input of another plan, on the GPU.
+    ///
+    /// # Errors
+    /// `Invalid` for unknown names, other lengths or types, or another device; `DeviceLost`.
+    pub fn copy_output(&self, output: &str, to: &Executor, input: &str) -> Result<(), RunError> {
+        let (from, into) = (self.output(output)?, to.input(input)?);
+        if from.elements() != into.elements() || into.dtype != DType::F32 || self.gpu.device() != to.gpu.device() {
+            return Err(RunError::invalid(format!(
+                "the output {output} of {} ({:?}) does not fit the input {input} of {} ({:?} {:?})",
+                self.plan.name, from.shape, to.plan.name, into.dtype, into.shape
+            )));
+        }
+        self.gpu.check()?;
+        self.gpu.call("copy output")?;
+        if from.slice.size > 0 {
+            let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy output") });
+            let (source, sink) = (find(&self.buffers, from.slice.buffer)?, find(&to.buffers, into.slice.buffer)?);
+            encoder.copy_buffer_to_buffer(source, from.slice.offset, sink, into.slice.offset, from.slice.size);
+            self.gpu.queue().submit([encoder.finish()]);
+        }
+        Ok(())
+    }
+
+    /// Queues one run with the inputs as they are now; returns at once.
+    ///
+    /// # Errors
+    /// `DeviceLost`, or what the device has reported since the last call.
+    pub fn submit(&self) -> Result<(), RunError> {
+        self.gpu.check()?;
+        self.sentinel.next(&self.gpu)?;
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.plan.name) });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&self.plan.name), timestamp_writes: None });
+            let mut current = "";
+            for (dispatch, group) in self.plan.dispatches.iter().zip(&self.groups) {
+                self.gpu.call("dispatch")?;
+                if dispatch.kernel.name != current {
+                    let pipeline = self.pipelines.get(dispatch.kernel.name).ok_or_else(|| RunError::internal("a kernel was not compiled"))?;
+                    pass.set_pipeline(&pipeline.pipeline);
+                    current = dispatch.kernel.name;
+                }
+                pass.set_bind_group(0, group, &[]);
+                let [x, y, z] = dispatch.grid;
+                pass.dispatch_workgroups(x, y, z);
+            }
+            self.sentinel.encode(&mut pass);
+        }
+        self.gpu.call("submit")?;
+        self.gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    }
+
+    /// An output of the last run that was submitted.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown name or before the first run; `DeviceLost` where the run did not end; what the device reports.
+    pub async fn read_output(&self, name: &str) -> Result<Vec<f32>, RunError> {
+        let port = self.output(name)?;
+        if !self.sentinel.has_run() {
+            return Err(RunError::invalid(format!("{} has not run yet", self.plan.name)));
+        }
+        let mut read = readback::read(&self.gpu, &self.sentinel, &[self.part(&port.slice)?]).await?;
+        Ok(bytemuck::pod_collect_to_vec(&read.pop().unwrap_or_default()))
+    }
+
+    /// An output's slot and buffer, for what draws it.
+    pub(crate) fn output_part(&self, name: &str) -> Result<(&PortSlot, &wgpu::Buffer), RunError> {
+        let port = self.output(name)?;
+        Ok((port, find(&self.buffers, port.slice.buffer)?))
+    }
+
+    fn part(&self, slice: &Slice) -> Result<(&wgpu::Buffer, u64, u64), RunError> {
+        Ok((find(&self.buffers, slice.buffer)?, slice.offset, slice.size))
+    }
+
+    fn input(&self, name: &str) -> Result<&PortSlot, RunError> {
+        named(&self.plan.inputs, name).ok_or_else(|| RunError::invalid(format!("{} has no input {name}; it has {}", self.plan.name, names(&self.plan.inputs))))
+    }
+
+    fn output(&self, name: &str) -> Result<&PortSlot, RunError> {
+        named(&self.plan.outputs, name).ok_or_else(|| RunError::invalid(format!("{} has no output {name}; it has {}", self.plan.name, names(&self.plan.outputs))))
+    }
+}
+
+/// For tests: what lies in the arenas before and after a run.
+#[cfg(feature = "selftest")]
+impl Executor {
+    /// Fills every arena with one word.
+    pub(crate) fn poison(&self, word: u32) {
+        for (id, buffer) in &self.buffers {
+            if let BufferId::Arena(_) = id {
+                let bytes = bytemuck::cast_slice::<u32, u8>(&vec![word; buffer.size() as usize / 4]).to_vec();
+                self.gpu.queue().write_buffer(buffer, 0, &bytes);
+            }
+        }
+    }
+
+    /// Every arena after the last run, as words.
+    pub(crate) async fn read_arenas(&self) -> Result<Vec<Vec<u32>>, RunError> {
+        let parts: Vec<_> = (0..self.plan.arenas.len()).filter_map(|number| self.buffers.get(&BufferId::Arena(number)).map(|buffer| (buffer, 0, self.plan.arenas[number]))).collect();
+        let read = readback::read(&self.gpu, &self.sentinel, &parts).await?;
+        Ok(read.into_iter().map(|bytes| bytemuck::pod_collect_to_vec(&bytes)).collect())
+    }
+}
+
+fn find(buffers: &BTreeMap<BufferId, wgpu::Buffer>, id: BufferId) -> Result<&wgpu::Buffer, RunError> {
+    buffers.get(&id).ok_or_else(|| RunError::internal(format!("there is no buffer {id:?}")))
+}
+
+fn named<'a>(ports: &'a [PortSlot], name: &str) -> Option<&'a PortSlot> {
+    ports.iter().find(|port| port.name == name)
+}
+
+fn names(ports: &[PortSlot]) -> String {
+    ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,85 @@
+//! Shapes, strides, and the merging of axes that run together.
+
+/// Elements between neighbours along each axis of a dense row-major tensor.
+pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+    }
+    strides
+}
+
+/// The strides with which a tensor is read under a shape that it is broadcast to: 0 along repeated axes.
+pub(crate) fn broadcast_strides(shape: &[usize], to: &[usize]) -> Vec<usize> {
+    let own = strides(shape);
+    let new = to.len() - shape.len().min(to.len());
+    (0..to.len()).map(|axis| if axis < new || shape[axis - new] == 1 { 0 } else { own[axis - new] }).collect()
+}
+
+/// A box of indices with the strides of the tensors that it runs through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IndexBox<const TENSORS: usize> {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) strides: [Vec<usize>; TENSORS],
+}
+
+impl<const TENSORS: usize> IndexBox<TENSORS> {
+    /// Drops axes of length 1 and merges neighbours that every tensor runs through in one go; at least one axis stays.
+    pub(crate) fn merged(shape: &[usize], strides: [&[usize]; TENSORS]) -> Self {
+        let mut merged = Self { shape: Vec::new(), strides: std::array::from_fn(|_| Vec::new()) };
+        for axis in 0..shape.len() {
+            if shape[axis] == 1 {
+                continue;
+            }
+            let joins = merged.shape.last().is_some_and(|_| (0..TENSORS).all(|tensor| merged.strides[tensor].last() == Some(&strides[tensor][axis].saturating_mul(shape[axis]))));
+            if joins && let Some(last) = merged.shape.last_mut() {
+                *last = last.saturating_mul(shape[axis]);
+                for tensor in 0..TENSORS {
+                    if let Some(stride) = merged.strides[tensor].last_mut() {
+                        *stride = strides[tensor][axis];
+                    }
+                }
+            } else {
+                merged.shape.push(shape[axis]);
+                for tensor in 0..TENSORS {
+                    merged.strides[tensor].push(strides[tensor][axis]);
+                }
+            }
+        }
+        if merged.shape.is_empty() {
+            merged.shape.push(1);
+            for list in &mut merged.strides {
+                list.push(0);
+            }
+        }
+        merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dense_axes_merge_into_one() {
+        let own = strides(&[2, 3, 4]);
+        let merged = IndexBox::merged(&[2, 3, 4], [&own, &own]);
+        assert_eq!((merged.shape, merged.strides), (vec![24], [vec![1], vec![1]]));
+    }
+
+    #[test]
+    fn a_repeated_axis_stays_apart() {
+        let a = broadcast_strides(&[2, 1, 4], &[2, 3, 4]);
+        assert_eq!(a, [4, 0, 1]);
+        let merged = IndexBox::merged(&[2, 3, 4], [&a, &strides(&[2, 3, 4])]);
+        assert_eq!(merged.shape, [2, 3, 4]);
+        let scalar = broadcast_strides(&[], &[2, 3, 4]);
+        assert_eq!(IndexBox::merged(&[2, 3, 4], [&scalar]).shape, [24]);
+    }
+
+    #[test]
+    fn a_point_has_one_axis() {
+        assert_eq!(IndexBox::<1>::merged(&[1, 1], [&[1, 1]]).shape, [1]);
+        assert_eq!(IndexBox::<1>::merged(&[], [&[]]).shape, [1]);
+    }
+}

@@ -1,0 +1,99 @@
+//! A kernel's uniform, filled by field name from the layout that the shader itself states.
+
+use onestep_shaders::{FieldKind, Kernel};
+
+use crate::error::RunError;
+
+/// The parameters of one dispatch while they are being set.
+pub(crate) struct Params {
+    kernel: &'static Kernel,
+    bytes: Vec<u8>,
+    missing: Vec<&'static str>,
+    error: Option<RunError>,
+}
+
+impl Params {
+    pub(crate) fn new(kernel: &'static Kernel) -> Self {
+        Self { kernel, bytes: vec![0; kernel.params_size as usize], missing: kernel.params.iter().map(|field| field.name).collect(), error: None }
+    }
+
+    /// Sets a whole number.
+    pub(crate) fn set(&mut self, name: &str, value: usize) {
+        self.list(name, &[value]);
+    }
+
+    /// Sets a truth value, as 0 or 1.
+    pub(crate) fn flag(&mut self, name: &str, value: bool) {
+        self.list(name, &[usize::from(value)]);
+    }
+
+    /// Sets the first entries of a list of whole numbers; the rest stays zero.
+    pub(crate) fn list(&mut self, name: &str, values: &[usize]) {
+        let mut words = Vec::with_capacity(values.len());
+        for &value in values {
+            match u32::try_from(value) {
+                Ok(word) => words.push(word.to_le_bytes()),
+                Err(_) => return self.fail(RunError::unsupported(format!("{name} of {}: {value} is beyond 32 bits", self.kernel.name))),
+            }
+        }
+        self.write(name, FieldKind::U32, &words);
+    }
+
+    /// Sets a float.
+    pub(crate) fn float(&mut self, name: &str, value: f32) {
+        self.write(name, FieldKind::F32, &[value.to_le_bytes()]);
+    }
+
+    fn write(&mut self, name: &str, kind: FieldKind, words: &[[u8; 4]]) {
+        let fitting = self.kernel.params.iter().find(|field| field.name == name && field.kind == kind && field.count as usize >= words.len());
+        let Some(field) = fitting else {
+            return self.fail(RunError::internal(format!("the kernel {} has no parameter {name} of {} numbers ({kind:?})", self.kernel.name, words.len())));
+        };
+        let start = field.offset as usize;
+        if let Some(room) = self.bytes.get_mut(start..start + 4 * words.len()) {
+            room.copy_from_slice(words.as_flattened());
+        }
+        self.missing.retain(|missing| *missing != name);
+    }
+
+    fn fail(&mut self, error: RunError) {
+        self.error.get_or_insert(error);
+    }
+
+    /// The bytes, once every field is set.
+    pub(crate) fn finish(self) -> Result<Vec<u8>, RunError> {
+        match (self.error, self.missing.first()) {
+            (Some(error), _) => Err(error),
+            (None, Some(missing)) => Err(RunError::internal(format!("the parameter {missing} of the kernel {} was not set", self.kernel.name))),
+            (None, None) => Ok(self.bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_missing_and_oversized_parameters_are_refused() {
+        let kernel = &onestep_shaders::FILL;
+        let mut params = Params::new(kernel);
+        params.set("count", 3);
+        assert!(params.finish().unwrap_err().to_string().contains("value"));
+        let mut params = Params::new(kernel);
+        params.set("counts", 3);
+        assert!(params.finish().unwrap_err().to_string().contains("counts"));
+        let mut params = Params::new(kernel);
+        params.set("count", 1 << 40);
+        params.float("value", 1.0);
+        assert_eq!(params.finish().unwrap_err().kind(), crate::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn fields_land_where_the_shader_reads_them() {
+        let mut params = Params::new(&onestep_shaders::FILL);
+        params.float("value", 1.5);
+        params.set("count", 3);
+        assert_eq!(params.finish().unwrap(), [3u32.to_le_bytes(), 1.5f32.to_le_bytes()].concat());
+    }
+}

@@ -1,0 +1,549 @@
+//! The cases: every operation, on shapes that fill no tile.
+
+use onestep_program::{Activation, BinaryKind, DType, Op, ReduceKind, UnaryKind, ValueId};
+
+use super::{Case, Sketch, Tolerance};
+
+/// Pointwise functions by polynomials and one exponential: a few roundings of the result, and of one where it is small.
+const POINTWISE: Tolerance = Tolerance::Near { relative: 1e-6, absolute: 4e-7 };
+/// What WebGPU allows an adapter for exp, 3 + 2|x| units in the last place, at |x| ≤ 8, and as much again for what is built on it.
+const EXPONENTIAL: Tolerance = Tolerance::Near { relative: 5e-6, absolute: 4e-7 };
+/// WebGPU allows log an absolute error of 2⁻²¹ between 0.5 and 2.
+const LOGARITHM: Tolerance = Tolerance::Near { relative: 4e-7, absolute: 4.8e-7 };
+/// exp2(b · log2 a): the error of the logarithm times |b| ≤ 3, in the exponent.
+const POWER: Tolerance = Tolerance::Near { relative: 1e-5, absolute: 1e-6 };
+/// Divisions are good to 2.5 units in the last place.
+const QUOTIENT: Tolerance = Tolerance::Near { relative: 3e-7, absolute: 0.0 };
+/// One rounding of one result of ordinary size.
+const ONE_ROUNDING: Tolerance = Tolerance::Near { relative: 6e-8, absolute: 6e-8 };
+/// Means over up to a few thousand values of ordinary size, then a square root and a division.
+const NORM: Tolerance = Tolerance::Near { relative: 1e-5, absolute: 1e-5 };
+/// Exponentials of differences, divided by their sum.
+const SOFTMAX: Tolerance = Tolerance::Near { relative: 1e-5, absolute: 1e-7 };
+/// Scores of size 1 from up to 512 products, through a softmax, averaging values of size 1.
+const ATTENTION: Tolerance = Tolerance::Near { relative: 2e-5, absolute: 1e-5 };
+
+/// All of them.
+pub(super) fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    convolutions(&mut cases);
+    linears(&mut cases);
+    products(&mut cases);
+    norms(&mut cases);
+    attentions(&mut cases);
+    rows(&mut cases);
+    pointwise(&mut cases);
+    broadcasts(&mut cases);
+    moves(&mut cases);
+    edges(&mut cases);
+    cases
+}
+
+fn case(cases: &mut Vec<Case>, name: impl Into<String>, tolerance: Tolerance, draw: impl FnOnce(&mut Sketch)) {
+    let name = name.into();
+    let mut sketch = Sketch::new(&name);
+    draw(&mut sketch);
+    cases.push(Case { name, sketch, tolerance, stored_scores: crate::plan::PlanOptions::default().stored_scores, max_workgroups: None });
+}
+
+/// A convolution with all that it may have.
+struct Conv {
+    x: [usize; 4],
+    /// Output channels, rows, columns.
+    w: [usize; 3],
+    stride: [usize; 2],
+    padding: [usize; 4],
+    dilation: [usize; 2],
+    groups: usize,
+    act: Activation,
+    /// Bias and residual.
+    extras: bool,
+    dtype: DType,
+}
+
+const CONV: Conv = Conv { x: [1, 3, 5, 7], w: [5, 3, 3], stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1, act: Activation::None, extras: true, dtype: DType::F32 };
+
+fn convolutions(cases: &mut Vec<Case>) {
+    use Activation::{Gelu, QuickGelu, Relu, Silu};
+    use DType::{F16, F32};
+    let table = [
+        ("ragged in every axis", CONV),
+        ("16-bit weights", Conv { dtype: F16, act: Silu, ..CONV }),
+        ("no bias and no residual", Conv { extras: false, ..CONV }),
+        ("whole tiles", Conv { x: [1, 8, 4, 16], w: [16, 3, 3], ..CONV }),
+        ("one channel over and one pixel over", Conv { x: [1, 9, 3, 9], w: [17, 3, 3], dtype: F16, ..CONV }),
+        ("batch of three", Conv { x: [3, 2, 4, 6], w: [9, 3, 3], act: Relu, ..CONV }),
+        ("pointwise", Conv { x: [2, 13, 3, 5], w: [11, 1, 1], padding: [0; 4], act: Gelu, ..CONV }),
+        ("pointwise in 16 bits", Conv { x: [1, 16, 8, 8], w: [24, 1, 1], padding: [0; 4], dtype: F16, ..CONV }),
+        ("pointwise with padding", Conv { w: [3, 1, 1], padding: [1, 0, 2, 1], ..CONV }),
+        ("stride two, padded below and right as autoencoders do", Conv { x: [1, 4, 8, 8], w: [6, 3, 3], stride: [2, 2], padding: [0, 0, 1, 1], ..CONV }),
+        ("stride two in 16 bits", Conv { x: [1, 4, 9, 11], w: [8, 3, 3], stride: [2, 2], dtype: F16, ..CONV }),
+        ("rows and columns differ in everything", Conv { x: [2, 3, 11, 13], w: [4, 2, 5], stride: [3, 1], padding: [2, 0, 1, 3], dilation: [2, 1], act: QuickGelu, ..CONV }),
+        ("stride along rows only", Conv { x: [1, 2, 5, 17], w: [3, 3, 3], stride: [1, 3], ..CONV }),
+        ("dilation", Conv { x: [1, 3, 9, 10], w: [4, 3, 3], padding: [2, 2, 2, 2], dilation: [2, 2], ..CONV }),
+        ("padding beyond the kernel", Conv { x: [1, 2, 3, 4], w: [3, 2, 2], padding: [4, 3, 2, 5], ..CONV }),
+        ("kernel as large as the picture", Conv { x: [1, 5, 4, 6], w: [7, 4, 6], padding: [0; 4], ..CONV }),
+        ("one pixel", Conv { x: [1, 1, 1, 1], w: [1, 1, 1], padding: [0; 4], ..CONV }),
+        ("seven taps", Conv { x: [1, 2, 8, 19], w: [2, 7, 7], padding: [3; 4], ..CONV }),
+        ("in groups", Conv { x: [1, 6, 5, 7], w: [9, 3, 3], groups: 3, act: Silu, ..CONV }),
+        ("depthwise with 16-bit weights of odd count", Conv { x: [2, 5, 4, 3], w: [5, 3, 3], groups: 5, dtype: F16, ..CONV }),
+        ("groups, strides, dilations", Conv { x: [1, 4, 9, 8], w: [6, 3, 2], stride: [2, 3], padding: [1, 0, 2, 1], dilation: [1, 2], groups: 2, dtype: F32, ..CONV }),
+    ];
+    for (name, conv) in table {
+        case(cases, format!("conv2d: {name}"), Tolerance::Sum(conv.x[1] / conv.groups * conv.w[1] * conv.w[2]), |sketch| {
+            let x = sketch.input(&conv.x);
+            let w = sketch.weight(&[conv.w[0], conv.x[1] / conv.groups, conv.w[1], conv.w[2]], conv.dtype);
+            convolve(sketch, &conv, x, w);
+        });
+    }
+    for groups in [1, 2] {
+        case(cases, format!("conv2d: weights that are computed, {groups} groups"), Tolerance::Sum(4 * 9), |sketch| {
+            let conv = Conv { x: [1, 4, 5, 6], w: [6, 3, 3], groups, ..CONV };
+            let x = sketch.input(&conv.x);
+            let w = sketch.input(&[6, 4 / groups, 3, 3]);
+            convolve(sketch, &conv, x, w);
+        });
+    }
+    case(cases, "conv2d: bias and residual from 16-bit weights", Tolerance::Sum(27), |sketch| {
+        let x = sketch.input(&[1, 3, 4, 5]);
+        let (w, bias, residual) = (sketch.weight(&[3, 3, 3, 3], F16), sketch.weight(&[3], F16), sketch.weight(&[1, 3, 4, 5], F16));
+        let op = Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1, bias: true, act: Activation::None, residual: true };
+        let y = sketch.op(op, &[x, w, bias, residual], &[1, 3, 4, 5]);
+        sketch.output(y);
+    });
+    case(cases, "conv2d: a grid folded into two dimensions", Tolerance::Sum(9), |sketch| {
+        let conv = Conv { x: [1, 1, 64, 64], w: [8, 3, 3], ..CONV };
+        let x = sketch.input(&conv.x);
+        let w = sketch.weight(&[8, 1, 3, 3], F32);
+        convolve(sketch, &conv, x, w);
+    });
+    if let Some(last) = cases.last_mut() {
+        last.max_workgroups = Some(3);
+    }
+}
+
+fn convolve(sketch: &mut Sketch, conv: &Conv, x: ValueId, w: ValueId) {
+    let along = |axis: usize| (conv.x[2 + axis] + conv.padding[axis] + conv.padding[axis + 2] - (conv.w[1 + axis] - 1) * conv.dilation[axis] - 1) / conv.stride[axis] + 1;
+    let shape = [conv.x[0], conv.w[0], along(0), along(1)];
+    let mut inputs = vec![x, w];
+    if conv.extras {
+        inputs.extend([sketch.weight(&[conv.w[0]], DType::F32), sketch.input(&shape)]);
+    }
+    let op = Op::Conv2d { stride: conv.stride, padding: conv.padding, dilation: conv.dilation, groups: conv.groups, bias: conv.extras, act: conv.act, residual: conv.extras };
+    let y = sketch.op(op, &inputs, &shape);
+    sketch.output(y);
+}
+
+fn linears(cases: &mut Vec<Case>) {
+    use Activation::{Gelu, None, QuickGelu, Silu};
+    use DType::{F16, F32};
+    for (lead, depth, columns, act, bias, residual, dtype) in [
+        (vec![1], 1, 1, None, false, false, F32),
+        (vec![7], 5, 9, None, true, true, F32),
+        (vec![4], 8, 8, Silu, true, false, F16),
+        (vec![1, 16], 12, 20, QuickGelu, true, true, F16),
+        (vec![2, 3, 3], 7, 17, Gelu, true, false, F16),
+        (vec![], 33, 10, Silu, false, true, F32),
+        (vec![1, 5], 64, 3, None, false, false, F32),
+        (vec![1, 2, 1, 2, 1, 3], 4, 13, None, true, true, F16),
+        (vec![129], 36, 41, None, true, true, F32),
+        (vec![1025], 8, 9, None, true, false, F16),
+    ] {
+        let name = format!("linear: {lead:?}x{depth} to {columns}, {dtype:?} {act:?} bias {bias} residual {residual}");
+        case(cases, name, Tolerance::Sum(depth), |sketch| {
+            let shape = [&lead[..], &[depth]].concat();
+            let out = [&lead[..], &[columns]].concat();
+            let mut inputs = vec![sketch.input(&shape), sketch.weight(&[columns, depth], dtype)];
+            if bias {
+                inputs.push(sketch.weight(&[columns], dtype));
+            }
+            if residual {
+                inputs.push(sketch.input(&out));
+            }
+            let y = sketch.op(Op::Linear { bias, act, residual }, &inputs, &out);
+            sketch.output(y);
+        });
+    }
+    case(cases, "linear: weights that are computed", Tolerance::Sum(6), |sketch| {
+        let (x, w) = (sketch.input(&[3, 6]), sketch.input(&[11, 6]));
+        let y = sketch.op(Op::Linear { bias: false, act: None, residual: false }, &[x, w], &[3, 11]);
+        sketch.output(y);
+    });
+    case(cases, "linear: a reshaped weight, and the same weight as a table", Tolerance::Sum(6), |sketch| {
+        let w = sketch.weight(&[5, 6], F16);
+        let flat = sketch.op(Op::Reshape, &[w], &[10, 3]);
+        let x = sketch.input(&[2, 3]);
+        let y = sketch.op(Op::Linear { bias: false, act: None, residual: false }, &[x, flat], &[2, 10]);
+        let ids = sketch.ids(&[2], vec![4, 1]);
+        let rows = sketch.op(Op::Embedding, &[w, ids], &[2, 6]);
+        let z = sketch.op(Op::Linear { bias: false, act: None, residual: false }, &[rows, w], &[2, 5]);
+        sketch.output(y);
+        sketch.output(z);
+    });
+    case(cases, "linear: the residual is the input", Tolerance::Sum(5), |sketch| {
+        let (x, w) = (sketch.input(&[3, 5]), sketch.weight(&[5, 5], F32));
+        let y = sketch.op(Op::Linear { bias: false, act: None, residual: true }, &[x, w, x], &[3, 5]);
+        sketch.output(y);
+    });
+}
+
+fn products(cases: &mut Vec<Case>) {
+    for (a, b, y) in [
+        (vec![1, 1], vec![1, 1], vec![1, 1]),
+        (vec![5, 7], vec![7, 3], vec![5, 3]),
+        (vec![4, 8], vec![8, 4], vec![4, 4]),
+        (vec![3, 5, 7], vec![3, 7, 9], vec![3, 5, 9]),
+        (vec![3, 5, 7], vec![7, 9], vec![3, 5, 9]),
+        (vec![5, 7], vec![3, 7, 6], vec![3, 5, 6]),
+        (vec![2, 1, 5, 3], vec![4, 3, 2], vec![2, 4, 5, 2]),
+        (vec![2, 1, 3, 1, 2, 4], vec![1, 5, 1, 2, 4, 3], vec![2, 5, 3, 2, 2, 3]),
+        (vec![1, 1, 9, 130], vec![1, 1, 130, 11], vec![1, 1, 9, 11]),
+    ] {
+        case(cases, format!("mat_mul: {a:?} with {b:?}"), Tolerance::Sum(a[a.len() - 1]), |sketch| {
+            let (a, b) = (sketch.input(&a), sketch.input(&b));
+            let y = sketch.op(Op::MatMul, &[a, b], &y);
+            sketch.output(y);
+        });
+    }
+    case(cases, "mat_mul: two 16-bit weights", Tolerance::Sum(5), |sketch| {
+        let (a, b) = (sketch.weight(&[3, 5], DType::F16), sketch.weight(&[5, 7], DType::F16));
+        let y = sketch.op(Op::MatMul, &[a, b], &[3, 7]);
+        sketch.output(y);
+    });
+}
+
+fn norms(cases: &mut Vec<Case>) {
+    for (shape, groups, act) in [
+        (vec![1, 4, 3, 5], 2, Activation::None),
+        (vec![2, 6, 7, 1], 3, Activation::Silu),
+        (vec![1, 8, 16, 16], 2, Activation::Silu),
+        (vec![3, 5], 5, Activation::Gelu),
+        (vec![2, 4, 3, 2, 2], 1, Activation::Relu),
+        (vec![1, 32, 4, 4], 32, Activation::None),
+        (vec![1, 2, 40, 41], 1, Activation::None),
+    ] {
+        case(cases, format!("group_norm: {groups} groups of {shape:?}, {act:?}"), NORM, |sketch| {
+            // Away from zero, where a mean of squares minus a squared mean would cancel.
+            let x = sketch.input_in(&shape, 3.0, 4.0);
+            let (gamma, beta) = (sketch.weight(&[shape[1]], DType::F16), sketch.weight(&[shape[1]], DType::F32));
+            let y = sketch.op(Op::GroupNorm { groups, epsilon: 1e-5, act }, &[x, gamma, beta], &shape);
+            sketch.output(y);
+        });
+    }
+    for shape in [vec![1], vec![4, 7], vec![3, 64], vec![2, 3, 65], vec![1, 17, 200], vec![1, 1, 1, 2, 3, 1500]] {
+        case(cases, format!("layer_norm: {shape:?}"), NORM, |sketch| {
+            let width = shape[shape.len() - 1];
+            let x = sketch.input_in(&shape, -6.0, -5.0);
+            let (gamma, beta) = (sketch.weight(&[width], DType::F32), sketch.weight(&[width], DType::F16));
+            let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &shape);
+            sketch.output(y);
+        });
+    }
+}
+
+fn attentions(cases: &mut Vec<Case>) {
+    for (batch, heads, queries, keys, depth, features, causal) in [
+        (1, 1, 1, 1, 1, 1, false),
+        (1, 2, 5, 7, 6, 6, false),
+        (2, 3, 9, 9, 8, 5, true),
+        (1, 4, 16, 16, 32, 32, true),
+        (1, 2, 33, 16, 40, 40, false),
+        (1, 1, 6, 3, 512, 512, false),
+        (1, 1, 3, 130, 20, 70, false),
+        (1, 2, 4, 9, 8, 8, true),
+        (1, 1, 9, 4, 8, 33, true),
+    ] {
+        for stored_scores in [u64::MAX, 0] {
+            let how = if stored_scores == 0 { "streamed" } else { "stored" };
+            let name = format!("attention: {batch}x{heads}, {queries} queries, {keys} keys, {depth} to {features}, causal {causal}, {how}");
+            case(cases, name, ATTENTION, |sketch| {
+                let q = sketch.input(&[batch, heads, queries, depth]);
+                let k = sketch.input(&[batch, heads, keys, depth]);
+                let v = sketch.input(&[batch, heads, keys, features]);
+                let y = sketch.op(Op::Attention { scale: 1.0 / (depth as f32).sqrt(), causal }, &[q, k, v], &[batch, heads, queries, features]);
+                sketch.output(y);
+            });
+            if let Some(last) = cases.last_mut() {
+                last.stored_scores = stored_scores;
+            }
+        }
+    }
+    for stored_scores in [u64::MAX, 0] {
+        case(cases, format!("attention: scores of hundreds, {}", if stored_scores == 0 { "streamed" } else { "stored" }), Tolerance::Near { relative: 1e-3, absolute: 1e-3 }, |sketch| {
+            // A score of 300 in f32 is good to 2e-5 a rounding, and its exponential to that share.
+            let (q, k, v) = (sketch.input_in(&[1, 1, 6, 4], -9.0, 9.0), sketch.input_in(&[1, 1, 8, 4], -9.0, 9.0), sketch.input(&[1, 1, 8, 3]));
+            let y = sketch.op(Op::Attention { scale: 1.0, causal: false }, &[q, k, v], &[1, 1, 6, 3]);
+            sketch.output(y);
+        });
+        if let Some(last) = cases.last_mut() {
+            last.stored_scores = stored_scores;
+        }
+    }
+}
+
+fn rows(cases: &mut Vec<Case>) {
+    for (shape, axis) in [(vec![5], 0), (vec![3, 7], 1), (vec![3, 7], 0), (vec![2, 3, 65, 2], 2), (vec![2, 100], 1), (vec![2, 1, 2, 1, 3, 17], 0), (vec![1, 1300], 1)] {
+        case(cases, format!("softmax: axis {axis} of {shape:?}"), SOFTMAX, |sketch| {
+            let x = sketch.input_in(&shape, -30.0, 40.0);
+            let y = sketch.op(Op::Softmax { axis }, &[x], &shape);
+            sketch.output(y);
+        });
+        for reduce in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max] {
+            let tolerance = if reduce == ReduceKind::Max { Tolerance::Exact } else { Tolerance::Sum(shape[axis]) };
+            case(cases, format!("reduce: {reduce:?} over axis {axis} of {shape:?}"), tolerance, |sketch| {
+                let x = sketch.input_in(&shape, -3.0, -1.0);
+                let mut out = shape.clone();
+                out[axis] = 1;
+                let y = sketch.op(Op::Reduce { reduce, axis }, &[x], &out);
+                sketch.output(y);
+            });
+        }
+    }
+}
+
+fn pointwise(cases: &mut Vec<Case>) {
+    for (unary, low, high, tolerance) in [
+        (UnaryKind::Neg, -5.0, 5.0, Tolerance::Exact),
+        (UnaryKind::Abs, -5.0, 5.0, Tolerance::Exact),
+        (UnaryKind::Exp, -8.0, 8.0, EXPONENTIAL),
+        (UnaryKind::Log, 0.01, 9.0, LOGARITHM),
+        (UnaryKind::Sqrt, 0.0, 9.0, POINTWISE),
+        (UnaryKind::Recip, 0.1, 9.0, QUOTIENT),
+        (UnaryKind::Sin, -7.0, 7.0, POINTWISE),
+        (UnaryKind::Sin, -1000.0, 1000.0, POINTWISE),
+        (UnaryKind::Cos, -7.0, 7.0, POINTWISE),
+        (UnaryKind::Cos, -1000.0, 1000.0, POINTWISE),
+        (UnaryKind::Tanh, -0.7, 0.7, POINTWISE),
+        (UnaryKind::Tanh, -60.0, 60.0, POINTWISE),
+        (UnaryKind::Erf, -1.0, 1.0, POINTWISE),
+        (UnaryKind::Erf, -6.0, 6.0, POINTWISE),
+        (UnaryKind::Sigmoid, -8.0, 8.0, EXPONENTIAL),
+        (UnaryKind::Sigmoid, -200.0, 200.0, EXPONENTIAL),
+        (UnaryKind::Relu, -5.0, 5.0, Tolerance::Exact),
+        (UnaryKind::Silu, -8.0, 8.0, EXPONENTIAL),
+        (UnaryKind::Silu, -200.0, 200.0, EXPONENTIAL),
+        // x/2 · (1 + erf): below -4 the result is the rounding of erf times x.
+        (UnaryKind::Gelu, -6.0, 6.0, Tolerance::Near { relative: 1e-6, absolute: 1e-6 }),
+        (UnaryKind::QuickGelu, -8.0, 8.0, EXPONENTIAL),
+    ] {
+        case(cases, format!("unary: {unary:?} in {low}..{high}"), tolerance, |sketch| {
+            let x = sketch.input_in(&[3, 337], low, high);
+            let y = sketch.op(Op::Unary { unary }, &[x], &[3, 337]);
+            sketch.output(y);
+        });
+    }
+    case(cases, "affine: a factor and an addend", ONE_ROUNDING_TWICE, |sketch| {
+        let x = sketch.input(&[2, 3, 5]);
+        let y = sketch.op(Op::Affine { mul: -2.5, add: 0.3 }, &[x], &[2, 3, 5]);
+        sketch.output(y);
+    });
+    case(cases, "clamp: both bounds", Tolerance::Exact, |sketch| {
+        let x = sketch.input(&[67]);
+        let y = sketch.op(Op::Clamp { min: -0.25, max: 0.5 }, &[x], &[67]);
+        sketch.output(y);
+    });
+    case(cases, "geglu: odd widths", Tolerance::Near { relative: 2e-6, absolute: 1e-6 }, |sketch| {
+        let x = sketch.input_in(&[2, 3, 14], -4.0, 4.0);
+        let y = sketch.op(Op::Geglu, &[x], &[2, 3, 7]);
+        sketch.output(y);
+    });
+}
+
+/// A product and a sum, of size 3, rounded once or twice.
+const ONE_ROUNDING_TWICE: Tolerance = Tolerance::Near { relative: 1.2e-7, absolute: 3e-7 };
+
+fn broadcasts(cases: &mut Vec<Case>) {
+    for (binary, low, high, tolerance) in [
+        (BinaryKind::Add, -2.0, 2.0, ONE_ROUNDING),
+        (BinaryKind::Sub, -2.0, 2.0, ONE_ROUNDING),
+        (BinaryKind::Mul, -2.0, 2.0, ONE_ROUNDING),
+        (BinaryKind::Div, 0.5, 2.0, QUOTIENT),
+        (BinaryKind::Pow, 0.2, 3.0, POWER),
+        (BinaryKind::Min, -2.0, 2.0, Tolerance::Exact),
+        (BinaryKind::Max, -2.0, 2.0, Tolerance::Exact),
+    ] {
+        for (a, b, y) in [
+            (vec![3, 5], vec![3, 5], vec![3, 5]),
+            (vec![2, 3, 4, 5], vec![3, 1, 1], vec![2, 3, 4, 5]),
+            (vec![4], vec![2, 3, 1], vec![2, 3, 4]),
+            (vec![], vec![7], vec![7]),
+            (vec![2, 1, 3, 1, 2, 1], vec![1, 4, 1, 2, 2, 3], vec![2, 4, 3, 2, 2, 3]),
+        ] {
+            case(cases, format!("binary: {binary:?} of {a:?} and {b:?}"), tolerance, |sketch| {
+                let (a, b) = (sketch.input_in(&a, low, high), sketch.input_in(&b, low, high));
+                let y = sketch.op(Op::Binary { binary }, &[a, b], &y);
+                sketch.output(y);
+            });
+        }
+    }
+    case(cases, "binary: whole powers of negative numbers and of zero", POWER, |sketch| {
+        let a = sketch.input_of(&[6], vec![-2.0, -1.5, 0.0, 0.0, -3.0, 2.0]);
+        let b = sketch.input_of(&[6], vec![2.0, 3.0, 2.0, 0.0, 0.0, -2.0]);
+        let y = sketch.op(Op::Binary { binary: BinaryKind::Pow }, &[a, b], &[6]);
+        sketch.output(y);
+    });
+    case(cases, "binary: a tensor with itself", ONE_ROUNDING, |sketch| {
+        let x = sketch.input(&[3, 4]);
+        let y = sketch.op(Op::Binary { binary: BinaryKind::Mul }, &[x, x], &[3, 4]);
+        sketch.output(y);
+    });
+}
+
+fn moves(cases: &mut Vec<Case>) {
+    let mut exact = |name: &str, draw: &dyn Fn(&mut Sketch) -> ValueId| {
+        case(cases, name, Tolerance::Exact, |sketch| {
+            let y = draw(sketch);
+            sketch.output(y);
+        });
+    };
+    for axes in [vec![1, 0, 2], vec![2, 1, 0], vec![0, 1, 2], vec![1, 2, 0]] {
+        exact(&format!("permute: {axes:?}"), &|sketch| {
+            let shape = [3, 5, 7];
+            let x = sketch.input(&shape);
+            let out: Vec<usize> = axes.iter().map(|&axis| shape[axis]).collect();
+            sketch.op(Op::Permute { axes: axes.clone() }, &[x], &out)
+        });
+    }
+    exact("permute: six axes", &|sketch| {
+        let x = sketch.input(&[2, 3, 1, 4, 2, 3]);
+        sketch.op(Op::Permute { axes: vec![5, 3, 0, 1, 4, 2] }, &[x], &[3, 4, 2, 3, 2, 1])
+    });
+    exact("permute: eight axes and a scalar", &|sketch| {
+        let x = sketch.input(&[2, 1, 2, 3, 1, 2, 2, 2]);
+        let y = sketch.op(Op::Permute { axes: vec![7, 6, 5, 4, 3, 2, 1, 0] }, &[x], &[2, 2, 2, 1, 3, 2, 1, 2]);
+        let scalar = sketch.input(&[]);
+        let turned = sketch.op(Op::Permute { axes: vec![] }, &[scalar], &[]);
+        sketch.output(turned);
+        y
+    });
+    for axis in 0..3 {
+        exact(&format!("concat: three along axis {axis}"), &|sketch| {
+            let lengths = [2, 1, 4];
+            let mut parts = Vec::new();
+            for length in lengths {
+                let mut shape = [3, 4, 5];
+                shape[axis] = length;
+                parts.push(sketch.input(&shape));
+            }
+            let mut out = [3, 4, 5];
+            out[axis] = 7;
+            sketch.op(Op::Concat { axis }, &parts, &out)
+        });
+    }
+    exact("concat: one tensor, twice the same, and a 16-bit weight", &|sketch| {
+        let (x, w) = (sketch.input(&[2, 3]), sketch.weight(&[1, 3], DType::F16));
+        let one = sketch.op(Op::Concat { axis: 0 }, &[x], &[2, 3]);
+        sketch.op(Op::Concat { axis: 0 }, &[one, one, w, x], &[7, 3])
+    });
+    exact("slice: inside every axis", &|sketch| {
+        let x = sketch.input(&[4, 5, 6, 3]);
+        sketch.op(Op::Slice { start: vec![1, 0, 2, 1] }, &[x], &[2, 5, 3, 1])
+    });
+    exact("slice: of a 16-bit weight", &|sketch| {
+        let x = sketch.weight(&[7, 3], DType::F16);
+        sketch.op(Op::Slice { start: vec![3, 1] }, &[x], &[2, 2])
+    });
+    exact("pad: another value around every axis", &|sketch| {
+        let x = sketch.input(&[2, 3, 4]);
+        sketch.op(Op::Pad { padding: vec![[1, 0], [0, 2], [3, 1]], value: -7.5 }, &[x], &[3, 5, 8])
+    });
+    exact("expand: from the middle", &|sketch| {
+        let x = sketch.input(&[3, 1, 5, 1]);
+        sketch.op(Op::Expand, &[x], &[3, 4, 5, 2])
+    });
+    exact("reshape: through another shape and back", &|sketch| {
+        let x = sketch.input(&[4, 6]);
+        let y = sketch.op(Op::Unary { unary: UnaryKind::Neg }, &[x], &[4, 6]);
+        let y = sketch.op(Op::Reshape, &[y], &[2, 3, 4]);
+        let y = sketch.op(Op::Permute { axes: vec![2, 0, 1] }, &[y], &[4, 2, 3]);
+        sketch.op(Op::Reshape, &[y], &[24])
+    });
+    exact("upsample_nearest: rows and columns differ", &|sketch| {
+        let x = sketch.input(&[2, 3, 4, 5]);
+        sketch.op(Op::UpsampleNearest { scale: [2, 3] }, &[x], &[2, 3, 8, 15])
+    });
+    for dtype in [DType::F32, DType::F16] {
+        exact(&format!("embedding: ids outside the table, {dtype:?}"), &|sketch| {
+            let table = sketch.weight(&[7, 5], dtype);
+            let ids = sketch.ids(&[2, 4], vec![0, 6, 3, -1, 7, i32::MAX, i32::MIN, 2]);
+            sketch.op(Op::Embedding, &[table, ids], &[2, 4, 5])
+        });
+    }
+    exact("embedding: of a computed table, by ids among the weights", &|sketch| {
+        let x = sketch.input(&[4, 3]);
+        let table = sketch.op(Op::Unary { unary: UnaryKind::Neg }, &[x], &[4, 3]);
+        let ids = sketch.weight_of(&[3], DType::I32, [2i32, 0, 3].iter().flat_map(|id| id.to_le_bytes()).collect());
+        sketch.op(Op::Embedding, &[table, ids], &[3, 3])
+    });
+}
+
+fn edges(cases: &mut Vec<Case>) {
+    case(cases, "outputs that are inputs, weights and their reshapes", Tolerance::Exact, |sketch| {
+        let x = sketch.input(&[2, 3]);
+        let (wide, narrow) = (sketch.weight(&[5], DType::F32), sketch.weight(&[3, 3], DType::F16));
+        let reshaped = sketch.op(Op::Reshape, &[narrow], &[9]);
+        for value in [x, wide, narrow, reshaped, x] {
+            sketch.output(value);
+        }
+    });
+    case(cases, "one value as two outputs, and an intermediate as a third", Tolerance::Exact, |sketch| {
+        let x = sketch.input(&[5]);
+        let y = sketch.op(Op::Unary { unary: UnaryKind::Neg }, &[x], &[5]);
+        let z = sketch.op(Op::Unary { unary: UnaryKind::Abs }, &[y], &[5]);
+        for value in [z, y, z] {
+            sketch.output(value);
+        }
+    });
+    case(cases, "tensors without elements", Tolerance::Exact, |sketch| {
+        let empty = sketch.input(&[0, 3]);
+        let some = sketch.input(&[2, 3]);
+        let both = sketch.op(Op::Concat { axis: 0 }, &[empty, some], &[2, 3]);
+        let padded = sketch.op(Op::Pad { padding: vec![[1, 1], [0, 0]], value: 2.0 }, &[empty], &[2, 3]);
+        let still = sketch.op(Op::Unary { unary: UnaryKind::Exp }, &[empty], &[0, 3]);
+        let turned = sketch.op(Op::Permute { axes: vec![1, 0] }, &[still], &[3, 0]);
+        let zeros = sketch.op(Op::MatMul, &[turned, empty], &[3, 3]);
+        let w = sketch.input(&[4, 0]);
+        let linear = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[turned, w], &[3, 4]);
+        let normal = sketch.op(Op::Softmax { axis: 0 }, &[still], &[0, 3]);
+        let none = sketch.op(Op::Reduce { reduce: ReduceKind::Max, axis: 1 }, &[normal], &[0, 1]);
+        for value in [both, padded, still, zeros, linear, none] {
+            sketch.output(value);
+        }
+    });
+    for stored_scores in [u64::MAX, 0] {
+        case(cases, format!("attention to nothing is nothing, scores up to {stored_scores}"), Tolerance::Exact, |sketch| {
+            let (q, k, v) = (sketch.input(&[1, 2, 3, 4]), sketch.input(&[1, 2, 0, 4]), sketch.input(&[1, 2, 0, 5]));
+            let y = sketch.op(Op::Attention { scale: 1.0, causal: false }, &[q, k, v], &[1, 2, 3, 5]);
+            sketch.output(y);
+        });
+        if let Some(last) = cases.last_mut() {
+            last.stored_scores = stored_scores;
+        }
+    }
+    case(cases, "a convolution without input channels is its bias", Tolerance::Exact, |sketch| {
+        let (x, w, bias) = (sketch.input(&[1, 0, 3, 3]), sketch.weight(&[2, 0, 3, 3], DType::F16), sketch.weight(&[2], DType::F32));
+        let op = Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1, bias: true, act: Activation::None, residual: false };
+        let y = sketch.op(op, &[x, w, bias], &[1, 2, 3, 3]);
+        sketch.output(y);
+    });
+    case(cases, "a constant picture is normed to beta", NORM, |sketch| {
+        let x = sketch.input_of(&[1, 2, 3, 3], vec![7.25; 18]);
+        let (gamma, beta) = (sketch.weight(&[2], DType::F32), sketch.weight(&[2], DType::F32));
+        let y = sketch.op(Op::GroupNorm { groups: 1, epsilon: 1e-5, act: Activation::None }, &[x, gamma, beta], &[1, 2, 3, 3]);
+        sketch.output(y);
+    });
+    case(cases, "large tensors fold the grid of every kind of dispatch", Tolerance::OfLargest(2e-5), |sketch| {
+        let x = sketch.input(&[1, 8, 16, 16]);
+        let (gamma, beta) = (sketch.weight(&[8], DType::F32), sketch.weight(&[8], DType::F32));
+        let y = sketch.op(Op::GroupNorm { groups: 8, epsilon: 1e-5, act: Activation::Silu }, &[x, gamma, beta], &[1, 8, 16, 16]);
+        let y = sketch.op(Op::Reshape, &[y], &[128, 16]);
+        let w = sketch.weight(&[16, 16], DType::F32);
+        let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[y, w], &[128, 16]);
+        let y = sketch.op(Op::Permute { axes: vec![1, 0] }, &[y], &[16, 128]);
+        let y = sketch.op(Op::Softmax { axis: 1 }, &[y], &[16, 128]);
+        sketch.output(y);
+    });
+    if let Some(last) = cases.last_mut() {
+        last.max_workgroups = Some(7);
+    }
+}

@@ -1,0 +1,242 @@
+//! Every kernel against an f64 reference, on whatever device is given: natively on lavapipe or a GPU, in a page on the browser's own.
+//!
+//! A case is a small program. It runs with memory poisoned beforehand and guard zones behind every activation, once with the kernels
+//! for GPUs and once with those for software adapters, and then as a user runs it, with memory used again; the last must be equal to the bit.
+
+mod cases;
+mod random;
+mod reference;
+mod sketch;
+
+use onestep_program::{Op, Program};
+
+use crate::{
+    error::RunError,
+    exec::{Executor, Gpu, Picture},
+    plan::{BufferId, Capabilities, Plan, PlanOptions},
+};
+use reference::Tensor;
+pub use sketch::{Dice, Given, Sketch};
+
+/// How far a result may be from the f64 reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// Not at all: elements are moved, not computed.
+    Exact,
+    /// Sums of that many products in f32: each rounding is at most 2⁻²⁴ of the sum of magnitudes so far, which the reference computes;
+    /// eight more for what follows the sum, the activation among it.
+    Sum(usize),
+    /// Relative to the reference, plus absolute: for what the adapter computes with an accuracy of its own.
+    Near {
+        /// Times |reference|.
+        relative: f64,
+        /// Plus this.
+        absolute: f64,
+    },
+    /// A share of the largest magnitude in the output: for chains, where one operation amplifies the rounding of another.
+    OfLargest(f64),
+}
+
+/// A program with what it is given and how exactly it must be answered.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// A claim.
+    pub name: String,
+    /// The program, its weights and inputs.
+    pub sketch: Sketch,
+    /// How exactly.
+    pub tolerance: Tolerance,
+    /// The largest attention scores that are stored, in bytes.
+    pub stored_scores: u64,
+    /// A smaller limit for grids than the device's.
+    pub max_workgroups: Option<u32>,
+}
+
+/// What became of a case.
+#[derive(Clone, Debug)]
+pub struct CaseResult {
+    /// The case's name.
+    pub name: String,
+    /// Whether it held.
+    pub passed: bool,
+    /// What was wrong, or how exact it was.
+    pub detail: String,
+    /// The worst error as a share of the tolerance; 0 for exact cases that hold.
+    pub worst: f64,
+}
+
+/// The words that memory is filled with before a run: what never is a result, and in f32 what spoils every sum.
+const POISONS: [u32; 2] = [0x7fc0_1234, 0x7149_f2ca];
+
+/// Runs every case and as many random programs as there is patience for; reports all of them.
+pub async fn run_all(gpu: &Gpu) -> Vec<CaseResult> {
+    run_some(gpu, "", 40).await
+}
+
+/// Runs the cases whose names contain `filter`, and that many random programs.
+pub async fn run_some(gpu: &Gpu, filter: &str, random_programs: u64) -> Vec<CaseResult> {
+    let mut all = cases::all();
+    all.extend((0..random_programs).map(random::case));
+    let mut results = Vec::new();
+    for case in all.iter().filter(|case| case.name.contains(filter)) {
+        let outcome = run(gpu, case).await;
+        results.push(match outcome {
+            Ok(worst) => CaseResult { name: case.name.clone(), passed: true, detail: format!("{:.3} of the tolerance", worst), worst },
+            Err(Failure { what, worst }) => CaseResult { name: case.name.clone(), passed: false, detail: what, worst },
+        });
+    }
+    if "picture".contains(filter) {
+        let outcome = picture(gpu).await;
+        results.push(CaseResult {
+            name: "a picture is rounded to bytes".into(),
+            passed: outcome.is_ok(),
+            worst: 0.0,
+            detail: outcome.err().map_or_else(String::new, |failure| failure.what),
+        });
+    }
+    results
+}
+
+/// Why a case does not hold.
+struct Failure {
+    what: String,
+    worst: f64,
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self { what: format!("{:?}: {error}", error.kind()), worst: f64::INFINITY }
+    }
+}
+
+async fn run(gpu: &Gpu, case: &Case) -> Result<f64, Failure> {
+    let program = &case.sketch.program;
+    let values = reference::run(program, case.sketch.given(|x| x));
+    let magnitudes = magnitudes(case);
+    let mut worst: f64 = 0.0;
+    let base = Capabilities { max_workgroups: case.max_workgroups.unwrap_or(gpu.capabilities().max_workgroups), ..gpu.capabilities().clone() };
+    let mut seen: Vec<(u32, Vec<(String, Vec<f32>)>)> = Vec::new();
+    for (software, poison) in [(false, POISONS[0]), (true, POISONS[1])] {
+        let capabilities = Capabilities { software, ..base.clone() };
+        let options = PlanOptions { reuse: false, guard: 256, stored_scores: case.stored_scores };
+        let plan = Plan::with_options(program, &capabilities, options)?;
+        if seen.iter().any(|(hash, _)| *hash == plan.hash()) {
+            continue;
+        }
+        let hash = plan.hash();
+        let executor = Executor::new(gpu, plan, &|name| case.sketch.view(name)).await?;
+        executor.poison(poison);
+        let outputs = executor.run(&case.sketch.inputs()).await?;
+        worst = worst.max(compare(case, &values, &magnitudes, &outputs)?);
+        guards(&executor, poison).await?;
+        seen.push((hash, outputs));
+        // As a user runs it, after something else was there.
+        let options = PlanOptions { reuse: true, guard: 0, ..options };
+        let executor = Executor::new(gpu, Plan::with_options(program, &capabilities, options)?, &|name| case.sketch.view(name)).await?;
+        executor.poison(poison);
+        let again = executor.run(&case.sketch.inputs()).await?;
+        let bits = |outputs: &[(String, Vec<f32>)]| -> Vec<u32> { outputs.iter().flat_map(|(_, values)| values.iter().map(|value| value.to_bits())).collect() };
+        if seen.last().is_some_and(|(_, first)| bits(first) != bits(&again)) {
+            return Err(Failure { what: "memory that is used again changes the result".into(), worst: f64::INFINITY });
+        }
+    }
+    Ok(worst)
+}
+
+/// For sums: Σ|a·b| of every output, from the reference on magnitudes.
+fn magnitudes(case: &Case) -> Vec<Option<Tensor>> {
+    if !matches!(case.tolerance, Tolerance::Sum(_)) {
+        return Vec::new();
+    }
+    let mut program: Program = case.sketch.program.clone();
+    for node in &mut program.nodes {
+        match &mut node.op {
+            Op::Conv2d { act, .. } | Op::Linear { act, .. } => *act = onestep_program::Activation::None,
+            _ => {}
+        }
+    }
+    reference::run(&program, case.sketch.given(f64::abs))
+}
+
+/// The worst error of the outputs as a share of the tolerance.
+fn compare(case: &Case, values: &[Option<Tensor>], magnitudes: &[Option<Tensor>], outputs: &[(String, Vec<f32>)]) -> Result<f64, Failure> {
+    let mut worst: f64 = 0.0;
+    let wrong = |what: String| Failure { what, worst: f64::INFINITY };
+    for (port, (name, output)) in case.sketch.program.outputs.iter().zip(outputs) {
+        let expected = values[port.value.index()].as_ref().ok_or_else(|| wrong(format!("the reference has no {name}")))?;
+        if expected.data.len() != output.len() {
+            return Err(wrong(format!("{name} has {} elements, expected were {}", output.len(), expected.data.len())));
+        }
+        let largest = expected.data.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        for (i, (&want, &got)) in expected.data.iter().zip(output).enumerate() {
+            let error = (f64::from(got) - want).abs();
+            let allowed = match case.tolerance {
+                Tolerance::Exact => 0.0,
+                Tolerance::Sum(terms) => {
+                    let magnitude = magnitudes.get(port.value.index()).and_then(Option::as_ref).map_or(0.0, |tensor| tensor.data[i]);
+                    (terms as f64 + 8.0) * f64::from(f32::EPSILON) / 2.0 * magnitude + f64::from(f32::MIN_POSITIVE)
+                }
+                Tolerance::Near { relative, absolute } => relative * want.abs() + absolute,
+                Tolerance::OfLargest(share) => share * largest + f64::from(f32::MIN_POSITIVE),
+            };
+            let share = if error == 0.0 { 0.0 } else { error / allowed };
+            // Also true for what is not a number.
+            if !(share <= 1.0) {
+                return Err(Failure { what: format!("{name}[{i}] of {:?} is {got}, expected was {want}: off by {error:e}, allowed are {allowed:e}", expected.shape), worst: share });
+            }
+            worst = worst.max(share);
+        }
+    }
+    Ok(worst)
+}
+
+/// Nothing but the activations was written.
+async fn guards(executor: &Executor, poison: u32) -> Result<(), Failure> {
+    for (number, words) in executor.read_arenas().await?.iter().enumerate() {
+        let mut free = vec![true; words.len()];
+        for slice in executor.plan().activations.iter().filter(|slice| slice.buffer == BufferId::Arena(number)) {
+            let start = slice.offset as usize / 4;
+            free[start..start + slice.size as usize / 4].fill(false);
+        }
+        if let Some(at) = (0..words.len()).find(|&at| free[at] && words[at] != poison) {
+            return Err(Failure { what: format!("word {at} of arena {number} belongs to no activation and was overwritten with {:#x}", words[at]), worst: f64::INFINITY });
+        }
+    }
+    Ok(())
+}
+
+/// The picture of a decoder that copies its input.
+async fn picture(gpu: &Gpu) -> Result<(), Failure> {
+    let (height, width) = (5, 7);
+    let mut sketch = Sketch::new("picture");
+    let values: Vec<f32> = (0..3 * height * width).map(|i| -1.3 + i as f32 * 0.025).collect();
+    let x = sketch.input_of(&[1, 3, height, width], values.clone());
+    let y = sketch.op(Op::Affine { mul: 1.0, add: 0.0 }, &[x], &[1, 3, height, width]);
+    sketch.output(y);
+    let executor = Executor::new(gpu, Plan::new(&sketch.program, gpu.capabilities())?, &|name| sketch.view(name)).await?;
+    let picture = Picture::new(gpu, &executor, "output0").await?;
+    if picture.read_rgba8().await.is_ok() {
+        return Err(Failure { what: "a picture came back before it was submitted".into(), worst: f64::INFINITY });
+    }
+    for (name, tensor) in sketch.inputs() {
+        executor.write_input(name, tensor)?;
+    }
+    executor.submit()?;
+    picture.submit()?;
+    let bytes = picture.read_rgba8().await?;
+    let count = height * width;
+    for (i, pixel) in bytes.chunks(4).enumerate() {
+        let expected = [0, 1, 2].map(|channel| ((f64::from(values[channel * count + i]) * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0 + 0.5).floor());
+        // A value that lies on the edge between two bytes in f64 may fall to either in f32.
+        let off = |channel: usize| (f64::from(pixel[channel]) - expected[channel]).abs() > f64::from(u8::from(near_edge(values[channel * count + i])));
+        if bytes.len() != 4 * count || pixel[3] != 255 || (0..3).any(off) {
+            return Err(Failure { what: format!("pixel {i} is {pixel:?}, expected was {expected:?}"), worst: f64::INFINITY });
+        }
+    }
+    Ok(())
+}
+
+fn near_edge(value: f32) -> bool {
+    let scaled = (f64::from(value) * 0.5 + 0.5) * 255.0 + 0.5;
+    (scaled - scaled.round()).abs() < 1e-4
+}

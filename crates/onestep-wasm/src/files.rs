@@ -1,0 +1,61 @@
+//! A bundle on its way in: the manifest first, then each file that it lists.
+
+use std::collections::BTreeMap;
+
+use onestep::program::{Bundle, BundleError, FileEntry, Manifest, error::Kind, limits};
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+
+use crate::js;
+
+/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, pieceBytes, files: [{ name, size, pieces }] }`.
+#[wasm_bindgen]
+pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
+    let checked = Manifest::from_json(manifest).map_err(js::error)?;
+    let [width, height] = checked.generation.picture;
+    js::object(&json!({
+        "id": onestep::program::manifest::sha256(manifest),
+        "title": checked.title,
+        "license": checked.license,
+        "promptTokens": checked.generation.prompt_tokens,
+        "width": width,
+        "height": height,
+        "bytes": needed(&checked).map(|file| file.size).sum::<u64>(),
+        "pieceBytes": limits::PIECE_BYTES.max,
+        "files": needed(&checked).collect::<Vec<_>>(),
+    }))
+}
+
+/// What opening the bundle reads; a sample picture beside it is not fetched.
+fn needed(manifest: &Manifest) -> impl Iterator<Item = &FileEntry> {
+    let named = |name: &String| manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).any(|file| file == name);
+    manifest.files.iter().filter(move |file| named(&file.name))
+}
+
+/// The files that have arrived.
+#[wasm_bindgen]
+pub struct Files {
+    manifest: Vec<u8>,
+    bytes: BTreeMap<String, Vec<u8>>,
+}
+
+#[wasm_bindgen]
+impl Files {
+    /// Begins with the manifest's bytes.
+    #[wasm_bindgen(constructor)]
+    pub fn new(manifest: Vec<u8>) -> Self {
+        Self { manifest, bytes: BTreeMap::new() }
+    }
+    /// Adds a file's bytes.
+    pub fn add(&mut self, name: String, bytes: Vec<u8>) {
+        self.bytes.insert(name, bytes);
+    }
+}
+
+impl Files {
+    /// Everything compared with its hashes and read.
+    pub(crate) fn bundle(mut self) -> Result<Bundle, BundleError> {
+        let manifest = std::mem::take(&mut self.manifest);
+        Bundle::open(&manifest, |entry| self.bytes.remove(&entry.name).ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "was never handed over")))
+    }
+}

@@ -1,0 +1,64 @@
+//! Values on their way to JavaScript, and the caller's clock and callback on theirs from there.
+
+use std::cell::RefCell;
+
+use js_sys::{Function, JSON, Reflect};
+use onestep::{Error, Stage, Watch};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds of the page's or worker's monotonic clock.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps a panic's words: all that JavaScript sees of one is "unreachable".
+#[wasm_bindgen(start)]
+fn keep_panics() {
+    std::panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|kept| *kept = Some(panic.to_string()))));
+}
+
+/// What the module said when it stopped. After that it must not be called again.
+#[wasm_bindgen(js_name = lastPanic)]
+pub fn last_panic() -> Option<String> {
+    PANIC.with_borrow(Clone::clone)
+}
+
+/// As a JavaScript `Error` with `kind` and, where there is one, `file`.
+pub(crate) fn error(error: impl Into<Error>) -> JsValue {
+    let error = error.into();
+    let object = js_sys::Error::new(&error.to_string());
+    // Setting a property of a new object of ours cannot fail.
+    let _ = Reflect::set(&object, &"kind".into(), &error.kind().as_str().into());
+    if let Some(place) = error.place() {
+        let _ = Reflect::set(&object, &"file".into(), &place.into());
+    }
+    object.into()
+}
+
+/// As a JavaScript object.
+pub(crate) fn object(json: &serde_json::Value) -> Result<JsValue, JsValue> {
+    JSON::parse(&json.to_string())
+}
+
+/// A callback `(stage, done, total) => boolean | undefined`; `false` cancels, and so does throwing.
+pub(crate) struct Callback(pub(crate) Function);
+
+impl Watch for Callback {
+    fn now(&self) -> f64 {
+        now()
+    }
+    fn stage(&mut self, stage: Stage) -> bool {
+        let (done, total) = match stage {
+            Stage::Compile { done, total } => (done, total),
+            _ => (0, 1),
+        };
+        let answer = self.0.call3(&JsValue::NULL, &stage.name().into(), &(done as f64).into(), &(total as f64).into());
+        answer.is_ok_and(|answer| answer.as_bool() != Some(false))
+    }
+}

@@ -1,0 +1,16 @@
+//! The boundary between the npm package and the façade: bytes, strings and numbers in, the same out.
+//!
+//! Everything that is decided is decided below, in `onestep`, or above, in `web/packages/onestep`. Calls are one at a time: the package
+//! queues them. Errors arrive in JavaScript as `Error` objects with a `kind`, and `file` where a file of the bundle is at fault.
+
+mod files;
+mod js;
+mod model;
+#[cfg(feature = "selftest")]
+mod selftest;
+
+pub use files::{Files, describe};
+pub use js::last_panic;
+pub use model::{Loaded, open, probe};
+#[cfg(feature = "selftest")]
+pub use selftest::selftest;

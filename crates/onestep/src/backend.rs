@@ -1,0 +1,83 @@
+//! What computes.
+
+use std::{fmt, str::FromStr};
+
+use crate::error::{Error, ErrorKind};
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// A GPU: WebGPU in a browser; Vulkan, Metal or Direct3D 12 natively.
+    WebGpu,
+    /// The processor.
+    #[cfg(feature = "cpu")]
+    Cpu,
+}
+
+impl Backend {
+    /// The name on the command line and in the npm package.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::WebGpu => "webgpu",
+            #[cfg(feature = "cpu")]
+            Backend::Cpu => "cpu",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "webgpu" => Ok(Backend::WebGpu),
+            #[cfg(feature = "cpu")]
+            "cpu" => Ok(Backend::Cpu),
+            #[cfg(not(feature = "cpu"))]
+            "cpu" => Err(Error::new(ErrorKind::Unsupported, "this build has no CPU path; it was compiled without the feature `cpu`")),
+            other => Err(Error::new(ErrorKind::InvalidOption, format!("{other:?} is no device; there are `webgpu` and `cpu`"))),
+        }
+    }
+}
+
+/// The device that a model was opened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// What the driver calls it.
+    pub name: String,
+    /// The interface below: `Vulkan`, `Metal`, `BrowserWebGpu`, `flex`.
+    pub interface: String,
+    /// Whether a processor does a GPU's work.
+    pub software: bool,
+}
+
+impl fmt::Display for DeviceInfo {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let software = if self.software { ", in software" } else { "" };
+        write!(formatter, "{} ({}{software})", self.name, self.interface)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_strange_ones_refused_with_the_choice() {
+        assert_eq!("webgpu".parse::<Backend>().unwrap().name(), "webgpu");
+        let error = "cuda".parse::<Backend>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption);
+        assert!(error.to_string().contains("`webgpu` and `cpu`"));
+        match "cpu".parse::<Backend>() {
+            Ok(backend) => assert_eq!(backend.name(), "cpu"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The three programs on a backend, one stage at a time.
+
+#[cfg(feature = "cpu")]
+mod cpu;
+pub mod webgpu;
+
+use onestep_program::{Bundle, TensorRef};
+
+use crate::{
+    backend::{Backend, DeviceInfo},
+    error::{Error, ErrorKind, Result},
+    watch::{Stage, Watch},
+};
+
+/// Named tensors that a program computed.
+pub(crate) type Outputs = Vec<(String, Vec<f32>)>;
+
+pub(crate) enum Engine {
+    WebGpu(webgpu::WebGpu),
+    #[cfg(feature = "cpu")]
+    Cpu(cpu::Cpu),
+}
+
+impl Engine {
+    pub(crate) async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
+        Ok(match backend {
+            Backend::WebGpu => Engine::WebGpu(webgpu::WebGpu::open(bundle, watch).await?),
+            #[cfg(feature = "cpu")]
+            Backend::Cpu => Engine::Cpu(cpu::Cpu::open(bundle, watch)?),
+        })
+    }
+
+    pub(crate) fn device(&self) -> DeviceInfo {
+        match self {
+            Engine::WebGpu(engine) => engine.device(),
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(engine) => engine.device(),
+        }
+    }
+
+    /// Token ids to text states, which stay where the generator reads them.
+    pub(crate) async fn encode(&mut self, ids: &[i32]) -> Result<()> {
+        match self {
+            Engine::WebGpu(engine) => engine.encode(ids).await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(engine) => engine.encode(ids),
+        }
+    }
+
+    /// Noise to a latent picture, which stays where the decoder reads it.
+    pub(crate) async fn generate(&mut self, noise: &[f32]) -> Result<()> {
+        match self {
+            Engine::WebGpu(engine) => engine.generate(noise).await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(engine) => engine.generate(noise),
+        }
+    }
+
+    /// The latent picture to three planes of floats in −1 … 1.
+    pub(crate) async fn decode(&mut self) -> Result<Vec<f32>> {
+        match self {
+            Engine::WebGpu(engine) => engine.decode().await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(engine) => engine.decode(),
+        }
+    }
+
+    pub(crate) async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
+        match self {
+            Engine::WebGpu(engine) => engine.run(component, inputs).await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(engine) => engine.run(component, inputs),
+        }
+    }
+}
+
+/// Announces a stage; an error when the caller does not want it.
+pub(crate) fn enter(watch: &mut dyn Watch, stage: Stage) -> Result<()> {
+    if watch.stage(stage) { Ok(()) } else { Err(Error::new(ErrorKind::Cancelled, format!("cancelled before the stage {}", stage.name()))) }
+}
+
+/// What every engine says to a name that is not a program.
+pub(crate) fn no_component(component: &str) -> Error {
+    Error::new(ErrorKind::InvalidOption, format!("{component:?} is no program of a model; there are {}", crate::ports::COMPONENTS.join(", ")))
+}
+
+/// The only output, whatever its name.
+#[cfg(feature = "cpu")]
+pub(crate) fn only(outputs: Outputs) -> Result<Vec<f32>> {
+    outputs.into_iter().next().map(|(_, values)| values).ok_or_else(|| Error::new(ErrorKind::Internal, "a program computed nothing"))
+}

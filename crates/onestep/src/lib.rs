@@ -1,0 +1,32 @@
+//! A prompt goes in, a picture comes out: the one public interface of onestep.
+//!
+//! A [`Bundle`](program::Bundle) holds three programs (text encoder, one-step generator, decoder), their weights and a tokenizer.
+//! [`Model::open`] checks that they fit together and prepares them for a [`Backend`]; [`Model::generate`] makes a [`Picture`] from a
+//! prompt and a seed. Nothing here opens a file, reads a clock, starts a thread or blocks: bytes come in, and a [`Watch`] of the
+//! caller's tells the time and may cancel between the stages.
+
+pub mod backend;
+pub mod component;
+pub mod error;
+pub mod model;
+pub mod picture;
+pub mod png;
+pub mod prompt;
+pub mod watch;
+
+mod engine;
+mod ports;
+
+pub use onestep_program as program;
+
+pub use backend::{Backend, DeviceInfo};
+pub use component::{plan, run_program};
+pub use engine::webgpu;
+pub use error::{Error, ErrorKind, Result};
+pub use model::{GenerateOptions, Model};
+pub use picture::{Picture, Timings};
+pub use prompt::Prompt;
+pub use watch::{Stage, Watch};
+
+/// The version of this crate, as pictures carry it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

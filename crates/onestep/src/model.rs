@@ -1,0 +1,159 @@
+//! A model that is ready to make pictures.
+
+use onestep_program::{Bundle, Manifest, TensorRef};
+
+use crate::{
+    backend::{Backend, DeviceInfo},
+    engine::{Engine, Outputs, enter, webgpu},
+    error::{Error, ErrorKind, Result},
+    picture::{self, Picture, Timings},
+    png,
+    ports,
+    prompt::{Prompt, PromptReader},
+    watch::{Stage, Watch},
+};
+
+/// What to make a picture from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GenerateOptions {
+    /// What it shall show.
+    pub prompt: String,
+    /// Which of the pictures that fit the prompt. The same bundle, prompt and seed give the same noise everywhere, and the same picture
+    /// up to the last bits of a device's arithmetic.
+    pub seed: u64,
+}
+
+/// A bundle on a backend.
+pub struct Model {
+    id: String,
+    manifest: Manifest,
+    card: String,
+    backend: Backend,
+    reader: PromptReader,
+    engine: Engine,
+    /// The ids whose text states the generator holds.
+    encoded: Option<Vec<i32>>,
+}
+
+impl Model {
+    /// Checks that the bundle is a text-to-image model, then uploads its weights and compiles its programs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidBundle`] when the parts do not fit, [`ErrorKind::Unsupported`] where the backend is missing or too small.
+    pub async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
+        let rows = ports::check(&bundle)?;
+        let manifest = bundle.manifest().clone();
+        let reader = PromptReader::new(bundle.tokenizer(), &manifest.tokenizer, manifest.generation.prompt_tokens, rows)?;
+        let (id, card) = (bundle.id().to_owned(), bundle.card().to_owned());
+        let engine = Engine::open(bundle, backend, watch).await?;
+        Ok(Self { id, manifest, card, backend, reader, engine, encoded: None })
+    }
+
+    /// The SHA-256 of the bundle's manifest, which pins every byte of the model.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+    /// What the bundle says of itself: title, licence, sizes.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+    /// The model card, Markdown.
+    pub fn card(&self) -> &str {
+        &self.card
+    }
+    /// Where the model runs.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+    /// What it runs on.
+    pub fn device(&self) -> DeviceInfo {
+        self.engine.device()
+    }
+
+    /// Reads a prompt as [`generate`](Self::generate) would, and runs nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a prompt that is empty, above 64 KiB or wholly unknown.
+    pub fn prompt(&self, text: &str) -> Result<Prompt> {
+        self.reader.read(text)
+    }
+
+    /// Makes a picture. The device is waited for after each stage, so that the times are true and a cancelled call stops.
+    ///
+    /// # Errors
+    /// Those of [`prompt`](Self::prompt); [`ErrorKind::Cancelled`], [`ErrorKind::DeviceLost`], [`ErrorKind::NonFinite`] and
+    /// [`ErrorKind::OutOfMemory`].
+    pub async fn generate(&mut self, options: &GenerateOptions, watch: &mut dyn Watch) -> Result<Picture> {
+        let start = watch.now();
+        enter(watch, Stage::Tokenize)?;
+        let prompt = self.reader.read(&options.prompt)?;
+        let [width, height] = self.manifest.generation.picture;
+        let size = |side: usize| u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("a picture of {width} x {height} pixels is too large")));
+        let (width, height) = (size(width)?, size(height)?);
+
+        let mut text = 0.0;
+        if self.encoded.as_ref() != Some(&prompt.ids) {
+            enter(watch, Stage::TextEncoder)?;
+            let before = watch.now();
+            self.encoded = None;
+            self.engine.encode(&prompt.ids).await?;
+            self.encoded = Some(prompt.ids.clone());
+            text = watch.now() - before;
+        }
+
+        enter(watch, Stage::Generator)?;
+        let before = watch.now();
+        let noise = onestep_noise::standard_normal(options.seed, self.manifest.generation.latent.iter().product());
+        self.engine.generate(&noise).await?;
+        let generator = watch.now() - before;
+
+        enter(watch, Stage::Decoder)?;
+        let before = watch.now();
+        let rgba = picture::rgba(&self.engine.decode().await?)?;
+        let end = watch.now();
+        let timings = Timings { text, generator, decoder: end - before, total: end - start };
+        Ok(Picture { width, height, rgba, prompt, seed: options.seed, timings })
+    }
+
+    /// Runs one of the programs on tensors of the caller's: for evaluation and tests.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a name that is no program; what the backend refuses.
+    pub async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
+        // The generator's text states may be others now.
+        self.encoded = None;
+        self.engine.run(component, inputs).await
+    }
+
+    /// A picture as a PNG file that says how it was made.
+    ///
+    /// # Errors
+    /// A picture whose bytes are not its size.
+    pub fn png(&self, picture: &Picture, prompt: &str) -> Result<Vec<u8>> {
+        png::encode(picture, Some(&png::Facts { prompt, title: &self.manifest.title, bundle: &self.id, backend: self.backend.name() }))
+    }
+
+    /// A canvas that shows this model's pictures straight from the GPU.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the model does not run on a GPU or the canvas is of another kind.
+    pub async fn canvas(&self, target: impl Into<webgpu::SurfaceTarget<'static>>, width: u32, height: u32) -> Result<webgpu::Canvas> {
+        match &self.engine {
+            Engine::WebGpu(engine) => engine.canvas(target.into(), width, height).await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no pictures; draw the pixels")),
+        }
+    }
+
+    /// Shows the picture that was made last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceLost`].
+    pub async fn show(&self, canvas: &webgpu::Canvas) -> Result<()> {
+        match &self.engine {
+            Engine::WebGpu(engine) => engine.show(canvas).await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no pictures; draw the pixels")),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Where things are: the repository, and the folder that outlives a clone.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// Kept between clones: tools and build results.
+pub fn cache() -> PathBuf {
+    let from = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("ONESTEP_CACHE").unwrap_or_else(|| {
+        let caches = if cfg!(windows) {
+            from("LOCALAPPDATA")
+        } else if cfg!(target_os = "macos") {
+            from("HOME").map(|home| home.join("Library/Caches"))
+        } else {
+            from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")))
+        };
+        caches.unwrap_or_else(env::temp_dir).join("onestep")
+    })
+}
+
+/// Where native builds go: CARGO_TARGET_DIR where it is set, else a folder that clones share, since burn takes long to compile.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty()).map_or_else(|| cache().join("target"), |folder| root().join(folder))
+}
+
+/// Where wasm builds go. Apart, since their compiler may be another version.
+pub fn wasm_target() -> PathBuf {
+    if env::var_os("CARGO_TARGET_DIR").is_some_and(|value| !value.is_empty()) { target().join("web") } else { cache().join("target-wasm") }
+}
+
+/// Programs that were installed for this repository alone.
+pub fn tools() -> PathBuf {
+    cache().join("tools")
+}
+
+/// Where the browser tests leave screenshots and what they compared.
+pub fn browser_results() -> PathBuf {
+    target().join("browser")
+}

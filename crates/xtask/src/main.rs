@@ -1,0 +1,58 @@
+//! `cargo xtask …`: everything about this repository that takes more than one command.
+//!
+//! It uses the standard library alone, so that it is there within seconds on a machine that has nothing but Rust.
+#![allow(clippy::print_stdout, reason = "this is a program for a terminal")]
+
+mod bundle;
+mod folders;
+mod native;
+mod page;
+mod process;
+mod setup;
+mod suite;
+mod wasm;
+
+use std::process::ExitCode;
+
+use crate::process::Failure;
+
+const HELP: &str = "\
+cargo xtask page [--port N] [--no-serve]   build the page with the shipped model, serve it and print its address
+cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
+cargo xtask setup [page|test]              install what the above need, saying what and why
+
+Steps of test: fmt clippy graph native shaders cuda page browser
+
+Environment:
+  ONESTEP_CACHE=DIR    where tools and build results are kept; else a folder of your caches
+  ONESTEP_BUNDLE=DIR   the bundle that the page gets; else models/emoji
+  ONESTEP_INSTALL=no   install nothing on this machine, only say the commands
+  ONESTEP_SKIP=STEPS   steps of test to leave out, separated by commas
+  CARGO_TARGET_DIR     is respected
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["page", options @ ..] => page::run(options),
+        ["test", steps @ ..] => suite::run(steps),
+        ["setup"] => setup::everything(),
+        ["setup", "page"] => setup::page().map(drop),
+        ["setup", "test"] => setup::everything(),
+        // Called by trunk, see Trunk.toml.
+        ["copy-bundle"] => bundle::copy(),
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(Failure(format!("cargo xtask does not know {:?}\n\n{HELP}", other.join(" ")))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! All tests, in the order of what they cost, and one line at the end.
+
+mod tally;
+
+use std::{env, process::Command, time::Instant};
+
+use crate::{
+    bundle, folders, native, page,
+    process::{self, Failure, Result},
+    setup,
+};
+
+use tally::Tally;
+
+struct Step {
+    name: &'static str,
+    run: fn(&mut Tally) -> Result<()>,
+}
+
+const STEPS: [Step; 8] = [
+    Step { name: "fmt", run: fmt },
+    Step { name: "clippy", run: clippy },
+    Step { name: "graph", run: graph },
+    Step { name: "native", run: tests },
+    Step { name: "shaders", run: shaders },
+    Step { name: "cuda", run: cuda },
+    Step { name: "page", run: build_page },
+    Step { name: "browser", run: browser },
+];
+
+pub fn run(names: &[&str]) -> Result<()> {
+    if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
+        let known: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        return Err(Failure(format!("there is no step {unknown:?}; there are {}", known.join(", "))));
+    }
+    let skipped = env::var("ONESTEP_SKIP").unwrap_or_default();
+    let mut tally = Tally::default();
+    for step in STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name)) {
+        println!("\n== {} ==", step.name);
+        if skipped.split(',').any(|name| name.trim() == step.name) {
+            tally.skip(format!("{}: ONESTEP_SKIP says so", step.name));
+            continue;
+        }
+        let start = Instant::now();
+        if let Err(failure) = (step.run)(&mut tally) {
+            tally.fail(format!("{}: {failure}", step.name));
+        }
+        println!("-- {} took {} s", step.name, start.elapsed().as_secs());
+    }
+    tally.finish()
+}
+
+fn fmt(tally: &mut Tally) -> Result<()> {
+    process::run(native::cargo().args(["fmt", "--all", "--check"]))?;
+    tally.pass();
+    Ok(())
+}
+
+fn clippy(tally: &mut Tally) -> Result<()> {
+    let mut command = native::cargo();
+    command.args(["clippy", "--release", "--all-targets", "--features", "onestep-runtime/selftest,onestep/selftest"]);
+    process::run(command.args(native::BURN_FREE.map(|name| format!("--package={name}"))).args(["--", "--deny", "warnings"]))?;
+    tally.pass();
+    Ok(())
+}
+
+/// The page's module is built without burn, whatever else changes.
+fn graph(tally: &mut Tally) -> Result<()> {
+    let mut command = native::cargo();
+    command.args(["tree", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--edges=normal", "--prefix=none", "--format={p}"]);
+    let line = process::line(&command);
+    println!("$ {line}");
+    let crates = process::output(&mut command).ok_or_else(|| Failure(format!("{line} failed")))?;
+    match crates.lines().find(|name| name.starts_with("burn") || name.starts_with("cubecl")) {
+        Some(name) => Err(Failure(format!("onestep-wasm depends on {name}"))),
+        None => {
+            tally.pass();
+            Ok(())
+        }
+    }
+}
+
+/// In one call, so that burn is compiled once.
+fn tests(tally: &mut Tally) -> Result<()> {
+    setup::native()?;
+    let mut command = native::cargo();
+    command.args(["test", "--release", "--workspace", "--exclude=onestep-wasm", "--no-fail-fast"]);
+    command.args(["--features", "onestep-runtime/selftest"]);
+    tally.watch("cargo test", &mut command, tally::cargo_test)
+}
+
+/// Every shader text by both validators; each misses what the other finds. naga has seen them when they were compiled in.
+fn shaders(tally: &mut Tally) -> Result<()> {
+    for validator in ["naga", "tint"] {
+        let Some(program) = process::find(validator) else {
+            tally.skip(format!("{validator} is not on this machine; it would look at the shaders once more"));
+            continue;
+        };
+        let mut command = native::cargo();
+        command.args(["run", "--release", "--quiet", "--package=onestep-shaders", "--example=expand", "--"]).arg(folders::target().join("shaders"));
+        process::run(&mut command)?;
+        let folder = folders::target().join("shaders");
+        let mut files: Vec<_> = std::fs::read_dir(&folder).map_err(process::while_doing(folder.display()))?.flatten().map(|file| file.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "wgsl"));
+        files.sort();
+        for file in files {
+            match process::run(Command::new(&program).arg(&file)) {
+                Ok(()) => tally.pass(),
+                Err(failure) => tally.fail(failure.to_string()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Types only: compiling the CUDA path needs LLVM and a GPU, checking it does not. The variable is by what those crates know it.
+fn cuda(tally: &mut Tally) -> Result<()> {
+    process::run(native::cargo().env("DOCS_RS", "1").args(["check", "--package=onestep-train", "--features=cuda"]))?;
+    tally.pass();
+    Ok(())
+}
+
+fn build_page(tally: &mut Tally) -> Result<()> {
+    page::build(&setup::page()?)?;
+    tally.pass();
+    Ok(())
+}
+
+fn browser(tally: &mut Tally) -> Result<()> {
+    let toolchain = setup::page()?;
+    let programs = setup::browser()?;
+    let Some(bundle) = bundle::folder() else {
+        return Err(Failure("there is no model in models/emoji; ONESTEP_BUNDLE=DIR takes another".into()));
+    };
+    let results = folders::browser_results();
+    std::fs::create_dir_all(&results).map_err(process::while_doing(results.display()))?;
+
+    // The kernel cases are not in the page; a second module has them. The page is built after it, so that both find their crates compiled.
+    let selftest = results.join("selftest");
+    let mut cargo = native::cargo();
+    cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--features=selftest"]);
+    process::run(toolchain.prepare(&mut cargo))?;
+    let module = folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm");
+    process::run(Command::new(setup::wasm_bindgen()).args(["--target=web", "--no-typescript", "--out-dir"]).arg(&selftest).arg(module))?;
+    page::build(&toolchain)?;
+
+    // With the features of the tests, or burn would be compiled again.
+    process::run(native::cargo().args(["build", "--release", "--workspace", "--exclude=onestep-wasm", "--bins", "--features", "onestep-runtime/selftest"]))?;
+    let program = folders::target().join("release").join(format!("onestep{}", env::consts::EXE_SUFFIX));
+
+    let mut node = Command::new(programs.node);
+    node.current_dir(folders::root().join("tests/browser")).args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
+    node.env("ONESTEP_CHROMIUM", programs.chromium).env("ONESTEP_PROGRAM", program).env("ONESTEP_BUNDLE", bundle);
+    node.env("ONESTEP_PAGE", folders::root().join("dist")).env("ONESTEP_SELFTEST", selftest).env("ONESTEP_RESULTS", &results);
+    tally.watch("node --test", &mut node, tally::node_test)?;
+    println!("Screenshots and pictures are in {}", results.display());
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! What a build for browsers is made with.
+
+use std::{env, ffi::OsString, path::PathBuf, process::Command};
+
+use crate::folders;
+
+/// A compiler that has the standard library for wasm32, and the programs that pack its output.
+#[derive(Clone, Debug)]
+pub struct Toolchain {
+    /// Where it is not the one that rustup chooses: the compiler and the linker.
+    pub compiler: Option<(PathBuf, PathBuf)>,
+}
+
+impl Toolchain {
+    /// Gives a command this toolchain, the tools that set-up installed, and the settings of a release for browsers.
+    pub fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let path: Vec<PathBuf> = std::iter::once(folders::tools().join("bin")).chain(env::var_os("PATH").iter().flat_map(env::split_paths)).collect();
+        command
+            .current_dir(folders::root())
+            .env("PATH", env::join_paths(path).unwrap_or_else(|_| OsString::new()))
+            .env("CARGO_TARGET_DIR", folders::wasm_target())
+            // Small and fast to load. Set here and not in Cargo.toml, where these would hold for native builds as well.
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")
+            .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+            .env("CARGO_PROFILE_RELEASE_PANIC", "abort");
+        if let Some((compiler, linker)) = &self.compiler {
+            command.env("RUSTC", compiler).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        }
+        command
+    }
+}

@@ -1,0 +1,81 @@
+//! Composes, validates and reflects every variant, and writes them as constants.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[path = "build/compose.rs"]
+mod compose;
+#[path = "build/reflect.rs"]
+mod reflect;
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(errors) => {
+            for error in &errors {
+                eprintln!("{error}\n");
+            }
+            eprintln!("{} shader errors", errors.len());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), Vec<String>> {
+    let one = |error: String| vec![error];
+    for path in ["variants", "kernels", "shared", "build", "build.rs"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    let table = read(Path::new("variants")).map_err(one)?;
+    let shared = folder("shared").map_err(one)?;
+    let kernels = folder("kernels").map_err(one)?;
+    let variants = compose::variants(&table).map_err(one)?;
+    let mut errors = Vec::new();
+    for file in kernels.keys().filter(|file| !variants.iter().any(|variant| variant.file == **file)) {
+        errors.push(format!("kernels/{file}.wgsl has no row in the table of variants"));
+    }
+    let mut text = String::new();
+    for variant in &variants {
+        match compile(variant, &kernels, &shared) {
+            Ok(constant) => text.push_str(&constant),
+            Err(error) => errors.push(format!("{}: {error}", variant.name)),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let names: Vec<String> = variants.iter().map(|variant| format!("&{}", variant.name.to_uppercase())).collect();
+    text.push_str(&format!("/// All of them, in the order of the table.\npub static KERNELS: [&Kernel; {}] = [{}];\n", names.len(), names.join(", ")));
+    let out = PathBuf::from(std::env::var("OUT_DIR").map_err(|error| one(error.to_string()))?);
+    std::fs::write(out.join("kernels.rs"), text).map_err(|error| one(error.to_string()))
+}
+
+fn compile(variant: &compose::Variant, kernels: &BTreeMap<String, String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
+    let source = kernels.get(&variant.file).ok_or_else(|| format!("no kernels/{}.wgsl", variant.file))?;
+    if !source.starts_with("//") {
+        return Err("a kernel opens with its contract".into());
+    }
+    let wgsl = compose::compose(source, &variant.defines, shared)?;
+    let module = naga::front::wgsl::parse_str(&wgsl).map_err(|error| error.emit_to_string(&wgsl))?;
+    // What every WebGPU adapter can; the one capability is that of `unpack2x16float`.
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+        .validate(&module)
+        .map_err(|error| error.emit_to_string(&wgsl))?;
+    reflect::constant(&variant.name, &variant.file, &wgsl, &module)
+}
+
+fn folder(name: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(name).map_err(|error| format!("{name}: {error}"))? {
+        let path = entry.map_err(|error| format!("{name}: {error}"))?.path();
+        if let (Some(stem), Some("wgsl")) = (path.file_stem().and_then(|stem| stem.to_str()), path.extension().and_then(|end| end.to_str())) {
+            files.insert(stem.to_owned(), read(&path)?);
+        }
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}

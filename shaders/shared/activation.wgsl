@@ -1,0 +1,19 @@
+// The pointwise functions at the end of other operations.
+#import math
+
+const ACT_NONE = 0u;
+const ACT_RELU = 1u;
+const ACT_SILU = 2u;
+const ACT_GELU = 3u;
+const ACT_QUICK_GELU = 4u;
+
+// `kind` comes from a uniform: the branch is the same for all.
+fn activate(kind: u32, x: f32) -> f32 {
+  switch kind {
+    case ACT_RELU: { return max(x, 0.0); }
+    case ACT_SILU: { return silu(x); }
+    case ACT_GELU: { return gelu(x); }
+    case ACT_QUICK_GELU: { return quick_gelu(x); }
+    default: { return x; }
+  }
+}

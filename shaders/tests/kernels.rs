@@ -1,0 +1,55 @@
+//! Every shipped shader against the rules of the house and against the browser's own compiler.
+
+use std::process::{Command, Stdio};
+
+use onestep_shaders::{Access, KERNELS};
+
+/// What WebGPU promises on every adapter.
+const STORAGE_BUFFERS: usize = 8;
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_BYTES: u32 = 16 << 10;
+
+#[test]
+fn every_kernel_stays_inside_the_default_limits() {
+    for kernel in KERNELS {
+        let storage = kernel.bindings.iter().filter(|binding| binding.access != Access::Uniform).count();
+        assert!(storage <= STORAGE_BUFFERS, "{}: {storage} storage buffers", kernel.name);
+        assert!(kernel.workgroup_size.iter().product::<u32>() <= INVOCATIONS, "{}", kernel.name);
+        assert!(kernel.workgroup_bytes <= WORKGROUP_BYTES, "{}", kernel.name);
+        assert!(!kernel.wgsl.contains("enable "), "{}: needs no optional feature", kernel.name);
+    }
+}
+
+#[test]
+fn the_uniform_comes_first_and_fills_its_slice() {
+    for kernel in KERNELS {
+        let first = &kernel.bindings[0];
+        assert_eq!((first.index, first.access), (0, Access::Uniform), "{}", kernel.name);
+        assert_eq!(first.smallest, kernel.params_size, "{}", kernel.name);
+        assert!(kernel.params_size <= 256, "{}: {} bytes of parameters", kernel.name, kernel.params_size);
+        for field in kernel.params {
+            assert!(field.offset + 4 * field.count <= kernel.params_size, "{}: {}", kernel.name, field.name);
+        }
+    }
+}
+
+#[test]
+fn tint_accepts_every_kernel() {
+    if Command::new("tint").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        eprintln!("skipped: there is no `tint` on PATH, so the browser's compiler was not asked");
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("onestep-shaders-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut failures = Vec::new();
+    for kernel in KERNELS {
+        let path = folder.join(format!("{}.wgsl", kernel.name));
+        std::fs::write(&path, kernel.wgsl).unwrap();
+        let output = Command::new("tint").arg("--format").arg("wgsl").arg(&path).output().unwrap();
+        if !output.status.success() {
+            failures.push(format!("{}: {}", kernel.name, String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

@@ -1,0 +1,53 @@
+//! The preprocessor does what its first line says, and refuses the rest with the line.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+#[path = "../build/compose.rs"]
+mod compose;
+
+fn composed(source: &str, defines: &[&str]) -> Result<String, String> {
+    let shared = BTreeMap::from([("a".to_owned(), "A\n#import b".to_owned()), ("b".to_owned(), "B\n#ifdef X\nBX\n#endif".to_owned())]);
+    let defines: BTreeSet<String> = defines.iter().map(|name| (*name).to_owned()).collect();
+    compose::compose(source, &defines, &shared)
+}
+
+#[test]
+fn imports_come_once_and_may_import() {
+    assert_eq!(composed("#import a\n#import b\nend", &[]).unwrap(), "A\nB\nend\n");
+    assert_eq!(composed("#import a", &["X"]).unwrap(), "A\nB\nBX\n");
+}
+
+#[test]
+fn conditions_nest_and_have_an_other_branch() {
+    let source = "#ifdef X\n x\n#ifndef Y\n not y\n#else\n y\n#endif\n#else\n not x\n#endif\n// comment\nend";
+    assert_eq!(composed(source, &[]).unwrap(), "not x\nend\n");
+    assert_eq!(composed(source, &["X"]).unwrap(), "x\nnot y\nend\n");
+    assert_eq!(composed(source, &["X", "Y"]).unwrap(), "x\ny\nend\n");
+}
+
+#[test]
+fn mistakes_are_refused_with_their_line() {
+    for (source, says) in [
+        ("#import nothing", "line 1: no shared/nothing.wgsl"),
+        ("x\n#else", "line 2: #else without"),
+        ("#endif", "line 1: #endif without"),
+        ("#ifdef X\n#else\n#else\n#endif", "line 3: #else without"),
+        ("#ifdef", "line 1: a condition without a name"),
+        ("#ifdef X", "not closed"),
+        ("#define X", "line 1: unknown directive #define"),
+    ] {
+        let error = composed(source, &[]).unwrap_err();
+        assert!(error.contains(says), "{source:?}: {error}");
+    }
+}
+
+#[test]
+fn a_kernel_without_variants_is_one_variant() {
+    let rows = compose::variants("# comment\nalone\nmany\n  one: A B\n  two:\nlast").unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names, ["alone", "one", "two", "last"]);
+    assert_eq!(rows[1].file, "many");
+    assert_eq!(rows[1].defines.len(), 2);
+    assert!(compose::variants("  one: A").is_err());
+    assert!(compose::variants("one\none").is_err());
+}

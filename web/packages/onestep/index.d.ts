@@ -1,0 +1,110 @@
+/** What computes. */
+export type Backend = "webgpu";
+
+/** The category of an error. May gain members in a minor version. */
+export type ErrorKind =
+  | "unsupported" | "network" | "integrity" | "invalid-bundle" | "invalid-option" | "storage-full"
+  | "out-of-memory" | "device-lost" | "non-finite" | "disposed" | "internal";
+
+/** Every error of this package but an abort, which is the signal's own reason. `message` is a sentence for people. */
+export declare class OneStepError extends Error {
+  readonly kind: ErrorKind;
+  /** Whether the same call may succeed if it is made again. */
+  readonly retryable: boolean;
+  /** The file, what was expected and what was found, where that says more. */
+  readonly detail: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** The folder of a bundle or its manifest's address; `sha256` pins the manifest, and through it every file. */
+export type BundleRef = string | URL | { url: string | URL; sha256?: string };
+
+export interface ModelInfo {
+  /** The SHA-256 of the manifest. */
+  readonly id: string;
+  readonly title: string;
+  /** SPDX expression of the weights' licence. */
+  readonly license: string;
+  /** Width and height in pixels. */
+  readonly sizes: readonly (readonly [number, number])[];
+}
+
+export interface Adapter { readonly vendor: string; readonly architecture: string; readonly software: boolean; readonly f16: boolean }
+
+export interface Probe {
+  /** `null` where nothing here can run the model; then `reasons` says why, in sentences. */
+  readonly backend: Backend | null;
+  readonly reasons: readonly string[];
+  readonly model: ModelInfo;
+  readonly adapter?: Adapter;
+  /** Bytes that `load` would fetch. */
+  readonly downloadBytes: number;
+}
+
+/** One stream of numbers. `download` counts bytes, the others steps. May gain phases in a minor version. */
+export interface Progress { readonly phase: "download" | "verify" | "compile"; readonly done: number; readonly total: number }
+
+export interface ProbeOptions { signal?: AbortSignal }
+
+export interface LoadOptions {
+  signal?: AbortSignal;
+  onProgress?(progress: Progress): void;
+  /** The folder of `onestep-wasm.js` and `onestep-wasm_bg.wasm`, if it is not the package's own `wasm/`. */
+  assets?: string | URL;
+  /** Makes the worker, where a bundler needs to see the expression: `() => new Worker(new URL("onestep/worker", import.meta.url), { type: "module" })`. */
+  worker?: () => Worker;
+  /** Refuses before anything but the manifest is fetched. */
+  maxBytes?: number;
+}
+
+export interface GenerateOptions {
+  /** 0 to 2^64 - 1; a random one is chosen, and reported, where it is missing. */
+  seed?: number | bigint;
+  /** Shows the picture, straight from the GPU. The canvas is handed to the worker for good: give it no context of your own. */
+  canvas?: HTMLCanvasElement | OffscreenCanvas;
+  signal?: AbortSignal;
+}
+
+/** Milliseconds. `text` is 0 where the prompt is that of the picture before. */
+export interface Timings { readonly queue: number; readonly text: number; readonly generator: number; readonly decoder: number; readonly present: number; readonly total: number }
+
+/** What the model read of a prompt. */
+export interface Reading {
+  /** Tokens that it knows. */
+  readonly tokens: number;
+  /** Whether the prompt was longer than it reads. */
+  readonly truncated: boolean;
+  /** Characters that it has never seen. */
+  readonly unknown: string;
+}
+
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly prompt: string;
+  readonly seed: bigint;
+  readonly timings: Timings;
+  readonly reading: Reading;
+  pixels(): ImageData;
+  /** Says how it was made, unless `metadata` is false. */
+  png(options?: { metadata?: boolean }): Promise<Blob>;
+}
+
+export interface OneStep extends AsyncDisposable {
+  readonly model: ModelInfo;
+  readonly backend: Backend;
+  /** The model card, Markdown. */
+  readonly card: string;
+  readonly device: { readonly name: string; readonly interface: string; readonly software: boolean };
+  /** Resolves when the device or the worker is gone; then nothing more can be generated with this object. */
+  readonly lost: Promise<OneStepError>;
+  /** One picture after another, in the order of the calls. */
+  generate(prompt: string, options?: GenerateOptions): Promise<Picture>;
+  /** Frees the GPU, the worker and its memory; what is pending rejects with `disposed`. May be called twice. */
+  dispose(): Promise<void>;
+}
+
+/** What loading would cost and whether this browser can run the model. Fetches the manifest and nothing else. */
+export declare function probe(bundle: BundleRef, options?: ProbeOptions): Promise<Probe>;
+/** Fetches, checks and compiles a model. */
+export declare function load(bundle: BundleRef, options?: LoadOptions): Promise<OneStep>;
+export declare const version: string;

@@ -1,0 +1,184 @@
+// The page's side of the worker: calls that become messages, answers that become promises.
+import { OneStepError } from "../public/errors.js";
+import { findAdapter } from "./probe.js";
+import { bundleAddress } from "./loading.js";
+
+const SEEDS = 1n << 64n;
+
+/** @type {typeof import("../../index.js").load} */
+export async function load(bundle, options = {}) {
+  const { signal, onProgress, maxBytes } = options;
+  signal?.throwIfAborted();
+  const { url, sha256 } = bundleAddress(bundle);
+  if (maxBytes !== undefined && !(maxBytes >= 0)) throw new OneStepError("invalid-option", "maxBytes must be a number of bytes.");
+  const { backend, reasons } = await findAdapter();
+  if (backend === null) throw new OneStepError("unsupported", reasons[0]);
+  // The folder `wasm/` beside `src/`. Not one expression with `new URL`: bundlers take those for files.
+  const own = import.meta.url;
+  const assets = new URL(options.assets ?? "../../wasm/", options.assets === undefined ? own : (globalThis.document?.baseURI ?? own));
+  if (!assets.pathname.endsWith("/")) assets.pathname += "/";
+
+  const worker = options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  const channel = new Channel(worker);
+  try {
+    const loaded = await channel.call("load", { url: url.href, sha256, assets: assets.href, maxBytes }, { signal, onProgress });
+    return new Client(channel, loaded);
+  } catch (error) {
+    channel.close(error instanceof OneStepError ? error : new OneStepError("disposed", "Loading was cancelled."));
+    throw error;
+  }
+}
+
+/** Numbered calls to a worker. Every promise settles, also when the worker is gone. */
+class Channel {
+  #worker;
+  #calls = new Map();
+  #next = 0;
+  #closed;
+  #lose;
+  /** Resolves when the worker is gone without having been told to. */
+  lost = new Promise((resolve) => (this.#lose = resolve));
+
+  constructor(worker) {
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => this.#receive(data);
+    worker.onmessageerror = () => this.#fail(new OneStepError("internal", "A message of the page's worker could not be read."));
+    worker.onerror = (event) => {
+      event.preventDefault?.();
+      this.#fail(new OneStepError("internal", `The page's worker could not be started or has stopped${event.message ? `: ${event.message}` : "."}`));
+    };
+  }
+
+  throwIfClosed() {
+    if (this.#closed) throw this.#closed;
+  }
+
+  call(name, data, { signal, onProgress, transfer = [] } = {}) {
+    if (this.#closed) return Promise.reject(this.#closed);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        this.#worker.postMessage({ cancel: id });
+        settle(reject)(signal.reason);
+      };
+      const settle = (how) => (value) => {
+        signal?.removeEventListener("abort", abort);
+        this.#calls.delete(id);
+        how(value);
+      };
+      this.#calls.set(id, { resolve: settle(resolve), reject: settle(reject), onProgress });
+      signal?.addEventListener("abort", abort);
+      this.#worker.postMessage({ id, call: name, ...data }, transfer);
+    });
+  }
+
+  #receive({ id, progress, result, error }) {
+    const call = this.#calls.get(id);
+    if (error) {
+      const { kind, message, detail, fatal } = error;
+      const failure = new OneStepError(kind === "cancelled" ? "disposed" : kind, message, detail);
+      call?.reject(failure);
+      if (fatal || kind === "device-lost") this.#fail(failure);
+    } else if (progress) {
+      call?.onProgress?.(progress);
+    } else {
+      call?.resolve(result);
+    }
+  }
+
+  #fail(error) {
+    if (this.#closed) return;
+    this.close(error);
+    this.#lose(error);
+  }
+
+  /** Ends the worker and with it everything it holds. */
+  close(error) {
+    if (this.#closed) return;
+    this.#closed = error;
+    this.#worker.terminate();
+    for (const call of [...this.#calls.values()]) call.reject(error);
+  }
+}
+
+/** Numbers of the canvases that were handed over; a canvas can be handed over once. */
+const handed = new WeakMap();
+let nextCanvas = 0;
+
+class Client {
+  #channel;
+  backend = "webgpu";
+
+  constructor(channel, { model, device, card }) {
+    this.#channel = channel;
+    this.model = model;
+    this.device = device;
+    this.card = card;
+    this.lost = channel.lost;
+  }
+
+  async generate(prompt, options = {}) {
+    const seed = checkSeed(options.seed);
+    if (typeof prompt !== "string") throw new OneStepError("invalid-option", "The prompt must be text.");
+    // Before the canvas is handed over, which cannot be undone.
+    this.#channel.throwIfClosed();
+    options.signal?.throwIfAborted();
+    const [canvas, transfer] = this.#hand(options.canvas);
+    const result = await this.#channel.call("generate", { prompt, seed, canvas }, { signal: options.signal, transfer });
+    return new Picture(this.#channel, prompt, seed, result);
+  }
+
+  async dispose() {
+    this.#channel.close(new OneStepError("disposed", "The model has been disposed of."));
+  }
+  [Symbol.asyncDispose ?? Symbol("asyncDispose")]() {
+    return this.dispose();
+  }
+
+  #hand(canvas) {
+    if (canvas === undefined) return [undefined, []];
+    const known = handed.get(canvas);
+    if (known?.channel === this.#channel) return [{ id: known.id }, []];
+    if (known) throw new OneStepError("invalid-option", "This canvas was handed to another model; take a new one.");
+    let surface;
+    try {
+      surface = canvas instanceof HTMLCanvasElement ? canvas.transferControlToOffscreen() : canvas;
+    } catch {
+      throw new OneStepError("invalid-option", "This canvas has a context already, so the model cannot draw on it; take a new one.");
+    }
+    const id = nextCanvas++;
+    handed.set(canvas, { id, channel: this.#channel });
+    return [{ id, surface }, [surface]];
+  }
+}
+
+class Picture {
+  #channel;
+  #rgba;
+  #ids;
+
+  constructor(channel, prompt, seed, { width, height, rgba, ids, timings, reading }) {
+    Object.assign(this, { width, height, prompt, seed, timings, reading });
+    this.#channel = channel;
+    this.#rgba = rgba;
+    this.#ids = ids;
+  }
+
+  pixels() {
+    return new ImageData(new Uint8ClampedArray(this.#rgba), this.width, this.height);
+  }
+
+  async png({ metadata = true } = {}) {
+    const { width, height, prompt, seed } = this;
+    const file = await this.#channel.call("png", { width, height, rgba: this.#rgba, ids: this.#ids, prompt, seed, metadata });
+    return new Blob([file], { type: "image/png" });
+  }
+}
+
+function checkSeed(seed) {
+  if (seed === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0];
+  const whole = typeof seed === "bigint" || (typeof seed === "number" && Number.isSafeInteger(seed));
+  if (!whole || seed < 0 || BigInt(seed) >= SEEDS) throw new OneStepError("invalid-option", "The seed must be a whole number from 0 to 18446744073709551615.");
+  return BigInt(seed);
+}

@@ -1,0 +1,141 @@
+// The worker: it alone holds the wasm module, the GPU and the canvases. One message is one call; calls are done in their order.
+//
+// In:  { id, call, ... } or { cancel: id }
+// Out: { id, progress } any number of times, then { id, result } or { id, error }
+import { OneStepError } from "../public/errors.js";
+import { fetchFile, fetchManifest } from "./loading.js";
+
+/** The wasm module's side of the boundary, once it is there. */
+let wasm;
+/** The loaded model. */
+let loaded;
+/** Canvases that were handed over, by the number that the client gave them, and the one that the GPU shows on. */
+const canvases = new Map();
+let attached;
+/** Calls that have not been answered. */
+const controllers = new Map();
+let queue = Promise.resolve();
+
+self.onmessage = ({ data }) => {
+  if (data.cancel !== undefined) {
+    controllers.get(data.cancel)?.abort();
+    return;
+  }
+  // Kept even if the call is cancelled before its turn: a canvas is handed over once.
+  if (data.canvas?.surface) canvases.set(data.canvas.id, data.canvas.surface);
+  const controller = new AbortController();
+  controllers.set(data.id, controller);
+  const arrived = performance.now();
+  queue = queue.then(() => answer(data, controller.signal, arrived)).finally(() => controllers.delete(data.id));
+};
+
+async function answer(data, signal, arrived) {
+  try {
+    signal.throwIfAborted();
+    const { result, transfer } = await CALLS[data.call](data, signal, arrived);
+    self.postMessage({ id: data.id, result }, transfer ?? []);
+  } catch (error) {
+    self.postMessage({ id: data.id, error: describe(error) });
+  }
+}
+
+const CALLS = {
+  async load({ id, url, sha256, assets, maxBytes }, signal) {
+    const progress = throttle((phase, done, total) => self.postMessage({ id, progress: { phase, done, total } }));
+    const manifestUrl = new URL(url);
+    const [manifest] = await Promise.all([fetchManifest(manifestUrl, sha256, signal), start(assets)]);
+    const description = wasm.describe(manifest);
+    if (maxBytes !== undefined && description.bytes > maxBytes) {
+      throw new OneStepError("invalid-option", `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`, { limit: maxBytes });
+    }
+    const files = new wasm.Files(manifest);
+    let done = 0;
+    progress("download", 0, description.bytes);
+    const onBytes = (bytes) => progress("download", (done += bytes), description.bytes);
+    for (const entry of description.files) {
+      files.add(entry.name, await fetchFile(manifestUrl, entry, { pieceBytes: description.pieceBytes, onBytes, signal }));
+    }
+    progress("verify", 0, 1);
+    loaded = await wasm.open(files, (stage, done, total) => {
+      if (stage === "compile") progress("compile", done, total);
+      return !signal.aborted;
+    });
+    progress("compile", 1, 1);
+    const { title, license, width, height } = description;
+    return { result: { model: { id: description.id, title, license, sizes: [[width, height]] }, device: loaded.device(), card: loaded.card() } };
+  },
+
+  async generate({ prompt, seed, canvas }, signal, arrived) {
+    const started = performance.now();
+    const picture = await loaded.generate(prompt, seed, () => !signal.aborted);
+    const before = performance.now();
+    if (canvas) {
+      if (attached !== canvas.id) {
+        attached = undefined;
+        loaded.attach(canvases.get(canvas.id));
+        attached = canvas.id;
+      }
+      await loaded.show();
+    }
+    const end = performance.now();
+    const { rgba, ids, timings, ...rest } = picture;
+    const result = { ...rest, rgba, ids, timings: { queue: started - arrived, ...timings, present: end - before, total: end - arrived } };
+    return { result, transfer: [rgba.buffer, ids.buffer] };
+  },
+
+  async png({ width, height, rgba, ids, prompt, seed, metadata }) {
+    const file = loaded.png(width, height, rgba, ids, prompt, seed, metadata);
+    return { result: file, transfer: [file.buffer] };
+  },
+};
+
+/** Loads the wasm module once. */
+async function start(assets) {
+  if (wasm) return;
+  const missing = (what) => new OneStepError("network", `The page's own program could not be loaded (${what}). Loading the page again may help.`, { file: what });
+  let module;
+  try {
+    module = await import(/* webpackIgnore: true */ /* @vite-ignore */ new URL("onestep-wasm.js", assets).href);
+  } catch {
+    throw missing("onestep-wasm.js");
+  }
+  try {
+    await module.default({ module_or_path: new URL("onestep-wasm_bg.wasm", assets) });
+  } catch (error) {
+    if (error instanceof WebAssembly.CompileError) {
+      throw new OneStepError("unsupported", `This browser cannot run the page's program: ${error.message}`);
+    }
+    throw missing("onestep-wasm_bg.wasm");
+  }
+  wasm = module;
+}
+
+/** Errors cannot cross to the page as they are. */
+function describe(error) {
+  if (error instanceof OneStepError) return { kind: error.kind, message: error.message, detail: error.detail };
+  if (error?.name === "AbortError" || error?.kind === "cancelled") return { kind: "cancelled", message: "cancelled", detail: {} };
+  if (typeof error?.kind === "string") return { kind: error.kind, message: sentence(error.message), detail: error.file ? { file: error.file } : {} };
+  // A panic: the module must not be used any more.
+  const panic = wasm?.lastPanic?.();
+  if (error instanceof WebAssembly.RuntimeError || panic) {
+    return { kind: "internal", message: `The page's program stopped by a mistake of its own: ${panic ?? error.message}`, detail: {}, fatal: true };
+  }
+  return { kind: "internal", message: `Something unexpected happened: ${error?.message ?? error}`, detail: {} };
+}
+
+/** As it stands on a page: a capital first, a full stop last. */
+function sentence(text) {
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
+}
+
+/** Lets through the first and last number of a phase, and between them some twenty a second. */
+function throttle(post) {
+  let last = { phase: undefined, at: 0 };
+  return (phase, done, total) => {
+    const at = performance.now();
+    if (phase === last.phase && done < total && at - last.at < 50) return;
+    last = { phase, at };
+    post(phase, done, total);
+  };
+}
