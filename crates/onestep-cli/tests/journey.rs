@@ -1,0 +1,290 @@
+//! The whole path at a size that takes seconds: pictures, autoencoder, teacher, pairs, student, bundle, picture — and what happens when
+//! it is killed on the way, or given something broken.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use support::{text, write_pictures};
+
+/// A finished path in a folder that lives as long as the test process.
+struct Journey {
+    folder: PathBuf,
+}
+
+/// Options of every training here: small, and saved often.
+const TRAINING: [&str; 8] = ["--steps", "6", "--batch", "5", "--save-every", "2", "--sample-every", "3"];
+
+fn onestep() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onestep"));
+    command.env("ONESTEP_PROGRESS", "never").stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, words: &[&str]) -> Output {
+    onestep().current_dir(folder).args(words).output().expect("the program starts")
+}
+
+fn succeed(folder: &Path, words: &[&str]) -> String {
+    let output = run(folder, words);
+    assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The commands of the path, by the folder that each makes.
+fn command(name: &str, out: &str) -> Vec<String> {
+    let words: Vec<&str> = match name {
+        "autoencoder" => vec!["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "pictures", "--device", "cpu"],
+        "teacher" => vec!["train", "teacher", "--preset", "test", "--size", "32", "--data", "pictures", "--autoencoder", "autoencoder", "--device", "cpu"],
+        "pairs" => vec!["pairs", "--teacher", "teacher", "--data", "pictures", "--count", "23", "--shard", "5", "--batch", "3", "--steps", "4", "--device", "cpu"],
+        "student" => vec!["distil", "--teacher", "teacher", "--pairs", "pairs", "--device", "cpu"],
+        other => panic!("no command makes {other}"),
+    };
+    let training: &[&str] = if name == "pairs" { &[] } else { &TRAINING };
+    words.into_iter().chain(training.iter().copied()).chain(["--out", out]).map(str::to_owned).collect()
+}
+
+fn journey() -> &'static Journey {
+    static JOURNEY: OnceLock<Journey> = OnceLock::new();
+    JOURNEY.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder").keep();
+        write_pictures(&folder.join("pictures"), 32);
+        for name in ["autoencoder", "teacher", "pairs", "student"] {
+            let words = command(name, name);
+            succeed(&folder, &words.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        succeed(&folder, &["export", "--model", "student", "--out", "bundle", "--title", "Test"]);
+        Journey { folder }
+    })
+}
+
+/// Everything that must not depend on when a run was interrupted: the result, and which steps the log has.
+fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<u64>) {
+    let mut files = Vec::new();
+    let mut collect = vec![if folder.join("model").exists() { folder.join("model") } else { folder.to_owned() }];
+    while let Some(path) = collect.pop() {
+        if path.is_dir() {
+            collect.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "safetensors") {
+            let name = path.strip_prefix(folder).expect("inside").display().to_string();
+            files.push((name, fs::read(&path).expect("a file")));
+        }
+    }
+    files.sort();
+    let log = fs::read_to_string(folder.join("log.jsonl")).unwrap_or_default();
+    let steps = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line")["step"].as_u64().expect("a step")).collect();
+    (files, steps)
+}
+
+/// A moment that differs from run to run; it is printed, so that a failure can be understood.
+fn random_milliseconds(most: u64) -> u64 {
+    u64::from(SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_nanos() / 1000) % most
+}
+
+fn kill_after(mut child: Child, milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    child.kill().expect("SIGKILL is sent");
+    child.wait().expect("the child is gone");
+}
+
+#[test]
+fn killed_at_random_moments_and_resumed_gives_the_weights_of_an_unbroken_run() {
+    let folder = &journey().folder;
+    for name in ["autoencoder", "teacher", "pairs", "student"] {
+        let out = format!("{name}-killed");
+        let mut kills = Vec::new();
+        for attempt in 0..4 {
+            let mut words = command(name, &out);
+            if attempt > 0 {
+                words.push("--resume".into());
+            }
+            let child = onestep().current_dir(folder).args(&words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts");
+            let moment = 50 + random_milliseconds(900);
+            kill_after(child, moment);
+            kills.push(moment);
+        }
+        let mut words = command(name, &out);
+        words.push("--resume".into());
+        succeed(folder, &words.iter().map(String::as_str).collect::<Vec<_>>());
+        let (expected, found) = (result(&folder.join(name)), result(&folder.join(&out)));
+        assert_eq!(expected.1, found.1, "{name}: the log after kills at {kills:?} ms");
+        assert!(!expected.0.is_empty(), "{name} left no weights");
+        for ((name, expected), (_, found)) in expected.0.iter().zip(&found.0) {
+            assert!(expected == found, "{name} differs after kills at {kills:?} ms");
+        }
+        assert_eq!(expected.0.len(), found.0.len());
+    }
+}
+
+#[test]
+fn a_started_run_is_not_overwritten_and_the_way_on_is_said() {
+    let folder = &journey().folder;
+    for name in ["autoencoder", "pairs"] {
+        let words = command(name, name);
+        let output = run(folder, &words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("--resume"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_finished_run_is_not_resumed_with_other_options() {
+    let folder = &journey().folder;
+    let output = run(folder, &["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "pictures", "--steps", "7", "--batch", "5", "--out", "autoencoder", "--resume"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("other options"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_file_and_another_another() {
+    let folder = &journey().folder;
+    for device in ["cpu", "webgpu"] {
+        let draw = |prompt: &str, seed: &str, out: &str| {
+            succeed(folder, &["generate", prompt, "--seed", seed, "--out", out, "--bundle", "bundle", "--device", device]);
+            fs::read(folder.join(out)).expect("the picture")
+        };
+        let first = draw("red square", "7", &format!("{device}-a.png"));
+        assert_eq!(first, draw("red square", "7", &format!("{device}-b.png")), "{device}");
+        assert_ne!(first, draw("red square", "8", &format!("{device}-c.png")), "{device}");
+        assert_ne!(first, draw("blue square", "7", &format!("{device}-d.png")), "{device}");
+    }
+}
+
+#[test]
+fn unknown_characters_are_named_and_a_wholly_unknown_prompt_is_refused() {
+    let folder = &journey().folder;
+    let draw = |prompt: &str| run(folder, &["generate", prompt, "--seed", "1", "--out", "unknown.png", "--bundle", "bundle", "--device", "cpu"]);
+    let some = draw("red ☃ square");
+    assert!(some.status.success());
+    assert!(text(&some.stderr).contains('☃'), "{}", text(&some.stderr));
+    let none = draw("☃☃");
+    assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
+    assert!(text(&none.stderr).starts_with("error: "), "{}", text(&none.stderr));
+}
+
+#[test]
+fn a_flipped_byte_anywhere_in_a_bundle_is_refused_with_the_file_s_name() {
+    let folder = &journey().folder;
+    for entry in fs::read_dir(folder.join("bundle")).expect("the bundle") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let broken = folder.join(format!("flipped-{name}"));
+        fs::create_dir(&broken).expect("a folder");
+        for other in fs::read_dir(folder.join("bundle")).expect("the bundle") {
+            let other = other.expect("an entry").path();
+            fs::copy(&other, broken.join(other.file_name().expect("a name"))).expect("a copy");
+        }
+        let mut bytes = fs::read(&path).expect("a file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x80;
+        fs::write(broken.join(&name), bytes).expect("a write");
+        for words in [vec!["generate", "red square", "--device", "cpu", "--bundle"], vec!["inspect"]] {
+            let output = run(folder, &[words, vec![broken.to_str().expect("a path")]].concat());
+            assert_eq!(output.status.code(), Some(3), "{name}: {}", text(&output.stderr));
+            assert!(text(&output.stderr).contains(&name), "{name}: {}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn a_truncated_shard_is_named_and_made_again() {
+    let folder = &journey().folder;
+    let pairs = folder.join("pairs-truncated");
+    fs::create_dir(&pairs).expect("a folder");
+    for entry in fs::read_dir(folder.join("pairs")).expect("the pairs") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, pairs.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let shard = "pairs-00001-of-00005.safetensors";
+    let whole = fs::read(pairs.join(shard)).expect("a shard");
+    fs::write(pairs.join(shard), &whole[..whole.len() / 2]).expect("a write");
+    let output = run(folder, &["distil", "--teacher", "teacher", "--pairs", "pairs-truncated", "--steps", "1", "--out", "student-truncated"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains(shard) && text(&output.stderr).contains("--resume"), "{}", text(&output.stderr));
+
+    let mut words = command("pairs", "pairs-truncated");
+    words.push("--resume".into());
+    succeed(folder, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(fs::read(pairs.join(shard)).expect("a shard") == whole, "the shard was made again with other bytes");
+}
+
+#[test]
+fn a_wrong_bundle_path_is_a_sentence() {
+    let folder = &journey().folder;
+    let output = run(folder, &["generate", "red square", "--bundle", "no-such-folder"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("no-such-folder") && text(&output.stderr).contains("no such folder"), "{}", text(&output.stderr));
+    let output = run(folder, &["generate", "red square", "--bundle", "pictures"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("manifest.json"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn without_a_gpu_adapter_webgpu_is_refused_and_auto_takes_the_processor() {
+    let folder = &journey().folder;
+    let draw = |device: &str| {
+        let words = ["generate", "red square", "--seed", "1", "--out", "no-gpu.png", "--bundle", "bundle", "--device", device];
+        // The Vulkan loader finds no driver, and there is no display for another interface.
+        onestep().current_dir(folder).env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json").args(words).output().expect("the program starts")
+    };
+    let output = draw("webgpu");
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("error: "), "{}", text(&output.stderr));
+    assert!(draw("auto").status.success());
+}
+
+#[test]
+fn a_component_gives_the_same_on_burn_on_the_processor_and_on_the_gpu() {
+    let folder = &journey().folder;
+    let value = |index: usize| ((index * 7919 % 1000) as f32 / 500.0) - 1.0;
+    let tensor = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec(), (0..shape.iter().product()).map(value).collect::<Vec<f32>>());
+    let ids = ("input_ids".to_owned(), vec![2, 16], (0..32).map(|index| (index % 20) as f32).collect::<Vec<f32>>());
+    let times = ("timestep".to_owned(), vec![2], vec![3.0, 700.0]);
+    let cases = [
+        ("unet", vec![tensor("sample", &[2, 4, 8, 8]), times, tensor("encoder_hidden_states", &[2, 5, 32])], vec!["sample"]),
+        ("vae_encoder", vec![tensor("sample", &[1, 3, 32, 32])], vec!["mean", "logvar"]),
+        ("vae_decoder", vec![tensor("latents", &[2, 4, 8, 8])], vec!["sample"]),
+        ("text_encoder", vec![ids], vec!["last_hidden_state", "pooler_output", "hidden_states.-2"]),
+    ];
+    for (component, inputs, outputs) in cases {
+        fs::write(folder.join(format!("{component}-in.safetensors")), onestep_train::store::tensor_bytes(&inputs, &[])).expect("a write");
+        let results = ["burn", "cpu", "webgpu"].map(|device| {
+            let out = format!("{component}-{device}.safetensors");
+            let mut words = vec!["run", component, "--model", "teacher/model", "--inputs"];
+            let input = format!("{component}-in.safetensors");
+            words.extend([input.as_str(), "--out", out.as_str(), "--device", device]);
+            if component == "text_encoder" {
+                words.extend(["--hidden-state", "-2"]);
+            }
+            succeed(folder, &words);
+            onestep_train::store::read_tensors(&fs::read(folder.join(&out)).expect("the result"), &out).expect("a safetensors file")
+        });
+        assert_eq!(results[0].keys().collect::<Vec<_>>().len(), outputs.len(), "{component}");
+        for name in outputs {
+            let (shape, expected) = &results[0][name];
+            for (device, result) in ["cpu", "webgpu"].iter().zip(&results[1..]) {
+                assert_eq!(shape, &result[name].0, "{component} {name} on {device}");
+                let error = expected.iter().zip(&result[name].1).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>().sqrt();
+                let norm = expected.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                assert!(error <= 1e-5 * norm, "{component} {name} on {device}: relative error {:.2e}", error / norm);
+            }
+        }
+    }
+}
+
+#[test]
+fn inputs_that_do_not_fit_a_component_are_refused_by_name() {
+    let folder = &journey().folder;
+    let wrong = vec![("latents".to_owned(), vec![1, 3, 8, 8], vec![0.0; 192])];
+    fs::write(folder.join("wrong.safetensors"), onestep_train::store::tensor_bytes(&wrong, &[])).expect("a write");
+    for (component, sentence) in [("vae_decoder", "expected [B,4,H,W], found [1, 3, 8, 8]"), ("unet", "no tensor"), ("vae", "no component")] {
+        let output = run(folder, &["run", component, "--model", "teacher/model", "--inputs", "wrong.safetensors", "--out", "never.safetensors"]);
+        assert!([Some(2), Some(3)].contains(&output.status.code()), "{component}");
+        assert!(text(&output.stderr).contains(sentence), "{component}: {}", text(&output.stderr));
+    }
+    assert!(!folder.join("never.safetensors").exists());
+}

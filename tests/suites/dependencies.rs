@@ -1,0 +1,73 @@
+//! The crate graph points one way, and each outer world is known to one crate only (ARCHITECTURE.md, "Who may use whom").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use onestep_tests::root;
+use serde_json::Value;
+
+/// Crates of ours, and what each may use of ours and of the libraries that must not spread.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("onestep-program", &[]),
+    ("onestep-noise", &[]),
+    ("onestep-shaders", &["naga"]),
+    ("onestep-nets", &["burn"]),
+    ("onestep-cpu", &["burn", "onestep-program"]),
+    ("onestep-compile", &["burn", "burn-capture", "onestep-cpu", "onestep-program"]),
+    ("onestep-runtime", &["onestep-program", "onestep-shaders", "wgpu"]),
+    ("onestep", &["onestep-cpu", "onestep-noise", "onestep-program", "onestep-runtime"]),
+    ("onestep-train", &["burn", "onestep-nets", "onestep-noise"]),
+    ("onestep-cli", &["burn", "onestep", "onestep-compile", "onestep-nets", "onestep-program", "onestep-train"]),
+    ("onestep-wasm", &["onestep", "wasm-bindgen"]),
+    ("xtask", &[]),
+];
+
+/// Libraries that only the crates above may name.
+const GUARDED: &[&str] = &["burn", "burn-capture", "wgpu", "naga", "wasm-bindgen"];
+
+fn metadata() -> Value {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root()).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Direct dependencies, without those of tests.
+fn direct() -> BTreeMap<String, BTreeSet<String>> {
+    let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+    let packages = metadata()["packages"].as_array().expect("packages").clone();
+    packages
+        .iter()
+        .map(|package| {
+            let used = package["dependencies"].as_array().expect("dependencies").iter().filter(|dependency| dependency["kind"] != "dev").map(name).collect();
+            (name(package), used)
+        })
+        .collect()
+}
+
+#[test]
+fn every_crate_uses_only_what_is_below_it() {
+    let direct = direct();
+    for (package, allowed) in ALLOWED {
+        let used = direct.get(*package).unwrap_or_else(|| panic!("{package} is in the table and not in the workspace"));
+        for other in used {
+            let watched = other.starts_with("onestep") || GUARDED.contains(&other.as_str());
+            assert!(!watched || allowed.contains(&other.as_str()), "{package} must not use {other}");
+        }
+    }
+}
+
+#[test]
+fn no_burn_is_in_the_module_that_the_page_loads() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--package", "onestep-wasm", "--edges", "normal", "--target", "wasm32-unknown-unknown", "--prefix", "none", "--offline", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(tree.contains("onestep-runtime"), "{tree}");
+    let burnt: Vec<_> = tree.lines().filter(|line| line.starts_with("burn") || line.starts_with("cubecl")).collect();
+    assert!(burnt.is_empty(), "{burnt:?}");
+}

@@ -1,0 +1,206 @@
+//! Bundles from hands that mean harm: every one is refused with a sentence, none panics, none allocates by a number from a file.
+
+use std::collections::BTreeMap;
+
+use onestep_noise::{Philox, Stream};
+use onestep_program::{
+    Bundle, BundleError, BundleWriter, DType, Generation, Kind, Manifest, Node, Op, Port, Program, UnaryKind, Value, ValueId, WeightFile, limits, program,
+};
+
+/// A small valid bundle: one program that adds a weight to its input.
+fn files() -> BTreeMap<String, Vec<u8>> {
+    let value = |weight: Option<&str>| Value { shape: vec![2, 3], dtype: DType::F32, weight: weight.map(str::to_owned) };
+    let program = Program {
+        version: program::VERSION,
+        name: "sum".into(),
+        values: vec![value(None), value(Some("sum.bias")), value(None)],
+        inputs: vec![Port { name: "x".into(), value: ValueId(0) }],
+        outputs: vec![Port { name: "y".into(), value: ValueId(2) }],
+        nodes: vec![Node { op: Op::Binary { binary: onestep_program::BinaryKind::Add }, inputs: vec![ValueId(0), ValueId(1)], output: ValueId(2) }],
+    };
+    let header = br#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#;
+    let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 24]].concat();
+    let writer = BundleWriter {
+        title: "Sum".into(),
+        license: "CC0-1.0".into(),
+        generation: Generation { prompt_tokens: 4, latent: [1, 2, 3], picture: [8, 8] },
+        programs: BTreeMap::from([("sum".into(), program)]),
+        weights,
+        tokenizer: b"{}".to_vec(),
+        card: "# Sum".into(),
+        extra: Vec::new(),
+    };
+    writer.files().expect("a valid bundle").into_iter().collect()
+}
+
+fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<Bundle, BundleError> {
+    Bundle::open(&files["manifest.json"], |entry| files.get(&entry.name).cloned().ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "not there")))
+}
+
+/// Puts a file in place of another and its hashes into the manifest: an author's attack, not a transmission's.
+fn with(mut files: BTreeMap<String, Vec<u8>>, name: &str, bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut manifest: Manifest = serde_json::from_slice(&files["manifest.json"]).expect("a manifest");
+    for entry in &mut manifest.files {
+        if entry.name == name {
+            *entry = onestep_program::FileEntry::of(name, bytes);
+        }
+    }
+    files.insert("manifest.json".into(), manifest.to_json());
+    files.insert(name.into(), bytes.to_vec());
+    files
+}
+
+#[test]
+fn the_bundle_that_all_cases_start_from_is_valid() {
+    let bundle = open(&files()).expect("valid");
+    assert_eq!(bundle.program("sum").expect("there").flops(), 6);
+    assert!(bundle.program("generator").expect_err("not there").to_string().contains("only sum"));
+}
+
+#[test]
+fn manifests_that_lie_are_refused_by_what_they_lie_about() {
+    let text = String::from_utf8(files()["manifest.json"].clone()).expect("UTF-8");
+    let cases: &[(&str, &str, Kind, &str)] = &[
+        ("\"version\": 1", "\"version\": 2", Kind::Unsupported, "version 2"),
+        ("onestep-bundle", "other-bundle", Kind::Malformed, "other-bundle"),
+        ("\"sum.json\",\n", "\"../sum.json\",\n", Kind::Malformed, "../sum.json"),
+        ("\"sum.json\",\n", "\"/etc/passwd\",\n", Kind::Malformed, "/etc/passwd"),
+        ("\"sum.json\",\n", "\"a\\\\b.json\",\n", Kind::Malformed, "b.json"),
+        ("\"sum.json\",\n", "\".hidden\",\n", Kind::Malformed, ".hidden"),
+        ("\"sum.json\",\n", "\"C:sum.json\",\n", Kind::Malformed, "C:sum.json"),
+        ("\"sum.json\",\n", "\"\",\n", Kind::Malformed, "\"\""),
+        ("\"sum.json\",\n", "\"README.md\",\n", Kind::Malformed, "README.md"),
+        ("\"sum.json\",\n", "\"readme.MD\",\n", Kind::Malformed, "case apart"),
+        ("\"tokenizer\": \"tokenizer.json\"", "\"tokenizer\": \"missing.json\"", Kind::Missing, "missing.json"),
+        ("\"picture\": [", "\"picture\": [9999999999, ", Kind::Malformed, "manifest.json"),
+        ("\"title\"", "\"surprise\": 1, \"title\"", Kind::Malformed, "surprise"),
+        ("\"size\": 2,", "\"size\": 18446744073709551615,", Kind::Limit, "bytes of a bundle"),
+        ("\"size\": 2,", "\"size\": 2000000000,", Kind::Malformed, "hashes"),
+    ];
+    for (from, to, kind, word) in cases {
+        assert!(text.contains(from), "the case {from:?} changes nothing");
+        let error = Manifest::from_json(text.replacen(from, to, 1).as_bytes()).expect_err(to);
+        assert_eq!((error.kind(), error.to_string().contains(word)), (*kind, true), "{to}: {error}");
+    }
+    let long = text.replacen("\"sum.json\",\n", &format!("\"{}\",\n", "a".repeat(101)), 1);
+    assert_eq!(Manifest::from_json(long.as_bytes()).expect_err("too long").kind(), Kind::Limit);
+    let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+    assert_eq!(Manifest::from_json(deep.as_bytes()).expect_err("too deep").kind(), Kind::Limit);
+    let large = vec![b' '; limits::MANIFEST_BYTES.max as usize + 1];
+    assert_eq!(Manifest::from_json(&large).expect_err("too large").kind(), Kind::Limit);
+}
+
+#[test]
+fn programs_that_cannot_run_are_refused_before_anything_is_allocated() {
+    let base = files();
+    let text = String::from_utf8(base["sum.json"].clone()).expect("UTF-8");
+    let cases: &[(&str, &str, Kind, &str)] = &[
+        ("\"version\":1", "\"version\":9", Kind::Unsupported, "version 9"),
+        ("\"inputs\":[0,1]", "\"inputs\":[0,7]", Kind::Malformed, "value 7 does not exist"),
+        ("\"inputs\":[0,1]", "\"inputs\":[2,1]", Kind::Malformed, "before it is computed"),
+        ("\"output\":2", "\"output\":0", Kind::Malformed, "writes value 0"),
+        ("\"output\":2", "\"output\":1", Kind::Malformed, "writes value 1"),
+        ("\"inputs\":[0,1]", "\"inputs\":[0]", Kind::Malformed, "takes 2 tensors"),
+        ("\"shape\":[2,3]", "\"shape\":[2,4]", Kind::Malformed, "binary"),
+        ("\"shape\":[2,3]", "\"shape\":[16777217]", Kind::Limit, "length of an axis"),
+        ("\"shape\":[2,3]", "\"shape\":[16777216,16777216,16777216]", Kind::Limit, "elements"),
+        ("\"shape\":[2,3]", "\"shape\":[1,1,1,1,1,1,1,1,6]", Kind::Limit, "axes"),
+        ("\"shape\":[2,3]", "\"shape\":[-1]", Kind::Malformed, "sum.json"),
+        ("\"kind\":\"binary\"", "\"kind\":\"shell\"", Kind::Malformed, "shell"),
+        ("sum.bias", "other.bias", Kind::Missing, "other.bias"),
+        ("\"dtype\":\"f32\"", "\"dtype\":\"i32\"", Kind::Malformed, "I32"),
+    ];
+    for (from, to, kind, word) in cases {
+        assert!(text.contains(from), "the case {from:?} changes nothing in {text}");
+        let error = open(&with(base.clone(), "sum.json", text.replacen(from, to, 1).as_bytes())).expect_err(to);
+        assert_eq!((error.kind(), error.to_string().contains(word)), (*kind, true), "{to}: {error}");
+    }
+}
+
+#[test]
+fn weight_files_that_lie_are_refused() {
+    let base = files();
+    let file = |header: &str, data: usize| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat();
+    let cases: &[(Vec<u8>, &str)] = &[
+        (vec![], "no safetensors"),
+        (vec![1; 7], "no safetensors"),
+        (u64::MAX.to_le_bytes().to_vec(), "safetensors header"),
+        (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#, 23), "valid"),
+        (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#, 25), "valid"),
+        (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,4],"data_offsets":[0,24]}}"#, 24), "valid"),
+        (file(r#"{"sum.bias":{"dtype":"F32","shape":[18446744073709551615,18446744073709551615],"data_offsets":[0,24]}}"#, 24), "valid"),
+        (file(r#"{"sum.bias":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]}}"#, 24), "sum.bias"),
+        (file(r#"{"sum.bias":{"dtype":"F64","shape":[3],"data_offsets":[0,24]}}"#, 24), "F64"),
+        (file(r#"{"other":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#, 24), "sum.bias"),
+        (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"more":{"dtype":"F32","shape":[1],"data_offsets":[24,28]}}"#, 28), "more"),
+        (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"more":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}"#, 24), "valid"),
+    ];
+    let name = base.keys().find(|name| name.ends_with(".safetensors")).expect("weights").clone();
+    for (bytes, word) in cases {
+        let error = open(&with(base.clone(), &name, bytes)).expect_err("refused");
+        assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+}
+
+#[test]
+fn a_missing_truncated_or_altered_file_is_named() {
+    let base = files();
+    for name in base.keys().filter(|name| *name != "manifest.json") {
+        let mut missing = base.clone();
+        missing.remove(name);
+        assert!(open(&missing).expect_err("missing").to_string().contains(name));
+        for alter in [|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2), |bytes: &mut Vec<u8>| bytes.push(0), |bytes: &mut Vec<u8>| bytes[0] ^= 1] {
+            let mut altered = base.clone();
+            alter(altered.get_mut(name).expect("there"));
+            let error = open(&altered).expect_err("altered");
+            assert_eq!((error.kind(), error.to_string().contains(name.as_str())), (Kind::Integrity, true), "{error}");
+        }
+    }
+}
+
+/// Seeded mutants of all three formats: whatever happens, it is an answer. What is accepted is also checked to be consistent.
+#[test]
+fn twenty_thousand_mutants_are_answered() {
+    let base = files();
+    let weights = base.iter().find(|(name, _)| name.ends_with(".safetensors")).expect("weights").1.clone();
+    let mut accepted = 0;
+    for mutant in 0..20_000u64 {
+        let mut source = Philox::new(20_261_122, Stream::Order, mutant);
+        let formats = [&base["manifest.json"], &base["sum.json"], &weights];
+        let format = source.below(3) as usize;
+        let mut bytes = formats[format].clone();
+        for _ in 0..=source.below(4) {
+            let position = source.below(bytes.len().max(1) as u32) as usize;
+            match source.below(5) {
+                0 => bytes.truncate(position),
+                1 if position < bytes.len() => bytes[position] ^= 1 << source.below(8),
+                2 => bytes.insert(position.min(bytes.len()), source.next_u32() as u8),
+                3 if position < bytes.len() => {
+                    let digits: &[u8] = [&b"9"[..], b"4294967296", b"-1", b"1e99", b"[[[["][source.below(5) as usize];
+                    bytes.splice(position..position, digits.iter().copied());
+                }
+                _ if position < bytes.len() => {
+                    let end = (position + source.below(40) as usize).min(bytes.len());
+                    let part = bytes[position..end].to_vec();
+                    bytes.splice(position..position, part);
+                }
+                _ => {}
+            }
+        }
+        accepted += usize::from(match format {
+            0 => Manifest::from_json(&bytes).is_ok(),
+            1 => Program::from_json(&bytes, "mutant").is_ok_and(|program| program.check("again").is_ok()),
+            _ => WeightFile::new(bytes, "mutant").is_ok_and(|file| file.names().all(|name| file.get(name).is_some())),
+        });
+    }
+    // Some mutations change nothing that matters (a letter of a title); most must be refused.
+    assert!(accepted < 10_000, "{accepted} of 20,000 mutants were accepted");
+}
+
+#[test]
+fn every_unary_function_survives_the_format() {
+    for unary in [UnaryKind::Neg, UnaryKind::Silu, UnaryKind::Erf, UnaryKind::QuickGelu] {
+        let text = serde_json::to_string(&Op::Unary { unary }).expect("JSON");
+        assert_eq!(serde_json::from_str::<Op>(&text).expect("read back"), Op::Unary { unary });
+    }
+}

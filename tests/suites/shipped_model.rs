@@ -1,0 +1,63 @@
+//! The bundle in `models/emoji`: small enough, whole, and the same pictures on every backend.
+
+use std::fs;
+
+use onestep::{Backend, GenerateOptions, Model, Picture, program::Bundle};
+use onestep_program::BundleError;
+use onestep_tests::{psnr, root};
+
+/// The prompts that the model card shows.
+const PROMPTS: [&str; 20] = [
+    "red heart", "red apple", "banana", "pizza", "dog face", "cat face", "penguin", "frog", "tropical fish", "sunflower", "rose", "evergreen tree", "sun",
+    "rainbow", "rocket", "automobile", "house", "soccer ball", "smiling face with sunglasses", "jack-o-lantern",
+];
+
+/// Across devices only the last bits of sums differ.
+const LEAST_PSNR: f64 = 45.0;
+
+fn open(backend: Backend) -> Model {
+    let folder = root().join("models/emoji");
+    let manifest = fs::read(folder.join("manifest.json")).expect("the shipped bundle");
+    let bundle = Bundle::open::<BundleError>(&manifest, |entry| Ok(fs::read(folder.join(&entry.name)).expect("a listed file"))).expect("a valid bundle");
+    pollster::block_on(Model::open(bundle, backend, &mut ())).unwrap_or_else(|error| panic!("{backend}: {error}"))
+}
+
+fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
+    pollster::block_on(model.generate(&GenerateOptions { prompt: prompt.into(), seed }, &mut ())).unwrap_or_else(|error| panic!("{prompt}: {error}"))
+}
+
+#[test]
+fn it_is_at_most_16_mib_and_says_what_it_is() {
+    let model = open(Backend::Cpu);
+    let bytes = model.manifest().total_bytes();
+    assert!(bytes <= 16 << 20, "{bytes} bytes");
+    for word in ["license:", "OFL", "Unicode", "onestep train teacher", "onestep distil", "PSNR", "top-1"] {
+        assert!(model.card().contains(word), "the model card does not say {word:?}");
+    }
+    for prompt in PROMPTS {
+        assert!(model.card().contains(prompt), "the model card does not list {prompt:?}");
+        let read = model.prompt(prompt).expect("a prompt");
+        assert!(read.unknown.is_empty() && !read.truncated, "{prompt}");
+    }
+}
+
+#[test]
+fn processor_and_gpu_draw_the_same_pictures() {
+    let (mut cpu, mut gpu) = (open(Backend::Cpu), open(Backend::WebGpu));
+    for (seed, prompt) in PROMPTS.iter().enumerate() {
+        let (a, b) = (draw(&mut cpu, prompt, seed as u64), draw(&mut gpu, prompt, seed as u64));
+        let psnr = psnr(&a.rgba, &b.rgba);
+        assert!(psnr >= LEAST_PSNR, "{prompt}, seed {seed}: {psnr:.1} dB on {}", gpu.device());
+    }
+}
+
+#[test]
+fn pictures_repeat_bit_by_bit_and_depend_on_prompt_and_seed() {
+    let mut model = open(Backend::WebGpu);
+    let first = draw(&mut model, "red heart", 7);
+    assert_eq!(first.rgba, draw(&mut model, "red heart", 7).rgba);
+    assert_eq!(first.rgba, draw(&mut open(Backend::WebGpu), "red heart", 7).rgba);
+    assert_ne!(first.rgba, draw(&mut model, "red heart", 8).rgba);
+    let unlike = psnr(&first.rgba, &draw(&mut model, "banana", 7).rgba);
+    assert!(unlike < 20.0, "a heart and a banana are {unlike:.1} dB alike");
+}
