@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use half::f16;
+use half::{f16, slice::HalfFloatSliceExt};
 use onestep_program::{DType, Node, Op, Port, Program, Value, ValueId, WeightView, program::VERSION};
 
 use crate::{
@@ -166,18 +166,19 @@ fn constant_names(graph: &Graph, order: &[ValueId], program: &str, component: &s
 }
 
 fn encode(data: &[f32], dtype: DType, name: &str) -> Result<Vec<u8>, CompileError> {
+    let mut bytes = Vec::with_capacity(data.len() * dtype.size());
     match dtype {
         DType::F16 => {
-            let mut bytes = Vec::with_capacity(data.len() * 2);
-            for &value in data {
-                let rounded = f16::from_f32(value);
-                if rounded.is_infinite() && value.is_finite() {
+            let mut halves = vec![f16::ZERO; data.len()];
+            halves.convert_from_f32_slice(data);
+            for (half, value) in halves.iter().zip(data) {
+                if half.is_infinite() && value.is_finite() {
                     return Err(CompileError::Tensor { name: name.to_owned(), message: format!("{value} is beyond what 16 bits hold") });
                 }
-                bytes.extend_from_slice(&rounded.to_le_bytes());
+                bytes.extend_from_slice(&half.to_le_bytes());
             }
-            Ok(bytes)
         }
-        DType::F32 | DType::I32 => Ok(data.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        DType::F32 | DType::I32 => data.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
     }
+    Ok(bytes)
 }

@@ -91,6 +91,7 @@ pub fn train(options: &AutoencoderOptions, entry: Entry, device: &Device, device
     files.push(model_index(&["vae"]));
     PipelineFolder::new(files).write(&options.out.join("model"))?;
     crate::store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    crate::report_page::write(&options.out)?;
     Ok(report)
 }
 

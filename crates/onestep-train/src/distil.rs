@@ -75,7 +75,8 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         files.extend(teacher.component(component));
     }
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
-    PipelineFolder::new(files).write(&options.out.join("model"))
+    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    crate::report_page::write(&options.out)
 }
 
 struct Distilling<'a> {

@@ -35,6 +35,8 @@ pub struct EvaluateOptions {
     pub out: PathBuf,
     /// Names to draw; 0 for all.
     pub count: usize,
+    /// Held-out phrasings on which student and teacher are compared.
+    pub compared: usize,
     /// Steps of the teacher.
     pub steps: usize,
     /// Guidance of the teacher.
@@ -47,7 +49,7 @@ pub struct EvaluateOptions {
 
 impl Default for EvaluateOptions {
     fn default() -> Self {
-        Self { teacher: PathBuf::new(), student: PathBuf::new(), data: PathBuf::new(), out: PathBuf::new(), count: 0, steps: 50, guidance: 2.0, seed: 10_000, shown: Vec::new() }
+        Self { teacher: PathBuf::new(), student: PathBuf::new(), data: PathBuf::new(), out: PathBuf::new(), count: 0, compared: 64, steps: 50, guidance: 2.0, seed: 10_000, shown: Vec::new() }
     }
 }
 
@@ -63,8 +65,10 @@ pub struct Retrieval {
 /// What was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Prompts (one per picture of the data) and teacher steps.
-    pub prompts: usize,
+    /// Names drawn.
+    pub names: usize,
+    /// Held-out phrasings on which student and teacher are compared.
+    pub compared: usize,
     /// Steps of the teacher.
     pub teacher_steps: usize,
     /// Guidance of the teacher.
@@ -85,12 +89,12 @@ pub struct Report {
     pub teacher_retrieval: Retrieval,
     /// Of the real pictures, by the student's.
     pub student_retrieval: Retrieval,
-    /// The same with the held-out phrasings as prompts.
-    pub teacher_retrieval_held_out: Retrieval,
-    /// The same with the held-out phrasings as prompts.
+    /// The same by the student's, with held-out phrasings as prompts.
     pub student_retrieval_held_out: Retrieval,
 }
 
+/// Pictures drawn together.
+const TOGETHER: usize = 32;
 /// Side of the averaged pictures that features are.
 const FEATURE_SIDE: usize = 16;
 
@@ -114,13 +118,13 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let names: Vec<&str> = chosen.iter().map(|&index| pictures.entries()[index].text.as_str()).collect();
     let held_out: Vec<&str> = chosen.iter().map(|&index| pictures.held_out_prompts(index).first().map_or(pictures.entries()[index].text.as_str(), String::as_str)).collect();
 
-    // Four sets of pictures: two prompts' forms, and for one of them a second noise.
+    // Pictures of names by both, of held-out phrasings by both where they are compared, and there by the teacher from a second noise.
     let size = sizes.picture;
     let mut draw = |what: &str, prompts: &[&str], first_seed: u64, by_teacher: bool, by_student: bool| -> Result<[Vec<Vec<f32>>; 2], TrainError> {
         observer.begin(what, prompts.len() as u64, 0);
         let mut drawn = [Vec::new(), Vec::new()];
-        for (chunk, prompts) in prompts.chunks(16).enumerate() {
-            let seeds: Vec<u64> = (0..prompts.len() as u64).map(|i| first_seed + chunk as u64 * 16 + i).collect();
+        for (chunk, prompts) in prompts.chunks(TOGETHER).enumerate() {
+            let seeds: Vec<u64> = (0..prompts.len() as u64).map(|i| first_seed + (chunk * TOGETHER) as u64 + i).collect();
             let condition = encode_prompts(&text_encoder, &tokenizer, prompts, device)?;
             let z = noises(&seeds, sizes.latent, device);
             let picture = |latents: Tensor<4>| {
@@ -134,7 +138,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
             if by_student {
                 drawn[1].extend(picture(one_step(&student_net, &schedule, z, condition)));
             }
-            observer.step((chunk * 16 + prompts.len()) as u64, "");
+            observer.step((chunk * TOGETHER + prompts.len()) as u64, "");
             if observer.stopped() {
                 return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped; nothing was written"));
             }
@@ -143,8 +147,10 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     };
     let seed = options.seed;
     let [teacher_names, student_names] = draw("drawing names", &names, seed, true, true)?;
-    let [teacher_held, student_held] = draw("drawing held-out phrasings", &held_out, seed + 100_000, true, true)?;
-    let [teacher_again, _] = draw("drawing with a second noise", &held_out, seed + 200_000, true, false)?;
+    let [_, student_held] = draw("drawing held-out phrasings", &held_out, seed + 100_000, false, true)?;
+    let compared = options.compared.clamp(2, count);
+    let [teacher_held, _] = draw("drawing held-out phrasings", &held_out[..compared], seed + 100_000, true, false)?;
+    let [teacher_again, _] = draw("drawing with a second noise", &held_out[..compared], seed + 200_000, true, false)?;
 
     let real: Vec<Vec<f32>> = (0..pictures.len()).map(|index| features(pictures.pixels(index), size)).collect();
     let retrieval = |drawn: &[Vec<f32>]| {
@@ -159,16 +165,17 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         Retrieval { top_1: hits[0] as f64 / count as f64, top_5: hits[1] as f64 / count as f64 }
     };
     let compare = |a: &[Vec<f32>], b: &[Vec<f32>], shift: usize| {
-        let pairs = || (0..count).map(|i| (&a[i], &b[(i + shift) % count]));
-        let error = pairs().map(|(a, b)| a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>() / a.len() as f64).sum::<f64>() / count as f64;
-        let apart = pairs().map(|(a, b)| distance(&features(a, size), &features(b, size))).sum::<f64>() / count as f64;
+        let pairs = || (0..compared).map(|i| (&a[i], &b[(i + shift) % compared]));
+        let error = pairs().map(|(a, b)| a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>() / a.len() as f64).sum::<f64>() / compared as f64;
+        let apart = pairs().map(|(a, b)| distance(&features(a, size), &features(b, size))).sum::<f64>() / compared as f64;
         (10.0 * (4.0 / error).log10(), apart)
     };
     let student_teacher = compare(&student_held, &teacher_held, 0);
     let two_noises = compare(&teacher_held, &teacher_again, 0);
     let unrelated = compare(&teacher_held, &teacher_held, 1);
     let report = Report {
-        prompts: count,
+        names: count,
+        compared,
         teacher_steps: options.steps,
         guidance: options.guidance,
         student_teacher_psnr: student_teacher.0,
@@ -179,7 +186,6 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         unrelated_distance: unrelated.1,
         teacher_retrieval: retrieval(&teacher_names),
         student_retrieval: retrieval(&student_names),
-        teacher_retrieval_held_out: retrieval(&teacher_held),
         student_retrieval_held_out: retrieval(&student_held),
     };
     store::create_folder(&options.out)?;

@@ -22,6 +22,7 @@ pub mod parameters;
 pub mod picture_grid;
 pub mod pipeline_folder;
 pub mod presets;
+pub mod report_page;
 pub mod run_folder;
 pub mod sampler;
 pub mod store;

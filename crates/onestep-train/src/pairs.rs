@@ -51,7 +51,7 @@ pub struct PairsOptions {
 
 impl Default for PairsOptions {
     fn default() -> Self {
-        Self { teacher: PathBuf::new(), data: PathBuf::new(), out: PathBuf::new(), count: 20_000, shard: 1000, batch: 16, steps: 50, guidance: 2.0, base_seed: 1 << 32 }
+        Self { teacher: PathBuf::new(), data: PathBuf::new(), out: PathBuf::new(), count: 20_000, shard: 1000, batch: 32, steps: 50, guidance: 2.0, base_seed: 1 << 32 }
     }
 }
 

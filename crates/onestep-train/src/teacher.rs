@@ -1,7 +1,10 @@
 //! `train teacher`: text encoder and denoiser together, on the latents of a picture folder.
 //!
-//! Loss: mean squared error of the predicted noise at a uniformly drawn timestep (Ho et al. 2020, simple loss). One caption in ten is
-//! replaced by the empty prompt, so that the denoiser can be guided (Ho and Salimans 2022).
+//! Loss: squared error of the predicted noise at a uniformly drawn timestep, weighted by `max(1, min(1/SNR, cap))`, the weights' mean being 1.
+//! Without a weight (cap 1: the simple loss of Ho et al. 2020) the noisiest timesteps hardly count, since there even a perfect guess of the
+//! picture changes the predicted noise little; but they are where a prompt decides what the picture becomes, above all in a set so small that
+//! a trace of a picture betrays which one it is. The weight is the truncated-SNR weight of Salimans and Ho 2022, with a cap.
+//! One caption in ten is replaced by the empty prompt, so that the denoiser can be guided (Ho and Salimans 2022).
 
 use std::path::PathBuf;
 
@@ -43,6 +46,10 @@ pub struct TeacherOptions {
     pub prompt_tokens: usize,
     /// Chance that a caption is replaced by the empty prompt.
     pub empty_prompts: f32,
+    /// Largest weight of a timestep's loss before normalisation; 1 weighs all alike.
+    pub weight_cap: f64,
+    /// Weights to begin from: a model folder, or `ema/` of a checkpoint. None begins from random ones.
+    pub initial: Option<PathBuf>,
     /// Guidance of the sample pictures.
     pub sample_guidance: f64,
     /// Steps and update rule.
@@ -52,7 +59,7 @@ pub struct TeacherOptions {
 impl Default for TeacherOptions {
     fn default() -> Self {
         let training = LoopOptions { steps: 20_000, batch: 32, save_every: 500, sample_every: 1000, ..LoopOptions::default() };
-        Self { data: PathBuf::new(), autoencoder: PathBuf::new(), size: 64, out: PathBuf::new(), preset: "tiny".into(), prompt_tokens: 16, empty_prompts: 0.1, sample_guidance: 2.0, training }
+        Self { data: PathBuf::new(), autoencoder: PathBuf::new(), size: 64, out: PathBuf::new(), preset: "tiny".into(), prompt_tokens: 16, empty_prompts: 0.1, weight_cap: 25.0, initial: None, sample_guidance: 2.0, training }
     }
 }
 
@@ -85,9 +92,13 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     }
     let latents = latents(&vae, &pictures, device, observer);
     let shape = [latents.len() / pictures.len() / (options.size / 4).pow(2), options.size / 4, options.size / 4];
-    let task = Denoising { options, preset: &preset, schedule, pictures: &pictures, prompts, empty: tokenizer.encode("")?, latents, shape, tokenizer: &tokenizer, vae, device: autodiff };
+    let weights = timestep_weights(&schedule, options.weight_cap);
+    let task = Denoising { options, preset: &preset, schedule, pictures: &pictures, prompts, empty: tokenizer.encode("")?, weights, latents, shape, tokenizer: &tokenizer, vae, device: autodiff };
     device.seed(options.training.seed);
-    let net = Teacher { unet: preset.unet.init(&task.device), text_encoder: preset.text_encoder.init(&task.device) };
+    let mut net = Teacher { unet: preset.unet.init(&task.device), text_encoder: preset.text_encoder.init(&task.device) };
+    if let Some(initial) = &options.initial {
+        net = task.load(net, &|name| crate::store::read(&initial.join(name)))?;
+    }
     observer.note(&format!("{} pictures, {} token ids, {} parameters", pictures.len(), tokenizer.vocabulary_size(), net.num_params()));
     let data = sha256(format!("{} {}", pictures.content_hash(), autoencoder.hash()).as_bytes());
     let net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
@@ -97,7 +108,15 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     files.push(("scheduler/scheduler_config.json".into(), preset.scheduler.to_json().into_bytes()));
     files.push((TOKENIZER.into(), tokenizer.to_json().as_bytes().to_vec()));
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
-    PipelineFolder::new(files).write(&options.out.join("model"))
+    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    crate::report_page::write(&options.out)
+}
+
+/// `max(1, min(1/SNR, cap))` for every timestep, divided by the mean.
+fn timestep_weights(schedule: &NoiseSchedule, cap: f64) -> Vec<f32> {
+    let weights: Vec<f64> = schedule.alphas_cumprod().iter().map(|&alpha| ((1.0 - alpha) / alpha).min(cap).max(1.0)).collect();
+    let mean = weights.iter().sum::<f64>() / weights.len() as f64;
+    weights.iter().map(|weight| (weight / mean) as f32).collect()
 }
 
 /// Model-space latents of all pictures, one after the other.
@@ -121,6 +140,8 @@ struct Denoising<'a> {
     /// Token ids of each picture's captions.
     prompts: Vec<Vec<Vec<u32>>>,
     empty: Vec<u32>,
+    /// Of the loss, by timestep.
+    weights: Vec<f32>,
     latents: Vec<f32>,
     /// Channels, rows, columns of a latent.
     shape: [usize; 3],
@@ -157,7 +178,10 @@ impl Task for Denoising<'_> {
         let time = Tensor::<1>::from_data(TensorData::new(timesteps.iter().map(|&timestep| timestep as f32).collect::<Vec<_>>(), [batch]), &self.device);
         let context = net.text_encoder.forward(id_tensor(&ids, self.tokenizer.length(), &self.device)).last_hidden_state;
         let predicted = net.unet.forward(noisy, time, context, None);
-        ((predicted - noise).square().mean(), Vec::new())
+        let error = (predicted - noise).square().mean_dims(&[1, 2, 3]).reshape([batch]);
+        let weights: Vec<f32> = timesteps.iter().map(|&timestep| self.weights[timestep]).collect();
+        let weighted = (error.clone() * Tensor::from_data(TensorData::new(weights, [batch]), &self.device)).mean();
+        (weighted, vec![("unweighted", error.mean().inner())])
     }
 
     fn files(&self, net: &Teacher) -> Vec<(String, Vec<u8>)> {

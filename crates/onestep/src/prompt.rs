@@ -248,34 +248,7 @@ mod tests {
 
     /// A tokenizer in the shape that training writes: pieces of words, a template, `<|unk|>`.
     pub(crate) fn json() -> Json {
-        serde_json::json!({
-            "version": "1.0",
-            "truncation": { "direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0 },
-            "padding": { "strategy": { "Fixed": 8 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 1, "pad_type_id": 0, "pad_token": "<|endoftext|>" },
-            "added_tokens": [
-                { "id": 0, "content": "<|startoftext|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true },
-                { "id": 1, "content": "<|endoftext|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true },
-                { "id": 2, "content": "<|unk|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true }
-            ],
-            "normalizer": { "type": "Sequence", "normalizers": [{ "type": "NFC" }, { "type": "Lowercase" }] },
-            "pre_tokenizer": { "type": "WhitespaceSplit" },
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [{ "SpecialToken": { "id": "<|startoftext|>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }, { "SpecialToken": { "id": "<|endoftext|>", "type_id": 0 } }],
-                "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
-                "special_tokens": {
-                    "<|startoftext|>": { "id": "<|startoftext|>", "ids": [0], "tokens": ["<|startoftext|>"] },
-                    "<|endoftext|>": { "id": "<|endoftext|>", "ids": [1], "tokens": ["<|endoftext|>"] }
-                }
-            },
-            "decoder": null,
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": "<|unk|>", "continuing_subword_prefix": null, "end_of_word_suffix": null,
-                "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-                "vocab": { "<|startoftext|>": 0, "<|endoftext|>": 1, "<|unk|>": 2, "a": 3, "r": 4, "e": 5, "d": 6, "re": 7, "red": 8 },
-                "merges": [["r", "e"], ["re", "d"]]
-            }
-        })
+        serde_json::from_str(include_str!("../tests/tokenizer.json")).unwrap()
     }
 
     fn reader(json: &Json) -> Result<PromptReader> {

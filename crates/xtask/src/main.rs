@@ -21,7 +21,7 @@ cargo xtask page [--port N] [--no-serve]   build the page with the shipped model
 cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
 cargo xtask setup [page|test]              install what the above need, saying what and why
 
-Steps of test: fmt clippy graph native shaders cuda page browser
+Steps of test: fmt clippy native cuda page browser
 
 Environment:
   ONESTEP_CACHE=DIR    where tools and build results are kept; else a folder of your caches

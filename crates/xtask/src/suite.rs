@@ -17,12 +17,10 @@ struct Step {
     run: fn(&mut Tally) -> Result<()>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 6] = [
     Step { name: "fmt", run: fmt },
     Step { name: "clippy", run: clippy },
-    Step { name: "graph", run: graph },
     Step { name: "native", run: tests },
-    Step { name: "shaders", run: shaders },
     Step { name: "cuda", run: cuda },
     Step { name: "page", run: build_page },
     Step { name: "browser", run: browser },
@@ -64,53 +62,13 @@ fn clippy(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// The page's module is built without burn, whatever else changes.
-fn graph(tally: &mut Tally) -> Result<()> {
-    let mut command = native::cargo();
-    command.args(["tree", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--edges=normal", "--prefix=none", "--format={p}"]);
-    let line = process::line(&command);
-    println!("$ {line}");
-    let crates = process::output(&mut command).ok_or_else(|| Failure(format!("{line} failed")))?;
-    match crates.lines().find(|name| name.starts_with("burn") || name.starts_with("cubecl")) {
-        Some(name) => Err(Failure(format!("onestep-wasm depends on {name}"))),
-        None => {
-            tally.pass();
-            Ok(())
-        }
-    }
-}
-
-/// In one call, so that burn is compiled once.
+/// In one call, so that burn is compiled once. The crate graph and the shaders are tested there as well, the latter by naga and tint.
 fn tests(tally: &mut Tally) -> Result<()> {
     setup::native()?;
     let mut command = native::cargo();
     command.args(["test", "--release", "--workspace", "--exclude=onestep-wasm", "--no-fail-fast"]);
     command.args(["--features", "onestep-runtime/selftest"]);
     tally.watch("cargo test", &mut command, tally::cargo_test)
-}
-
-/// Every shader text by both validators; each misses what the other finds. naga has seen them when they were compiled in.
-fn shaders(tally: &mut Tally) -> Result<()> {
-    for validator in ["naga", "tint"] {
-        let Some(program) = process::find(validator) else {
-            tally.skip(format!("{validator} is not on this machine; it would look at the shaders once more"));
-            continue;
-        };
-        let mut command = native::cargo();
-        command.args(["run", "--release", "--quiet", "--package=onestep-shaders", "--example=expand", "--"]).arg(folders::target().join("shaders"));
-        process::run(&mut command)?;
-        let folder = folders::target().join("shaders");
-        let mut files: Vec<_> = std::fs::read_dir(&folder).map_err(process::while_doing(folder.display()))?.flatten().map(|file| file.path()).collect();
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "wgsl"));
-        files.sort();
-        for file in files {
-            match process::run(Command::new(&program).arg(&file)) {
-                Ok(()) => tally.pass(),
-                Err(failure) => tally.fail(failure.to_string()),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Types only: compiling the CUDA path needs LLVM and a GPU, checking it does not. The variable is by what those crates know it.
@@ -135,14 +93,15 @@ fn browser(tally: &mut Tally) -> Result<()> {
     let results = folders::browser_results();
     std::fs::create_dir_all(&results).map_err(process::while_doing(results.display()))?;
 
-    // The kernel cases are not in the page; a second module has them. The page is built after it, so that both find their crates compiled.
+    page::build(&toolchain)?;
+
+    // The kernel cases are not in the page; a second module has them.
     let selftest = results.join("selftest");
     let mut cargo = native::cargo();
     cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--features=selftest"]);
     process::run(toolchain.prepare(&mut cargo))?;
     let module = folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm");
     process::run(Command::new(setup::wasm_bindgen()).args(["--target=web", "--no-typescript", "--out-dir"]).arg(&selftest).arg(module))?;
-    page::build(&toolchain)?;
 
     // With the features of the tests, or burn would be compiled again.
     process::run(native::cargo().args(["build", "--release", "--workspace", "--exclude=onestep-wasm", "--bins", "--features", "onestep-runtime/selftest"]))?;

@@ -25,6 +25,9 @@ pub struct Eval {
     /// Names to draw; 0 for all
     #[arg(long)]
     count: Option<usize>,
+    /// Held-out phrasings on which student and teacher are compared
+    #[arg(long)]
+    compared: Option<usize>,
     /// Steps of the teacher
     #[arg(long)]
     steps: Option<usize>,
@@ -50,6 +53,7 @@ impl Eval {
         options.student = self.student.unwrap_or(options.student);
         options.data = self.data.unwrap_or(options.data);
         options.count = self.count.unwrap_or(options.count);
+        options.compared = self.compared.unwrap_or(options.compared);
         options.steps = self.steps.unwrap_or(options.steps);
         options.guidance = self.guidance.unwrap_or(options.guidance);
         options.seed = self.seed.unwrap_or(options.seed);
@@ -62,19 +66,17 @@ impl Eval {
             return output::json(&report);
         }
         let line = |what: &str, psnr: f64, distance: f64| output::data(&format!("{what:44} {psnr:6.2} dB  {distance:.4}"));
-        output::data(&format!("{} prompts, teacher at {} steps, guidance {}", report.prompts, report.teacher_steps, report.guidance))?;
+        output::data(&format!("{} names and {} held-out phrasings, teacher at {} steps, guidance {}", report.names, report.compared, report.teacher_steps, report.guidance))?;
         line("student and teacher, same prompt and noise", report.student_teacher_psnr, report.student_teacher_distance)?;
         line("teacher, same prompt and two noises", report.two_noises_psnr, report.two_noises_distance)?;
         line("teacher, different prompts", report.unrelated_psnr, report.unrelated_distance)?;
-        for (who, names, held_out) in [("teacher", report.teacher_retrieval, report.teacher_retrieval_held_out), ("student", report.student_retrieval, report.student_retrieval_held_out)] {
-            let percent = |share: f64| format!("{:.1} %", share * 100.0);
-            output::data(&format!(
-                "retrieval by the {who}'s pictures: names {} / {}, held-out phrasings {} / {} (top 1 / top 5)",
-                percent(names.top_1),
-                percent(names.top_5),
-                percent(held_out.top_1),
-                percent(held_out.top_5)
-            ))?;
+        let retrievals = [
+            ("teacher, names", report.teacher_retrieval),
+            ("student, names", report.student_retrieval),
+            ("student, held-out phrasings", report.student_retrieval_held_out),
+        ];
+        for (who, retrieval) in retrievals {
+            output::data(&format!("retrieval by the {who:28} top 1 {:5.1} %  top 5 {:5.1} %", retrieval.top_1 * 100.0, retrieval.top_5 * 100.0))?;
         }
         output::data(&options.out.display().to_string())
     }

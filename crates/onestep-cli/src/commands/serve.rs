@@ -140,7 +140,8 @@ async fn converse(stream: TcpStream, answers: Arc<Answers>) {
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(2 * MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(StallGuard::new(stream, STALL_TIMEOUT)), service)
         .await;
 }

@@ -28,6 +28,12 @@ pub struct Teacher {
     /// Tokens per prompt
     #[arg(long)]
     prompt_tokens: Option<usize>,
+    /// Largest weight of a noisy timestep's loss beside that of a clean one; 1 weighs all alike
+    #[arg(long)]
+    weight_cap: Option<f64>,
+    /// Begin from these weights: a model folder, or ema/ of a checkpoint
+    #[arg(long, value_name = "DIR")]
+    initial: Option<PathBuf>,
     #[command(flatten)]
     run: Run,
     #[command(flatten)]
@@ -44,6 +50,8 @@ impl Teacher {
         options.size = self.size.unwrap_or(options.size);
         options.preset = self.preset.unwrap_or(options.preset);
         options.prompt_tokens = self.prompt_tokens.unwrap_or(options.prompt_tokens);
+        options.weight_cap = self.weight_cap.unwrap_or(options.weight_cap);
+        options.initial = self.initial.or(options.initial);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let done = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;

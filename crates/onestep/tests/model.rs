@@ -1,0 +1,235 @@
+//! A whole model of a few numbers: what is accepted, what is refused, and what a picture depends on.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use onestep::program::{BinaryKind, Bundle, BundleError, BundleWriter, DType, Generation, Node, Op, Port, Program, ReduceKind, Value, ValueId, program::VERSION};
+use onestep::{Backend, Error, ErrorKind, Model};
+
+/// Token ids of a prompt.
+const TOKENS: usize = 8;
+/// Channels, rows, columns.
+const LATENT: [usize; 3] = [3, 2, 2];
+
+fn value(shape: &[usize]) -> Value {
+    Value { shape: shape.to_vec(), dtype: DType::F32, weight: None }
+}
+fn port(name: &str, value: u32) -> Port {
+    Port { name: name.into(), value: ValueId(value) }
+}
+fn node(op: Op, inputs: &[u32], output: u32) -> Node {
+    Node { op, inputs: inputs.iter().map(|&id| ValueId(id)).collect(), output: ValueId(output) }
+}
+
+/// Encoder: a table of 9 rows of 4. Generator: noise plus the mean of the states. Decoder: a tenth of the latents.
+fn writer() -> BundleWriter {
+    let noise = [1, LATENT[0], LATENT[1], LATENT[2]];
+    let encoder = Program {
+        version: VERSION,
+        name: "text_encoder".into(),
+        values: vec![
+            Value { shape: vec![9, 4], dtype: DType::F32, weight: Some("text_encoder.table".into()) },
+            Value { shape: vec![1, TOKENS], dtype: DType::I32, weight: None },
+            value(&[1, TOKENS, 4]),
+        ],
+        inputs: vec![port("input_ids", 1)],
+        outputs: vec![port("last_hidden_state", 2)],
+        nodes: vec![node(Op::Embedding, &[0, 1], 2)],
+    };
+    let generator = Program {
+        version: VERSION,
+        name: "generator".into(),
+        values: vec![value(&noise), value(&[1, TOKENS, 4]), value(&[1, 1, 4]), value(&[1, 1, 2, 2]), value(&noise)],
+        inputs: vec![port("noise", 0), port("encoder_hidden_states", 1)],
+        outputs: vec![port("latents", 4)],
+        nodes: vec![
+            node(Op::Reduce { reduce: ReduceKind::Mean, axis: 1 }, &[1], 2),
+            node(Op::Reshape, &[2], 3),
+            node(Op::Binary { binary: BinaryKind::Add }, &[0, 3], 4),
+        ],
+    };
+    let decoder = Program {
+        version: VERSION,
+        name: "decoder".into(),
+        values: vec![value(&noise), value(&noise)],
+        inputs: vec![port("latents", 0)],
+        outputs: vec![port("sample", 1)],
+        nodes: vec![node(Op::Affine { mul: 0.1, add: 0.0 }, &[0], 1)],
+    };
+    let header = br#"{"text_encoder.table":{"dtype":"F32","shape":[9,4],"data_offsets":[0,144]}}"#;
+    let table = (0..36u16).flat_map(|number| (f32::from(number) / 10.0).to_le_bytes());
+    let weights = (header.len() as u64).to_le_bytes().into_iter().chain(*header).chain(table).collect();
+    let programs = [encoder, generator, decoder].map(|program| (program.name.clone(), program));
+    BundleWriter {
+        title: "Few numbers".into(),
+        license: "CC0-1.0".into(),
+        generation: Generation { prompt_tokens: TOKENS, latent: LATENT, picture: [2, 2] },
+        programs: BTreeMap::from(programs),
+        weights,
+        tokenizer: include_bytes!("tokenizer.json").to_vec(),
+        card: "# Few numbers".into(),
+        extra: Vec::new(),
+    }
+}
+
+fn bundle(writer: BundleWriter) -> Bundle {
+    let files: BTreeMap<String, Vec<u8>> = writer.files().unwrap().into_iter().collect();
+    Bundle::open::<BundleError>(&files["manifest.json"], |entry| Ok(files[&entry.name].clone())).unwrap()
+}
+
+/// Nothing in these tests waits for a device.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("waits"),
+    }
+}
+
+fn refusal(edit: impl FnOnce(&mut BundleWriter)) -> Error {
+    let mut writer = writer();
+    edit(&mut writer);
+    // Whatever the backend: a bundle is looked at before a device is asked for.
+    match now(Model::open(bundle(writer), Backend::WebGpu, &mut ())) {
+        Err(error) => error,
+        Ok(_) => panic!("was accepted"),
+    }
+}
+
+fn edit<'a>(writer: &'a mut BundleWriter, component: &str) -> &'a mut Program {
+    writer.programs.get_mut(component).unwrap()
+}
+
+#[test]
+fn a_bundle_whose_parts_do_not_fit_is_refused_before_a_device_is_asked_for() {
+    type Edit = fn(&mut BundleWriter);
+    let cases: [(Edit, &str); 8] = [
+        (|writer| drop(writer.programs.remove("decoder")), "no decoder"),
+        (|writer| edit(writer, "generator").inputs[0].name = "sample".into(), "has the ports encoder_hidden_states, sample"),
+        (|writer| edit(writer, "decoder").outputs.push(port("more", 0)), "ports"),
+        (|writer| writer.generation.prompt_tokens = 9, "input_ids"),
+        (|writer| writer.generation.latent = [4, 2, 2], "noise"),
+        (|writer| writer.generation.picture = [4, 2], "sample"),
+        (|writer| writer.generation.picture = [0, 2], "zero"),
+        (|writer| writer.tokenizer = b"{}".to_vec(), "tokenizer.json"),
+    ];
+    for (edit, says) in cases {
+        let error = refusal(edit);
+        assert_eq!(error.kind(), ErrorKind::InvalidBundle, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_tokenizer_with_more_ids_than_the_text_encoder_knows_is_refused() {
+    let error = refusal(|writer| {
+        let smaller = String::from_utf8(writer.tokenizer.clone()).unwrap().replace("\"pad_id\": 1", "\"pad_id\": 9");
+        writer.tokenizer = smaller.into_bytes();
+    });
+    assert!(error.to_string().contains("id 9"), "{error}");
+}
+
+#[cfg(feature = "cpu")]
+mod on_the_processor {
+    use super::*;
+    use onestep::{GenerateOptions, Picture, Stage, Watch, program::TensorRef};
+
+    fn model() -> Model {
+        now(Model::open(bundle(writer()), Backend::Cpu, &mut ())).unwrap()
+    }
+    fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
+        now(model.generate(&GenerateOptions { prompt: prompt.into(), seed }, &mut ())).unwrap()
+    }
+
+    #[test]
+    fn a_picture_is_the_programs_arithmetic_on_the_seeds_noise() {
+        let picture = draw(&mut model(), "A red", 7);
+        // <|startoftext|> a red <|endoftext|> and four of padding: rows 0, 3, 8 and five times 1.
+        let mean: Vec<f32> = (0..4).map(|axis| [0, 3, 8, 1, 1, 1, 1, 1].iter().map(|row| (row * 4 + axis) as f32 / 10.0).sum::<f32>() / 8.0).collect();
+        let noise = onestep_noise::standard_normal(7, 12);
+        for pixel in 0..4 {
+            for channel in 0..3 {
+                let sample = (noise[channel * 4 + pixel] + mean[pixel]) * 0.1;
+                let expected = ((sample * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round();
+                assert!((f32::from(picture.rgba[pixel * 4 + channel]) - expected).abs() <= 1.0);
+            }
+            assert_eq!(picture.rgba[pixel * 4 + 3], 255);
+        }
+        assert_eq!((picture.width, picture.height, picture.seed), (2, 2, 7));
+    }
+
+    #[test]
+    fn prompt_and_seed_decide_and_the_order_of_calls_does_not() {
+        let mut model = model();
+        let first = draw(&mut model, "red", 1);
+        assert_ne!(first.rgba, draw(&mut model, "red", 2).rgba);
+        assert_ne!(first.rgba, draw(&mut model, "a a a", 1).rgba);
+        assert_eq!(first.rgba, draw(&mut model, "red", 1).rgba);
+        // Running a program on other states leaves nothing behind.
+        let states = vec![9.0; TOKENS * 4];
+        let inputs = [("noise", TensorRef::F32(&[0.0; 12])), ("encoder_hidden_states", TensorRef::F32(&states))];
+        assert_eq!(now(model.run("generator", &inputs)).unwrap()[0].1, [9.0; 12]);
+        assert_eq!(first.rgba, draw(&mut model, "red", 1).rgba);
+        assert_eq!(now(model.run("teacher", &[])).unwrap_err().kind(), ErrorKind::InvalidOption);
+    }
+
+    /// Notes the stages, and stops before one of them.
+    struct Stop(Vec<&'static str>, &'static str);
+
+    impl Watch for Stop {
+        fn now(&self) -> f64 {
+            self.0.len() as f64
+        }
+        fn stage(&mut self, stage: Stage) -> bool {
+            self.0.push(stage.name());
+            stage.name() != self.1
+        }
+    }
+
+    #[test]
+    fn every_stage_can_be_the_last_and_the_next_picture_is_whole() {
+        let mut model = model();
+        let options = GenerateOptions { prompt: "red".into(), seed: 1 };
+        let whole = draw(&mut self::model(), "red", 1);
+        for (index, stage) in ["tokenize", "text encoder", "generator", "decoder"].into_iter().enumerate() {
+            let mut model = self::model();
+            let mut stop = Stop(Vec::new(), stage);
+            assert_eq!(now(model.generate(&options, &mut stop)).unwrap_err().kind(), ErrorKind::Cancelled);
+            assert_eq!(stop.0.len(), index + 1);
+            assert_eq!(draw(&mut model, "red", 1).rgba, whole.rgba);
+        }
+        let mut watch = Stop(Vec::new(), "");
+        let picture = now(model.generate(&options, &mut watch)).unwrap();
+        assert_eq!(watch.0, ["tokenize", "text encoder", "generator", "decoder"]);
+        assert_eq!(picture.timings.total, 4.0);
+        // The text states of the same prompt are there already.
+        let mut watch = Stop(Vec::new(), "");
+        now(model.generate(&options, &mut watch)).unwrap();
+        assert_eq!(watch.0, ["tokenize", "generator", "decoder"]);
+        assert!(matches!(now(Model::open(bundle(writer()), Backend::Cpu, &mut Stop(Vec::new(), "compile"))), Err(error) if error.kind() == ErrorKind::Cancelled));
+    }
+
+    #[test]
+    fn weights_that_make_no_numbers_make_no_picture() {
+        let mut writer = writer();
+        let last = writer.weights.len() - 4;
+        for at in (last - 140..=last).step_by(4) {
+            writer.weights[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        }
+        let mut model = now(Model::open(bundle(writer), Backend::Cpu, &mut ())).unwrap();
+        let error = now(model.generate(&GenerateOptions { prompt: "red".into(), seed: 1 }, &mut ())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NonFinite);
+        assert!(error.to_string().contains("text encoder"), "{error}");
+    }
+
+    #[test]
+    fn a_file_says_which_bundle_made_it() {
+        let mut model = model();
+        let picture = draw(&mut model, "red", 1);
+        let file = model.png(&picture, "red").unwrap();
+        let text = String::from_utf8_lossy(&file);
+        assert!(text.contains(&format!("Model: Few numbers, Model hash: {}", &model.id()[..10])));
+        assert!(text.contains(&format!("\"bundle\":\"{}\"", model.id())));
+    }
+}

@@ -1,0 +1,46 @@
+// A headless Chromium, with a WebGPU that needs no GPU.
+import { chromium } from "playwright-core";
+import { CHROMIUM } from "./settings.js";
+
+const QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+/** Adapters of software; the second line is what makes a WebGPU canvas show its pixels. */
+const WEBGPU = [
+  "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader",
+  "--enable-features=Vulkan", "--use-vulkan=swiftshader", "--use-angle=swiftshader",
+];
+
+export const launch = ({ webgpu = true } = {}) => chromium.launch({ executablePath: CHROMIUM, headless: true, args: webgpu ? [...QUIET, ...WEBGPU] : QUIET });
+
+/** A page that keeps what went wrong in it and which other hosts it asked for. */
+export async function open(browser, server, { width = 1280, height = 900, colorScheme = "light", path = "", prepare } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme, acceptDownloads: true });
+  const page = await context.newPage();
+  page.troubles = [];
+  page.foreign = [];
+  page.on("pageerror", (error) => page.troubles.push(String(error)));
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.troubles.push(message.text()));
+  context.on("request", (request) => !request.url().startsWith(server.address) && !/^(blob|data):/.test(request.url()) && page.foreign.push(request.url()));
+  if (prepare) await page.addInitScript(prepare);
+  await page.goto(server.address + path);
+  return page;
+}
+
+export const state = (page, name, timeout = 120_000) => page.waitForFunction((name) => name.split(" ").includes(document.body.dataset.state), name, { timeout });
+
+/** From the first look to a model that is ready. */
+export async function ready(page) {
+  await state(page, "offer");
+  await page.click("#download");
+  await state(page, "ready offer cannot", 300_000);
+  const [found, error] = await page.evaluate(() => [document.body.dataset.state, document.getElementById("model-error").textContent]);
+  if (found !== "ready") throw new Error(`the model is not ready but in state ${found}: ${error}`);
+}
+
+/** Types, draws, waits. */
+export async function draw(page, prompt, seed) {
+  await page.fill("#prompt", prompt);
+  await page.fill("#seed", String(seed));
+  await page.click("#generate");
+  await state(page, "working offer");
+  await state(page, "ready offer", 300_000);
+}

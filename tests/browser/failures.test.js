@@ -1,0 +1,150 @@
+// What the page says when something is missing or broken, and that it goes on from there.
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import { join } from "node:path";
+import { draw, launch, open, ready, state } from "./browser.js";
+import { serve } from "./server.js";
+import { RESULTS } from "./settings.js";
+
+let server, browser;
+before(async () => {
+  server = await serve();
+  browser = await launch();
+});
+beforeEach(() => (server.change = undefined));
+after(() => Promise.all([browser?.close(), server?.close()]));
+
+const refusal = (page) => page.textContent("#model-error");
+const flip = (name) => (path, bytes) => {
+  if (!path.startsWith("/bundle/") || !path.endsWith(name)) return bytes;
+  const changed = Buffer.from(bytes);
+  changed[changed.length >> 1] ^= 1;
+  return changed;
+};
+
+/** Loads a model that cannot be loaded. */
+async function refused(page) {
+  await state(page, "offer");
+  await page.click("#download");
+  await page.waitForFunction(() => document.body.dataset.state === "offer" && document.getElementById("model-error").textContent !== "");
+  return refusal(page);
+}
+
+test("a browser without WebGPU is told so, in a sentence", { timeout: 60_000 }, async () => {
+  const page = await open(browser, server, { prepare: () => delete Navigator.prototype.gpu });
+  await state(page, "cannot");
+  assert.match(await refusal(page), /This browser has no WebGPU.*Chrome.*Safari.*Firefox/s);
+  assert.ok(await page.isHidden("#download"));
+  assert.ok(await page.isDisabled("#generate"));
+  await page.screenshot({ path: join(RESULTS, "no-webgpu.png"), fullPage: true });
+});
+
+test("a browser whose WebGPU gives no adapter is told so", { timeout: 60_000 }, async () => {
+  const page = await open(browser, server, { prepare: () => (GPU.prototype.requestAdapter = async () => null) });
+  await state(page, "cannot");
+  assert.match(await refusal(page), /no graphics adapter/);
+});
+
+test("Chromium as it comes, on a machine without a GPU, gets one of these sentences", { timeout: 60_000 }, async (t) => {
+  const plain = await launch({ webgpu: false });
+  t.after(() => plain.close());
+  const page = await open(plain, server);
+  await state(page, "cannot");
+  assert.match(await refusal(page), /WebGPU/);
+});
+
+for (const name of ["weights-00001.safetensors", "generator.json", "tokenizer.json"]) {
+  test(`one wrong bit in ${name} is found, and the right file is taken afterwards`, { timeout: 120_000 }, async () => {
+    server.change = flip(name);
+    const page = await open(browser, server);
+    assert.match(await refused(page), new RegExp(`not the one that this model expects \\(${name.replaceAll(".", "\\.")}`));
+    await page.screenshot({ path: join(RESULTS, "flipped-bit.png"), fullPage: true });
+    server.change = undefined;
+    await ready(page);
+  });
+}
+
+test("a damaged manifest, a newer one and none at all are told apart", { timeout: 120_000 }, async () => {
+  const manifest = (edit) => (path, bytes) => (path === "/bundle/manifest.json" ? Buffer.from(edit(bytes.toString())) : bytes);
+  const cases = [
+    [manifest((text) => text.slice(0, text.length / 2)), /manifest is damaged: it is not JSON/],
+    [manifest((text) => text.replace(/"version": *1/, '"version": 7')), /version 7, and this page knows version 1/],
+    [manifest((text) => text.replace(/"format": *"[^"]*"/, '"format": "other"')), /manifest is damaged/],
+    [(path, bytes, response) => (path === "/bundle/manifest.json" ? void response.writeHead(404).end() : bytes), /no model beside this page/],
+  ];
+  for (const [change, sentence] of cases) {
+    server.change = change;
+    const page = await open(browser, server);
+    await state(page, "offer");
+    assert.match(await refusal(page), sentence);
+    await page.context().close();
+  }
+});
+
+test("a transfer that ends early is noticed, with or without a length", { timeout: 120_000 }, async () => {
+  const cut = (headers) => (path, bytes, response) => {
+    if (!path.endsWith(".safetensors")) return bytes;
+    response.writeHead(200, headers(bytes));
+    response.write(bytes.subarray(0, bytes.length >> 1), () => response.destroy());
+  };
+  server.change = cut((bytes) => ({ "content-length": bytes.length }));
+  const page = await open(browser, server);
+  assert.match(await refused(page), /connection broke at [0-9.]+ of [0-9.]+ MB/);
+  server.change = (path, bytes) => (path.endsWith(".safetensors") ? bytes.subarray(0, bytes.length >> 1) : bytes);
+  assert.match(await refused(page), /another length/);
+  server.change = (path, bytes) => (path.endsWith(".safetensors") ? Buffer.concat([bytes, Buffer.alloc(1)]) : bytes);
+  assert.match(await refused(page), /another length/);
+});
+
+test("loading can be cancelled and begun again", { timeout: 180_000 }, async () => {
+  server.change = (path, bytes, response) => {
+    if (!path.endsWith(".safetensors")) return bytes;
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, bytes.length >> 1));
+  };
+  const page = await open(browser, server);
+  await state(page, "offer");
+  await page.click("#download");
+  await state(page, "getting");
+  await page.waitForFunction(() => document.getElementById("progress-bar").value > 0);
+  await page.screenshot({ path: join(RESULTS, "getting.png"), fullPage: true });
+  await page.click("#cancel-load");
+  await state(page, "offer");
+  assert.equal(await refusal(page), "");
+  server.change = undefined;
+  await ready(page);
+});
+
+test("prompts that cannot be drawn are answered beside the prompt", { timeout: 180_000 }, async () => {
+  const page = await open(browser, server);
+  await ready(page);
+  for (const [prompt, seed, sentence] of [["   ", 1, /empty/], ["red apple", "-3", /seed/], ["red apple", "x", /seed/], ["red apple", "18446744073709551616", /18446744073709551615/], ["☃☃☃", 1, /nothing of the prompt/]]) {
+    await page.fill("#prompt", prompt);
+    await page.fill("#seed", String(seed));
+    await page.click("#generate");
+    await page.waitForFunction(() => document.getElementById("prompt-error").textContent !== "");
+    await state(page, "ready");
+    assert.match(await page.textContent("#prompt-error"), sentence);
+  }
+  await draw(page, "red apple ☃", 1);
+  assert.equal(await page.textContent("#prompt-error"), "");
+  assert.match(await page.textContent("#prompt-hint"), /never seen ☃/);
+});
+
+test("a graphics process that dies is told, and the model comes back", { timeout: 300_000 }, async (t) => {
+  // A browser of its own: after two such deaths it gives no adapter any more.
+  const own = await launch();
+  t.after(() => own.close());
+  const page = await open(own, server);
+  await ready(page);
+  await draw(page, "red apple", 1);
+  const session = await own.newBrowserCDPSession();
+  await session.send("Browser.crashGpuProcess").catch(() => {});
+  await page.waitForTimeout(1_000);
+  await page.click("#generate");
+  await page.waitForFunction(() => document.getElementById("model-error").textContent !== "");
+  assert.match(await refusal(page), /\S+ \S+ .*\.$/);
+  await ready(page);
+  await draw(page, "red apple", 1);
+  assert.match(await page.textContent("#caption"), /red apple · seed 1/);
+});

@@ -1,0 +1,58 @@
+// Serves the built page as a strict host would, and remembers what it was asked and told.
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { extname, join, normalize } from "node:path";
+import { PAGE, SELFTEST } from "./settings.js";
+
+const TYPES = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".json": "application/json",
+  ".wasm": "application/wasm",
+};
+
+/** The page's own policy, sent as a header so that it holds for the worker too, with an address for complaints. */
+const POLICY =
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; report-uri /csp-report";
+
+/**
+ * `change(path, bytes, response)` may give other bytes, or answer itself and give nothing.
+ * @param {{ change?(path: string, bytes: Buffer, response: import("node:http").ServerResponse): Buffer | undefined | Promise<Buffer | undefined> }} options
+ */
+export async function serve({ change } = {}) {
+  const served = { requests: [], complaints: [], change };
+  const server = createServer(async (request, response) => {
+    const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
+    served.requests.push(path);
+    if (path === "/csp-report") {
+      let text = "";
+      for await (const part of request) text += part;
+      served.complaints.push(text);
+      return response.writeHead(204).end();
+    }
+    if (path === "/empty.html") return response.writeHead(200, { "content-type": TYPES[".html"], "content-security-policy": POLICY }).end("<!doctype html><title>empty</title>");
+    const file = path.startsWith("/selftest/") ? join(SELFTEST, normalize(path.slice("/selftest".length))) : join(PAGE, normalize(path === "/" ? "/index.html" : path));
+    let bytes;
+    try {
+      bytes = await readFile(file);
+    } catch {
+      return response.writeHead(404).end();
+    }
+    bytes = served.change ? await served.change(path, bytes, response) : bytes;
+    if (bytes === undefined) return;
+    response.writeHead(200, {
+      "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+      "content-length": bytes.length,
+      "cache-control": "no-store",
+      "content-security-policy": POLICY,
+      "x-content-type-options": "nosniff",
+    });
+    response.end(bytes);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  served.address = `http://localhost:${server.address().port}/`;
+  served.close = () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve)));
+  return served;
+}
