@@ -38,14 +38,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let lane = lane_of(local);
   let first = row * p.length;
   let channel = (row % p.groups) * p.group_channels;
+  // Sums of differences from one element lose less than sums of elements far from zero.
+  let shift = x[first];
   var sum = 0.0;
   for (var turn = 0u; turn < p.turns; turn++) {
     let i = turn * LANES + lane;
     if (i < p.length) {
-      sum += x[first + i];
+      sum += x[first + i] - shift;
     }
   }
-  let mean = lanes_sum(lane, sum) / f32(p.length);
+  let mean = shift + lanes_sum(lane, sum) / f32(p.length);
   var squares = 0.0;
   for (var turn = 0u; turn < p.turns; turn++) {
     let i = turn * LANES + lane;

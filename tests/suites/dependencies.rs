@@ -27,7 +27,8 @@ const GUARDED: &[&str] = &["burn", "burn-capture", "wgpu", "naga", "wasm-bindgen
 
 fn metadata() -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root()).output().expect("cargo runs");
+    let output =
+        Command::new(cargo).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root()).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
@@ -39,7 +40,8 @@ fn direct() -> BTreeMap<String, BTreeSet<String>> {
     packages
         .iter()
         .map(|package| {
-            let used = package["dependencies"].as_array().expect("dependencies").iter().filter(|dependency| dependency["kind"] != "dev").map(name).collect();
+            let used =
+                package["dependencies"].as_array().expect("dependencies").iter().filter(|dependency| dependency["kind"] != "dev").map(name).collect();
             (name(package), used)
         })
         .collect()
@@ -61,7 +63,20 @@ fn every_crate_uses_only_what_is_below_it() {
 fn no_burn_is_in_the_module_that_the_page_loads() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .args(["tree", "--package", "onestep-wasm", "--edges", "normal", "--target", "wasm32-unknown-unknown", "--prefix", "none", "--offline", "--format", "{p}"])
+        .args([
+            "tree",
+            "--package",
+            "onestep-wasm",
+            "--edges",
+            "normal",
+            "--target",
+            "wasm32-unknown-unknown",
+            "--prefix",
+            "none",
+            "--offline",
+            "--format",
+            "{p}",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");

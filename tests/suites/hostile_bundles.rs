@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use onestep_noise::{Philox, Stream};
 use onestep_program::{
-    Bundle, BundleError, BundleWriter, DType, Generation, Kind, Manifest, Node, Op, Port, Program, UnaryKind, Value, ValueId, WeightFile, limits, program,
+    Bundle, BundleError, BundleWriter, DType, Generation, Kind, Manifest, Node, Op, Port, Program, UnaryKind, Value, ValueId, WeightFile, limits,
+    program,
 };
 
 /// A small valid bundle: one program that adds a weight to its input.
@@ -34,7 +35,9 @@ fn files() -> BTreeMap<String, Vec<u8>> {
 }
 
 fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<Bundle, BundleError> {
-    Bundle::open(&files["manifest.json"], |entry| files.get(&entry.name).cloned().ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "not there")))
+    Bundle::open(&files["manifest.json"], |entry| {
+        files.get(&entry.name).cloned().ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "not there"))
+    })
 }
 
 /// Puts a file in place of another and its hashes into the manifest: an author's attack, not a transmission's.
@@ -132,8 +135,14 @@ fn weight_files_that_lie_are_refused() {
         (file(r#"{"sum.bias":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]}}"#, 24), "sum.bias"),
         (file(r#"{"sum.bias":{"dtype":"F64","shape":[3],"data_offsets":[0,24]}}"#, 24), "F64"),
         (file(r#"{"other":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#, 24), "sum.bias"),
-        (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"more":{"dtype":"F32","shape":[1],"data_offsets":[24,28]}}"#, 28), "more"),
-        (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"more":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}"#, 24), "valid"),
+        (
+            file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"more":{"dtype":"F32","shape":[1],"data_offsets":[24,28]}}"#, 28),
+            "more",
+        ),
+        (
+            file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"more":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}"#, 24),
+            "valid",
+        ),
     ];
     let name = base.keys().find(|name| name.ends_with(".safetensors")).expect("weights").clone();
     for (bytes, word) in cases {
@@ -149,7 +158,8 @@ fn a_missing_truncated_or_altered_file_is_named() {
         let mut missing = base.clone();
         missing.remove(name);
         assert!(open(&missing).expect_err("missing").to_string().contains(name));
-        for alter in [|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2), |bytes: &mut Vec<u8>| bytes.push(0), |bytes: &mut Vec<u8>| bytes[0] ^= 1] {
+        for alter in [|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2), |bytes: &mut Vec<u8>| bytes.push(0), |bytes: &mut Vec<u8>| bytes[0] ^= 1]
+        {
             let mut altered = base.clone();
             alter(altered.get_mut(name).expect("there"));
             let error = open(&altered).expect_err("altered");

@@ -8,8 +8,26 @@ use onestep_tests::{psnr, root};
 
 /// The prompts that the model card shows.
 const PROMPTS: [&str; 20] = [
-    "red heart", "red apple", "banana", "pizza", "dog face", "cat face", "penguin", "frog", "tropical fish", "sunflower", "rose", "evergreen tree", "sun",
-    "rainbow", "rocket", "automobile", "house", "soccer ball", "smiling face with sunglasses", "jack-o-lantern",
+    "red heart",
+    "red apple",
+    "banana",
+    "pizza",
+    "dog face",
+    "cat face",
+    "penguin",
+    "frog",
+    "tropical fish",
+    "sunflower",
+    "rose",
+    "evergreen tree",
+    "sun",
+    "rainbow",
+    "rocket",
+    "automobile",
+    "house",
+    "soccer ball",
+    "smiling face with sunglasses",
+    "jack-o-lantern",
 ];
 
 /// Across devices only the last bits of sums differ.
@@ -18,7 +36,8 @@ const LEAST_PSNR: f64 = 45.0;
 fn open(backend: Backend) -> Model {
     let folder = root().join("models/emoji");
     let manifest = fs::read(folder.join("manifest.json")).expect("the shipped bundle");
-    let bundle = Bundle::open::<BundleError>(&manifest, |entry| Ok(fs::read(folder.join(&entry.name)).expect("a listed file"))).expect("a valid bundle");
+    let bundle =
+        Bundle::open::<BundleError>(&manifest, |entry| Ok(fs::read(folder.join(&entry.name)).expect("a listed file"))).expect("a valid bundle");
     pollster::block_on(Model::open(bundle, backend, &mut ())).unwrap_or_else(|error| panic!("{backend}: {error}"))
 }
 

@@ -21,7 +21,10 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
             return Ok(folder.to_owned());
         }
         let found = if folder.is_dir() { format!("the folder has no {}", manifest::FILE_NAME) } else { "there is no such folder".into() };
-        return Err(Failure::new(Exit::Input, format!("opening the bundle {}: {found}; give the folder that `onestep export` wrote", folder.display())));
+        return Err(Failure::new(
+            Exit::Input,
+            format!("opening the bundle {}: {found}; give the folder that `onestep export` wrote", folder.display()),
+        ));
     }
     let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
     let roots = [Some(PathBuf::new()), beside.clone(), beside.and_then(|folder| Some(folder.parent()?.parent()?.to_owned()))];
@@ -37,9 +40,8 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
 /// The file at fault and what is wrong with it.
 pub fn open(folder: &Path) -> Result<Bundle, Failure> {
     let manifest_bytes = read(folder, manifest::FILE_NAME, limits::MANIFEST_BYTES.max)?;
-    Bundle::open(&manifest_bytes, |entry: &FileEntry| read(folder, &entry.name, entry.size).map_err(Refused)).map_err(|Refused(failure)| {
-        Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message()))
-    })
+    Bundle::open(&manifest_bytes, |entry: &FileEntry| read(folder, &entry.name, entry.size).map_err(Refused))
+        .map_err(|Refused(failure)| Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message())))
 }
 
 struct Refused(Failure);

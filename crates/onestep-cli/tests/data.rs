@@ -51,7 +51,9 @@ fn a_foreign_folder_is_left_alone() {
 
 #[test]
 fn a_folder_is_made_and_found_clean() {
-    if !Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").exists() || !Path::new("/usr/share/unicode/cldr/common/annotations/en.xml").exists() {
+    if !Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").exists()
+        || !Path::new("/usr/share/unicode/cldr/common/annotations/en.xml").exists()
+    {
         eprintln!("skipped: the emoji font or the CLDR annotations are not installed");
         return;
     }

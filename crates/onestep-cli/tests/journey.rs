@@ -39,8 +39,26 @@ fn succeed(folder: &Path, words: &[&str]) -> String {
 fn command(name: &str, out: &str) -> Vec<String> {
     let words: Vec<&str> = match name {
         "autoencoder" => vec!["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "pictures", "--device", "cpu"],
-        "teacher" => vec!["train", "teacher", "--preset", "test", "--size", "32", "--data", "pictures", "--autoencoder", "autoencoder", "--device", "cpu"],
-        "pairs" => vec!["pairs", "--teacher", "teacher", "--data", "pictures", "--count", "23", "--shard", "5", "--batch", "3", "--steps", "4", "--device", "cpu"],
+        "teacher" => {
+            vec!["train", "teacher", "--preset", "test", "--size", "32", "--data", "pictures", "--autoencoder", "autoencoder", "--device", "cpu"]
+        }
+        "pairs" => vec![
+            "pairs",
+            "--teacher",
+            "teacher",
+            "--data",
+            "pictures",
+            "--count",
+            "23",
+            "--shard",
+            "5",
+            "--batch",
+            "3",
+            "--steps",
+            "4",
+            "--device",
+            "cpu",
+        ],
         "student" => vec!["distil", "--teacher", "teacher", "--pairs", "pairs", "--device", "cpu"],
         other => panic!("no command makes {other}"),
     };
@@ -76,7 +94,8 @@ fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<u64>) {
     }
     files.sort();
     let log = fs::read_to_string(folder.join("log.jsonl")).unwrap_or_default();
-    let steps = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line")["step"].as_u64().expect("a step")).collect();
+    let steps =
+        log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line")["step"].as_u64().expect("a step")).collect();
     (files, steps)
 }
 
@@ -134,7 +153,26 @@ fn a_started_run_is_not_overwritten_and_the_way_on_is_said() {
 #[test]
 fn a_finished_run_is_not_resumed_with_other_options() {
     let folder = &journey().folder;
-    let output = run(folder, &["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "pictures", "--steps", "7", "--batch", "5", "--out", "autoencoder", "--resume"]);
+    let output = run(
+        folder,
+        &[
+            "train",
+            "autoencoder",
+            "--preset",
+            "test",
+            "--size",
+            "32",
+            "--data",
+            "pictures",
+            "--steps",
+            "7",
+            "--batch",
+            "5",
+            "--out",
+            "autoencoder",
+            "--resume",
+        ],
+    );
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("other options"), "{}", text(&output.stderr));
 }
@@ -229,7 +267,13 @@ fn without_a_gpu_adapter_webgpu_is_refused_and_auto_takes_the_processor() {
     let draw = |device: &str| {
         let words = ["generate", "red square", "--seed", "1", "--out", "no-gpu.png", "--bundle", "bundle", "--device", device];
         // The Vulkan loader finds no driver, and there is no display for another interface.
-        onestep().current_dir(folder).env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json").args(words).output().expect("the program starts")
+        onestep()
+            .current_dir(folder)
+            .env("VK_DRIVER_FILES", "/nowhere.json")
+            .env("VK_ICD_FILENAMES", "/nowhere.json")
+            .args(words)
+            .output()
+            .expect("the program starts")
     };
     let output = draw("webgpu");
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));

@@ -141,7 +141,22 @@ fn nothing_outside_the_list_is_served() {
     let server = serve(home.path());
     let secret = home.path().join("secret.txt");
     let absolute = secret.to_str().unwrap();
-    let up = ["..", "%2e%2e", "%2E.", ".%2e", "%252e%252e", "..%00", "..;", "...", "..%c0%af", "\u{2025}", "..\\", "..%5c", "%c0%ae%c0%ae", "%uff0e%uff0e"];
+    let up = [
+        "..",
+        "%2e%2e",
+        "%2E.",
+        ".%2e",
+        "%252e%252e",
+        "..%00",
+        "..;",
+        "...",
+        "..%c0%af",
+        "\u{2025}",
+        "..\\",
+        "..%5c",
+        "%c0%ae%c0%ae",
+        "%uff0e%uff0e",
+    ];
     let mut paths: Vec<String> = Vec::new();
     for dots in up {
         for slash in ["/", "%2f", "\\", "%5c", "//"] {
@@ -150,7 +165,24 @@ fn nothing_outside_the_list_is_served() {
             paths.push(format!("/bundle{slash}{dots}{slash}{dots}{slash}secret.txt"));
         }
     }
-    for odd in ["/.hidden", "/%2ehidden", "/link.txt", "//etc/passwd", "/etc/passwd", "/bundle", "/bundle/", "/site/index.html", "/INDEX.HTML", "/index.html/", "/index.html/..", "/./index.html", "/index.html%00.js", "/index.html%20", "/file:///etc/passwd", "*"] {
+    for odd in [
+        "/.hidden",
+        "/%2ehidden",
+        "/link.txt",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/bundle",
+        "/bundle/",
+        "/site/index.html",
+        "/INDEX.HTML",
+        "/index.html/",
+        "/index.html/..",
+        "/./index.html",
+        "/index.html%00.js",
+        "/index.html%20",
+        "/file:///etc/passwd",
+        "*",
+    ] {
         paths.push(odd.to_owned());
     }
     paths.push(absolute.to_owned());
@@ -247,7 +279,8 @@ fn a_busy_port_is_named() {
 fn folders_without_a_page_or_bundle_are_refused() {
     let home = folders();
     for arguments in [vec!["--dir".to_owned(), home.path().join("bundle").display().to_string()], vec!["--dir".to_owned(), "/nowhere".to_owned()]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_onestep")).args(["serve", "--port", "0"]).args(&arguments).output().expect("the program starts");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_onestep")).args(["serve", "--port", "0"]).args(&arguments).output().expect("the program starts");
         assert_eq!(output.status.code(), Some(3), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("--dir"), "{arguments:?}");
     }

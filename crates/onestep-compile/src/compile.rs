@@ -31,7 +31,13 @@ pub struct Options {
 /// # Errors
 /// An operation without counterpart in programs, by burn's name; a parameter without a name or beyond the range of its storage; a
 /// program beyond the limits.
-pub fn compile<M: Module>(name: &str, module: &M, names: &Names, options: &Options, forward: impl FnOnce(&M, &mut Ports)) -> Result<Compiled, CompileError> {
+pub fn compile<M: Module>(
+    name: &str,
+    module: &M,
+    names: &Names,
+    options: &Options,
+    forward: impl FnOnce(&M, &mut Ports),
+) -> Result<Compiled, CompileError> {
     let mut graph = lower(capture(module, names, forward)?)?;
     options.passes.run(&mut graph)?;
     Compiled::from_graph(&graph, name, options.component.as_deref().unwrap_or(name), options.storage)

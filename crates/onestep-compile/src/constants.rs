@@ -87,7 +87,11 @@ pub(crate) struct Constants<'g> {
 
 impl<'g> Constants<'g> {
     /// `values` are the tensors that the capture was given, inputs excluded.
-    pub(crate) fn new(operations: &'g [OperationIr], values: impl IntoIterator<Item = (TensorId, TensorData)>, parameters: &HashMap<TensorId, Parameter>) -> Result<Self, CompileError> {
+    pub(crate) fn new(
+        operations: &'g [OperationIr],
+        values: impl IntoIterator<Item = (TensorId, TensorData)>,
+        parameters: &HashMap<TensorId, Parameter>,
+    ) -> Result<Self, CompileError> {
         let mut known = HashMap::new();
         for (id, data) in values {
             let parameter = parameters.get(&id).map(|parameter| (parameter.clone(), true));

@@ -148,7 +148,10 @@ fn constant_names(graph: &Graph, order: &[ValueId], program: &str, component: &s
     let mut numbered: Vec<(ValueId, String)> = Vec::new();
     for (id, constant) in constants {
         let carrier = constant.parameter.as_deref().and_then(|parameter| carriers.get(parameter).map(|(carrier, _)| (parameter, *carrier)));
-        let same = |other: ValueId| graph.shape(id) == graph.shape(other) && graph.constant(other).is_some_and(|other| Arc::ptr_eq(&other.data, &constant.data) || other.data == constant.data);
+        let same = |other: ValueId| {
+            graph.shape(id) == graph.shape(other)
+                && graph.constant(other).is_some_and(|other| Arc::ptr_eq(&other.data, &constant.data) || other.data == constant.data)
+        };
         let name = match carrier {
             Some((parameter, carrier)) if same(carrier) => format!("{component}.{parameter}"),
             _ => match numbered.iter().find(|(other, _)| same(*other)) {

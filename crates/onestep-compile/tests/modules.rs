@@ -86,7 +86,10 @@ fn residual_block() {
             io.output("y", net.forward(x, time));
         });
         let convolutions = if from == to { 2 } else { 3 };
-        assert_histogram(&compiled.histogram(), &[("binary", 1), ("conv2d", convolutions), ("group_norm", 2), ("linear", 1), ("reshape", 1), ("unary", 1)]);
+        assert_histogram(
+            &compiled.histogram(),
+            &[("binary", 1), ("conv2d", convolutions), ("group_norm", 2), ("linear", 1), ("reshape", 1), ("unary", 1)],
+        );
     }
 }
 
@@ -112,7 +115,8 @@ impl Timed {
 #[test]
 fn fixed_timestep_is_folded_into_a_bias() {
     let device = Device::flex();
-    let module = Timed { first: LinearConfig::new(6, 10).init(&device), second: LinearConfig::new(10, 6).init(&device), block: ResBlock::new(8, 8, &device) };
+    let module =
+        Timed { first: LinearConfig::new(6, 10).init(&device), second: LinearConfig::new(10, 6).init(&device), block: ResBlock::new(8, 8, &device) };
     let compiled = case!(&module, &Names::paths(), 0, BOUND, true, |net, io| {
         let x = io.float("x", [1, 8, 4, 4]);
         let device = io.device().clone();
@@ -169,7 +173,18 @@ fn attention_whole_and_explicit() {
             io.output("y", net.forward(x));
         });
         let found = compiled.histogram();
-        assert_eq!((found.count("attention"), found.count("linear"), found.count("group_norm"), found.count("mat_mul"), found.count("softmax"), found.count("affine")), (1, 4, 1, 0, 0, 0), "{found}");
+        assert_eq!(
+            (
+                found.count("attention"),
+                found.count("linear"),
+                found.count("group_norm"),
+                found.count("mat_mul"),
+                found.count("softmax"),
+                found.count("affine")
+            ),
+            (1, 4, 1, 0, 0, 0),
+            "{found}"
+        );
         assert_eq!(found.count("binary"), 1, "{found}");
     }
 }
@@ -225,7 +240,12 @@ impl TextEncoder {
             fc1: LinearConfig::new(8, 16).init(device),
             fc2: LinearConfig::new(16, 8).init(device),
         };
-        stir(Self { tokens: EmbeddingConfig::new(50, 8).init(device), positions: EmbeddingConfig::new(9, 8).init(device), layers: vec![layer(), layer()], last: LayerNormConfig::new(8).init(device) })
+        stir(Self {
+            tokens: EmbeddingConfig::new(50, 8).init(device),
+            positions: EmbeddingConfig::new(9, 8).init(device),
+            layers: vec![layer(), layer()],
+            last: LayerNormConfig::new(8).init(device),
+        })
     }
 
     fn forward(&self, ids: Tensor<2, Int>, causal: Causal, quick: bool) -> Tensor<3> {
@@ -248,7 +268,9 @@ impl TextEncoder {
     fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal, device: &Device) -> Tensor<4> {
         let length = q.dims()[2];
         let later = || Tensor::<2, Bool>::tril_mask([length, length], 0, device).unsqueeze::<4>();
-        let bias = |fill: f32| Tensor::<2>::zeros([length, length], device).mask_fill(Tensor::<2, Bool>::tril_mask([length, length], 0, device), fill).unsqueeze::<4>();
+        let bias = |fill: f32| {
+            Tensor::<2>::zeros([length, length], device).mask_fill(Tensor::<2, Bool>::tril_mask([length, length], 0, device), fill).unsqueeze::<4>()
+        };
         let options = AttentionModuleOptions { is_causal: matches!(causal, Causal::Flag), ..Default::default() };
         let scores = || q.clone().matmul(k.clone().swap_dims(2, 3)) / 2.0;
         match causal {
@@ -274,10 +296,27 @@ fn causal_text_encoder() {
             io.output("hidden", net.forward(ids, causal, true));
         });
         let found = compiled.histogram();
-        for (name, count) in [("attention", 2), ("linear", 8), ("layer_norm", 5), ("embedding", 1), ("binary", 1), ("softmax", 0), ("mat_mul", 0), ("unary", 0), ("affine", 0)] {
+        for (name, count) in [
+            ("attention", 2),
+            ("linear", 8),
+            ("layer_norm", 5),
+            ("embedding", 1),
+            ("binary", 1),
+            ("softmax", 0),
+            ("mat_mul", 0),
+            ("unary", 0),
+            ("affine", 0),
+        ] {
             assert_eq!(found.count(name), count, "{causal:?}: {name}, {found}");
         }
-        assert!(compiled.program.nodes.iter().filter_map(|node| if let onestep_program::Op::Attention { causal, .. } = node.op { Some(causal) } else { None }).all(|causal| causal));
+        assert!(
+            compiled
+                .program
+                .nodes
+                .iter()
+                .filter_map(|node| if let onestep_program::Op::Attention { causal, .. } = node.op { Some(causal) } else { None })
+                .all(|causal| causal)
+        );
     }
     let compiled = case!(&module, &Names::paths(), 50, BOUND, false, |net, io| {
         let ids = io.ids("ids", [1, 9]);
@@ -317,7 +356,11 @@ struct FeedForward {
 #[test]
 fn gated_feed_forward() {
     let device = Device::flex();
-    let module = stir(FeedForward { norm: LayerNormConfig::new(6).init(&device), enter: LinearConfig::new(6, 20).init(&device), leave: LinearConfig::new(10, 6).init(&device) });
+    let module = stir(FeedForward {
+        norm: LayerNormConfig::new(6).init(&device),
+        enter: LinearConfig::new(6, 20).init(&device),
+        leave: LinearConfig::new(10, 6).init(&device),
+    });
     let compiled = case!(&module, &Names::paths(), 0, BOUND, true, |net, io| {
         let x = io.float("x", [2, 5, 6]);
         let h = net.enter.forward(net.norm.forward(x.clone()));
@@ -421,10 +464,16 @@ fn names_storage_and_bytes() {
     let device = Device::flex();
     let module = ResBlock::new(8, 12, &device);
     let build = |storage, component: Option<&str>, size: usize| {
-        compile("generator_a", &module, &Names::paths(), &Options { storage, component: component.map(Into::into), ..Options::default() }, |net, ports| {
-            let (x, time) = (ports.float("x", [1, 8, size, size]), ports.float("time", [1, 6]));
-            ports.output("y", net.forward(x, time));
-        })
+        compile(
+            "generator_a",
+            &module,
+            &Names::paths(),
+            &Options { storage, component: component.map(Into::into), ..Options::default() },
+            |net, ports| {
+                let (x, time) = (ports.float("x", [1, 8, size, size]), ports.float("time", [1, 6]));
+                ports.output("y", net.forward(x, time));
+            },
+        )
     };
     let half = build(Storage::F16, Some("generator"), 4).unwrap();
     for weight in &half.weights {
@@ -443,7 +492,12 @@ fn names_storage_and_bytes() {
     let larger = build(Storage::F16, Some("generator"), 6).unwrap();
     let file = WeightFile::new(bundle_weights(&[&half, &larger]).unwrap(), "weights").unwrap();
     assert_eq!(file.names().count(), half.weights.len());
-    assert!(larger.program.weights().all(|value| file.get(value.weight.as_ref().unwrap()).is_some_and(|view| view.shape == value.shape && view.dtype == value.dtype)));
+    assert!(
+        larger
+            .program
+            .weights()
+            .all(|value| file.get(value.weight.as_ref().unwrap()).is_some_and(|view| view.shape == value.shape && view.dtype == value.dtype))
+    );
     let other = build(Storage::F16, None, 4).unwrap();
     let file = WeightFile::new(bundle_weights(&[&half, &other]).unwrap(), "weights").unwrap();
     assert_eq!(file.names().count(), 2 * half.weights.len());

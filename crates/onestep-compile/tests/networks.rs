@@ -8,7 +8,9 @@ use burn::{
 };
 use common::{Eager, noise};
 use onestep_compile::{Compiled, Names, Options, Ports, Storage, bundle_weights, compile};
-use onestep_nets::{AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights};
+use onestep_nets::{
+    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
+};
 use onestep_program::{DType, Op, WeightFile};
 
 /// What a program may differ from burn by, in lengths of the result.
@@ -72,7 +74,15 @@ fn generator_like_stable_diffusion() {
     let found = compiled.histogram();
     // 22 residual blocks of two norms and convolutions, 16 transformers of a norm, two projections, three layer norms, two attentions
     // of four matrices each and a gated feed-forward of two.
-    for (name, count) in [("group_norm", 22 * 2 + 16 + 1), ("layer_norm", 16 * 3), ("attention", 16 * 2), ("geglu", 16), ("linear", 16 * (8 + 2)), ("upsample_nearest", 3), ("concat", 12)] {
+    for (name, count) in [
+        ("group_norm", 22 * 2 + 16 + 1),
+        ("layer_norm", 16 * 3),
+        ("attention", 16 * 2),
+        ("geglu", 16),
+        ("linear", 16 * (8 + 2)),
+        ("upsample_nearest", 3),
+        ("concat", 12),
+    ] {
         assert_eq!(found.count(name), count, "{name}: {found}");
     }
     // One from the formula of the generator, and its two scalings.
@@ -132,7 +142,8 @@ fn generator_like_the_larger_one() {
 
 #[test]
 fn decoder() {
-    let config = AutoencoderKlConfig { block_out_channels: vec![16, 32, 32], layers_per_block: 1, norm_num_groups: 8, ..AutoencoderKlConfig::default() };
+    let config =
+        AutoencoderKlConfig { block_out_channels: vec![16, 32, 32], layers_per_block: 1, norm_num_groups: 8, ..AutoencoderKlConfig::default() };
     config.validate().unwrap();
     let module = stir(Decoder::new(config.init(&Device::flex())));
     let compiled = case!(&module, &names(&module), 0, BOUND, true, |net, io| {
@@ -144,7 +155,8 @@ fn decoder() {
 
 #[test]
 fn encoder_with_uneven_padding() {
-    let config = AutoencoderKlConfig { block_out_channels: vec![16, 32, 32], layers_per_block: 1, norm_num_groups: 8, ..AutoencoderKlConfig::default() };
+    let config =
+        AutoencoderKlConfig { block_out_channels: vec![16, 32, 32], layers_per_block: 1, norm_num_groups: 8, ..AutoencoderKlConfig::default() };
     let module = stir(config.init(&Device::flex()));
     let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
         let picture = io.float("picture", [1, 3, 16, 20]);
@@ -156,7 +168,15 @@ fn encoder_with_uneven_padding() {
 }
 
 fn text_config() -> ClipTextConfig {
-    ClipTextConfig { vocab_size: 99, hidden_size: 24, intermediate_size: 48, num_hidden_layers: 3, num_attention_heads: 4, max_position_embeddings: 11, ..ClipTextConfig::default() }
+    ClipTextConfig {
+        vocab_size: 99,
+        hidden_size: 24,
+        intermediate_size: 48,
+        num_hidden_layers: 3,
+        num_attention_heads: 4,
+        max_position_embeddings: 11,
+        ..ClipTextConfig::default()
+    }
 }
 
 #[test]
@@ -187,7 +207,10 @@ fn a_bundle_in_half_precision() {
     let (text, unet, vae) = (
         stir(text_config().init(&Device::flex())),
         generator(&unet_config()),
-        stir(Decoder::new(AutoencoderKlConfig { block_out_channels: vec![16, 32], layers_per_block: 1, norm_num_groups: 8, ..AutoencoderKlConfig::default() }.init(&Device::flex()))),
+        stir(Decoder::new(
+            AutoencoderKlConfig { block_out_channels: vec![16, 32], layers_per_block: 1, norm_num_groups: 8, ..AutoencoderKlConfig::default() }
+                .init(&Device::flex()),
+        )),
     );
     let options = Options { storage: Storage::F16, ..Options::default() };
     let build = || -> [Compiled; 3] {
@@ -245,5 +268,11 @@ fn full_size() {
         ports.output("latents", net.forward(z, text, None));
     })
     .unwrap();
-    eprintln!("{:?}: {}, {} parameters, {} GFLOP", began.elapsed(), compiled.histogram(), compiled.program.parameters(), compiled.program.flops() / 1_000_000_000);
+    eprintln!(
+        "{:?}: {}, {} parameters, {} GFLOP",
+        began.elapsed(),
+        compiled.histogram(),
+        compiled.program.parameters(),
+        compiled.program.flops() / 1_000_000_000
+    );
 }

@@ -112,7 +112,16 @@ impl Growth {
         let grown = match self.below(14) {
             0 => {
                 let x = self.any();
-                let unary = [UnaryKind::Tanh, UnaryKind::Sigmoid, UnaryKind::Relu, UnaryKind::Silu, UnaryKind::Gelu, UnaryKind::Sin, UnaryKind::QuickGelu, UnaryKind::Abs][self.below(8)];
+                let unary = [
+                    UnaryKind::Tanh,
+                    UnaryKind::Sigmoid,
+                    UnaryKind::Relu,
+                    UnaryKind::Silu,
+                    UnaryKind::Gelu,
+                    UnaryKind::Sin,
+                    UnaryKind::QuickGelu,
+                    UnaryKind::Abs,
+                ][self.below(8)];
                 self.unary(x, unary)
             }
             1 => {
@@ -281,7 +290,8 @@ impl Growth {
             inputs.push(bias);
         }
         let output = vec![shape[0], channels, padded[2], padded[3]];
-        let op = Op::Conv2d { stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1, bias: has_bias, act: Activation::None, residual: false };
+        let op =
+            Op::Conv2d { stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1, bias: has_bias, act: Activation::None, residual: false };
         let mut value = self.emit(op, inputs, output.clone());
         if self.maybe() {
             let constant = self.constant(vec![channels, 1, 1], 0.3);
@@ -344,7 +354,10 @@ impl Growth {
 
 #[test]
 fn passes_keep_what_random_graphs_compute() {
-    let inputs: Vec<(String, Given)> = [("image", 2 * 8 * 4 * 6), ("tokens", 2 * 6 * 8), ("heads", 5 * 8)].iter().map(|(name, count)| ((*name).to_owned(), Given::Floats(noise(*count, 7)))).collect();
+    let inputs: Vec<(String, Given)> = [("image", 2 * 8 * 4 * 6), ("tokens", 2 * 6 * 8), ("heads", 5 * 8)]
+        .iter()
+        .map(|(name, count)| ((*name).to_owned(), Given::Floats(noise(*count, 7))))
+        .collect();
     let mut smaller = 0;
     let mut fused = std::collections::BTreeMap::new();
     for seed in 0..400 {
@@ -375,7 +388,12 @@ fn passes_keep_what_random_graphs_compute() {
                 let size = expected.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
                 let error = relative(found, expected) * size;
                 let bound = 1e-4 * size + 1e-6 * (expected.len() as f64).sqrt();
-                assert!(error <= bound, "seed {seed}, passes {variant}, {name}: {error:.2e} of {size:.2e}\n{}\n{}", plain.histogram(), compiled.histogram());
+                assert!(
+                    error <= bound,
+                    "seed {seed}, passes {variant}, {name}: {error:.2e} of {size:.2e}\n{}\n{}",
+                    plain.histogram(),
+                    compiled.histogram()
+                );
             }
             if variant == "all" {
                 smaller += usize::from(compiled.program.nodes.len() < plain.program.nodes.len());

@@ -41,7 +41,10 @@ impl CpuProgram {
         }
         for port in &program.outputs {
             if program.value(port.value).dtype == DType::I32 {
-                return Err(CpuError::Unsupported { place: format!("{}, output {}", program.name, port.name), message: "ids cannot be an output".into() });
+                return Err(CpuError::Unsupported {
+                    place: format!("{}, output {}", program.name, port.name),
+                    message: "ids cannot be an output".into(),
+                });
             }
         }
         let mut loaded = Vec::with_capacity(program.values.len());
@@ -98,7 +101,12 @@ impl CpuProgram {
         for port in &self.program.outputs {
             match &values[port.value.index()] {
                 Some(Operand::Float(value)) => outputs.push((port.name.clone(), elements(value.clone()))),
-                _ => return Err(CpuError::Unsupported { place: format!("{}, output {}", self.program.name, port.name), message: "is never computed".into() }),
+                _ => {
+                    return Err(CpuError::Unsupported {
+                        place: format!("{}, output {}", self.program.name, port.name),
+                        message: "is never computed".into(),
+                    });
+                }
             }
         }
         Ok(outputs)
@@ -120,7 +128,10 @@ impl CpuProgram {
             let value = self.program.value(port.value);
             let count: usize = value.shape.iter().product();
             if data.dtype() != value.dtype || data.len() != count {
-                return Err(refuse(&port.name, format!("{} elements of {:?}, the program takes {:?} of {:?}", data.len(), data.dtype(), value.shape, value.dtype)));
+                return Err(refuse(
+                    &port.name,
+                    format!("{} elements of {:?}, the program takes {:?} of {:?}", data.len(), data.dtype(), value.shape, value.dtype),
+                ));
             }
             values[port.value.index()] = Some(match data {
                 TensorRef::F32(data) => Operand::Float(tensor(data.to_vec(), &value.shape)),

@@ -1,7 +1,9 @@
 //! Every operation against loops in f64, on odd shapes.
 
 use onestep_cpu::{CpuError, CpuProgram};
-use onestep_program::{Activation, BinaryKind, DType, Node, Op, Port, Program, ReduceKind, TensorRef, UnaryKind, Value, ValueId, WeightView, program::VERSION};
+use onestep_program::{
+    Activation, BinaryKind, DType, Node, Op, Port, Program, ReduceKind, TensorRef, UnaryKind, Value, ValueId, WeightView, program::VERSION,
+};
 
 /// Reproducible values between -1 and 1.
 fn noise(count: usize, seed: u64) -> Vec<f32> {
@@ -101,7 +103,10 @@ fn conv2d_with_uneven_padding_groups_dilation_and_residual() {
                 for c in 0..w[1] {
                     for i in 0..w[2] {
                         for j in 0..w[3] {
-                            let (row, column) = ((o[2] * stride[0] + i * dilation[0]).wrapping_sub(padding[0]), (o[3] * stride[1] + j * dilation[1]).wrapping_sub(padding[1]));
+                            let (row, column) = (
+                                (o[2] * stride[0] + i * dilation[0]).wrapping_sub(padding[0]),
+                                (o[3] * stride[1] + j * dilation[1]).wrapping_sub(padding[1]),
+                            );
                             if row < x[2] && column < x[3] {
                                 sum += f64::from(data[at(x, &[o[0], group * w[1] + c, row, column])]) * f64::from(kernel[at(w, &[o[1], c, i, j])]);
                             }
@@ -138,11 +143,9 @@ fn linear_of_any_rank_with_activation_and_residual() {
 
 #[test]
 fn mat_mul_broadcasts_leading_axes() {
-    for (a, b, out) in [
-        (vec![4, 3], vec![3, 5], vec![4, 5]),
-        (vec![2, 1, 4, 3], vec![6, 3, 5], vec![2, 6, 4, 5]),
-        (vec![4, 3], vec![2, 3, 5], vec![2, 4, 5]),
-    ] {
+    for (a, b, out) in
+        [(vec![4, 3], vec![3, 5], vec![4, 5]), (vec![2, 1, 4, 3], vec![6, 3, 5], vec![2, 6, 4, 5]), (vec![4, 3], vec![2, 3, 5], vec![2, 4, 5])]
+    {
         let (x, y) = (noise(count(&a), 1), noise(count(&b), 2));
         let expected: Vec<f64> = indices(&out)
             .iter()
@@ -193,7 +196,10 @@ fn layer_norm_over_the_last_axis() {
             let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / 37.0;
             let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / 37.0;
             let (gamma, beta) = (&gamma, &beta);
-            row.iter().enumerate().map(move |(i, &v)| (f64::from(v) - mean) / (variance + 1e-6).sqrt() * f64::from(gamma[i]) + f64::from(beta[i])).collect::<Vec<_>>()
+            row.iter()
+                .enumerate()
+                .map(move |(i, &v)| (f64::from(v) - mean) / (variance + 1e-6).sqrt() * f64::from(gamma[i]) + f64::from(beta[i]))
+                .collect::<Vec<_>>()
         })
         .collect();
     assert_close(&run(Op::LayerNorm { epsilon: 1e-6 }, &[(&shape, &x), (&[37], &gamma), (&[37], &beta)], &shape), &expected, "layer_norm");
@@ -202,14 +208,18 @@ fn layer_norm_over_the_last_axis() {
 #[test]
 fn attention_plain_and_causal_with_any_lengths() {
     // The last case is long enough for flex's tiled form.
-    for (n, heads, lq, lk, d, dv, causal) in [(2, 3, 5, 7, 4, 6, false), (1, 2, 6, 6, 5, 5, true), (1, 2, 3, 7, 4, 3, true), (1, 1, 7, 3, 4, 4, true), (1, 1, 600, 600, 3, 3, true)] {
+    for (n, heads, lq, lk, d, dv, causal) in
+        [(2, 3, 5, 7, 4, 6, false), (1, 2, 6, 6, 5, 5, true), (1, 2, 3, 7, 4, 3, true), (1, 1, 7, 3, 4, 4, true), (1, 1, 600, 600, 3, 3, true)]
+    {
         let (qs, ks, vs, out) = ([n, heads, lq, d], [n, heads, lk, d], [n, heads, lk, dv], [n, heads, lq, dv]);
         let (q, k, v) = (noise(count(&qs), 1), noise(count(&ks), 2), noise(count(&vs), 3));
         let mut expected = Vec::new();
         for head in 0..n * heads {
             for i in 0..lq {
                 let visible = if causal { lk.min(i + 1) } else { lk };
-                let scores: Vec<f64> = (0..visible).map(|j| 0.7 * (0..d).map(|c| f64::from(q[(head * lq + i) * d + c]) * f64::from(k[(head * lk + j) * d + c])).sum::<f64>()).collect();
+                let scores: Vec<f64> = (0..visible)
+                    .map(|j| 0.7 * (0..d).map(|c| f64::from(q[(head * lq + i) * d + c]) * f64::from(k[(head * lk + j) * d + c])).sum::<f64>())
+                    .collect();
                 let top = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
                 let total: f64 = weights.iter().sum();
@@ -239,7 +249,8 @@ fn softmax_and_reductions_over_every_axis() {
                 })
                 .collect()
         };
-        let softmax: Vec<f64> = indices(&shape).iter().map(|o| f64::from(x[at(&shape, o)]).exp() / along(o).iter().map(|v| v.exp()).sum::<f64>()).collect();
+        let softmax: Vec<f64> =
+            indices(&shape).iter().map(|o| f64::from(x[at(&shape, o)]).exp() / along(o).iter().map(|v| v.exp()).sum::<f64>()).collect();
         assert_close(&run(Op::Softmax { axis }, &[(&shape, &x)], &shape), &softmax, "softmax");
         let sums: Vec<f64> = indices(&reduced).iter().map(|o| along(o).iter().sum()).collect();
         let means: Vec<f64> = sums.iter().map(|v| v / shape[axis] as f64).collect();
@@ -278,7 +289,8 @@ fn gelu(x: f64) -> f64 {
 fn pointwise_functions() {
     let x: Vec<f32> = noise(77, 5).iter().map(|v| v * 2.5).collect();
     let positive: Vec<f32> = x.iter().map(|v| v.abs() + 0.1).collect();
-    let cases: [(UnaryKind, fn(f64) -> f64); 15] = [
+    type Case = (UnaryKind, fn(f64) -> f64);
+    let cases: [Case; 15] = [
         (UnaryKind::Neg, |x| -x),
         (UnaryKind::Abs, f64::abs),
         (UnaryKind::Exp, f64::exp),
@@ -315,13 +327,15 @@ fn pointwise_functions() {
 #[test]
 fn geglu_multiplies_the_first_half_by_gelu_of_the_second() {
     let x = noise(2 * 3 * 10, 3);
-    let expected: Vec<f64> = x.chunks(10).flat_map(|row| (0..5).map(|i| f64::from(row[i]) * gelu(f64::from(row[5 + i]))).collect::<Vec<_>>()).collect();
+    let expected: Vec<f64> =
+        x.chunks(10).flat_map(|row| (0..5).map(|i| f64::from(row[i]) * gelu(f64::from(row[5 + i]))).collect::<Vec<_>>()).collect();
     assert_close(&run(Op::Geglu, &[(&[2, 3, 10], &x)], &[2, 3, 5]), &expected, "geglu");
 }
 
 #[test]
 fn binary_functions_broadcast() {
-    let cases: [(BinaryKind, fn(f64, f64) -> f64); 7] = [
+    type Case = (BinaryKind, fn(f64, f64) -> f64);
+    let cases: [Case; 7] = [
         (BinaryKind::Add, |a, b| a + b),
         (BinaryKind::Sub, |a, b| a - b),
         (BinaryKind::Mul, |a, b| a * b),
@@ -330,7 +344,12 @@ fn binary_functions_broadcast() {
         (BinaryKind::Min, f64::min),
         (BinaryKind::Max, f64::max),
     ];
-    for (a, b, out) in [(vec![2, 3, 4], vec![2, 3, 4], vec![2, 3, 4]), (vec![2, 1, 4], vec![3, 1], vec![2, 3, 4]), (vec![], vec![5], vec![5]), (vec![], vec![], vec![])] {
+    for (a, b, out) in [
+        (vec![2, 3, 4], vec![2, 3, 4], vec![2, 3, 4]),
+        (vec![2, 1, 4], vec![3, 1], vec![2, 3, 4]),
+        (vec![], vec![5], vec![5]),
+        (vec![], vec![], vec![]),
+    ] {
         let x: Vec<f32> = noise(count(&a), 1).iter().map(|v| v.abs() + 0.2).collect();
         let y: Vec<f32> = noise(count(&b), 2).iter().map(|v| v.abs() + 0.2).collect();
         for (binary, function) in cases {
@@ -344,7 +363,9 @@ fn binary_functions_broadcast() {
 fn movement_of_elements() {
     let x = noise(2 * 3 * 4 * 5, 1);
     let shape = [2, 3, 4, 5];
-    let pick = |source: &[f32], shape: &[usize], out: &[usize], from: &dyn Fn(&[usize]) -> Vec<usize>| -> Vec<f64> { indices(out).iter().map(|o| f64::from(source[at(shape, &from(o))])).collect() };
+    let pick = |source: &[f32], shape: &[usize], out: &[usize], from: &dyn Fn(&[usize]) -> Vec<usize>| -> Vec<f64> {
+        indices(out).iter().map(|o| f64::from(source[at(shape, &from(o))])).collect()
+    };
     let up = run(Op::UpsampleNearest { scale: [2, 3] }, &[(&shape, &x)], &[2, 3, 8, 15]);
     assert_close(&up, &pick(&x, &shape, &[2, 3, 8, 15], &|o| vec![o[0], o[1], o[2] / 2, o[3] / 3]), "upsample");
     let permuted = run(Op::Permute { axes: vec![2, 0, 3, 1] }, &[(&shape, &x)], &[4, 2, 5, 3]);

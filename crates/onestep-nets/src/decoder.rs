@@ -20,12 +20,7 @@ pub struct Decoder {
 impl Decoder {
     /// Keeps the decoding half of `vae`.
     pub fn new(vae: AutoencoderKl) -> Self {
-        Self {
-            post_quant_conv: vae.post_quant_conv,
-            decoder: vae.decoder,
-            scaling_factor: vae.scaling_factor,
-            shift_factor: vae.shift_factor,
-        }
+        Self { post_quant_conv: vae.post_quant_conv, decoder: vae.decoder, scaling_factor: vae.scaling_factor, shift_factor: vae.shift_factor }
     }
 
     /// Model-space `latents` `[batch, latent channels, h, w]` to pictures of about -1..1, not clamped.

@@ -29,31 +29,15 @@ pub struct Generator {
 
 impl Generator {
     /// The student made of `unet`, at `timestep` of `schedule` (the last one, 999, for Stable Diffusion).
-    pub fn new(
-        unet: UNet2DConditionModel,
-        schedule: &NoiseSchedule,
-        timestep: usize,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(unet: UNet2DConditionModel, schedule: &NoiseSchedule, timestep: usize) -> Result<Self, ConfigError> {
         schedule.check(timestep)?;
-        Ok(Self {
-            unet,
-            timestep,
-            alpha: schedule.alpha(timestep),
-            sigma: schedule.sigma(timestep),
-        })
+        Ok(Self { unet, timestep, alpha: schedule.alpha(timestep), sigma: schedule.sigma(timestep) })
     }
 
     /// `z` `[batch, channels, h, w]` is unit Gaussian noise; the result is a model-space latent of the same shape, in f32.
-    pub fn forward(
-        &self,
-        z: Tensor<4>,
-        encoder_hidden_states: Tensor<3>,
-        added: Option<AddedConditions>,
-    ) -> Tensor<4> {
+    pub fn forward(&self, z: Tensor<4>, encoder_hidden_states: Tensor<3>, added: Option<AddedConditions>) -> Tensor<4> {
         let timestep = self.timestep_tensor(&z.device());
-        let eps = self
-            .unet
-            .forward(z.clone(), timestep, encoder_hidden_states, added);
+        let eps = self.unet.forward(z.clone(), timestep, encoder_hidden_states, added);
         (in_f32(z) - in_f32(eps).mul_scalar(self.sigma)).div_scalar(self.alpha)
     }
 
@@ -65,9 +49,5 @@ impl Generator {
 
 /// `x` in f32, untouched when it is already.
 fn in_f32(x: Tensor<4>) -> Tensor<4> {
-    if x.dtype() == DType::F32 {
-        x
-    } else {
-        x.cast(DType::F32)
-    }
+    if x.dtype() == DType::F32 { x } else { x.cast(DType::F32) }
 }

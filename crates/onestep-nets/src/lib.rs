@@ -17,24 +17,16 @@ mod unet;
 mod vae;
 pub mod weights;
 
-pub use blocks::{
-    AttentionBlock, CrossAttention, Downsample2d, Mlp, Projection, ResnetBlock2d,
-    TimestepEmbedding, Upsample2d, timestep_features,
-};
+pub use blocks::{AttentionBlock, CrossAttention, Downsample2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features};
 pub use clip::{
-    ClipActivation, ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextConfig,
-    ClipTextModel, ClipTextOutput, ClipTextTransformer,
+    ClipActivation, ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextConfig, ClipTextModel, ClipTextOutput, ClipTextTransformer,
 };
 pub use config::{ConfigError, PerBlock};
 pub use decoder::Decoder;
 pub use generator::Generator;
 pub use schedule::{BetaSchedule, DdimStep, NoiseSchedule, SchedulerConfig, TimestepSpacing};
 pub use unet::{
-    AddedConditions, BasicTransformerBlock, DownBlock, DownBlockType, Encoded, FeedForward,
-    FeedForwardNet, Geglu, MidBlock, Transformer2d, UNet2DConditionConfig, UNet2DConditionModel,
-    UpBlock, UpBlockType,
+    AddedConditions, BasicTransformerBlock, DownBlock, DownBlockType, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d,
+    UNet2DConditionConfig, UNet2DConditionModel, UpBlock, UpBlockType,
 };
-pub use vae::{
-    AutoencoderKl, AutoencoderKlConfig, LatentDistribution, VaeDecoder, VaeDownBlock, VaeEncoder,
-    VaeMidBlock, VaeUpBlock,
-};
+pub use vae::{AutoencoderKl, AutoencoderKlConfig, LatentDistribution, VaeDecoder, VaeDownBlock, VaeEncoder, VaeMidBlock, VaeUpBlock};

@@ -11,8 +11,7 @@ use burn::{
 use burn_capture::{CaptureBackend, CapturedGraph, TensorId};
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, NoiseSchedule,
-    SchedulerConfig, UNet2DConditionConfig, weights,
+    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
 };
 
 /// Operations that the exported networks may consist of: what `onestep-compile` has to know.
@@ -45,26 +44,10 @@ const KNOWN: &[&str] = &[
 ];
 
 /// What `Debug` writes in front of a kind.
-const FAMILIES: &[&str] = &[
-    "NumericFloat",
-    "NumericInt",
-    "BaseFloat",
-    "BaseInt",
-    "BaseBool",
-    "Float",
-    "Int",
-    "Bool",
-    "Module",
-    "Activation",
-    "F32",
-];
+const FAMILIES: &[&str] = &["NumericFloat", "NumericInt", "BaseFloat", "BaseInt", "BaseBool", "Float", "Int", "Bool", "Module", "Activation", "F32"];
 
 fn float<const D: usize>(tensor: &Tensor<D>) -> TensorId {
-    tensor
-        .clone()
-        .try_into_primitive::<CaptureBackend>()
-        .unwrap()
-        .id()
+    tensor.clone().try_into_primitive::<CaptureBackend>().unwrap().id()
 }
 
 /// Kinds of operations and how many of each there are, from their `Debug` names.
@@ -73,10 +56,7 @@ fn kinds(captured: &CapturedGraph) -> BTreeMap<String, usize> {
     for operation in &captured.graph.operations {
         let text = format!("{operation:?}");
         // `NumericFloat(F32, Add(..))`, `Module(Conv2d(..))`, `Init(..)`: the last word before the fields.
-        let kind = text
-            .split(['(', ' ', ',', '{'])
-            .find(|word| !word.is_empty() && !FAMILIES.contains(word))
-            .unwrap_or(&text);
+        let kind = text.split(['(', ' ', ',', '{']).find(|word| !word.is_empty() && !FAMILIES.contains(word)).unwrap_or(&text);
         *kinds.entry(kind.to_owned()).or_default() += 1;
     }
     kinds
@@ -84,16 +64,8 @@ fn kinds(captured: &CapturedGraph) -> BTreeMap<String, usize> {
 
 fn check(what: &str, captured: &CapturedGraph, parameters: usize) -> BTreeMap<String, usize> {
     let kinds = kinds(captured);
-    eprintln!(
-        "{what}: {} operations, {} values, {kinds:?}",
-        captured.graph.operations.len(),
-        captured.values.len()
-    );
-    assert!(
-        captured.values.len() >= parameters,
-        "{what}: {} values",
-        captured.values.len()
-    );
+    eprintln!("{what}: {} operations, {} values, {kinds:?}", captured.graph.operations.len(), captured.values.len());
+    assert!(captured.values.len() >= parameters, "{what}: {} values", captured.values.len());
     for kind in kinds.keys() {
         assert!(KNOWN.contains(&kind.as_str()), "{what}: {kind}");
     }
@@ -111,19 +83,14 @@ fn capture_generator(name: &'static str) -> BTreeMap<String, usize> {
         .capture_scope(|scope| {
             let generator = generator.clone().to_device(&device);
             let z = Tensor::<4>::zeros([1, config.in_channels, 8, 8], &host).to_device(&device);
-            let text =
-                Tensor::<3>::zeros([1, 5, config.cross_attention_dim.get(0).unwrap()], &host)
-                    .to_device(&device);
+            let text = Tensor::<3>::zeros([1, 5, config.cross_attention_dim.get(0).unwrap()], &host).to_device(&device);
             let mut inputs = vec![float(&z), float(&text)];
             let added = config.projection_class_embeddings_input_dim.map(|all| {
                 let pooled = all - 6 * config.addition_time_embed_dim.unwrap();
                 let text_embeds = Tensor::<2>::zeros([1, pooled], &host).to_device(&device);
                 let time_ids = Tensor::<2>::zeros([1, 6], &host).to_device(&device);
                 inputs.extend([float(&text_embeds), float(&time_ids)]);
-                AddedConditions {
-                    text_embeds,
-                    time_ids,
-                }
+                AddedConditions { text_embeds, time_ids }
             });
             let out = generator.forward(z, text, added);
             scope.complete(inputs, [float(&out)])
@@ -151,8 +118,7 @@ fn decoder() {
     let captured = device
         .capture_scope(|scope| {
             let decoder = decoder.clone().to_device(&device);
-            let latents =
-                Tensor::<4>::zeros([1, config.latent_channels, 4, 4], &host).to_device(&device);
+            let latents = Tensor::<4>::zeros([1, config.latent_channels, 4, 4], &host).to_device(&device);
             let out = decoder.forward(latents.clone());
             scope.complete([float(&latents)], [float(&out)])
         })
@@ -171,13 +137,8 @@ fn text_encoder() {
         let captured = device
             .capture_scope(|scope| {
                 let clip = clip.clone().to_device(&device);
-                let ids = Tensor::<2, Int>::zeros([1, config.max_position_embeddings], &host)
-                    .to_device(&device);
-                let id = ids
-                    .clone()
-                    .try_into_primitive::<CaptureBackend>()
-                    .unwrap()
-                    .id();
+                let ids = Tensor::<2, Int>::zeros([1, config.max_position_embeddings], &host).to_device(&device);
+                let id = ids.clone().try_into_primitive::<CaptureBackend>().unwrap().id();
                 let out = clip.forward(ids).last_hidden_state;
                 scope.complete([id], [float(&out)])
             })

@@ -8,9 +8,8 @@ use burn::{
 };
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Decoder,
-    Generator, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel,
-    weights,
+    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Decoder, Generator, NoiseSchedule, SchedulerConfig,
+    UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 
 fn unet(fixture: &Fixture, device: &Device) -> UNet2DConditionModel {
@@ -19,25 +18,17 @@ fn unet(fixture: &Fixture, device: &Device) -> UNet2DConditionModel {
 }
 
 fn unet_output(fixture: &Fixture, unet: &UNet2DConditionModel, device: &Device) -> Tensor<4> {
-    let added = unet.add_embedding.as_ref().map(|_| AddedConditions {
-        text_embeds: fixture.tensor("text_embeds", device),
-        time_ids: fixture.tensor("time_ids", device),
-    });
-    unet.forward(
-        fixture.tensor("sample", device),
-        fixture.tensor("timestep", device),
-        fixture.tensor("encoder_hidden_states", device),
-        added,
-    )
+    let added = unet
+        .add_embedding
+        .as_ref()
+        .map(|_| AddedConditions { text_embeds: fixture.tensor("text_embeds", device), time_ids: fixture.tensor("time_ids", device) });
+    unet.forward(fixture.tensor("sample", device), fixture.tensor("timestep", device), fixture.tensor("encoder_hidden_states", device), added)
 }
 
 fn check_unet(name: &'static str) {
     let fixture = Fixture::open(name);
     let device = Device::flex();
-    fixture.compare(
-        "out",
-        unet_output(&fixture, &unet(&fixture, &device), &device),
-    );
+    fixture.compare("out", unet_output(&fixture, &unet(&fixture, &device), &device));
 
     let device = device.autodiff();
     let unet = unet(&fixture, &device);
@@ -67,10 +58,7 @@ fn the_generator_is_the_prediction_of_the_clean_latent() {
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let generator = Generator::new(unet(&fixture, &device), &schedule, 999).unwrap();
     let text = fixture.tensor("encoder_hidden_states", &device);
-    fixture.compare(
-        "generator",
-        generator.forward(fixture.tensor("sample", &device), text, None),
-    );
+    fixture.compare("generator", generator.forward(fixture.tensor("sample", &device), text, None));
 }
 
 fn autoencoder(fixture: &Fixture, device: &Device) -> AutoencoderKl {
@@ -88,21 +76,13 @@ fn check_autoencoder(name: &'static str) {
     fixture.compare("logvar", posterior.logvar.clone());
     fixture.compare("kl", posterior.kl());
     fixture.compare("decoded", vae.decode(latents.clone()));
-    fixture.compare(
-        "decoded_from_model_space",
-        vae.decode(vae.from_model_space(latents.clone())),
-    );
-    fixture.compare(
-        "decoded_from_model_space",
-        Decoder::new(vae).forward(latents),
-    );
+    fixture.compare("decoded_from_model_space", vae.decode(vae.from_model_space(latents.clone())));
+    fixture.compare("decoded_from_model_space", Decoder::new(vae).forward(latents));
 
     let device = device.autodiff();
     let vae = autoencoder(&fixture, &device);
-    let mean =
-        vae.encode(fixture.tensor("images", &device)).mean * fixture.tensor("probe_mean", &device);
-    let decoded =
-        vae.decode(fixture.tensor("latents", &device)) * fixture.tensor("probe_decoded", &device);
+    let mean = vae.encode(fixture.tensor("images", &device)).mean * fixture.tensor("probe_mean", &device);
+    let decoded = vae.decode(fixture.tensor("latents", &device)) * fixture.tensor("probe_decoded", &device);
     fixture.compare_gradients(&vae, &(mean.sum() + decoded.sum()).backward());
 }
 
@@ -146,9 +126,7 @@ fn check_clip(name: &'static str, layers: usize) {
     let model = clip(&fixture, &device);
     let last = model.forward(fixture.ids(&device)).last_hidden_state;
     let loss = if model.text_projection.is_some() {
-        let embeds = model
-            .project(model.pool(last, fixture.ids(&device)))
-            .unwrap();
+        let embeds = model.project(model.pool(last, fixture.ids(&device))).unwrap();
         (embeds * fixture.tensor("probe", &device)).sum()
     } else {
         (last * fixture.tensor("probe", &device)).sum()

@@ -3,16 +3,11 @@
 #![recursion_limit = "256"]
 
 use burn::tensor::Device;
-use onestep_nets::{
-    AutoencoderKlConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig, weights,
-};
+use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig, weights};
 use serde_json::{Value, json};
 
 fn count<M: burn::module::Module>(module: &M) -> usize {
-    weights::parameters(module)
-        .iter()
-        .map(|parameter| parameter.shape.iter().product::<usize>())
-        .sum()
+    weights::parameters(module).iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum()
 }
 
 fn stable_diffusion_1() -> Value {
@@ -67,11 +62,7 @@ fn sdxl() -> Value {
 
 #[test]
 fn unets_have_the_published_sizes() {
-    for (config, parameters) in [
-        (stable_diffusion_1(), 859_520_964),
-        (stable_diffusion_2(), 865_910_724),
-        (sdxl(), 2_567_463_684),
-    ] {
+    for (config, parameters) in [(stable_diffusion_1(), 859_520_964), (stable_diffusion_2(), 865_910_724), (sdxl(), 2_567_463_684)] {
         let config = UNet2DConditionConfig::from_json(&config.to_string()).unwrap();
         assert_eq!(count(&config.init(&Device::flex())), parameters);
     }
@@ -126,15 +117,7 @@ fn the_scheduler_that_is_published_with_stable_diffusion_is_read() {
 fn what_is_not_implemented_is_refused_by_key() {
     for (key, value) in [
         ("act_fn", json!("mish")),
-        (
-            "down_block_types",
-            json!([
-                "AttnDownBlock2D",
-                "DownBlock2D",
-                "DownBlock2D",
-                "DownBlock2D"
-            ]),
-        ),
+        ("down_block_types", json!(["AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"])),
         ("mid_block_type", json!("UNetMidBlock2D")),
         ("mid_block_type", json!(null)),
         ("resnet_time_scale_shift", json!("scale_shift")),
@@ -161,42 +144,30 @@ fn what_is_not_implemented_is_refused_by_key() {
         if key == "addition_time_embed_dim" {
             config["addition_embed_type"] = json!("text_time");
         }
-        let error = UNet2DConditionConfig::from_json(&config.to_string())
-            .unwrap_err()
-            .to_string();
+        let error = UNet2DConditionConfig::from_json(&config.to_string()).unwrap_err().to_string();
         // Both keys of a pair that does not fit may be named.
         assert!(error.contains(key), "{key}: {error}");
         assert!(serde_json::from_value::<UNet2DConditionConfig>(config).is_err());
     }
     for (json, key) in [
-        (
-            json!({"down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"]}),
-            "down_block_types",
-        ),
+        (json!({"down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"]}), "down_block_types"),
         (json!({"up_block_types": ["MidBlock"]}), "up_block_types"),
         (json!({"latents_mean": [0.0]}), "latents_mean"),
         (json!({"scaling_factor": 0.0}), "scaling_factor"),
         (json!({"latent_channels": 0}), "latent_channels"),
     ] {
-        let error = AutoencoderKlConfig::from_json(&json.to_string())
-            .unwrap_err()
-            .to_string();
+        let error = AutoencoderKlConfig::from_json(&json.to_string()).unwrap_err().to_string();
         assert!(error.contains(key), "{key}: {error}");
     }
     for (json, key) in [
         (json!({"hidden_act": "relu"}), "hidden_act"),
         (json!({"model_type": "t5"}), "model_type"),
-        (
-            json!({"architectures": ["T5EncoderModel"]}),
-            "architectures",
-        ),
+        (json!({"architectures": ["T5EncoderModel"]}), "architectures"),
         (json!({"text_config": {}}), "text_config"),
         (json!({"num_attention_heads": 7}), "num_attention_heads"),
         (json!({"vocab_size": 1e30}), "vocab_size"),
     ] {
-        let error = ClipTextConfig::from_json(&json.to_string())
-            .unwrap_err()
-            .to_string();
+        let error = ClipTextConfig::from_json(&json.to_string()).unwrap_err().to_string();
         assert!(error.contains(key), "{key}: {error}");
     }
 }

@@ -7,17 +7,11 @@ use onestep_nets::{DdimStep, NoiseSchedule, SchedulerConfig};
 use serde_json::Value;
 
 fn floats(value: &Value) -> Vec<f32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|number| number.as_f64().unwrap() as f32)
-        .collect()
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
 
 fn latent(value: &Value, batch: usize, device: &Device) -> Tensor<4> {
-    Tensor::<4>::from_data(TensorData::new(floats(value), [1, 1, 2, 2]), device)
-        .repeat_dim(0, batch)
+    Tensor::<4>::from_data(TensorData::new(floats(value), [1, 1, 2, 2]), device).repeat_dim(0, batch)
 }
 
 fn close(what: &str, ours: Tensor<4>, expected: &Value, tolerance: f64) {
@@ -35,92 +29,36 @@ fn numbers_of_diffusers() {
         let config = SchedulerConfig::from_json(&case["config"].to_string()).unwrap();
         let schedule = NoiseSchedule::new(&config).unwrap();
         for pick in case["alphas_cumprod"].as_array().unwrap() {
-            let (t, expected) = (
-                pick[0].as_u64().unwrap() as usize,
-                pick[1].as_f64().unwrap(),
-            );
+            let (t, expected) = (pick[0].as_u64().unwrap() as usize, pick[1].as_f64().unwrap());
             let error = (schedule.alphas_cumprod()[t] / expected - 1.0).abs();
             assert!(error < 2e-5, "{config:?} at {t}: {error:.2e}");
         }
         for (steps, expected) in case["timesteps"].as_object().unwrap() {
-            let ours: Vec<usize> = schedule
-                .timesteps(steps.parse().unwrap())
-                .unwrap()
-                .iter()
-                .map(|step| step.timestep)
-                .collect();
-            let expected: Vec<usize> = expected
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|t| t.as_u64().unwrap() as usize)
-                .collect();
+            let ours: Vec<usize> = schedule.timesteps(steps.parse().unwrap()).unwrap().iter().map(|step| step.timestep).collect();
+            let expected: Vec<usize> = expected.as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as usize).collect();
             assert_eq!(ours, expected, "{config:?} in {steps} steps");
         }
         for step in case["steps"].as_array().unwrap() {
-            let (n, t) = (
-                step["n"].as_u64().unwrap() as usize,
-                step["t"].as_u64().unwrap() as usize,
-            );
-            let found: Vec<DdimStep> = schedule
-                .timesteps(n)
-                .unwrap()
-                .into_iter()
-                .filter(|step| step.timestep == t)
-                .collect();
-            let ours = schedule.step(
-                latent(&case["sample"], 1, &device),
-                latent(&case["eps"], 1, &device),
-                found[0],
-            );
-            close(
-                &format!("{config:?} step {step}"),
-                ours,
-                &step["previous"],
-                2e-5,
-            );
+            let (n, t) = (step["n"].as_u64().unwrap() as usize, step["t"].as_u64().unwrap() as usize);
+            let found: Vec<DdimStep> = schedule.timesteps(n).unwrap().into_iter().filter(|step| step.timestep == t).collect();
+            let ours = schedule.step(latent(&case["sample"], 1, &device), latent(&case["eps"], 1, &device), found[0]);
+            close(&format!("{config:?} step {step}"), ours, &step["previous"], 2e-5);
         }
-        let noisy = schedule.add_noise(
-            latent(&case["sample"], 2, &device),
-            latent(&case["eps"], 2, &device),
-            &[17, 399],
-        );
-        close(
-            &format!("{config:?} noise"),
-            noisy,
-            &case["noisy_17_399"],
-            1e-5,
-        );
+        let noisy = schedule.add_noise(latent(&case["sample"], 2, &device), latent(&case["eps"], 2, &device), &[17, 399]);
+        close(&format!("{config:?} noise"), noisy, &case["noisy_17_399"], 1e-5);
     }
 }
 
 #[test]
 fn levels_of_stable_diffusion() {
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
-    for (t, abar) in [
-        (0, 0.999150),
-        (19, 0.982244),
-        (399, 0.426086),
-        (999, 0.004660),
-    ] {
+    for (t, abar) in [(0, 0.999150), (19, 0.982244), (399, 0.426086), (999, 0.004660)] {
         assert!((schedule.alphas_cumprod()[t] - abar).abs() < 1e-6, "{t}");
         assert!((schedule.alpha(t).powi(2) + schedule.sigma(t).powi(2) - 1.0).abs() < 1e-15);
     }
     let fifty = schedule.timesteps(50).unwrap();
-    assert_eq!(
-        fifty[0],
-        DdimStep {
-            timestep: 999,
-            previous: Some(979)
-        }
-    );
-    assert_eq!(
-        fifty[49],
-        DdimStep {
-            timestep: 19,
-            previous: None
-        }
-    );
+    assert_eq!(fifty[0], DdimStep { timestep: 999, previous: Some(979) });
+    assert_eq!(fifty[49], DdimStep { timestep: 19, previous: None });
     assert!(schedule.timesteps(0).is_err());
     assert!(schedule.timesteps(1001).is_err());
     assert!(schedule.check(1000).is_err());
@@ -129,10 +67,7 @@ fn levels_of_stable_diffusion() {
 #[test]
 fn a_configuration_survives_writing() {
     let config = SchedulerConfig::default();
-    assert_eq!(
-        SchedulerConfig::from_json(&config.to_json()).unwrap(),
-        config
-    );
+    assert_eq!(SchedulerConfig::from_json(&config.to_json()).unwrap(), config);
 }
 
 #[test]

@@ -17,15 +17,9 @@ fn what_is_written_is_read_identically() {
     for name in ["unet-sd15", "unet-sd2", "unet-sdxl"] {
         let fixture = Fixture::open(name);
         let config = UNet2DConditionConfig::from_json(&fixture.config).unwrap();
-        assert_eq!(
-            UNet2DConditionConfig::from_json(&config.to_json()).unwrap(),
-            config
-        );
+        assert_eq!(UNet2DConditionConfig::from_json(&config.to_json()).unwrap(), config);
         let unet = weights::load(config.init(&device), &[&fixture.weights]).unwrap();
-        let metadata = BTreeMap::from([
-            ("revision".to_owned(), "abc".to_owned()),
-            ("ä".to_owned(), "1".to_owned()),
-        ]);
+        let metadata = BTreeMap::from([("revision".to_owned(), "abc".to_owned()), ("ä".to_owned(), "1".to_owned())]);
         let bytes = weights::save(&unet, &metadata);
         assert_eq!(bytes, weights::save(&unet, &metadata));
         let again = weights::load(config.init(&device), &[&bytes]).unwrap();
@@ -33,33 +27,20 @@ fn what_is_written_is_read_identically() {
         assert_eq!(weights::save(&again, &metadata), bytes);
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         let metadata = header.metadata().as_ref().unwrap();
-        assert_eq!(
-            (metadata["format"].as_str(), metadata["revision"].as_str()),
-            ("pt", "abc")
-        );
+        assert_eq!((metadata["format"].as_str(), metadata["revision"].as_str()), ("pt", "abc"));
     }
     for name in ["vae-quant", "vae-no-quant", "vae-no-attention"] {
         let fixture = Fixture::open(name);
         let config = AutoencoderKlConfig::from_json(&fixture.config).unwrap();
-        assert_eq!(
-            AutoencoderKlConfig::from_json(&config.to_json()).unwrap(),
-            config
-        );
+        assert_eq!(AutoencoderKlConfig::from_json(&config.to_json()).unwrap(), config);
         let vae = weights::load(config.init(&device), &[&fixture.weights]).unwrap();
-        let again = weights::load(
-            config.init(&device),
-            &[&weights::save(&vae, &BTreeMap::new())],
-        )
-        .unwrap();
+        let again = weights::load(config.init(&device), &[&weights::save(&vae, &BTreeMap::new())]).unwrap();
         assert_eq!(weights::state(&vae), weights::state(&again));
     }
     for name in ["clip-quick-gelu", "clip-gelu-projection"] {
         let fixture = Fixture::open(name);
         let config = ClipTextConfig::from_json(&fixture.config).unwrap();
-        assert_eq!(
-            ClipTextConfig::from_json(&config.to_json()).unwrap(),
-            config
-        );
+        assert_eq!(ClipTextConfig::from_json(&config.to_json()).unwrap(), config);
         let clip = weights::load(config.init(&device), &[&fixture.weights]).unwrap();
         let again = weights::load_state(config.init(&device), weights::state(&clip)).unwrap();
         assert_eq!(weights::state(&clip), weights::state(&again));
@@ -69,22 +50,11 @@ fn what_is_written_is_read_identically() {
 #[test]
 fn parameters_agree_with_state() {
     let fixture = Fixture::open("unet-sd2");
-    let unet = UNet2DConditionConfig::from_json(&fixture.config)
-        .unwrap()
-        .init(&Device::flex());
-    let parameters: Vec<_> = weights::parameters(&unet)
-        .into_iter()
-        .map(|p| (p.name, p.shape))
-        .collect();
-    let state: Vec<_> = weights::state(&unet)
-        .into_iter()
-        .map(|t| (t.name, t.shape))
-        .collect();
+    let unet = UNet2DConditionConfig::from_json(&fixture.config).unwrap().init(&Device::flex());
+    let parameters: Vec<_> = weights::parameters(&unet).into_iter().map(|p| (p.name, p.shape)).collect();
+    let state: Vec<_> = weights::state(&unet).into_iter().map(|t| (t.name, t.shape)).collect();
     assert_eq!(parameters, state);
-    assert!(parameters.contains(&(
-        "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj.weight".to_owned(),
-        vec![128, 16]
-    )));
+    assert!(parameters.contains(&("down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj.weight".to_owned(), vec![128, 16])));
 }
 
 #[test]
@@ -96,37 +66,12 @@ fn shards_are_read_together() {
         let state = weights::state(&vae);
         let half = state.len() / 2;
         let mut state = state;
-        let part = if part == 0 {
-            state.drain(..half).collect::<Vec<_>>()
-        } else {
-            state.drain(half..).collect()
-        };
-        let data: Vec<(String, Vec<usize>, Vec<u8>)> = part
-            .into_iter()
-            .map(|t| {
-                (
-                    t.name,
-                    t.shape,
-                    t.data
-                        .iter()
-                        .flat_map(|value| value.to_le_bytes())
-                        .collect(),
-                )
-            })
-            .collect();
+        let part = if part == 0 { state.drain(..half).collect::<Vec<_>>() } else { state.drain(half..).collect() };
+        let data: Vec<(String, Vec<usize>, Vec<u8>)> =
+            part.into_iter().map(|t| (t.name, t.shape, t.data.iter().flat_map(|value| value.to_le_bytes()).collect())).collect();
         let views: Vec<_> = data
             .iter()
-            .map(|(name, shape, data)| {
-                (
-                    name,
-                    safetensors::tensor::TensorView::new(
-                        safetensors::Dtype::F32,
-                        shape.clone(),
-                        data,
-                    )
-                    .unwrap(),
-                )
-            })
+            .map(|(name, shape, data)| (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data).unwrap()))
             .collect();
         safetensors::serialize(views, None).unwrap()
     };
@@ -134,8 +79,7 @@ fn shards_are_read_together() {
     let again = weights::load(config.init(&Device::flex()), &[&first, &second]).unwrap();
     assert_eq!(weights::state(&vae), weights::state(&again));
 
-    let error =
-        weights::load(config.init(&Device::flex()), &[&first, &second, &first]).unwrap_err();
+    let error = weights::load(config.init(&Device::flex()), &[&first, &second, &first]).unwrap_err();
     assert!(matches!(error, LoadError::Duplicate { .. }), "{error}");
 }
 
@@ -147,12 +91,8 @@ fn former_names_are_read() {
     let mut renamed = 0;
     let mut state = weights::state(&vae);
     for tensor in &mut state {
-        let former = tensor
-            .name
-            .replace(".to_q.", ".query.")
-            .replace(".to_k.", ".key.")
-            .replace(".to_v.", ".value.")
-            .replace(".to_out.0.", ".proj_attn.");
+        let former =
+            tensor.name.replace(".to_q.", ".query.").replace(".to_k.", ".key.").replace(".to_v.", ".value.").replace(".to_out.0.", ".proj_attn.");
         renamed += usize::from(former != tensor.name);
         tensor.name = former;
     }
@@ -170,40 +110,15 @@ fn every_tensor_that_does_not_fit_is_named() {
     state[0].name = "stranger".to_owned();
     state[1].shape.push(1);
     state[2].data.pop();
-    let names: Vec<String> = weights::state(&init())
-        .into_iter()
-        .take(3)
-        .map(|tensor| tensor.name)
-        .collect();
-    let LoadError::Tensors(problems) = weights::load_state(init(), state).unwrap_err() else {
-        panic!()
-    };
+    let names: Vec<String> = weights::state(&init()).into_iter().take(3).map(|tensor| tensor.name).collect();
+    let LoadError::Tensors(problems) = weights::load_state(init(), state).unwrap_err() else { panic!() };
     assert_eq!(problems.len(), 4, "{problems:?}");
-    assert!(
-        problems
-            .iter()
-            .any(|p| matches!(p, TensorProblem::Missing { name, .. } if *name == names[0]))
-    );
-    assert!(
-        problems
-            .iter()
-            .any(|p| matches!(p, TensorProblem::Surplus { name } if name == "stranger"))
-    );
-    assert!(
-        problems
-            .iter()
-            .any(|p| matches!(p, TensorProblem::Shape { name, .. } if *name == names[1]))
-    );
-    assert!(
-        problems
-            .iter()
-            .any(|p| matches!(p, TensorProblem::Data { name, .. } if *name == names[2]))
-    );
+    assert!(problems.iter().any(|p| matches!(p, TensorProblem::Missing { name, .. } if *name == names[0])));
+    assert!(problems.iter().any(|p| matches!(p, TensorProblem::Surplus { name } if name == "stranger")));
+    assert!(problems.iter().any(|p| matches!(p, TensorProblem::Shape { name, .. } if *name == names[1])));
+    assert!(problems.iter().any(|p| matches!(p, TensorProblem::Data { name, .. } if *name == names[2])));
     let error = weights::load(init(), &[]).unwrap_err().to_string();
-    assert!(
-        error.contains("and 25 more") || error.contains("more"),
-        "{error}"
-    );
+    assert!(error.contains("and 25 more") || error.contains("more"), "{error}");
 }
 
 #[test]
@@ -216,35 +131,18 @@ fn unsound_files_are_refused() {
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     let mut long = ((9u64 << 20).to_le_bytes()).to_vec();
     long.resize(16 << 20, b' ');
-    let overflow =
-        br#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}}"#;
+    let overflow = br#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}}"#;
     let mut product = (overflow.len() as u64).to_le_bytes().to_vec();
     product.extend(overflow);
     product.extend([0; 4]);
-    for bytes in [
-        &[][..],
-        &whole[..7],
-        &whole[..whole.len() - 1],
-        &whole[..200],
-        &huge,
-        &long,
-        &product,
-    ] {
+    for bytes in [&[][..], &whole[..7], &whole[..whole.len() - 1], &whole[..200], &huge, &long, &product] {
         let error = load(bytes);
-        assert!(
-            matches!(error, LoadError::Container { shard: 0, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, LoadError::Container { shard: 0, .. }), "{error}");
     }
-    let integers =
-        br#"{"text_projection.weight":{"dtype":"I32","shape":[10,16],"data_offsets":[0,640]}}"#;
+    let integers = br#"{"text_projection.weight":{"dtype":"I32","shape":[10,16],"data_offsets":[0,640]}}"#;
     let mut other = (integers.len() as u64).to_le_bytes().to_vec();
     other.extend(integers);
     other.resize(other.len() + 640, 0);
-    let LoadError::Tensors(problems) = load(&other) else {
-        panic!()
-    };
-    assert!(problems.iter().any(
-        |p| matches!(p, TensorProblem::Data { name, .. } if name == "text_projection.weight")
-    ));
+    let LoadError::Tensors(problems) = load(&other) else { panic!() };
+    assert!(problems.iter().any(|p| matches!(p, TensorProblem::Data { name, .. } if name == "text_projection.weight")));
 }

@@ -105,7 +105,8 @@ impl Bundle {
                     return Err(BundleError::new(Kind::Missing, place(), "in no weight file"));
                 };
                 if found.shape != value.shape || found.dtype != value.dtype {
-                    let message = format!("the weight file has {:?} {:?}, the program wants {:?} {:?}", found.dtype, found.shape, value.dtype, value.shape);
+                    let message =
+                        format!("the weight file has {:?} {:?}, the program wants {:?} {:?}", found.dtype, found.shape, value.dtype, value.shape);
                     return Err(BundleError::new(Kind::Malformed, place(), message));
                 }
                 left.remove(name);

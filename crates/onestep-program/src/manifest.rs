@@ -89,7 +89,11 @@ impl FileEntry {
         for (index, piece) in bytes.chunks(PIECE_BYTES.max as usize).enumerate() {
             let found = sha256(piece);
             if self.pieces[index] != found {
-                return Err(BundleError::new(Kind::Integrity, &self.name, format!("piece {index} has SHA-256 {found}, the manifest says {}; fetch the file again", self.pieces[index])));
+                return Err(BundleError::new(
+                    Kind::Integrity,
+                    &self.name,
+                    format!("piece {index} has SHA-256 {found}, the manifest says {}; fetch the file again", self.pieces[index]),
+                ));
             }
         }
         Ok(())

@@ -243,7 +243,11 @@ impl Op {
             if inputs.len() == expected { Ok(()) } else { Err(refuse(format!("takes {expected} tensors, has {}", inputs.len()))) }
         };
         let rank = |index: usize, expected: usize| {
-            if inputs[index].len() == expected { Ok(()) } else { Err(refuse(format!("tensor {index} must have {expected} axes, has {:?}", inputs[index]))) }
+            if inputs[index].len() == expected {
+                Ok(())
+            } else {
+                Err(refuse(format!("tensor {index} must have {expected} axes, has {:?}", inputs[index])))
+            }
         };
         let vector = |index: usize, length: usize| {
             if inputs[index] == [length] { Ok(()) } else { Err(refuse(format!("tensor {index} must be [{length}], is {:?}", inputs[index]))) }
@@ -395,7 +399,9 @@ impl Op {
             Op::Slice { start } => {
                 arity(1)?;
                 let x = inputs[0];
-                let inside = start.len() == x.len() && output.len() == x.len() && (0..x.len()).all(|i| start[i].checked_add(output[i]).is_some_and(|end| end <= x[i]));
+                let inside = start.len() == x.len()
+                    && output.len() == x.len()
+                    && (0..x.len()).all(|i| start[i].checked_add(output[i]).is_some_and(|end| end <= x[i]));
                 if inside { Ok(output.to_vec()) } else { Err(refuse(format!("{output:?} from {start:?} of {x:?}"))) }
             }
             Op::Pad { padding, .. } => {
@@ -404,7 +410,10 @@ impl Op {
                 if padding.len() != x.len() {
                     return Err(refuse(format!("{padding:?} for {x:?}")));
                 }
-                x.iter().zip(padding).map(|(&length, &[before, after])| length.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(overflow)).collect()
+                x.iter()
+                    .zip(padding)
+                    .map(|(&length, &[before, after])| length.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(overflow))
+                    .collect()
             }
             Op::Reshape => {
                 arity(1)?;
@@ -445,12 +454,21 @@ impl Op {
             Op::Conv2d { .. } => 2 * out * inputs[1][1..].iter().map(|&length| length as u64).product::<u64>(),
             Op::Linear { .. } => 2 * out * inputs[1][1] as u64,
             Op::MatMul => 2 * out * inputs[0][inputs[0].len() - 1] as u64,
-            Op::Attention { .. } => 2 * (inputs[0][..3].iter().map(|&length| length as u64).product::<u64>()) * inputs[1][2] as u64 * (inputs[0][3] + inputs[2][3]) as u64,
+            Op::Attention { .. } => {
+                2 * (inputs[0][..3].iter().map(|&length| length as u64).product::<u64>()) * inputs[1][2] as u64 * (inputs[0][3] + inputs[2][3]) as u64
+            }
             Op::GroupNorm { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } => 8 * out,
             Op::Reduce { axis, .. } => out * inputs[0][*axis] as u64,
             Op::Geglu | Op::Unary { .. } => 8 * out,
             Op::Binary { .. } | Op::Affine { .. } | Op::Clamp { .. } => out,
-            Op::Embedding | Op::UpsampleNearest { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Reshape | Op::Permute { .. } | Op::Expand => 0,
+            Op::Embedding
+            | Op::UpsampleNearest { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Reshape
+            | Op::Permute { .. }
+            | Op::Expand => 0,
         }
     }
 }

@@ -77,7 +77,10 @@ impl WeightFile {
     /// A header above its limit, offsets that overlap or leave gaps, sizes that are not shape × type, dtypes other than f32, f16 and i32.
     pub fn new(bytes: Vec<u8>, place: &str) -> Result<Self, BundleError> {
         let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
-        let length = bytes.first_chunk::<8>().map(|head| u64::from_le_bytes(*head)).ok_or_else(|| malformed(format!("{} bytes are no safetensors file", bytes.len())))?;
+        let length = bytes
+            .first_chunk::<8>()
+            .map(|head| u64::from_le_bytes(*head))
+            .ok_or_else(|| malformed(format!("{} bytes are no safetensors file", bytes.len())))?;
         limits::check(limits::HEADER_BYTES, length, place)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(format!("not a valid safetensors file: {error}")))?;
         limits::check(limits::TENSORS, file.len() as u64, place)?;
@@ -87,7 +90,13 @@ impl WeightFile {
                 safetensors::Dtype::F32 => DType::F32,
                 safetensors::Dtype::F16 => DType::F16,
                 safetensors::Dtype::I32 => DType::I32,
-                other => return Err(BundleError::new(Kind::Unsupported, place, format!("tensor {name} is stored as {other:?}; f32, f16 and i32 are read"))),
+                other => {
+                    return Err(BundleError::new(
+                        Kind::Unsupported,
+                        place,
+                        format!("tensor {name} is stored as {other:?}; f32, f16 and i32 are read"),
+                    ));
+                }
             };
             limits::elements(view.shape(), &format!("{place}, tensor {name}"))?;
             let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;

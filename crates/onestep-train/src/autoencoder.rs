@@ -65,12 +65,25 @@ pub struct AutoencoderReport {
 ///
 /// # Errors
 /// Data, storage, a loss that is not finite, interruption.
-pub fn train(options: &AutoencoderOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<AutoencoderReport, TrainError> {
+pub fn train(
+    options: &AutoencoderOptions,
+    entry: Entry,
+    device: &Device,
+    device_name: &str,
+    observer: &mut dyn Observer,
+) -> Result<AutoencoderReport, TrainError> {
     let pictures = PictureFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
     let (trained, held_out) = split(&pictures, options.held_out_percent);
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
-    let task = Autoencoding { options, config: config.clone(), pictures: &pictures, trained: &trained, held_out: &held_out, device: device.clone().autodiff() };
+    let task = Autoencoding {
+        options,
+        config: config.clone(),
+        pictures: &pictures,
+        trained: &trained,
+        held_out: &held_out,
+        device: device.clone().autodiff(),
+    };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
     let net = training_loop::train(&task, net, &options.training, pictures.content_hash(), &mut folder, entry, device, observer)?;

@@ -72,7 +72,10 @@ impl Checkpoint {
         let folder = checkpoints.join(&name);
         let mut files: Vec<(String, Vec<u8>)> = self.files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
         files.push((COUNTERS.into(), serde_json::to_vec_pretty(&self.counters).unwrap_or_default()));
-        let complete = Complete { state: self.state_hash(), files: files.iter().map(|(name, bytes)| (name.clone(), (bytes.len() as u64, sha256(bytes)))).collect() };
+        let complete = Complete {
+            state: self.state_hash(),
+            files: files.iter().map(|(name, bytes)| (name.clone(), (bytes.len() as u64, sha256(bytes)))).collect(),
+        };
         files.push((COMPLETE.into(), serde_json::to_vec_pretty(&complete).unwrap_or_default()));
         store::write_folder(&folder, &files)?;
         Self::read(&folder)?;
@@ -94,8 +97,8 @@ impl Checkpoint {
         if !complete.exists() {
             return Err(TrainError::input(format!("{place} is not a checkpoint (no {COMPLETE}): an interrupted save, or another folder")));
         }
-        let complete: Complete =
-            serde_json::from_slice(&store::read(&complete)?).map_err(|error| TrainError::input(format!("{place}/{COMPLETE} cannot be read: {error}")))?;
+        let complete: Complete = serde_json::from_slice(&store::read(&complete)?)
+            .map_err(|error| TrainError::input(format!("{place}/{COMPLETE} cannot be read: {error}")))?;
         let mut files = BTreeMap::new();
         for (name, (size, hash)) in &complete.files {
             if name.split('/').any(|part| part.is_empty() || part == ".." || part == ".") || name.contains('\\') {
@@ -103,7 +106,9 @@ impl Checkpoint {
             }
             let bytes = store::read(&folder.join(name))?;
             if bytes.len() as u64 != *size || sha256(&bytes) != *hash {
-                return Err(TrainError::input(format!("{place}/{name} is damaged: its bytes are not those that were saved; resume from an older checkpoint")));
+                return Err(TrainError::input(format!(
+                    "{place}/{name} is damaged: its bytes are not those that were saved; resume from an older checkpoint"
+                )));
             }
             files.insert(name.clone(), bytes);
         }
@@ -152,7 +157,11 @@ fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(checkpoints).map_err(storage)? {
         let path = entry.map_err(storage)?.path();
-        let is_step = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("step-")).is_some_and(|digits| digits.len() == 7 && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_step = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix("step-"))
+            .is_some_and(|digits| digits.len() == 7 && digits.bytes().all(|byte| byte.is_ascii_digit()));
         if is_step {
             folders.push(path);
         }

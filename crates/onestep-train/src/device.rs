@@ -35,7 +35,8 @@ pub fn select(name: Option<&str>) -> Result<Device, TrainError> {
         #[cfg(feature = "wgpu")]
         "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
         other => {
-            let hint = if ["cuda", "vulkan", "wgpu"].contains(&other) { format!("; build with `--features {other}` to have it") } else { String::new() };
+            let hint =
+                if ["cuda", "vulkan", "wgpu"].contains(&other) { format!("; build with `--features {other}` to have it") } else { String::new() };
             Err(TrainError::new(TrainErrorKind::Device, format!("device {other:?} is not in this build, only {}{hint}", compiled.join(", "))))
         }
     }

@@ -66,7 +66,17 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         contexts.extend(context.to_data().try_to_vec::<f32>().unwrap_or_default());
     }
     let autodiff = device.clone().autodiff();
-    let task = Distilling { options, config: teacher.unet_config()?.to_json(), schedule: teacher.schedule()?, vae: teacher.vae(device)?, pairs: &pairs, contexts, features, size: teacher.sizes()?.picture, device: autodiff };
+    let task = Distilling {
+        options,
+        config: teacher.unet_config()?.to_json(),
+        schedule: teacher.schedule()?,
+        vae: teacher.vae(device)?,
+        pairs: &pairs,
+        contexts,
+        features,
+        size: teacher.sizes()?.picture,
+        device: autodiff,
+    };
     let data = sha256(format!("{} {}", pairs.hash(), teacher.hash()).as_bytes());
     let student = training_loop::train(&task, teacher.unet(&task.device)?, &options.training, &data, &mut folder, entry, device, observer)?;
 
@@ -98,7 +108,8 @@ impl Distilling<'_> {
     fn batch(&self, pairs: &[usize], device: &Device) -> (Tensor<4>, Tensor<3>, Tensor<4>) {
         let seeds: Vec<u64> = pairs.iter().map(|&pair| self.pairs.seeds[pair]).collect();
         let elements = self.features[0] * self.features[1];
-        let context: Vec<f32> = pairs.iter().flat_map(|&pair| self.contexts[self.pairs.rows[pair] * elements..][..elements].iter().copied()).collect();
+        let context: Vec<f32> =
+            pairs.iter().flat_map(|&pair| self.contexts[self.pairs.rows[pair] * elements..][..elements].iter().copied()).collect();
         let context = Tensor::from_data(TensorData::new(context, [pairs.len(), self.features[0], self.features[1]]), device);
         (noises(&seeds, self.pairs.index.shape, device), context, self.pairs.targets(pairs, device))
     }

@@ -49,7 +49,18 @@ pub struct EvaluateOptions {
 
 impl Default for EvaluateOptions {
     fn default() -> Self {
-        Self { teacher: PathBuf::new(), student: PathBuf::new(), data: PathBuf::new(), out: PathBuf::new(), count: 0, compared: 64, steps: 50, guidance: 2.0, seed: 10_000, shown: Vec::new() }
+        Self {
+            teacher: PathBuf::new(),
+            student: PathBuf::new(),
+            data: PathBuf::new(),
+            out: PathBuf::new(),
+            count: 0,
+            compared: 64,
+            steps: 50,
+            guidance: 2.0,
+            seed: 10_000,
+            shown: Vec::new(),
+        }
     }
 }
 
@@ -112,11 +123,18 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
     let count = if options.count == 0 { pictures.len() } else { options.count.min(pictures.len()) };
     if count < 2 || pictures.size() % FEATURE_SIDE != 0 {
-        return Err(TrainError::input(format!("evaluation takes at least 2 pictures whose side is a multiple of {FEATURE_SIDE}; {} has {count} of {}", options.data.display(), pictures.size())));
+        return Err(TrainError::input(format!(
+            "evaluation takes at least 2 pictures whose side is a multiple of {FEATURE_SIDE}; {} has {count} of {}",
+            options.data.display(),
+            pictures.size()
+        )));
     }
     let chosen: Vec<usize> = (0..count).map(|i| i * pictures.len() / count).collect();
     let names: Vec<&str> = chosen.iter().map(|&index| pictures.entries()[index].text.as_str()).collect();
-    let held_out: Vec<&str> = chosen.iter().map(|&index| pictures.held_out_prompts(index).first().map_or(pictures.entries()[index].text.as_str(), String::as_str)).collect();
+    let held_out: Vec<&str> = chosen
+        .iter()
+        .map(|&index| pictures.held_out_prompts(index).first().map_or(pictures.entries()[index].text.as_str(), String::as_str))
+        .collect();
 
     // Pictures of names by both, of held-out phrasings by both where they are compared, and there by the teacher from a second noise.
     let size = sizes.picture;
@@ -132,7 +150,9 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
                 data.chunks(3 * size * size).map(<[f32]>::to_vec).collect::<Vec<_>>()
             };
             if by_teacher {
-                let latents = sampler.latents(z.clone(), condition.clone(), &empty).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+                let latents = sampler
+                    .latents(z.clone(), condition.clone(), &empty)
+                    .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
                 drawn[0].extend(picture(latents));
             }
             if by_student {
@@ -166,7 +186,8 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     };
     let compare = |a: &[Vec<f32>], b: &[Vec<f32>], shift: usize| {
         let pairs = || (0..compared).map(|i| (&a[i], &b[(i + shift) % compared]));
-        let error = pairs().map(|(a, b)| a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>() / a.len() as f64).sum::<f64>() / compared as f64;
+        let error =
+            pairs().map(|(a, b)| a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>() / a.len() as f64).sum::<f64>() / compared as f64;
         let apart = pairs().map(|(a, b)| distance(&features(a, size), &features(b, size))).sum::<f64>() / compared as f64;
         (10.0 * (4.0 / error).log10(), apart)
     };
@@ -190,9 +211,16 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     };
     store::create_folder(&options.out)?;
     store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
-    let shown: Vec<usize> = if options.shown.is_empty() { (0..count).collect() } else { (0..count).filter(|&i| options.shown.iter().any(|name| name == names[i])).collect() };
+    let shown: Vec<usize> = if options.shown.is_empty() {
+        (0..count).collect()
+    } else {
+        (0..count).filter(|&i| options.shown.iter().any(|name| name == names[i])).collect()
+    };
     let bytes = |pictures: &[Vec<f32>], shown: &[usize]| {
-        shown.iter().flat_map(|&i| rgb(&Tensor::from_data(burn::tensor::TensorData::new(pictures[i].clone(), [1, 3, size, size]), device))).collect::<Vec<_>>()
+        shown
+            .iter()
+            .flat_map(|&i| rgb(&Tensor::from_data(burn::tensor::TensorData::new(pictures[i].clone(), [1, 3, size, size]), device)))
+            .collect::<Vec<_>>()
     };
     let real_pictures: Vec<Vec<f32>> = chosen.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
     let mut grid = PictureGrid::new(size);

@@ -7,7 +7,11 @@ use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer as _};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::TrainError, parameters::replace, store::{read_tensors, tensor_bytes}};
+use crate::{
+    error::TrainError,
+    parameters::replace,
+    store::{read_tensors, tensor_bytes},
+};
 
 /// The constants of AdamW (Loshchilov and Hutter 2019) and of clipping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +49,12 @@ pub struct Optimizer {
 impl Optimizer {
     /// A fresh state.
     pub fn new(options: OptimizerOptions) -> Self {
-        let rule = AdamWConfig::new().with_beta_1(options.beta_1).with_beta_2(options.beta_2).with_epsilon(1e-8).with_weight_decay(options.weight_decay).build();
+        let rule = AdamWConfig::new()
+            .with_beta_1(options.beta_1)
+            .with_beta_2(options.beta_2)
+            .with_epsilon(1e-8)
+            .with_weight_decay(options.weight_decay)
+            .build();
         Self { options, rule, states: Vec::new() }
     }
 
@@ -97,7 +106,9 @@ impl Optimizer {
     /// Bytes that are not such a file.
     pub fn load(&mut self, bytes: &[u8], device: &Device) -> Result<(), TrainError> {
         let tensors = read_tensors(bytes, "state/optimizer.safetensors")?;
-        let broken = |name: &str| TrainError::input(format!("state/optimizer.safetensors has no {name}: the checkpoint is not of this command; start from an older one"));
+        let broken = |name: &str| {
+            TrainError::input(format!("state/optimizer.safetensors has no {name}: the checkpoint is not of this command; start from an older one"))
+        };
         let count = tensors.keys().filter_map(|name| name.get(..5)?.parse::<usize>().ok()).max().map_or(0, |last| last + 1);
         self.states = (0..count).map(|_| None).collect();
         for (index, state) in self.states.iter_mut().enumerate() {

@@ -51,7 +51,17 @@ pub struct PairsOptions {
 
 impl Default for PairsOptions {
     fn default() -> Self {
-        Self { teacher: PathBuf::new(), data: PathBuf::new(), out: PathBuf::new(), count: 20_000, shard: 1000, batch: 32, steps: 50, guidance: 2.0, base_seed: 1 << 32 }
+        Self {
+            teacher: PathBuf::new(),
+            data: PathBuf::new(),
+            out: PathBuf::new(),
+            count: 20_000,
+            shard: 1000,
+            batch: 32,
+            steps: 50,
+            guidance: 2.0,
+            base_seed: 1 << 32,
+        }
     }
 }
 
@@ -129,8 +139,15 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
             (index.teacher.clone(), index.prompts.clone(), count, shard, batch, steps, guidance.to_bits(), base_seed)
         };
         if entry == Entry::New || same(&old) != same(&fresh) {
-            let message = if entry == Entry::New { "go on with the same command and --resume" } else { "they were made by another teacher or with other options; give the same ones" };
-            return Err(TrainError::new(TrainErrorKind::Usage, format!("{} holds pairs already; {message}, or choose another --out", options.out.display())));
+            let message = if entry == Entry::New {
+                "go on with the same command and --resume"
+            } else {
+                "they were made by another teacher or with other options; give the same ones"
+            };
+            return Err(TrainError::new(
+                TrainErrorKind::Usage,
+                format!("{} holds pairs already; {message}, or choose another --out", options.out.display()),
+            ));
         }
         old
     } else {
@@ -151,7 +168,9 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     let (unet, text_encoder, schedule, tokenizer) = (model.unet(device)?, model.text_encoder(device)?, model.schedule()?, model.tokenizer()?);
     let sampler = Sampler { unet: &unet, schedule: &schedule, steps: options.steps, guidance: options.guidance };
     let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
-    let done = |index: &PairIndex| (0..index.shards.len()).filter(|&shard| !index.shards[shard].is_empty()).map(|shard| index.plan(shard).0.len() as u64).sum::<u64>();
+    let done = |index: &PairIndex| {
+        (0..index.shards.len()).filter(|&shard| !index.shards[shard].is_empty()).map(|shard| index.plan(shard).0.len() as u64).sum::<u64>()
+    };
     let mut drawn = done(&index);
     observer.begin("drawing pairs", options.count, drawn);
     for shard in 0..index.shards.len() {
@@ -169,11 +188,17 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
             drawn += seeds.len() as u64;
             observer.step(drawn, "");
             if observer.stopped() {
-                return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped; finished shards are kept: go on with the same command and --resume"));
+                return Err(TrainError::new(
+                    TrainErrorKind::Interrupted,
+                    "stopped; finished shards are kept: go on with the same command and --resume",
+                ));
             }
         }
         if latents.iter().any(|value| !value.is_finite()) {
-            return Err(TrainError::new(TrainErrorKind::NonFinite, format!("the teacher drew a latent that is not finite in shard {shard}; it is not fit to be distilled")));
+            return Err(TrainError::new(
+                TrainErrorKind::NonFinite,
+                format!("the teacher drew a latent that is not finite in shard {shard}; it is not fit to be distilled"),
+            ));
         }
         let bytes = shard_bytes(&latents, &seeds, &rows, index.shape);
         store::write(&options.out.join(index.shard_name(shard)), &bytes)?;
@@ -189,12 +214,17 @@ fn write_index(folder: &Path, index: &PairIndex) -> Result<(), TrainError> {
 
 fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {
     let path = folder.join(INDEX);
-    let index: PairIndex = serde_json::from_slice(&store::read(&path)?).map_err(|error| TrainError::input(format!("{} cannot be read: {error}", path.display())))?;
+    let index: PairIndex =
+        serde_json::from_slice(&store::read(&path)?).map_err(|error| TrainError::input(format!("{} cannot be read: {error}", path.display())))?;
     if index.version != 1 {
         return Err(TrainError::input(format!("{} is of version {}, this release reads 1", path.display(), index.version)));
     }
     let fits = !index.prompts.is_empty() && index.options.shard > 0 && index.shards.len() as u64 == index.options.count.div_ceil(index.options.shard);
-    if fits { Ok(index) } else { Err(TrainError::input(format!("{} contradicts itself: {} shards for {} pairs", path.display(), index.shards.len(), index.options.count))) }
+    if fits {
+        Ok(index)
+    } else {
+        Err(TrainError::input(format!("{} contradicts itself: {} shards for {} pairs", path.display(), index.shards.len(), index.options.count)))
+    }
 }
 
 fn shard_bytes(latents: &[f32], seeds: &[u64], rows: &[usize], shape: [usize; 3]) -> Vec<u8> {
@@ -207,7 +237,8 @@ fn shard_bytes(latents: &[f32], seeds: &[u64], rows: &[usize], shape: [usize; 3]
         ("seed", Dtype::I64, vec![count], &seed),
         ("prompt", Dtype::I64, vec![count], &prompt),
     ];
-    let views: Vec<_> = views.into_iter().filter_map(|(name, dtype, shape, bytes)| Some((name, TensorView::new(dtype, shape, bytes).ok()?))).collect();
+    let views: Vec<_> =
+        views.into_iter().filter_map(|(name, dtype, shape, bytes)| Some((name, TensorView::new(dtype, shape, bytes).ok()?))).collect();
     safetensors::serialize(views, None).unwrap_or_default()
 }
 
@@ -233,7 +264,12 @@ impl Pairs {
         let mut pairs = Self { latents: Vec::new(), seeds: Vec::new(), rows: Vec::new(), index };
         for shard in 0..pairs.index.shards.len() {
             let path = folder.join(pairs.index.shard_name(shard));
-            let refuse = |reason: &str| TrainError::input(format!("{} {reason}; run `onestep pairs` again with the same options and --resume: it makes just what is missing", path.display()));
+            let refuse = |reason: &str| {
+                TrainError::input(format!(
+                    "{} {reason}; run `onestep pairs` again with the same options and --resume: it makes just what is missing",
+                    path.display()
+                ))
+            };
             if pairs.index.shards[shard].is_empty() {
                 return Err(refuse("is not made yet"));
             }

@@ -82,7 +82,9 @@ pub fn rgb(pictures: &Tensor<4>) -> Vec<Vec<u8>> {
     (0..count)
         .map(|index| {
             let picture = &data[index * channels * area..(index + 1) * channels * area];
-            (0..area).flat_map(|pixel| (0..3).map(move |channel| ((picture[channel * area + pixel] * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8)).collect()
+            (0..area)
+                .flat_map(|pixel| (0..3).map(move |channel| ((picture[channel * area + pixel] * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8))
+                .collect()
         })
         .collect()
 }

@@ -14,7 +14,10 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use onestep_nets::{AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, NoiseSchedule, PerBlock, SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, weights};
+use onestep_nets::{
+    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, NoiseSchedule, PerBlock, SchedulerConfig, UNet2DConditionConfig,
+    UNet2DConditionModel, weights,
+};
 use serde_json::json;
 
 use crate::{
@@ -56,7 +59,16 @@ impl PipelineFolder {
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let mut files = BTreeMap::new();
         files.insert("model_index.json".to_owned(), store::read(&path.join("model_index.json"))?);
-        for name in ["vae/config.json", VAE_WEIGHTS, "unet/config.json", UNET_WEIGHTS, "text_encoder/config.json", TEXT_WEIGHTS, "scheduler/scheduler_config.json", TOKENIZER] {
+        for name in [
+            "vae/config.json",
+            VAE_WEIGHTS,
+            "unet/config.json",
+            UNET_WEIGHTS,
+            "text_encoder/config.json",
+            TEXT_WEIGHTS,
+            "scheduler/scheduler_config.json",
+            TOKENIZER,
+        ] {
             let file = path.join(name);
             if file.exists() {
                 files.insert(name.to_owned(), store::read(&file)?);
@@ -154,7 +166,8 @@ impl PipelineFolder {
     /// # Errors
     /// Names the file at fault.
     pub fn text_encoder(&self, device: &Device) -> Result<ClipTextModel, TrainError> {
-        let config = ClipTextConfig::from_json(&self.text("text_encoder/config.json")?).map_err(|error| self.refuse("text_encoder/config.json", error))?;
+        let config =
+            ClipTextConfig::from_json(&self.text("text_encoder/config.json")?).map_err(|error| self.refuse("text_encoder/config.json", error))?;
         self.load(config.init(device), TEXT_WEIGHTS)
     }
 

@@ -24,7 +24,8 @@ pub struct Preset {
 type Size = (&'static str, [usize; 3], [usize; 3], usize, usize);
 
 /// `test` exists for tests: it trains in seconds and draws nothing recognisable.
-const SIZES: &[Size] = &[("test", [8, 8, 16], [16, 16, 32], 32, 1), ("tiny", [16, 24, 48], [32, 64, 96], 128, 2), ("small", [32, 64, 128], [96, 192, 288], 256, 4)];
+const SIZES: &[Size] =
+    &[("test", [8, 8, 16], [16, 16, 32], 32, 1), ("tiny", [16, 24, 48], [32, 64, 96], 128, 2), ("small", [32, 64, 128], [96, 192, 288], 256, 4)];
 
 /// The names of all presets.
 pub fn names() -> Vec<&'static str> {

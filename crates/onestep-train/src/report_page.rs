@@ -31,7 +31,11 @@ pub fn write(folder: &Path) -> Result<(), TrainError> {
     for sample in samples(folder) {
         let bytes = store::read(&sample)?;
         let label = sample.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        body.push_str(&format!("<figure><img alt=\"Samples of {0}\" src=\"data:image/png;base64,{1}\"><figcaption>{0}</figcaption></figure>\n", escaped(&label), base64(&bytes)));
+        body.push_str(&format!(
+            "<figure><img alt=\"Samples of {0}\" src=\"data:image/png;base64,{1}\"><figcaption>{0}</figcaption></figure>\n",
+            escaped(&label),
+            base64(&bytes)
+        ));
     }
     for (title, file) in [("Result", "report.json"), ("Options", "config.toml"), ("Environment", "environment.json")] {
         let text = text(file);
@@ -49,7 +53,13 @@ pub fn write(folder: &Path) -> Result<(), TrainError> {
 
 /// The first sample picture and the last three.
 fn samples(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut paths: Vec<_> = fs::read_dir(folder.join("samples")).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|extension| extension == "png")).collect();
+    let mut paths: Vec<_> = fs::read_dir(folder.join("samples"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "png"))
+        .collect();
     paths.sort();
     if paths.len() > 4 {
         paths.drain(1..paths.len() - 3);
@@ -60,7 +70,8 @@ fn samples(folder: &Path) -> Vec<std::path::PathBuf> {
 /// A curve over steps, its mean per column, on a linear scale from its smallest to its 99th percentile value.
 fn svg(name: &str, points: &[(f64, f64)]) -> String {
     let chunk = points.len().div_ceil(POINTS);
-    let means: Vec<(f64, f64)> = points.chunks(chunk).map(|part| (part[part.len() - 1].0, part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64)).collect();
+    let means: Vec<(f64, f64)> =
+        points.chunks(chunk).map(|part| (part[part.len() - 1].0, part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64)).collect();
     let mut sorted: Vec<f64> = means.iter().map(|point| point.1).collect();
     sorted.sort_by(f64::total_cmp);
     let (low, high) = (sorted[0], sorted[(sorted.len() - 1) * 99 / 100]);
@@ -104,7 +115,9 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_standard() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")] {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }
@@ -113,7 +126,8 @@ mod tests {
     fn a_curve_survives_constant_and_broken_logs() {
         assert!(svg("loss", &[(1.0, 2.0), (2.0, 2.0)]).contains("polyline"));
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("log.jsonl"), "{\"step\":1,\"loss\":3}\nnot json\n{\"step\":2,\"loss\":null}\n{\"step\":3,\"loss\":1}\n").unwrap();
+        fs::write(folder.path().join("log.jsonl"), "{\"step\":1,\"loss\":3}\nnot json\n{\"step\":2,\"loss\":null}\n{\"step\":3,\"loss\":1}\n")
+            .unwrap();
         write(folder.path()).unwrap();
         let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
         assert!(page.contains("loss: 1.0000") && !page.contains("<script"));

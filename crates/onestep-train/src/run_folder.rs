@@ -45,10 +45,14 @@ impl RunFolder {
         let lock_path = path.join("run.lock");
         let lock = File::create(&lock_path).map_err(|error| TrainError::storage("creating", &lock_path, &error))?;
         if lock.try_lock().is_err() {
-            return Err(TrainError::new(TrainErrorKind::Usage, format!("{} is being written by another process; wait for it, or choose another --out", path.display())));
+            return Err(TrainError::new(
+                TrainErrorKind::Usage,
+                format!("{} is being written by another process; wait for it, or choose another --out", path.display()),
+            ));
         }
         let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).unwrap_or_default();
-        let config = toml::to_string_pretty(options).map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
+        let config = toml::to_string_pretty(options)
+            .map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
         store::write(&started, config.as_bytes())?;
         let command: Vec<String> = std::env::args().collect();
         store::write(&path.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?;
@@ -85,7 +89,9 @@ impl RunFolder {
     pub fn rewind_log(&mut self, step: u64) -> Result<(), TrainError> {
         let path = self.path.join("log.jsonl");
         let text = String::from_utf8_lossy(&store::read(&path)?).into_owned();
-        let is_before = |line: &&str| serde_json::from_str::<serde_json::Value>(line).ok().and_then(|value| value["step"].as_u64()).is_some_and(|logged| logged <= step);
+        let is_before = |line: &&str| {
+            serde_json::from_str::<serde_json::Value>(line).ok().and_then(|value| value["step"].as_u64()).is_some_and(|logged| logged <= step)
+        };
         let kept: String = text.lines().filter(is_before).map(|line| format!("{line}\n")).collect();
         store::write(&path, kept.as_bytes())?;
         self.log = File::options().append(true).open(&path).map_err(|error| TrainError::storage("opening", &path, &error))?;

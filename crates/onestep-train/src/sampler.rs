@@ -10,7 +10,12 @@ use crate::{data::CaptionTokenizer, error::TrainError};
 ///
 /// # Errors
 /// A prompt that the tokenizer refuses.
-pub fn encode_prompts(text_encoder: &ClipTextModel, tokenizer: &CaptionTokenizer, prompts: &[&str], device: &Device) -> Result<Tensor<3>, TrainError> {
+pub fn encode_prompts(
+    text_encoder: &ClipTextModel,
+    tokenizer: &CaptionTokenizer,
+    prompts: &[&str],
+    device: &Device,
+) -> Result<Tensor<3>, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
         ids.extend(tokenizer.encode(prompt)?);

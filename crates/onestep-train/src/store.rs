@@ -93,8 +93,10 @@ fn sync_folder(folder: &Path) -> Result<(), TrainError> {
 
 /// f32 tensors (name, shape, elements) as safetensors bytes; the same tensors give the same bytes.
 pub fn tensor_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)], metadata: &[(&str, String)]) -> Vec<u8> {
-    let data: Vec<(String, Vec<usize>, Vec<u8>)> =
-        tensors.iter().map(|(name, shape, data)| (name.clone(), shape.clone(), data.iter().flat_map(|value| value.to_le_bytes()).collect())).collect();
+    let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, shape, data)| (name.clone(), shape.clone(), data.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .collect();
     let views: BTreeMap<&str, TensorView<'_>> =
         data.iter().filter_map(|(name, shape, bytes)| Some((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).ok()?))).collect();
     let metadata: HashMap<String, String> = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();

@@ -42,7 +42,16 @@ pub struct LoopOptions {
 
 impl Default for LoopOptions {
     fn default() -> Self {
-        Self { steps: 1000, batch: 32, seed: 0, ema_decay: 0.999, save_every: 250, sample_every: 250, keep_last: 2, optimizer: OptimizerOptions::default() }
+        Self {
+            steps: 1000,
+            batch: 32,
+            seed: 0,
+            ema_decay: 0.999,
+            save_every: 250,
+            sample_every: 250,
+            keep_last: 2,
+            optimizer: OptimizerOptions::default(),
+        }
     }
 }
 
@@ -70,7 +79,16 @@ const AVERAGE: &str = "ema/";
 ///
 /// # Errors
 /// Storage, a damaged checkpoint, a loss that is not finite, or an interruption (the state is saved).
-pub fn train<T: Task>(task: &T, net: T::Net, options: &LoopOptions, data: &str, folder: &mut RunFolder, entry: Entry, device: &Device, observer: &mut dyn Observer) -> Result<T::Net, TrainError> {
+pub fn train<T: Task>(
+    task: &T,
+    net: T::Net,
+    options: &LoopOptions,
+    data: &str,
+    folder: &mut RunFolder,
+    entry: Entry,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<T::Net, TrainError> {
     let mut net = net;
     let mut ema = net.clone().valid();
     let mut optimizer = Optimizer::new(options.optimizer.clone());
@@ -83,7 +101,13 @@ pub fn train<T: Task>(task: &T, net: T::Net, options: &LoopOptions, data: &str, 
     {
         for (what, saved, now) in [("options", &checkpoint.counters.options, identity.as_str()), ("data", &checkpoint.counters.data, data)] {
             if saved != now {
-                return Err(TrainError::new(TrainErrorKind::Usage, format!("this run was started with other {what}; give the same ones (see config.toml in {}), or start a new run", folder.path().display())));
+                return Err(TrainError::new(
+                    TrainErrorKind::Usage,
+                    format!(
+                        "this run was started with other {what}; give the same ones (see config.toml in {}), or start a new run",
+                        folder.path().display()
+                    ),
+                ));
             }
         }
         net = task.load(net, &|name| checkpoint.file(name).map(<[u8]>::to_vec))?;
@@ -105,13 +129,22 @@ pub fn train<T: Task>(task: &T, net: T::Net, options: &LoopOptions, data: &str, 
         }
         let value = scalar(&loss);
         if !value.is_finite() {
-            return Err(TrainError::new(TrainErrorKind::NonFinite, format!("the loss became {value} at step {}; no weight was changed and the last checkpoint is good: resume with a lower learning rate", step + 1)));
+            return Err(TrainError::new(
+                TrainErrorKind::NonFinite,
+                format!(
+                    "the loss became {value} at step {}; no weight was changed and the last checkpoint is good: resume with a lower learning rate",
+                    step + 1
+                ),
+            ));
         }
         let rate = optimizer.rate(step, options.steps);
         let mut gradients = loss.backward();
         let (updated, norm) = optimizer.step(net, &mut gradients, rate);
         if !norm.is_finite() {
-            return Err(TrainError::new(TrainErrorKind::NonFinite, format!("the gradient became {norm} at step {}; the last checkpoint is good: resume with a lower learning rate", step + 1)));
+            return Err(TrainError::new(
+                TrainErrorKind::NonFinite,
+                format!("the gradient became {norm} at step {}; the last checkpoint is good: resume with a lower learning rate", step + 1),
+            ));
         }
         net = updated;
         step += 1;
@@ -143,7 +176,10 @@ pub fn train<T: Task>(task: &T, net: T::Net, options: &LoopOptions, data: &str, 
             }
         }
         if stopping && step < options.steps {
-            return Err(TrainError::new(TrainErrorKind::Interrupted, format!("stopped at step {step} of {}, everything saved; go on with the same command and --resume", options.steps)));
+            return Err(TrainError::new(
+                TrainErrorKind::Interrupted,
+                format!("stopped at step {step} of {}, everything saved; go on with the same command and --resume", options.steps),
+            ));
         }
     }
     Ok(ema)

@@ -66,7 +66,10 @@ impl Eval {
             return output::json(&report);
         }
         let line = |what: &str, psnr: f64, distance: f64| output::data(&format!("{what:44} {psnr:6.2} dB  {distance:.4}"));
-        output::data(&format!("{} names and {} held-out phrasings, teacher at {} steps, guidance {}", report.names, report.compared, report.teacher_steps, report.guidance))?;
+        output::data(&format!(
+            "{} names and {} held-out phrasings, teacher at {} steps, guidance {}",
+            report.names, report.compared, report.teacher_steps, report.guidance
+        ))?;
         line("student and teacher, same prompt and noise", report.student_teacher_psnr, report.student_teacher_distance)?;
         line("teacher, same prompt and two noises", report.two_noises_psnr, report.two_noises_distance)?;
         line("teacher, different prompts", report.unrelated_psnr, report.unrelated_distance)?;

@@ -65,7 +65,9 @@ impl Export {
         let programs = compiled(&model, storage)?;
         let weights = bundle_weights(&programs.iter().collect::<Vec<_>>()).map_err(refused)?;
         let card = match &self.card {
-            Some(path) => fs::read_to_string(path).map_err(|error| Failure::new(Exit::Input, format!("reading the model card {}: {error}", path.display())))?,
+            Some(path) => {
+                fs::read_to_string(path).map_err(|error| Failure::new(Exit::Input, format!("reading the model card {}: {error}", path.display())))?
+            }
             None => format!("# {}\n\nThis bundle carries no model card.\n", self.title),
         };
         let mut extra = Vec::new();

@@ -85,7 +85,10 @@ impl Generate {
             say(format!("note: this model never saw {} and draws as if not written", unknown.join(", ")));
         }
         if picture.prompt.truncated {
-            say(format!("note: the prompt is longer than this model reads ({} tokens); its end was left out", model.manifest().generation.prompt_tokens));
+            say(format!(
+                "note: the prompt is longer than this model reads ({} tokens); its end was left out",
+                model.manifest().generation.prompt_tokens
+            ));
         }
         let png = if self.no_metadata { onestep::png::encode(&picture, None)? } else { model.png(&picture, &self.prompt)? };
         if self.out.is_dir() {

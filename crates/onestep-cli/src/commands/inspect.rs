@@ -13,7 +13,9 @@ use crate::{bundle_folder, output};
 
 /// Say what is in a bundle: operations, shapes, parameters, arithmetic, memory, kernels.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan\n\nEvery file is compared with its hashes; exit code 3 if one differs.")]
+#[command(
+    after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan\n\nEvery file is compared with its hashes; exit code 3 if one differs."
+)]
 pub struct Inspect {
     /// The bundle's folder
     #[arg(value_name = "DIR")]
@@ -52,17 +54,27 @@ impl Inspect {
                     ((*name).clone(), facts)
                 })
                 .collect();
-            return output::json(&json!({ "schema": 1, "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "components": components }));
+            return output::json(
+                &json!({ "schema": 1, "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "components": components }),
+            );
         }
         output::data(&format!("{} · {} · bundle {}", manifest.title, manifest.license, &bundle.id()[..16]))?;
         let generation = &manifest.generation;
-        output::data(&format!("{}×{} pixels from noise {:?}, prompts of {} tokens", generation.picture[0], generation.picture[1], generation.latent, generation.prompt_tokens))?;
+        output::data(&format!(
+            "{}×{} pixels from noise {:?}, prompts of {} tokens",
+            generation.picture[0], generation.picture[1], generation.latent, generation.prompt_tokens
+        ))?;
         output::data(&format!("\n{} bytes to fetch, every hash right:", manifest.total_bytes()))?;
         for file in &manifest.files {
             output::data(&format!("  {:32} {:>12}", file.name, file.size))?;
         }
         for (name, program, plan) in &components {
-            output::data(&format!("\n{name}: {} parameters, {:.3} GFLOP, {} operations", program.parameters(), program.flops() as f64 / 1e9, program.nodes.len()))?;
+            output::data(&format!(
+                "\n{name}: {} parameters, {:.3} GFLOP, {} operations",
+                program.parameters(),
+                program.flops() as f64 / 1e9,
+                program.nodes.len()
+            ))?;
             for (what, ports) in [("takes", &program.inputs), ("gives", &program.outputs)] {
                 for port in ports {
                     let value = program.value(port.value);

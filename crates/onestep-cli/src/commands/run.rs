@@ -7,7 +7,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use onestep::Backend;
 use onestep_compile::{Compiled, Names, Options, Ports, compile};
-use onestep_nets::{AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel, weights};
+use onestep_nets::{
+    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel, weights,
+};
 use onestep_program::{TensorRef, manifest};
 use onestep_train::store;
 use safetensors::{Dtype, SafeTensors};
@@ -91,7 +93,10 @@ impl Run {
 
     fn of_bundle(&self, inputs: &Tensors) -> Result<Tensors, Failure> {
         let Some(backend) = self.backend() else {
-            return Err(Failure::new(Exit::Usage, "a bundle holds programs, which burn does not run; use --device cpu or webgpu, or give a pipeline folder"));
+            return Err(Failure::new(
+                Exit::Usage,
+                "a bundle holds programs, which burn does not run; use --device cpu or webgpu, or give a pipeline folder",
+            ));
         };
         let bundle = bundle_folder::open(&self.model)?;
         let program = bundle.program(&self.component).map_err(onestep::Error::from)?;
@@ -113,7 +118,10 @@ impl Run {
             "unet" => self.unet(inputs, &device),
             "vae_encoder" | "vae_decoder" => self.vae(inputs, &device),
             "text_encoder" => self.text_encoder(inputs, &device),
-            other => Err(Failure::new(Exit::Usage, format!("no component {other:?} in a pipeline folder; there are unet, vae_encoder, vae_decoder and text_encoder"))),
+            other => Err(Failure::new(
+                Exit::Usage,
+                format!("no component {other:?} in a pipeline folder; there are unet, vae_encoder, vae_decoder and text_encoder"),
+            )),
         }
     }
 
@@ -167,7 +175,12 @@ impl Run {
         let config = config(&folder, ClipTextConfig::from_json)?;
         let net: ClipTextModel = load(&folder, config.init(device))?;
         let ids = need_rank::<2>(inputs, "input_ids")?;
-        expect("input_ids", ids.shape[1] <= config.max_position_embeddings, &format!("[B,L] with L at most {}", config.max_position_embeddings), &ids.shape)?;
+        expect(
+            "input_ids",
+            ids.shape[1] <= config.max_position_embeddings,
+            &format!("[B,L] with L at most {}", config.max_position_embeddings),
+            &ids.shape,
+        )?;
         if let Some(id) = ids.data.iter().find(|&&id| id < 0.0 || id >= config.vocab_size as f32 || id.fract() != 0.0) {
             return Err(Failure::new(Exit::Input, format!("input_ids holds {id}, expected whole numbers from 0 to {}", config.vocab_size - 1)));
         }
@@ -175,7 +188,9 @@ impl Run {
         let hidden = match self.hidden_state {
             None => None,
             Some(layer) if (-layers..layers).contains(&layer) => Some((layer, layer.rem_euclid(layers) as usize)),
-            Some(layer) => return Err(Failure::new(Exit::Usage, format!("--hidden-state {layer}: this model has states {} to {}", -layers, layers - 1))),
+            Some(layer) => {
+                return Err(Failure::new(Exit::Usage, format!("--hidden-state {layer}: this model has states {} to {}", -layers, layers - 1)));
+            }
         };
         let hidden_name = hidden.map(|(layer, _)| format!("hidden_states.{layer}")).unwrap_or_default();
         let mut outputs = self.evaluate(&net, &[("input_ids", ids, true)], device, |net, source| {
@@ -197,7 +212,13 @@ impl Run {
     }
 
     /// Runs `forward` on burn, or captures it for these shapes, compiles it and runs the program.
-    fn evaluate<M: Module>(&self, net: &M, tensors: &[(&str, &Given, bool)], device: &Device, forward: impl FnOnce(&M, &mut Source<'_>)) -> Result<Tensors, Failure> {
+    fn evaluate<M: Module>(
+        &self,
+        net: &M,
+        tensors: &[(&str, &Given, bool)],
+        device: &Device,
+        forward: impl FnOnce(&M, &mut Source<'_>),
+    ) -> Result<Tensors, Failure> {
         let Some(backend) = self.backend() else {
             let mut source = Source::Direct { tensors, device, outputs: BTreeMap::new() };
             forward(net, &mut source);
@@ -274,13 +295,24 @@ fn given<const D: usize>(tensor: Tensor<D>) -> Given {
 }
 
 /// Runs a program; the shapes of the results are the program's.
-fn run<'w>(program: &onestep_program::Program, weights: &dyn Fn(&str) -> Option<onestep_program::WeightView<'w>>, backend: Backend, tensors: &[(&str, &Given, bool)]) -> Result<Tensors, Failure> {
+fn run<'w>(
+    program: &onestep_program::Program,
+    weights: &dyn Fn(&str) -> Option<onestep_program::WeightView<'w>>,
+    backend: Backend,
+    tensors: &[(&str, &Given, bool)],
+) -> Result<Tensors, Failure> {
     let ids: Vec<Vec<i32>> = tensors.iter().map(|(_, given, _)| given.data.iter().map(|&id| id as i32).collect()).collect();
-    let inputs: Vec<(&str, TensorRef<'_>)> =
-        tensors.iter().zip(&ids).map(|((name, given, is_ids), ids)| (*name, if *is_ids { TensorRef::I32(ids) } else { TensorRef::F32(&given.data) })).collect();
+    let inputs: Vec<(&str, TensorRef<'_>)> = tensors
+        .iter()
+        .zip(&ids)
+        .map(|((name, given, is_ids), ids)| (*name, if *is_ids { TensorRef::I32(ids) } else { TensorRef::F32(&given.data) }))
+        .collect();
     let outputs = pollster::block_on(onestep::run_program(program.clone(), weights, backend, &inputs))?;
     let shapes: BTreeMap<&str, &Vec<usize>> = program.outputs.iter().map(|port| (port.name.as_str(), &program.value(port.value).shape)).collect();
-    Ok(outputs.into_iter().map(|(name, data)| (name.clone(), Given { shape: shapes.get(name.as_str()).map(|shape| (*shape).clone()).unwrap_or_default(), data })).collect())
+    Ok(outputs
+        .into_iter()
+        .map(|(name, data)| (name.clone(), Given { shape: shapes.get(name.as_str()).map(|shape| (*shape).clone()).unwrap_or_default(), data }))
+        .collect())
 }
 
 fn need<'t>(inputs: &'t Tensors, name: &str) -> Result<&'t Given, Failure> {
@@ -329,7 +361,9 @@ fn load<M: Module>(folder: &Path, net: M) -> Result<M, Failure> {
     let files = match (whole, indexed) {
         (Some(path), _) => vec![path],
         (None, Some(index)) => shards(folder, &index)?,
-        (None, None) => return Err(Failure::new(Exit::Input, format!("{} has no {} (nor an index of shards)", folder.display(), NAMES.join(" or ")))),
+        (None, None) => {
+            return Err(Failure::new(Exit::Input, format!("{} has no {} (nor an index of shards)", folder.display(), NAMES.join(" or "))));
+        }
     };
     let bytes = files.iter().map(|path| store::read(path)).collect::<Result<Vec<_>, _>>()?;
     let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();

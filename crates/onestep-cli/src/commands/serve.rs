@@ -116,7 +116,10 @@ impl Serve {
         let (found, advice) = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 let other = self.port.checked_add(1).unwrap_or(8080);
-                (format!("port {} in use by another program", self.port), format!("choose another one, for example --port {other}, or end that program"))
+                (
+                    format!("port {} in use by another program", self.port),
+                    format!("choose another one, for example --port {other}, or end that program"),
+                )
             }
             std::io::ErrorKind::PermissionDenied => {
                 (format!("no permission for port {}", self.port), "choose one above 1023, for example --port 8080".to_owned())

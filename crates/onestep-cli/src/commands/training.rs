@@ -66,7 +66,8 @@ impl Run {
         work: impl FnOnce(&O, &burn::tensor::Device, &str, &mut Progress) -> Result<R, onestep_train::TrainError>,
     ) -> Result<Option<R>, Failure> {
         if self.dry_run {
-            let text = toml::to_string_pretty(options).map_err(|error| Failure::new(Exit::Failed, format!("the options cannot be shown: {error}")))?;
+            let text =
+                toml::to_string_pretty(options).map_err(|error| Failure::new(Exit::Failed, format!("the options cannot be shown: {error}")))?;
             output::data(text.trim_end())?;
             return Ok(None);
         }
@@ -135,7 +136,17 @@ impl Training {
         set(&mut options.save_every, self.save_every);
         set(&mut options.sample_every, self.sample_every);
         set(&mut options.keep_last, self.keep_last);
-        let sound = options.batch > 0 && options.optimizer.learning_rate > 0.0 && (0.0..1.0).contains(&options.ema_decay) && (0.0..=1.0).contains(&options.optimizer.decay_fraction);
-        if sound { Ok(()) } else { Err(Failure::new(Exit::Usage, "expected --batch of at least 1, --learning-rate above 0, --ema-decay from 0 to below 1 and --decay-fraction from 0 to 1")) }
+        let sound = options.batch > 0
+            && options.optimizer.learning_rate > 0.0
+            && (0.0..1.0).contains(&options.ema_decay)
+            && (0.0..=1.0).contains(&options.optimizer.decay_fraction);
+        if sound {
+            Ok(())
+        } else {
+            Err(Failure::new(
+                Exit::Usage,
+                "expected --batch of at least 1, --learning-rate above 0, --ema-decay from 0 to below 1 and --decay-fraction from 0 to 1",
+            ))
+        }
     }
 }

@@ -24,7 +24,8 @@ pub fn write_pictures(folder: &Path, size: u32) {
     let mut metadata = String::new();
     for (name, colour) in COLOURS {
         let inside = |pixel: u32| (size / 4..size * 3 / 4).contains(&pixel);
-        let pixels: Vec<u8> = (0..size * size).flat_map(|index| if inside(index % size) && inside(index / size) { colour } else { [255; 3] }).collect();
+        let pixels: Vec<u8> =
+            (0..size * size).flat_map(|index| if inside(index % size) && inside(index / size) { colour } else { [255; 3] }).collect();
         let file = fs::File::create(folder.join(format!("{name}.png"))).expect("a file");
         let mut encoder = png::Encoder::new(file, size, size);
         encoder.set_color(png::ColorType::Rgb);

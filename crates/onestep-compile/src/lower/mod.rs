@@ -39,7 +39,12 @@ pub(crate) fn lower(captured: Captured) -> Result<Graph, CompileError> {
     let operations = source.graph.operations;
     let input_ids: HashSet<TensorId> = inputs.iter().map(|port| port.tensor).collect();
     let values = source.values.into_iter().filter(|(id, _)| !input_ids.contains(id));
-    let mut lowering = Lowering { graph: Graph::default(), constants: Constants::new(&operations, values, &parameters)?, values: HashMap::new(), ids: HashMap::new() };
+    let mut lowering = Lowering {
+        graph: Graph::default(),
+        constants: Constants::new(&operations, values, &parameters)?,
+        values: HashMap::new(),
+        ids: HashMap::new(),
+    };
     for port in inputs {
         let value = lowering.graph.add(port.shape, port.dtype);
         match port.dtype {
@@ -98,7 +103,12 @@ impl Lowering<'_> {
     fn refuse_chance(&self, operation: &OperationIr) -> Result<(), CompileError> {
         let chance = matches!(operation, OperationIr::Float(_, FloatOperationIr::Random(_)))
             || matches!(operation, OperationIr::NumericInt(_, NumericOperationIr::IntRandom(_)))
-            || matches!(operation, OperationIr::BaseFloat(BaseOperationIr::Empty(_)) | OperationIr::BaseInt(BaseOperationIr::Empty(_)) | OperationIr::BaseBool(BaseOperationIr::Empty(_)));
+            || matches!(
+                operation,
+                OperationIr::BaseFloat(BaseOperationIr::Empty(_))
+                    | OperationIr::BaseInt(BaseOperationIr::Empty(_))
+                    | OperationIr::BaseBool(BaseOperationIr::Empty(_))
+            );
         if chance { Err(refuse(operation, "has no fixed value")) } else { Ok(()) }
     }
 
@@ -136,7 +146,10 @@ impl Lowering<'_> {
         let parameter = match &known.parameter {
             None => None,
             Some((parameter, untouched)) => {
-                let name = parameter.name.clone().ok_or_else(|| CompileError::Tensor { name: parameter.path.clone(), message: "has no name to be stored under".into() })?;
+                let name = parameter
+                    .name
+                    .clone()
+                    .ok_or_else(|| CompileError::Tensor { name: parameter.path.clone(), message: "has no name to be stored under".into() })?;
                 Some((name, *untouched))
             }
         };

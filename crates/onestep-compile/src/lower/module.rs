@@ -36,7 +36,12 @@ impl Lowering<'_> {
                 let bias = self.optional(op.bias.as_ref(), operation)?;
                 let options = &op.options;
                 let [(before, after)] = options.padding;
-                let conv = Convolution { stride: [1, options.stride[0]], padding: [0, before, 0, after], dilation: [1, options.dilation[0]], groups: options.groups };
+                let conv = Convolution {
+                    stride: [1, options.stride[0]],
+                    padding: [0, before, 0, after],
+                    dilation: [1, options.dilation[0]],
+                    groups: options.groups,
+                };
                 let [n, c, l] = op.out.shape.dims::<3>();
                 let value = self.convolution(x, weight, bias, conv, vec![n, c, 1, l]);
                 let value = self.reshape(value, vec![n, c, l]);
@@ -48,7 +53,8 @@ impl Lowering<'_> {
                 let bias = self.optional(op.bias.as_ref(), operation)?;
                 let options = &op.options;
                 let [(top, bottom), (left, right)] = options.padding;
-                let conv = Convolution { stride: options.stride, padding: [top, left, bottom, right], dilation: options.dilation, groups: options.groups };
+                let conv =
+                    Convolution { stride: options.stride, padding: [top, left, bottom, right], dilation: options.dilation, groups: options.groups };
                 let value = self.convolution(x, weight, bias, conv, op.out.shape.to_vec());
                 self.define(&op.out, value, operation)
             }
@@ -63,7 +69,8 @@ impl Lowering<'_> {
                 let kernel = vec![1.0 / (rows * columns) as f32; channels * rows * columns];
                 let weight = self.graph.add_constant(vec![channels, 1, rows, columns], Constant::computed(kernel));
                 let [vertical, horizontal] = op.padding;
-                let conv = Convolution { stride: op.stride, padding: [vertical, horizontal, vertical, horizontal], dilation: [1, 1], groups: channels };
+                let conv =
+                    Convolution { stride: op.stride, padding: [vertical, horizontal, vertical, horizontal], dilation: [1, 1], groups: channels };
                 let value = self.convolution(x, weight, None, conv, op.out.shape.to_vec());
                 self.define(&op.out, value, operation)
             }
@@ -72,7 +79,13 @@ impl Lowering<'_> {
                 let [_, _, height, width] = op.x.shape.dims::<4>();
                 let [rows, columns] = op.output_size;
                 if !nearest || height == 0 || width == 0 || !rows.is_multiple_of(height) || !columns.is_multiple_of(width) {
-                    return Err(refuse(operation, &format!("by {:?} from {height}x{width} to {rows}x{columns}; programs repeat pixels a whole number of times", op.options.mode)));
+                    return Err(refuse(
+                        operation,
+                        &format!(
+                            "by {:?} from {height}x{width} to {rows}x{columns}; programs repeat pixels a whole number of times",
+                            op.options.mode
+                        ),
+                    ));
                 }
                 let x = self.operand(&op.x, operation)?;
                 let value = self.graph.emit(Op::UpsampleNearest { scale: [rows / height, columns / width] }, vec![x], op.out.shape.to_vec());

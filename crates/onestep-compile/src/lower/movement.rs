@@ -150,7 +150,10 @@ impl Lowering<'_> {
         let length = shape.get(axis).copied().ok_or_else(|| refuse(operation, "selects along an axis that does not exist"))?;
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for &index in indices {
-            let index = usize::try_from(index).ok().filter(|&index| index < length).ok_or_else(|| refuse(operation, &format!("selects row {index} of {length}")))?;
+            let index = usize::try_from(index)
+                .ok()
+                .filter(|&index| index < length)
+                .ok_or_else(|| refuse(operation, &format!("selects row {index} of {length}")))?;
             match runs.last_mut() {
                 Some((start, count)) if *start + *count == index => *count += 1,
                 _ => runs.push((index, 1)),

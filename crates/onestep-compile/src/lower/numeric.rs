@@ -1,6 +1,8 @@
 //! Arithmetic, functions of one tensor, reductions and activations.
 
-use burn::backend::ir::{ActivationOperationIr, BinaryOpIr, FloatOperationIr, NumericOperationIr, OperationIr, PadModeIr, ReduceDimOpIr, ReduceOpIr, ScalarOpIr, UnaryOpIr};
+use burn::backend::ir::{
+    ActivationOperationIr, BinaryOpIr, FloatOperationIr, NumericOperationIr, OperationIr, PadModeIr, ReduceDimOpIr, ReduceOpIr, ScalarOpIr, UnaryOpIr,
+};
 use onestep_program::{BinaryKind, Op, ReduceKind, UnaryKind, ValueId};
 
 use super::{Lowering, refuse, scalar};

@@ -50,7 +50,12 @@ fn find(graph: &Graph, uses: &Uses, index: usize) -> Option<Found> {
     let (qs, ks, vs) = (graph.shape(q), graph.shape(k), graph.shape(v));
     // The leading axes of a multiplication may broadcast, those of an attention may not.
     let leading = rank - 2;
-    let fits = qs.len() == rank && ks.len() == rank && vs.len() == rank && qs[..leading] == ks[..leading] && ks[..=leading] == vs[..=leading] && qs[rank - 1] == ks[rank - 1];
+    let fits = qs.len() == rank
+        && ks.len() == rank
+        && vs.len() == rank
+        && qs[..leading] == ks[..leading]
+        && ks[..=leading] == vs[..=leading]
+        && qs[rank - 1] == ks[rank - 1];
     (fits && scale.is_finite()).then_some(Found { q, k, v, scale, causal })
 }
 
@@ -86,7 +91,8 @@ fn unmask(graph: &Graph, uses: &Uses, scores: ValueId) -> Option<(ValueId, bool)
     // The form that first clears what is hidden.
     if let Some((a, b)) = uses.binary(graph, below, BinaryKind::Mul).filter(|_| uses.reads(below) == 1) {
         let (inner, kept) = if graph.constant(b).is_some() { (a, b) } else { (b, a) };
-        let cleared = per_score(graph, kept, queries, keys).is_some_and(|kept| kept.iter().enumerate().all(|(index, &value)| value == if later(index) { 0.0 } else { 1.0 }));
+        let cleared = per_score(graph, kept, queries, keys)
+            .is_some_and(|kept| kept.iter().enumerate().all(|(index, &value)| value == if later(index) { 0.0 } else { 1.0 }));
         if cleared && graph.shape(inner) == shape {
             return Some((inner, true));
         }

@@ -34,7 +34,9 @@ fn absorb(graph: &mut Graph, uses: &Uses, index: usize, layer: ValueId, constant
     let shape = graph.shape(constant);
     let missing = output.len() - shape.len().min(output.len());
     let features = output[feature_axis];
-    let fits = graph.shape(layer) == output && shape.len() <= output.len() && shape.iter().enumerate().all(|(axis, &length)| length == if axis + missing == feature_axis { features } else { 1 });
+    let fits = graph.shape(layer) == output
+        && shape.len() <= output.len()
+        && shape.iter().enumerate().all(|(axis, &length)| length == if axis + missing == feature_axis { features } else { 1 });
     if !fits || added.data.len() != features {
         return false;
     }

@@ -23,7 +23,5 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
 fn same(graph: &Graph, a: &Node, b: &Node) -> bool {
     // Some operations take their result's shape as a parameter.
     let shaped = matches!(a.op, Op::Reshape | Op::Expand | Op::Slice { .. });
-    a.inputs == b.inputs
-        && a.op == b.op
-        && (!shaped || graph.shape(a.output) == graph.shape(b.output))
+    a.inputs == b.inputs && a.op == b.op && (!shaped || graph.shape(a.output) == graph.shape(b.output))
 }

@@ -17,7 +17,9 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
         let folded = match (&node.op, &constants[..]) {
             // The same elements in the same order: only the shape is new.
             (Op::Reshape, [constant]) => constant.clone(),
-            (Op::Permute { .. }, [constant]) => Constant { parameter: constant.parameter.clone(), untouched: false, data: compute(graph, &node, &constants)? },
+            (Op::Permute { .. }, [constant]) => {
+                Constant { parameter: constant.parameter.clone(), untouched: false, data: compute(graph, &node, &constants)? }
+            }
             _ => Constant { parameter: None, untouched: false, data: compute(graph, &node, &constants)? },
         };
         graph.values[node.output.index()].constant = Some(folded);
@@ -41,7 +43,8 @@ fn compute(graph: &Graph, node: &Node, constants: &[Constant]) -> Result<Arc<Vec
         outputs: vec![Port { name: "value".into(), value: output }],
         nodes: vec![Node { op: node.op.clone(), inputs: (0..output.0).map(ValueId).collect(), output }],
     };
-    let inputs: Vec<(&str, TensorRef<'_>)> = names.iter().zip(constants).map(|(name, constant)| (name.as_str(), TensorRef::F32(&constant.data))).collect();
+    let inputs: Vec<(&str, TensorRef<'_>)> =
+        names.iter().zip(constants).map(|(name, constant)| (name.as_str(), TensorRef::F32(&constant.data))).collect();
     let outputs = CpuProgram::new(program, &|_| None)?.run(&inputs)?;
     Ok(Arc::new(outputs.into_iter().next().map(|(_, data)| data).unwrap_or_default()))
 }

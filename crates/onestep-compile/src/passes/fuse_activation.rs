@@ -20,7 +20,9 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
         let Some(layer) = uses.producer(graph, x).filter(|_| uses.reads(x) == 1) else { return false };
         let (mut op, inputs) = (layer.op.clone(), layer.inputs.clone());
         match &mut op {
-            Op::Conv2d { act: act @ Activation::None, residual: false, .. } | Op::Linear { act: act @ Activation::None, residual: false, .. } | Op::GroupNorm { act: act @ Activation::None, .. } => *act = function,
+            Op::Conv2d { act: act @ Activation::None, residual: false, .. }
+            | Op::Linear { act: act @ Activation::None, residual: false, .. }
+            | Op::GroupNorm { act: act @ Activation::None, .. } => *act = function,
             _ => return false,
         }
         graph.nodes[index].op = op;

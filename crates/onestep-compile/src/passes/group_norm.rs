@@ -43,7 +43,9 @@ fn with_channels(graph: &Graph, index: usize, kind: BinaryKind) -> Option<(Value
         let (x_shape, shape) = (graph.shape(x), graph.shape(constant));
         // Aligned at the last axis, as broadcasting does it.
         let channels_at = (shape.len() + 1).checked_sub(x_shape.len())?;
-        let fits = x_shape.len() >= 2 && shape.len() <= x_shape.len() && shape.iter().enumerate().all(|(axis, &length)| length == if axis == channels_at { x_shape[1] } else { 1 });
+        let fits = x_shape.len() >= 2
+            && shape.len() <= x_shape.len()
+            && shape.iter().enumerate().all(|(axis, &length)| length == if axis == channels_at { x_shape[1] } else { 1 });
         (fits && x_shape == graph.shape(node.output)).then_some((x, constant))
     };
     per_channel(a, b).or_else(|| per_channel(b, a))

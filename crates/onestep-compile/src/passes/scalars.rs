@@ -17,7 +17,9 @@ fn known_number(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     let Op::Binary { binary } = graph.nodes[index].op else { return false };
     let output = graph.shape(graph.nodes[index].output).to_vec();
     let (a, b) = (graph.nodes[index].inputs[0], graph.nodes[index].inputs[1]);
-    let number = |graph: &Graph, id: ValueId, other: ValueId| graph.constant(id).filter(|_| graph.shape(other) == output).and_then(|constant| constant.uniform());
+    let number = |graph: &Graph, id: ValueId, other: ValueId| {
+        graph.constant(id).filter(|_| graph.shape(other) == output).and_then(|constant| constant.uniform())
+    };
     let (x, op) = if let Some(c) = number(graph, b, a) {
         let op = match binary {
             BinaryKind::Add => Op::Affine { mul: 1.0, add: c },

@@ -51,7 +51,10 @@ impl Eager {
         Tensor::from_data(TensorData::new(data, shape), &self.device)
     }
     pub fn ids<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D, Int> {
-        let data: Vec<i32> = noise(shape.iter().product(), self.inputs.len() as u64 + 100).iter().map(|v| ((v.abs() * self.vocabulary as f32) as i32).min(self.vocabulary - 1)).collect();
+        let data: Vec<i32> = noise(shape.iter().product(), self.inputs.len() as u64 + 100)
+            .iter()
+            .map(|v| ((v.abs() * self.vocabulary as f32) as i32).min(self.vocabulary - 1))
+            .collect();
         self.inputs.push((name.to_owned(), Given::Ids(data.clone())));
         Tensor::from_data(TensorData::new(data, shape), &self.device)
     }
@@ -82,7 +85,15 @@ pub fn run(compiled: &Compiled, inputs: &[(String, Given)]) -> Vec<(String, Vec<
 }
 
 /// Compares burn's result with the program's, with every pass, with none, and without each one; gives the full program.
-pub fn check<M: Module>(module: &M, names: &Names, vocabulary: i32, bound: f64, every_pass: bool, forward: impl Fn(&M, &mut Ports), eager: impl Fn(&M, &mut Eager)) -> Compiled {
+pub fn check<M: Module>(
+    module: &M,
+    names: &Names,
+    vocabulary: i32,
+    bound: f64,
+    every_pass: bool,
+    forward: impl Fn(&M, &mut Ports),
+    eager: impl Fn(&M, &mut Eager),
+) -> Compiled {
     let mut expected = Eager::new(vocabulary);
     eager(module, &mut expected);
     let mut variants = vec![("none".to_owned(), Passes::none()), ("all".to_owned(), Passes::all())];
@@ -114,7 +125,15 @@ pub fn check<M: Module>(module: &M, names: &Names, vocabulary: i32, bound: f64, 
 #[macro_export]
 macro_rules! case {
     ($module:expr, $names:expr, $vocabulary:expr, $bound:expr, $every:expr, |$net:ident, $io:ident| $body:block) => {
-        $crate::common::check($module, $names, $vocabulary, $bound, $every, |$net, $io: &mut onestep_compile::Ports| $body, |$net, $io: &mut $crate::common::Eager| $body)
+        $crate::common::check(
+            $module,
+            $names,
+            $vocabulary,
+            $bound,
+            $every,
+            |$net, $io: &mut onestep_compile::Ports| $body,
+            |$net, $io: &mut $crate::common::Eager| $body,
+        )
     };
 }
 

@@ -28,9 +28,7 @@ impl AttentionBlock {
     pub fn new(channels: usize, groups: usize, epsilon: f64, device: &Device) -> Self {
         let linear = || LinearConfig::new(channels, channels).init(device);
         Self {
-            group_norm: GroupNormConfig::new(groups, channels)
-                .with_epsilon(epsilon)
-                .init(device),
+            group_norm: GroupNormConfig::new(groups, channels).with_epsilon(epsilon).init(device),
             to_q: linear(),
             to_k: linear(),
             to_v: linear(),
@@ -41,24 +39,9 @@ impl AttentionBlock {
     /// `[batch, channels, height, width]` to the same shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
-        let places = self
-            .group_norm
-            .forward(x.clone())
-            .reshape([batch, channels, height * width])
-            .swap_dims(1, 2);
-        let mixed = scaled_dot_product(
-            self.to_q.forward(places.clone()),
-            self.to_k.forward(places.clone()),
-            self.to_v.forward(places),
-            1,
-            false,
-        );
-        let mixed = self
-            .to_out
-            .iter()
-            .fold(mixed, |x, linear| linear.forward(x));
-        x + mixed
-            .swap_dims(1, 2)
-            .reshape([batch, channels, height, width])
+        let places = self.group_norm.forward(x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
+        let mixed = scaled_dot_product(self.to_q.forward(places.clone()), self.to_k.forward(places.clone()), self.to_v.forward(places), 1, false);
+        let mixed = self.to_out.iter().fold(mixed, |x, linear| linear.forward(x));
+        x + mixed.swap_dims(1, 2).reshape([batch, channels, height, width])
     }
 }

@@ -26,11 +26,7 @@ pub struct CrossAttention {
 impl CrossAttention {
     /// Attention of `heads` heads over `features` features, with keys and values from `context` features.
     pub fn new(features: usize, context: usize, heads: usize, device: &Device) -> Self {
-        let linear = |input: usize| {
-            LinearConfig::new(input, features)
-                .with_bias(false)
-                .init(device)
-        };
+        let linear = |input: usize| LinearConfig::new(input, features).with_bias(false).init(device);
         Self {
             to_q: linear(features),
             to_k: linear(context),
@@ -43,15 +39,7 @@ impl CrossAttention {
     /// `x` is `[batch, tokens, features]`, `context` `[batch, keys, context features]`; without it `x` attends to itself.
     pub fn forward(&self, x: Tensor<3>, context: Option<Tensor<3>>) -> Tensor<3> {
         let context = context.unwrap_or_else(|| x.clone());
-        let mixed = scaled_dot_product(
-            self.to_q.forward(x),
-            self.to_k.forward(context.clone()),
-            self.to_v.forward(context),
-            self.heads,
-            false,
-        );
-        self.to_out
-            .iter()
-            .fold(mixed, |x, linear| linear.forward(x))
+        let mixed = scaled_dot_product(self.to_q.forward(x), self.to_k.forward(context.clone()), self.to_v.forward(context), self.heads, false);
+        self.to_out.iter().fold(mixed, |x, linear| linear.forward(x))
     }
 }

@@ -23,10 +23,7 @@ impl Downsample2d {
             0 => PaddingConfig2d::Explicit(0, 0, 1, 1),
             pad => PaddingConfig2d::Explicit(pad, pad, pad, pad),
         };
-        let conv = Conv2dConfig::new([channels, channels], [3, 3])
-            .with_stride([2, 2])
-            .with_padding(padding)
-            .init(device);
+        let conv = Conv2dConfig::new([channels, channels], [3, 3]).with_stride([2, 2]).with_padding(padding).init(device);
         Self { conv }
     }
 

@@ -21,11 +21,7 @@ impl Mlp {
     /// `[batch, tokens, features]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = self.fc1.forward(x);
-        let x = if self.quick {
-            x.clone() * sigmoid(x.mul_scalar(1.702))
-        } else {
-            gelu(x)
-        };
+        let x = if self.quick { x.clone() * sigmoid(x.mul_scalar(1.702)) } else { gelu(x) };
         self.fc2.forward(x)
     }
 }

@@ -33,7 +33,5 @@ use burn::{
 /// A convolution of stride 1 with an odd square kernel that keeps height and width.
 pub(crate) fn same_conv(input: usize, output: usize, kernel: usize, device: &Device) -> Conv2d {
     let pad = kernel / 2;
-    Conv2dConfig::new([input, output], [kernel, kernel])
-        .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
-        .init(device)
+    Conv2dConfig::new([input, output], [kernel, kernel]).with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad)).init(device)
 }

@@ -31,27 +31,15 @@ pub struct ResnetBlock2d {
 
 impl ResnetBlock2d {
     /// A block from `input` to `output` channels, conditioned on `time` features if given.
-    pub fn new(
-        input: usize,
-        output: usize,
-        time: Option<usize>,
-        groups: usize,
-        epsilon: f64,
-        device: &Device,
-    ) -> Self {
-        let norm = |channels: usize| {
-            GroupNormConfig::new(groups, channels)
-                .with_epsilon(epsilon)
-                .init(device)
-        };
+    pub fn new(input: usize, output: usize, time: Option<usize>, groups: usize, epsilon: f64, device: &Device) -> Self {
+        let norm = |channels: usize| GroupNormConfig::new(groups, channels).with_epsilon(epsilon).init(device);
         Self {
             norm1: norm(input),
             conv1: same_conv(input, output, 3, device),
             time_emb_proj: time.map(|features| LinearConfig::new(features, output).init(device)),
             norm2: norm(output),
             conv2: same_conv(output, output, 3, device),
-            conv_shortcut: (input != output)
-                .then(|| Conv2dConfig::new([input, output], [1, 1]).init(device)),
+            conv_shortcut: (input != output).then(|| Conv2dConfig::new([input, output], [1, 1]).init(device)),
         }
     }
 

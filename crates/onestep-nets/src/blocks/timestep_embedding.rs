@@ -18,10 +18,7 @@ pub struct TimestepEmbedding {
 impl TimestepEmbedding {
     /// From `input` features to an embedding of `size`.
     pub fn new(input: usize, size: usize, device: &Device) -> Self {
-        Self {
-            linear_1: LinearConfig::new(input, size).init(device),
-            linear_2: LinearConfig::new(size, size).init(device),
-        }
+        Self { linear_1: LinearConfig::new(input, size).init(device), linear_2: LinearConfig::new(size, size).init(device) }
     }
 
     /// `[n, input]` to `[n, size]`.

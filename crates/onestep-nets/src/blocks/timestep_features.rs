@@ -7,34 +7,16 @@ use burn::tensor::{DType, Tensor, TensorData};
 /// `values` is `[n]`, the result `[n, size]` in f32 (`size` even): with `h = size / 2` and
 /// `f_i = exp(-ln(10000) i / (h - freq_shift))`, the sines of `v f_i` and then their cosines, or the other way round with
 /// `flip_sin_to_cos`.
-pub fn timestep_features(
-    values: Tensor<1>,
-    size: usize,
-    flip_sin_to_cos: bool,
-    freq_shift: f64,
-) -> Tensor<2> {
+pub fn timestep_features(values: Tensor<1>, size: usize, flip_sin_to_cos: bool, freq_shift: f64) -> Tensor<2> {
     let half = size / 2;
     // The exponent is rounded to f32 where PyTorch rounds it: at t = 999 that difference would be seen.
     let decay = -(10000f64.ln()) as f32;
-    let frequencies: Vec<f32> = (0..half)
-        .map(|i| f64::from(decay * i as f32 / (half as f64 - freq_shift) as f32).exp() as f32)
-        .collect();
+    let frequencies: Vec<f32> = (0..half).map(|i| f64::from(decay * i as f32 / (half as f64 - freq_shift) as f32).exp() as f32).collect();
     let device = values.device();
-    let frequencies = Tensor::<2>::from_data(
-        TensorData::new(frequencies, [1, half]),
-        (&device, DType::F32),
-    );
+    let frequencies = Tensor::<2>::from_data(TensorData::new(frequencies, [1, half]), (&device, DType::F32));
     let [n] = values.dims();
-    let values = if values.dtype() == DType::F32 {
-        values
-    } else {
-        values.cast(DType::F32)
-    };
+    let values = if values.dtype() == DType::F32 { values } else { values.cast(DType::F32) };
     let angles = values.reshape([n, 1]) * frequencies;
     let (sines, cosines) = (angles.clone().sin(), angles.cos());
-    if flip_sin_to_cos {
-        Tensor::cat(vec![cosines, sines], 1)
-    } else {
-        Tensor::cat(vec![sines, cosines], 1)
-    }
+    if flip_sin_to_cos { Tensor::cat(vec![cosines, sines], 1) } else { Tensor::cat(vec![sines, cosines], 1) }
 }

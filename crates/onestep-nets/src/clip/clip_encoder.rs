@@ -2,9 +2,7 @@
 
 use burn::{
     module::Module,
-    nn::{
-        Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
-    },
+    nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig},
     tensor::{Device, Int, Tensor},
 };
 
@@ -67,17 +65,8 @@ pub struct ClipTextTransformer {
 }
 
 /// A matrix drawn from a Gaussian of deviation `std`, with a zero bias if any.
-pub(super) fn gaussian_linear(
-    input: usize,
-    output: usize,
-    bias: bool,
-    std: f64,
-    device: &Device,
-) -> Linear {
-    let mut linear = LinearConfig::new(input, output)
-        .with_bias(false)
-        .with_initializer(Initializer::Normal { mean: 0.0, std })
-        .init(device);
+pub(super) fn gaussian_linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
+    let mut linear = LinearConfig::new(input, output).with_bias(false).with_initializer(Initializer::Normal { mean: 0.0, std }).init(device);
     linear.bias = bias.then(|| Initializer::Zeros.init([output], device));
     linear
 }
@@ -87,22 +76,10 @@ impl ClipTextTransformer {
     pub(super) fn new(config: &ClipTextConfig, device: &Device) -> Self {
         let size = config.hidden_size;
         let factor = config.initializer_factor;
-        let embedding = |rows: usize| {
-            EmbeddingConfig::new(rows, size)
-                .with_initializer(Initializer::Normal {
-                    mean: 0.0,
-                    std: 0.02 * factor,
-                })
-                .init(device)
-        };
-        let norm = || {
-            LayerNormConfig::new(size)
-                .with_epsilon(config.layer_norm_eps)
-                .init(device)
-        };
-        let inner = (size as f64).powf(-0.5)
-            * (2.0 * config.num_hidden_layers.max(1) as f64).powf(-0.5)
-            * factor;
+        let embedding =
+            |rows: usize| EmbeddingConfig::new(rows, size).with_initializer(Initializer::Normal { mean: 0.0, std: 0.02 * factor }).init(device);
+        let norm = || LayerNormConfig::new(size).with_epsilon(config.layer_norm_eps).init(device);
+        let inner = (size as f64).powf(-0.5) * (2.0 * config.num_hidden_layers.max(1) as f64).powf(-0.5) * factor;
         let outer = (size as f64).powf(-0.5) * factor;
         let hidden = (2.0 * size as f64).powf(-0.5) * factor;
         let linear = |std: f64| gaussian_linear(size, size, true, std, device);
@@ -144,15 +121,8 @@ impl ClipEmbeddings {
         let [_, tokens] = input_ids.dims();
         let table = self.position_embedding.weight.val();
         let [positions, features] = table.dims();
-        assert!(
-            tokens <= positions,
-            "{tokens} tokens given to a text encoder of {positions} positions"
-        );
-        let table = if tokens == positions {
-            table
-        } else {
-            table.slice([0..tokens, 0..features])
-        };
+        assert!(tokens <= positions, "{tokens} tokens given to a text encoder of {positions} positions");
+        let table = if tokens == positions { table } else { table.slice([0..tokens, 0..features]) };
         self.token_embedding.forward(input_ids) + table.reshape([1, tokens, features])
     }
 }
@@ -160,13 +130,8 @@ impl ClipEmbeddings {
 impl ClipAttention {
     /// `[batch, tokens, features]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let (q, k, v) = (
-            self.q_proj.forward(x.clone()),
-            self.k_proj.forward(x.clone()),
-            self.v_proj.forward(x),
-        );
-        self.out_proj
-            .forward(scaled_dot_product(q, k, v, self.heads, true))
+        let (q, k, v) = (self.q_proj.forward(x.clone()), self.k_proj.forward(x.clone()), self.v_proj.forward(x));
+        self.out_proj.forward(scaled_dot_product(q, k, v, self.heads, true))
     }
 }
 

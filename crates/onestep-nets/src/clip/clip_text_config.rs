@@ -16,14 +16,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("attention_dropout", &["0"]),
     ("dropout", &["0"]),
     ("hidden_act", &["\"quick_gelu\"", "\"gelu\""]),
-    (
-        "architectures",
-        &[
-            "null",
-            "\"CLIPTextModel\"",
-            "\"CLIPTextModelWithProjection\"",
-        ],
-    ),
+    ("architectures", &["null", "\"CLIPTextModel\"", "\"CLIPTextModelWithProjection\""]),
 ];
 
 /// The activation of the feed-forward layers.
@@ -98,10 +91,7 @@ impl TryFrom<Map<String, Value>> for ClipTextConfig {
     fn try_from(keys: Map<String, Value>) -> Result<Self, ConfigError> {
         let keys = ConfigReader::new(CLASS, &keys);
         if keys.has("text_config") {
-            return Err(keys.refuse(
-                "text_config",
-                "configures a whole CLIP; only its text encoder is implemented",
-            ));
+            return Err(keys.refuse("text_config", "configures a whole CLIP; only its text encoder is implemented"));
         }
         for (key, allowed) in FIXED {
             keys.only(key, allowed)?;
@@ -115,16 +105,14 @@ impl TryFrom<Map<String, Value>> for ClipTextConfig {
             projection_dim: keys.read("projection_dim", d.projection_dim)?,
             num_hidden_layers: keys.read("num_hidden_layers", d.num_hidden_layers)?,
             num_attention_heads: keys.read("num_attention_heads", d.num_attention_heads)?,
-            max_position_embeddings: keys
-                .read("max_position_embeddings", d.max_position_embeddings)?,
+            max_position_embeddings: keys.read("max_position_embeddings", d.max_position_embeddings)?,
             hidden_act: keys.read("hidden_act", d.hidden_act)?,
             layer_norm_eps: keys.read("layer_norm_eps", d.layer_norm_eps)?,
             initializer_factor: keys.read("initializer_factor", d.initializer_factor)?,
             pad_token_id: keys.read("pad_token_id", d.pad_token_id)?,
             bos_token_id: keys.read("bos_token_id", d.bos_token_id)?,
             eos_token_id: keys.read("eos_token_id", d.eos_token_id)?,
-            with_projection: architectures
-                .is_some_and(|names| names.iter().any(|name| name == PROJECTING)),
+            with_projection: architectures.is_some_and(|names| names.iter().any(|name| name == PROJECTING)),
         };
         config.validate()?;
         Ok(config)
@@ -140,11 +128,7 @@ impl ClipTextConfig {
 
     /// A `config.json` that transformers reads.
     pub fn to_json(&self) -> String {
-        let class = if self.with_projection {
-            PROJECTING
-        } else {
-            CLASS
-        };
+        let class = if self.with_projection { PROJECTING } else { CLASS };
         written(
             self,
             &[
@@ -158,25 +142,15 @@ impl ClipTextConfig {
 
     /// Whether the sizes fit together; what [`Self::from_json`] returns has passed.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |key: &str, value: Value, reason: String| {
-            Err(ConfigError::Key {
-                config: CLASS,
-                key: key.to_owned(),
-                value: value.to_string(),
-                reason,
-            })
-        };
+        let refuse =
+            |key: &str, value: Value, reason: String| Err(ConfigError::Key { config: CLASS, key: key.to_owned(), value: value.to_string(), reason });
         for (key, value, high) in [
             ("vocab_size", self.vocab_size, 1 << 22),
             ("hidden_size", self.hidden_size, 16384),
             ("intermediate_size", self.intermediate_size, 65536),
             ("projection_dim", self.projection_dim, 65536),
             ("num_attention_heads", self.num_attention_heads, 16384),
-            (
-                "max_position_embeddings",
-                self.max_position_embeddings,
-                65536,
-            ),
+            ("max_position_embeddings", self.max_position_embeddings, 65536),
             ("num_hidden_layers", self.num_hidden_layers, 512),
         ] {
             if !(1..=high).contains(&value) {
@@ -185,23 +159,12 @@ impl ClipTextConfig {
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let reason = format!("must divide hidden_size = {}", self.hidden_size);
-            return refuse(
-                "num_attention_heads",
-                json!(self.num_attention_heads),
-                reason,
-            );
+            return refuse("num_attention_heads", json!(self.num_attention_heads), reason);
         }
         if self.eos_token_id >= 1 << 31 {
-            return refuse(
-                "eos_token_id",
-                json!(self.eos_token_id),
-                "must be below 2^31".to_owned(),
-            );
+            return refuse("eos_token_id", json!(self.eos_token_id), "must be below 2^31".to_owned());
         }
-        for (key, value) in [
-            ("layer_norm_eps", self.layer_norm_eps),
-            ("initializer_factor", self.initializer_factor),
-        ] {
+        for (key, value) in [("layer_norm_eps", self.layer_norm_eps), ("initializer_factor", self.initializer_factor)] {
             if !(value.is_finite() && value > 0.0) {
                 return refuse(key, json!(value), "must be positive".to_owned());
             }

@@ -38,9 +38,7 @@ impl ClipTextModel {
         let std = (size as f64).powf(-0.5) * config.initializer_factor;
         Self {
             text_model: ClipTextTransformer::new(config, device),
-            text_projection: config
-                .with_projection
-                .then(|| gaussian_linear(size, config.projection_dim, false, std, device)),
+            text_projection: config.with_projection.then(|| gaussian_linear(size, config.projection_dim, false, std, device)),
             eos_token_id: config.eos_token_id,
         }
     }
@@ -56,10 +54,7 @@ impl ClipTextModel {
             x = layer.forward(x);
             hidden_states.push(x.clone());
         }
-        ClipTextOutput {
-            hidden_states,
-            last_hidden_state: self.text_model.final_layer_norm.forward(x),
-        }
+        ClipTextOutput { hidden_states, last_hidden_state: self.text_model.final_layer_norm.forward(x) }
     }
 
     /// The features of the token that ends the text (`pooler_output`): `[batch, features]`.
@@ -81,25 +76,13 @@ impl ClipTextModel {
             let is_end = input_ids.equal_elem(self.eos_token_id as i64).int();
             is_end * (earlier + 1).mul_scalar(2) + first
         };
-        let chosen = rank
-            .clone()
-            .equal(rank.max_dim(1).expand([batch, tokens]))
-            .float();
-        let chosen = if chosen.dtype() == last_hidden_state.dtype() {
-            chosen
-        } else {
-            chosen.cast(last_hidden_state.dtype())
-        };
-        chosen
-            .reshape([batch, 1, tokens])
-            .matmul(last_hidden_state)
-            .reshape([batch, features])
+        let chosen = rank.clone().equal(rank.max_dim(1).expand([batch, tokens])).float();
+        let chosen = if chosen.dtype() == last_hidden_state.dtype() { chosen } else { chosen.cast(last_hidden_state.dtype()) };
+        chosen.reshape([batch, 1, tokens]).matmul(last_hidden_state).reshape([batch, features])
     }
 
     /// `text_embeds` `[batch, projection_dim]` from the pooled text, or `None` without a projection.
     pub fn project(&self, pooled: Tensor<2>) -> Option<Tensor<2>> {
-        self.text_projection
-            .as_ref()
-            .map(|linear| linear.forward(pooled))
+        self.text_projection.as_ref().map(|linear| linear.forward(pooled))
     }
 }

@@ -21,16 +21,10 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// The value of `key`, or `default` when the key is absent.
-    pub(crate) fn read<T: DeserializeOwned>(
-        &self,
-        key: &str,
-        default: T,
-    ) -> Result<T, ConfigError> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, ConfigError> {
         match self.keys.get(key) {
             None => Ok(default),
-            Some(value) => {
-                T::deserialize(value.clone()).map_err(|error| self.refuse(key, error.to_string()))
-            }
+            Some(value) => T::deserialize(value.clone()).map_err(|error| self.refuse(key, error.to_string())),
         }
     }
 
@@ -39,18 +33,9 @@ impl<'a> ConfigReader<'a> {
         let Some(value) = self.keys.get(key) else {
             return Ok(());
         };
-        let is_allowed = |value: &Value| {
-            allowed
-                .iter()
-                .any(|text| serde_json::from_str::<Value>(text).is_ok_and(|one| equal(&one, value)))
-        };
-        let fine = is_allowed(value)
-            || matches!(value, Value::Array(items) if !items.is_empty() && items.iter().all(is_allowed));
-        if fine {
-            Ok(())
-        } else {
-            Err(self.refuse(key, format!("only {} is implemented", allowed.join(" or "))))
-        }
+        let is_allowed = |value: &Value| allowed.iter().any(|text| serde_json::from_str::<Value>(text).is_ok_and(|one| equal(&one, value)));
+        let fine = is_allowed(value) || matches!(value, Value::Array(items) if !items.is_empty() && items.iter().all(is_allowed));
+        if fine { Ok(()) } else { Err(self.refuse(key, format!("only {} is implemented", allowed.join(" or ")))) }
     }
 
     /// Whether the file has `key`.
@@ -60,25 +45,14 @@ impl<'a> ConfigReader<'a> {
 
     /// An error about `key` with the value that the file gives it.
     pub(crate) fn refuse(&self, key: &str, reason: impl Into<String>) -> ConfigError {
-        let value = self
-            .keys
-            .get(key)
-            .map_or_else(|| "(absent)".to_owned(), Value::to_string);
-        ConfigError::Key {
-            config: self.config,
-            key: key.to_owned(),
-            value: shortened(&value),
-            reason: reason.into(),
-        }
+        let value = self.keys.get(key).map_or_else(|| "(absent)".to_owned(), Value::to_string);
+        ConfigError::Key { config: self.config, key: key.to_owned(), value: shortened(&value), reason: reason.into() }
     }
 }
 
 /// Parses `text` as the JSON object that configures the class named `config`.
 pub(crate) fn object(config: &'static str, text: &str) -> Result<Map<String, Value>, ConfigError> {
-    serde_json::from_str(text).map_err(|error| ConfigError::NotAnObject {
-        config,
-        reason: error.to_string(),
-    })
+    serde_json::from_str(text).map_err(|error| ConfigError::NotAnObject { config, reason: error.to_string() })
 }
 
 /// Writes a configuration as indented JSON, with `extra` keys added to those of the structure.

@@ -28,26 +28,19 @@ impl NoiseSchedule {
     pub fn new(config: &SchedulerConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let count = config.num_train_timesteps;
-        let at = |from: f64, to: f64, i: usize| {
-            from + (to - from) * i as f64 / (count - 1).max(1) as f64
-        };
+        let at = |from: f64, to: f64, i: usize| from + (to - from) * i as f64 / (count - 1).max(1) as f64;
         let mut product = 1.0;
         let alphas_cumprod = (0..count)
             .map(|i| {
                 let beta = match config.beta_schedule {
                     BetaSchedule::Linear => at(config.beta_start, config.beta_end, i),
-                    BetaSchedule::ScaledLinear => {
-                        at(config.beta_start.sqrt(), config.beta_end.sqrt(), i).powi(2)
-                    }
+                    BetaSchedule::ScaledLinear => at(config.beta_start.sqrt(), config.beta_end.sqrt(), i).powi(2),
                 };
                 product *= 1.0 - beta;
                 product
             })
             .collect();
-        Ok(Self {
-            config: config.clone(),
-            alphas_cumprod,
-        })
+        Ok(Self { config: config.clone(), alphas_cumprod })
     }
 
     /// What it was made from.
@@ -66,9 +59,7 @@ impl NoiseSchedule {
         if timestep < count {
             return Ok(());
         }
-        Err(ConfigError::Request(format!(
-            "timestep {timestep} is not below num_train_timesteps = {count}"
-        )))
+        Err(ConfigError::Request(format!("timestep {timestep} is not below num_train_timesteps = {count}")))
     }
 
     /// Share of the signal, `sqrt(alpha_cumprod)`.
@@ -91,35 +82,18 @@ impl NoiseSchedule {
     pub fn timesteps(&self, steps: usize) -> Result<Vec<DdimStep>, ConfigError> {
         let count = self.alphas_cumprod.len();
         if !(1..=count).contains(&steps) {
-            return Err(ConfigError::Request(format!(
-                "a sampler cannot have {steps} steps, only 1 to num_train_timesteps = {count}"
-            )));
+            return Err(ConfigError::Request(format!("a sampler cannot have {steps} steps, only 1 to num_train_timesteps = {count}")));
         }
         let length = count / steps;
         let timesteps: Vec<usize> = match self.config.timestep_spacing {
-            TimestepSpacing::Leading => (0..steps)
-                .rev()
-                .map(|i| i * length + self.config.steps_offset)
-                .collect(),
+            TimestepSpacing::Leading => (0..steps).rev().map(|i| i * length + self.config.steps_offset).collect(),
             TimestepSpacing::Trailing => {
                 let length = count as f64 / steps as f64;
-                (0..steps)
-                    .map(|i| {
-                        ((count as f64 - i as f64 * length).round_ties_even() as usize).max(1) - 1
-                    })
-                    .collect()
+                (0..steps).map(|i| ((count as f64 - i as f64 * length).round_ties_even() as usize).max(1) - 1).collect()
             }
         };
-        timesteps
-            .iter()
-            .try_for_each(|&timestep| self.check(timestep))?;
-        Ok(timesteps
-            .into_iter()
-            .map(|timestep| DdimStep {
-                timestep,
-                previous: timestep.checked_sub(length),
-            })
-            .collect())
+        timesteps.iter().try_for_each(|&timestep| self.check(timestep))?;
+        Ok(timesteps.into_iter().map(|timestep| DdimStep { timestep, previous: timestep.checked_sub(length) }).collect())
     }
 
     /// `alpha_t sample + sigma_t noise`, with one timestep for each element of the batch (or one for all).
@@ -130,15 +104,8 @@ impl NoiseSchedule {
         let device = sample.device();
         let dtype = sample.dtype();
         let column = |values: Vec<f32>| {
-            let column = Tensor::<4>::from_data(
-                TensorData::new(values, [timesteps.len(), 1, 1, 1]),
-                (&device, DType::F32),
-            );
-            if dtype == DType::F32 {
-                column
-            } else {
-                column.cast(dtype)
-            }
+            let column = Tensor::<4>::from_data(TensorData::new(values, [timesteps.len(), 1, 1, 1]), (&device, DType::F32));
+            if dtype == DType::F32 { column } else { column.cast(dtype) }
         };
         let alpha = column(timesteps.iter().map(|&t| self.alpha(t) as f32).collect());
         let sigma = column(timesteps.iter().map(|&t| self.sigma(t) as f32).collect());
@@ -149,12 +116,7 @@ impl NoiseSchedule {
     ///
     /// # Panics
     /// If `timestep` does not pass [`Self::check`].
-    pub fn predict_original(
-        &self,
-        sample: Tensor<4>,
-        eps: Tensor<4>,
-        timestep: usize,
-    ) -> Tensor<4> {
+    pub fn predict_original(&self, sample: Tensor<4>, eps: Tensor<4>, timestep: usize) -> Tensor<4> {
         (sample - eps.mul_scalar(self.sigma(timestep))).div_scalar(self.alpha(timestep))
     }
 

@@ -83,10 +83,7 @@ impl TryFrom<Map<String, Value>> for SchedulerConfig {
         }
         let class: Option<String> = keys.read("_class_name", None)?;
         if class.as_deref() == Some(CLASS) && !keys.has("clip_sample") {
-            return Err(keys.refuse(
-                "clip_sample",
-                "means true in a DDIMScheduler; only false is implemented",
-            ));
+            return Err(keys.refuse("clip_sample", "means true in a DDIMScheduler; only false is implemented"));
         }
         let config = Self {
             num_train_timesteps: keys.read("num_train_timesteps", 1000)?,
@@ -127,19 +124,10 @@ impl SchedulerConfig {
     /// Whether the numbers make a schedule; what [`Self::from_json`] returns has passed.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |key: &str, value: Value, reason: &str| {
-            Err(ConfigError::Key {
-                config: CLASS,
-                key: key.to_owned(),
-                value: value.to_string(),
-                reason: reason.to_owned(),
-            })
+            Err(ConfigError::Key { config: CLASS, key: key.to_owned(), value: value.to_string(), reason: reason.to_owned() })
         };
         if !(1..=100_000).contains(&self.num_train_timesteps) {
-            return refuse(
-                "num_train_timesteps",
-                json!(self.num_train_timesteps),
-                "must be within 1..=100000",
-            );
+            return refuse("num_train_timesteps", json!(self.num_train_timesteps), "must be within 1..=100000");
         }
         for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
             if !(beta > 0.0 && beta < 1.0) {
@@ -147,11 +135,7 @@ impl SchedulerConfig {
             }
         }
         if self.steps_offset >= self.num_train_timesteps {
-            return refuse(
-                "steps_offset",
-                json!(self.steps_offset),
-                "must be below num_train_timesteps",
-            );
+            return refuse("steps_offset", json!(self.steps_offset), "must be below num_train_timesteps");
         }
         Ok(())
     }

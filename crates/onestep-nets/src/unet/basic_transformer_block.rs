@@ -29,11 +29,7 @@ pub struct BasicTransformerBlock {
 impl BasicTransformerBlock {
     /// Over `features` features, attending to text of `context` features.
     pub fn new(features: usize, context: usize, heads: usize, device: &Device) -> Self {
-        let norm = || {
-            LayerNormConfig::new(features)
-                .with_epsilon(1e-5)
-                .init(device)
-        };
+        let norm = || LayerNormConfig::new(features).with_epsilon(1e-5).init(device);
         Self {
             norm1: norm(),
             attn1: CrossAttention::new(features, features, heads, device),

@@ -18,13 +18,7 @@ pub struct DownBlock {
 
 impl DownBlock {
     /// Returns the result and pushes every intermediate that the expanding half will want onto `skips`.
-    pub fn forward(
-        &self,
-        mut x: Tensor<4>,
-        time: &Tensor<2>,
-        text: &Tensor<3>,
-        skips: &mut Vec<Tensor<4>>,
-    ) -> Tensor<4> {
+    pub fn forward(&self, mut x: Tensor<4>, time: &Tensor<2>, text: &Tensor<3>, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             x = resnet.forward(x, Some(time.clone()));
             if let Some(attention) = self.attentions.get(i) {

@@ -25,10 +25,7 @@ impl Geglu {
 fn halves(x: Tensor<3>) -> [Tensor<3>; 2] {
     let [batch, tokens, features] = x.dims();
     let half = features / 2;
-    [
-        x.clone().slice([0..batch, 0..tokens, 0..half]),
-        x.slice([0..batch, 0..tokens, half..features]),
-    ]
+    [x.clone().slice([0..batch, 0..tokens, 0..half]), x.slice([0..batch, 0..tokens, half..features])]
 }
 
 /// The layers of a [`FeedForward`]; number 1 is diffusers' dropout, which has no parameters.
@@ -53,9 +50,7 @@ impl FeedForward {
         let inner = 4 * features;
         Self {
             net: FeedForwardNet {
-                at_0: Geglu {
-                    proj: LinearConfig::new(features, 2 * inner).init(device),
-                },
+                at_0: Geglu { proj: LinearConfig::new(features, 2 * inner).init(device) },
                 at_2: LinearConfig::new(inner, features).init(device),
             },
         }

@@ -18,10 +18,7 @@ impl MidBlock {
     /// Keeps the shape of `x`.
     pub fn forward(&self, mut x: Tensor<4>, time: &Tensor<2>, text: &Tensor<3>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            if let Some(attention) = i
-                .checked_sub(1)
-                .and_then(|before| self.attentions.get(before))
-            {
+            if let Some(attention) = i.checked_sub(1).and_then(|before| self.attentions.get(before)) {
                 x = attention.forward(x, text.clone());
             }
             x = resnet.forward(x, Some(time.clone()));

@@ -41,22 +41,11 @@ pub(crate) struct Transformer2dShape {
 
 impl Transformer2d {
     pub(crate) fn new(shape: Transformer2dShape, device: &Device) -> Self {
-        let Transformer2dShape {
-            channels,
-            context,
-            heads,
-            layers,
-            groups,
-            linear_projection,
-        } = shape;
+        let Transformer2dShape { channels, context, heads, layers, groups, linear_projection } = shape;
         Self {
-            norm: GroupNormConfig::new(groups, channels)
-                .with_epsilon(1e-6)
-                .init(device),
+            norm: GroupNormConfig::new(groups, channels).with_epsilon(1e-6).init(device),
             proj_in: Projection::new(channels, linear_projection, device),
-            transformer_blocks: (0..layers)
-                .map(|_| BasicTransformerBlock::new(channels, context, heads, device))
-                .collect(),
+            transformer_blocks: (0..layers).map(|_| BasicTransformerBlock::new(channels, context, heads, device)).collect(),
             proj_out: Projection::new(channels, linear_projection, device),
         }
     }
@@ -65,10 +54,7 @@ impl Transformer2d {
     pub fn forward(&self, x: Tensor<4>, text: Tensor<3>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
         let places = self.proj_in.enter(self.norm.forward(x.clone()));
-        let places = self
-            .transformer_blocks
-            .iter()
-            .fold(places, |places, block| block.forward(places, text.clone()));
+        let places = self.transformer_blocks.iter().fold(places, |places, block| block.forward(places, text.clone()));
         x + self.proj_out.leave(places, [height, width])
     }
 }

@@ -17,10 +17,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("class_embed_type", &["null"]),
     ("class_embeddings_concat", &["false"]),
     ("cross_attention_norm", &["null", "false"]),
-    (
-        "down_block_types",
-        &["\"DownBlock2D\"", "\"CrossAttnDownBlock2D\""],
-    ),
+    ("down_block_types", &["\"DownBlock2D\"", "\"CrossAttnDownBlock2D\""]),
     ("dropout", &["0"]),
     ("dual_cross_attention", &["false"]),
     ("encoder_hid_dim", &["null"]),
@@ -39,10 +36,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("time_embedding_act_fn", &["null"]),
     ("time_embedding_type", &["\"positional\""]),
     ("timestep_post_act", &["null"]),
-    (
-        "up_block_types",
-        &["\"UpBlock2D\"", "\"CrossAttnUpBlock2D\""],
-    ),
+    ("up_block_types", &["\"UpBlock2D\"", "\"CrossAttnUpBlock2D\""]),
 ];
 
 /// A level of the contracting half.
@@ -130,18 +124,8 @@ impl Default for UNet2DConditionConfig {
             center_input_sample: false,
             flip_sin_to_cos: true,
             freq_shift: 0.0,
-            down_block_types: vec![
-                DownBlockType::CrossAttn,
-                DownBlockType::CrossAttn,
-                DownBlockType::CrossAttn,
-                DownBlockType::Plain,
-            ],
-            up_block_types: vec![
-                UpBlockType::Plain,
-                UpBlockType::CrossAttn,
-                UpBlockType::CrossAttn,
-                UpBlockType::CrossAttn,
-            ],
+            down_block_types: vec![DownBlockType::CrossAttn, DownBlockType::CrossAttn, DownBlockType::CrossAttn, DownBlockType::Plain],
+            up_block_types: vec![UpBlockType::Plain, UpBlockType::CrossAttn, UpBlockType::CrossAttn, UpBlockType::CrossAttn],
             block_out_channels: vec![320, 640, 1280, 1280],
             layers_per_block: PerBlock::One(2),
             downsample_padding: 1,
@@ -186,22 +170,13 @@ impl TryFrom<Map<String, Value>> for UNet2DConditionConfig {
             norm_num_groups: keys.read("norm_num_groups", d.norm_num_groups)?,
             norm_eps: keys.read("norm_eps", d.norm_eps)?,
             cross_attention_dim: keys.read("cross_attention_dim", d.cross_attention_dim)?,
-            transformer_layers_per_block: keys.read(
-                "transformer_layers_per_block",
-                d.transformer_layers_per_block,
-            )?,
+            transformer_layers_per_block: keys.read("transformer_layers_per_block", d.transformer_layers_per_block)?,
             attention_head_dim: keys.read("attention_head_dim", d.attention_head_dim)?,
             use_linear_projection: keys.read("use_linear_projection", d.use_linear_projection)?,
-            upcast_attention: keys
-                .read::<Option<bool>>("upcast_attention", Some(d.upcast_attention))?
-                .unwrap_or(false),
+            upcast_attention: keys.read::<Option<bool>>("upcast_attention", Some(d.upcast_attention))?.unwrap_or(false),
             addition_embed_type: keys.read("addition_embed_type", d.addition_embed_type)?,
-            addition_time_embed_dim: keys
-                .read("addition_time_embed_dim", d.addition_time_embed_dim)?,
-            projection_class_embeddings_input_dim: keys.read(
-                "projection_class_embeddings_input_dim",
-                d.projection_class_embeddings_input_dim,
-            )?,
+            addition_time_embed_dim: keys.read("addition_time_embed_dim", d.addition_time_embed_dim)?,
+            projection_class_embeddings_input_dim: keys.read("projection_class_embeddings_input_dim", d.projection_class_embeddings_input_dim)?,
             time_embedding_dim: keys.read("time_embedding_dim", d.time_embedding_dim)?,
             conv_in_kernel: keys.read("conv_in_kernel", d.conv_in_kernel)?,
             conv_out_kernel: keys.read("conv_out_kernel", d.conv_out_kernel)?,
@@ -234,14 +209,8 @@ impl UNet2DConditionConfig {
 
     /// Whether the sizes fit together; what [`Self::from_json`] returns has passed.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |key: &str, value: Value, reason: String| {
-            Err(ConfigError::Key {
-                config: CLASS,
-                key: key.to_owned(),
-                value: value.to_string(),
-                reason,
-            })
-        };
+        let refuse =
+            |key: &str, value: Value, reason: String| Err(ConfigError::Key { config: CLASS, key: key.to_owned(), value: value.to_string(), reason });
         let within = |key: &str, value: usize, low: usize, high: usize| match value {
             value if (low..=high).contains(&value) => Ok(()),
             _ => refuse(key, json!(value), format!("must be within {low}..={high}")),
@@ -249,10 +218,7 @@ impl UNet2DConditionConfig {
         let levels = self.block_out_channels.len();
         within("block_out_channels.len()", levels, 1, 16)?;
         within("norm_num_groups", self.norm_num_groups, 1, 4096)?;
-        for (key, count) in [
-            ("down_block_types", self.down_block_types.len()),
-            ("up_block_types", self.up_block_types.len()),
-        ] {
+        for (key, count) in [("down_block_types", self.down_block_types.len()), ("up_block_types", self.up_block_types.len())] {
             if count != levels {
                 let reason = format!("must have as many entries as block_out_channels, {levels}");
                 return refuse(key, json!(count), reason);
@@ -261,10 +227,7 @@ impl UNet2DConditionConfig {
         for &channels in &self.block_out_channels {
             within("block_out_channels", channels, 1, 16384)?;
             if channels % self.norm_num_groups != 0 {
-                let reason = format!(
-                    "must be a multiple of norm_num_groups = {}",
-                    self.norm_num_groups
-                );
+                let reason = format!("must be a multiple of norm_num_groups = {}", self.norm_num_groups);
                 return refuse("block_out_channels", json!(channels), reason);
             }
         }
@@ -273,18 +236,11 @@ impl UNet2DConditionConfig {
                 let reason = format!("must be a number or a list of {levels}, one for each level");
                 return refuse(key, json!(value), reason);
             };
-            values
-                .iter()
-                .try_for_each(|&value| within(key, value, low, high))
+            values.iter().try_for_each(|&value| within(key, value, low, high))
         };
         per_level("layers_per_block", &self.layers_per_block, 1, 64)?;
         per_level("cross_attention_dim", &self.cross_attention_dim, 1, 65536)?;
-        per_level(
-            "transformer_layers_per_block",
-            &self.transformer_layers_per_block,
-            0,
-            64,
-        )?;
+        per_level("transformer_layers_per_block", &self.transformer_layers_per_block, 0, 64)?;
         per_level("attention_head_dim", &self.attention_head_dim, 1, 16384)?;
         for level in 0..levels {
             let attends = level + 1 == levels
@@ -292,20 +248,14 @@ impl UNet2DConditionConfig {
                 || self.up_block_types[levels - 1 - level] == UpBlockType::CrossAttn;
             let heads = self.attention_head_dim.get(level).unwrap_or(1);
             if attends && !self.block_out_channels[level].is_multiple_of(heads) {
-                let reason = format!(
-                    "is the number of heads, and must divide the {} channels of level {level}",
-                    self.block_out_channels[level]
-                );
+                let reason = format!("is the number of heads, and must divide the {} channels of level {level}", self.block_out_channels[level]);
                 return refuse("attention_head_dim", json!(heads), reason);
             }
         }
         within("in_channels", self.in_channels, 1, 16384)?;
         within("out_channels", self.out_channels, 1, 16384)?;
         within("downsample_padding", self.downsample_padding, 0, 1)?;
-        for (key, kernel) in [
-            ("conv_in_kernel", self.conv_in_kernel),
-            ("conv_out_kernel", self.conv_out_kernel),
-        ] {
+        for (key, kernel) in [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)] {
             within(key, kernel, 1, 15)?;
             if kernel % 2 == 0 {
                 return refuse(key, json!(kernel), "must be odd".to_owned());
@@ -313,31 +263,15 @@ impl UNet2DConditionConfig {
         }
         let even = |key: &str, value: usize| match value % 2 {
             0 => Ok(()),
-            _ => refuse(
-                key,
-                json!(value),
-                "must be even, half of it sines and half cosines".to_owned(),
-            ),
+            _ => refuse(key, json!(value), "must be even, half of it sines and half cosines".to_owned()),
         };
         even("block_out_channels", self.block_out_channels[0])?;
         if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {
-            return refuse(
-                "norm_eps",
-                json!(self.norm_eps),
-                "must be positive".to_owned(),
-            );
+            return refuse("norm_eps", json!(self.norm_eps), "must be positive".to_owned());
         }
-        let smallest =
-            self.block_out_channels[0].min(self.addition_time_embed_dim.unwrap_or(usize::MAX)) / 2;
-        if !(self.freq_shift.is_finite()
-            && self.freq_shift >= 0.0
-            && self.freq_shift < smallest as f64)
-        {
-            return refuse(
-                "freq_shift",
-                json!(self.freq_shift),
-                format!("must be within 0..{smallest}"),
-            );
+        let smallest = self.block_out_channels[0].min(self.addition_time_embed_dim.unwrap_or(usize::MAX)) / 2;
+        if !(self.freq_shift.is_finite() && self.freq_shift >= 0.0 && self.freq_shift < smallest as f64) {
+            return refuse("freq_shift", json!(self.freq_shift), format!("must be within 0..{smallest}"));
         }
         if let Some(size) = self.time_embedding_dim {
             within("time_embedding_dim", size, 1, 65536)?;
@@ -347,11 +281,7 @@ impl UNet2DConditionConfig {
             None => Ok(()),
             Some("text_time") => {
                 let Some(ids) = self.addition_time_embed_dim else {
-                    return refuse(
-                        "addition_time_embed_dim",
-                        Value::Null,
-                        "is needed for text_time".to_owned(),
-                    );
+                    return refuse("addition_time_embed_dim", Value::Null, "is needed for text_time".to_owned());
                 };
                 let Some(all) = self.projection_class_embeddings_input_dim else {
                     let key = "projection_class_embeddings_input_dim";
@@ -361,11 +291,7 @@ impl UNet2DConditionConfig {
                 even("addition_time_embed_dim", ids)?;
                 within("projection_class_embeddings_input_dim", all, ids, 1 << 20)
             }
-            Some(other) => refuse(
-                "addition_embed_type",
-                json!(other),
-                "only text_time is implemented".to_owned(),
-            ),
+            Some(other) => refuse("addition_embed_type", json!(other), "only text_time is implemented".to_owned()),
         }
     }
 
@@ -380,9 +306,5 @@ impl UNet2DConditionConfig {
 
 /// A whole number without its fraction, as diffusers writes and wants it.
 fn whole(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 1e9 {
-        json!(value as i64)
-    } else {
-        json!(value)
-    }
+    if value.fract() == 0.0 && value.abs() < 1e9 { json!(value as i64) } else { json!(value) }
 }

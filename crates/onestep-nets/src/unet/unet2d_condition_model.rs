@@ -7,12 +7,10 @@ use burn::{
 };
 
 use super::{
-    AddedConditions, DownBlock, DownBlockType, MidBlock, Transformer2d, UNet2DConditionConfig,
-    UpBlock, UpBlockType, transformer2d::Transformer2dShape,
+    AddedConditions, DownBlock, DownBlockType, MidBlock, Transformer2d, UNet2DConditionConfig, UpBlock, UpBlockType,
+    transformer2d::Transformer2dShape,
 };
-use crate::blocks::{
-    Downsample2d, ResnetBlock2d, TimestepEmbedding, Upsample2d, same_conv, timestep_features,
-};
+use crate::blocks::{Downsample2d, ResnetBlock2d, TimestepEmbedding, Upsample2d, same_conv, timestep_features};
 
 /// A U-Net that predicts from a noisy latent, its timestep and a text what noise was added.
 ///
@@ -63,8 +61,7 @@ impl UNet2DConditionModel {
         let levels = channels.len();
         let (groups, epsilon) = (config.norm_num_groups, config.norm_eps);
         let time = config.time_embedding_dim.unwrap_or(4 * channels[0]);
-        let resnet =
-            |input, output| ResnetBlock2d::new(input, output, Some(time), groups, epsilon, device);
+        let resnet = |input, output| ResnetBlock2d::new(input, output, Some(time), groups, epsilon, device);
         let layers = |level| config.layers_per_block.get(level).unwrap_or(1);
         let transformer = |level: usize| {
             let shape = Transformer2dShape {
@@ -85,33 +82,17 @@ impl UNet2DConditionModel {
                 let attends = config.down_block_types[level] == DownBlockType::CrossAttn;
                 let count = layers(level);
                 DownBlock {
-                    resnets: (0..count)
-                        .map(|i| {
-                            resnet(
-                                if i == 0 { before } else { channels[level] },
-                                channels[level],
-                            )
-                        })
-                        .collect(),
-                    attentions: (0..if attends { count } else { 0 })
-                        .map(|_| transformer(level))
-                        .collect(),
+                    resnets: (0..count).map(|i| resnet(if i == 0 { before } else { channels[level] }, channels[level])).collect(),
+                    attentions: (0..if attends { count } else { 0 }).map(|_| transformer(level)).collect(),
                     downsamplers: (level != last)
-                        .then(|| {
-                            Downsample2d::new(channels[level], config.downsample_padding, device)
-                        })
+                        .then(|| Downsample2d::new(channels[level], config.downsample_padding, device))
                         .into_iter()
                         .collect(),
                 }
             })
             .collect();
 
-        let mid_block = MidBlock {
-            attentions: vec![transformer(last)],
-            resnets: (0..2)
-                .map(|_| resnet(channels[last], channels[last]))
-                .collect(),
-        };
+        let mid_block = MidBlock { attentions: vec![transformer(last)], resnets: (0..2).map(|_| resnet(channels[last], channels[last])).collect() };
 
         let up_blocks = (0..levels)
             .map(|up| {
@@ -129,25 +110,15 @@ impl UNet2DConditionModel {
                             resnet(input + skip, here)
                         })
                         .collect(),
-                    attentions: (0..if attends { count } else { 0 })
-                        .map(|_| transformer(level))
-                        .collect(),
-                    upsamplers: (level != 0)
-                        .then(|| Upsample2d::new(here, device))
-                        .into_iter()
-                        .collect(),
+                    attentions: (0..if attends { count } else { 0 }).map(|_| transformer(level)).collect(),
+                    upsamplers: (level != 0).then(|| Upsample2d::new(here, device)).into_iter().collect(),
                 }
             })
             .collect();
 
         let text_time = config.addition_embed_type.is_some();
         Self {
-            conv_in: same_conv(
-                config.in_channels,
-                channels[0],
-                config.conv_in_kernel,
-                device,
-            ),
+            conv_in: same_conv(config.in_channels, channels[0], config.conv_in_kernel, device),
             time_embedding: TimestepEmbedding::new(channels[0], time, device),
             add_embedding: config
                 .projection_class_embeddings_input_dim
@@ -156,23 +127,13 @@ impl UNet2DConditionModel {
             down_blocks,
             mid_block,
             up_blocks,
-            conv_norm_out: GroupNormConfig::new(groups, channels[0])
-                .with_epsilon(epsilon)
-                .init(device),
-            conv_out: same_conv(
-                channels[0],
-                config.out_channels,
-                config.conv_out_kernel,
-                device,
-            ),
+            conv_norm_out: GroupNormConfig::new(groups, channels[0]).with_epsilon(epsilon).init(device),
+            conv_out: same_conv(channels[0], config.out_channels, config.conv_out_kernel, device),
             center_input_sample: config.center_input_sample,
             flip_sin_to_cos: config.flip_sin_to_cos,
             freq_shift: config.freq_shift,
             time_features: channels[0],
-            added_time_features: config
-                .addition_time_embed_dim
-                .filter(|_| text_time)
-                .unwrap_or(0),
+            added_time_features: config.addition_time_embed_dim.filter(|_| text_time).unwrap_or(0),
         }
     }
 
@@ -187,18 +148,10 @@ impl UNet2DConditionModel {
     ///
     /// # Panics
     /// If shapes do not fit, or `added` is needed and missing.
-    pub fn forward(
-        &self,
-        sample: Tensor<4>,
-        timestep: Tensor<1>,
-        encoder_hidden_states: Tensor<3>,
-        added: Option<AddedConditions>,
-    ) -> Tensor<4> {
+    pub fn forward(&self, sample: Tensor<4>, timestep: Tensor<1>, encoder_hidden_states: Tensor<3>, added: Option<AddedConditions>) -> Tensor<4> {
         let time = self.embed(timestep, added, &sample);
         let Encoded { bottom, mut skips } = self.encode(sample, &time, &encoder_hidden_states);
-        let x = self.up_blocks.iter().fold(bottom, |x, block| {
-            block.forward(x, &time, &encoder_hidden_states, &mut skips)
-        });
+        let x = self.up_blocks.iter().fold(bottom, |x, block| block.forward(x, &time, &encoder_hidden_states, &mut skips));
         self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
     }
 
@@ -208,57 +161,27 @@ impl UNet2DConditionModel {
     ///
     /// # Panics
     /// If `added` is needed and missing.
-    pub fn embed(
-        &self,
-        timestep: Tensor<1>,
-        added: Option<AddedConditions>,
-        like: &Tensor<4>,
-    ) -> Tensor<2> {
+    pub fn embed(&self, timestep: Tensor<1>, added: Option<AddedConditions>, like: &Tensor<4>) -> Tensor<2> {
         let features = |values: Tensor<1>, size: usize| {
             let features = timestep_features(values, size, self.flip_sin_to_cos, self.freq_shift);
-            if features.dtype() == like.dtype() {
-                features
-            } else {
-                features.cast(like.dtype())
-            }
+            if features.dtype() == like.dtype() { features } else { features.cast(like.dtype()) }
         };
-        let mut embedding = self
-            .time_embedding
-            .forward(features(timestep, self.time_features));
+        let mut embedding = self.time_embedding.forward(features(timestep, self.time_features));
         if let Some(network) = &self.add_embedding {
-            let AddedConditions {
-                text_embeds,
-                time_ids,
-            } = added
-                .expect("this U-Net has addition_embed_type = text_time and needs AddedConditions");
+            let AddedConditions { text_embeds, time_ids } = added.expect("this U-Net has addition_embed_type = text_time and needs AddedConditions");
             let [batch, ids] = time_ids.dims();
-            let time_ids = features(time_ids.reshape([batch * ids]), self.added_time_features)
-                .reshape([batch, ids * self.added_time_features]);
+            let time_ids = features(time_ids.reshape([batch * ids]), self.added_time_features).reshape([batch, ids * self.added_time_features]);
             embedding = embedding + network.forward(Tensor::cat(vec![text_embeds, time_ids], 1));
         }
         silu(embedding)
     }
 
     /// The contracting half and the middle, given the result of [`Self::embed`].
-    pub fn encode(
-        &self,
-        sample: Tensor<4>,
-        time: &Tensor<2>,
-        encoder_hidden_states: &Tensor<3>,
-    ) -> Encoded {
-        let sample = if self.center_input_sample {
-            sample.mul_scalar(2.0).sub_scalar(1.0)
-        } else {
-            sample
-        };
+    pub fn encode(&self, sample: Tensor<4>, time: &Tensor<2>, encoder_hidden_states: &Tensor<3>) -> Encoded {
+        let sample = if self.center_input_sample { sample.mul_scalar(2.0).sub_scalar(1.0) } else { sample };
         let x = self.conv_in.forward(sample);
         let mut skips = vec![x.clone()];
-        let x = self.down_blocks.iter().fold(x, |x, block| {
-            block.forward(x, time, encoder_hidden_states, &mut skips)
-        });
-        Encoded {
-            bottom: self.mid_block.forward(x, time, encoder_hidden_states),
-            skips,
-        }
+        let x = self.down_blocks.iter().fold(x, |x, block| block.forward(x, time, encoder_hidden_states, &mut skips));
+        Encoded { bottom: self.mid_block.forward(x, time, encoder_hidden_states), skips }
     }
 }

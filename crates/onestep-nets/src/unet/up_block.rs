@@ -18,13 +18,7 @@ pub struct UpBlock {
 
 impl UpBlock {
     /// Takes the last intermediates from `skips`, and enlarges to the size of the one that is then last.
-    pub fn forward(
-        &self,
-        mut x: Tensor<4>,
-        time: &Tensor<2>,
-        text: &Tensor<3>,
-        skips: &mut Vec<Tensor<4>>,
-    ) -> Tensor<4> {
+    pub fn forward(&self, mut x: Tensor<4>, time: &Tensor<2>, text: &Tensor<3>, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             if let Some(skip) = skips.pop() {
                 x = Tensor::cat(vec![x, skip], 1);

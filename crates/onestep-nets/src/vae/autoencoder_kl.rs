@@ -30,17 +30,12 @@ pub struct AutoencoderKl {
 impl AutoencoderKl {
     /// Fresh weights; called by [`AutoencoderKlConfig::init`].
     pub(crate) fn new(config: &AutoencoderKlConfig, device: &Device) -> Self {
-        let pointwise =
-            |channels: usize| Conv2dConfig::new([channels, channels], [1, 1]).init(device);
+        let pointwise = |channels: usize| Conv2dConfig::new([channels, channels], [1, 1]).init(device);
         Self {
             encoder: VaeEncoder::new(config, device),
             decoder: VaeDecoder::new(config, device),
-            quant_conv: config
-                .use_quant_conv
-                .then(|| pointwise(2 * config.latent_channels)),
-            post_quant_conv: config
-                .use_post_quant_conv
-                .then(|| pointwise(config.latent_channels)),
+            quant_conv: config.use_quant_conv.then(|| pointwise(2 * config.latent_channels)),
+            post_quant_conv: config.use_post_quant_conv.then(|| pointwise(config.latent_channels)),
             scaling_factor: config.scaling_factor,
             shift_factor: config.shift_factor.unwrap_or(0.0),
         }
@@ -66,15 +61,11 @@ impl AutoencoderKl {
 
     /// `(latents - shift_factor) * scaling_factor`.
     pub fn to_model_space(&self, latents: Tensor<4>) -> Tensor<4> {
-        latents
-            .sub_scalar(self.shift_factor)
-            .mul_scalar(self.scaling_factor)
+        latents.sub_scalar(self.shift_factor).mul_scalar(self.scaling_factor)
     }
 
     /// `latents / scaling_factor + shift_factor`.
     pub fn from_model_space(&self, latents: Tensor<4>) -> Tensor<4> {
-        latents
-            .div_scalar(self.scaling_factor)
-            .add_scalar(self.shift_factor)
+        latents.div_scalar(self.scaling_factor).add_scalar(self.shift_factor)
     }
 }

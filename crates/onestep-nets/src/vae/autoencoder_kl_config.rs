@@ -89,25 +89,16 @@ impl TryFrom<Map<String, Value>> for AutoencoderKlConfig {
             sample_size: keys.read("sample_size", d.sample_size)?,
             scaling_factor: keys.read("scaling_factor", d.scaling_factor)?,
             shift_factor: keys.read("shift_factor", d.shift_factor)?,
-            force_upcast: keys
-                .read::<Option<bool>>("force_upcast", Some(d.force_upcast))?
-                .unwrap_or(false),
+            force_upcast: keys.read::<Option<bool>>("force_upcast", Some(d.force_upcast))?.unwrap_or(false),
             use_quant_conv: keys.read("use_quant_conv", d.use_quant_conv)?,
             use_post_quant_conv: keys.read("use_post_quant_conv", d.use_post_quant_conv)?,
-            mid_block_add_attention: keys
-                .read("mid_block_add_attention", d.mid_block_add_attention)?,
+            mid_block_add_attention: keys.read("mid_block_add_attention", d.mid_block_add_attention)?,
         };
         let levels = config.block_out_channels.len();
         for key in ["down_block_types", "up_block_types"] {
-            let types: Vec<String> = keys.read(
-                key,
-                vec![String::new(); if keys.has(key) { 0 } else { levels }],
-            )?;
+            let types: Vec<String> = keys.read(key, vec![String::new(); if keys.has(key) { 0 } else { levels }])?;
             if types.len() != levels {
-                return Err(keys.refuse(
-                    key,
-                    format!("must have as many entries as block_out_channels, {levels}"),
-                ));
+                return Err(keys.refuse(key, format!("must have as many entries as block_out_channels, {levels}")));
             }
         }
         config.validate()?;
@@ -131,10 +122,7 @@ impl AutoencoderKlConfig {
                 ("_class_name", json!(CLASS)),
                 ("_diffusers_version", json!("0.30.0")),
                 ("act_fn", json!("silu")),
-                (
-                    "down_block_types",
-                    json!(vec!["DownEncoderBlock2D"; levels]),
-                ),
+                ("down_block_types", json!(vec!["DownEncoderBlock2D"; levels])),
                 ("up_block_types", json!(vec!["UpDecoderBlock2D"; levels])),
             ],
         )
@@ -142,32 +130,18 @@ impl AutoencoderKlConfig {
 
     /// Whether the sizes fit together; what [`Self::from_json`] returns has passed.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |key: &str, value: Value, reason: String| {
-            Err(ConfigError::Key {
-                config: CLASS,
-                key: key.to_owned(),
-                value: value.to_string(),
-                reason,
-            })
-        };
+        let refuse =
+            |key: &str, value: Value, reason: String| Err(ConfigError::Key { config: CLASS, key: key.to_owned(), value: value.to_string(), reason });
         let within = |key: &str, value: usize, low: usize, high: usize| match value {
             value if (low..=high).contains(&value) => Ok(()),
             _ => refuse(key, json!(value), format!("must be within {low}..={high}")),
         };
-        within(
-            "block_out_channels.len()",
-            self.block_out_channels.len(),
-            1,
-            16,
-        )?;
+        within("block_out_channels.len()", self.block_out_channels.len(), 1, 16)?;
         within("norm_num_groups", self.norm_num_groups, 1, 4096)?;
         for &channels in &self.block_out_channels {
             within("block_out_channels", channels, 1, 16384)?;
             if channels % self.norm_num_groups != 0 {
-                let reason = format!(
-                    "must be a multiple of norm_num_groups = {}",
-                    self.norm_num_groups
-                );
+                let reason = format!("must be a multiple of norm_num_groups = {}", self.norm_num_groups);
                 return refuse("block_out_channels", json!(channels), reason);
             }
         }
@@ -176,16 +150,10 @@ impl AutoencoderKlConfig {
         within("latent_channels", self.latent_channels, 1, 1024)?;
         within("layers_per_block", self.layers_per_block, 1, 64)?;
         if !(self.scaling_factor.is_finite() && self.scaling_factor != 0.0) {
-            return refuse(
-                "scaling_factor",
-                json!(self.scaling_factor),
-                "must be finite and not 0".to_owned(),
-            );
+            return refuse("scaling_factor", json!(self.scaling_factor), "must be finite and not 0".to_owned());
         }
         match self.shift_factor {
-            Some(shift) if !shift.is_finite() => {
-                refuse("shift_factor", json!(shift), "must be finite".to_owned())
-            }
+            Some(shift) if !shift.is_finite() => refuse("shift_factor", json!(shift), "must be finite".to_owned()),
             _ => Ok(()),
         }
     }

@@ -16,15 +16,8 @@ impl LatentDistribution {
     pub fn from_moments(moments: Tensor<4>) -> Self {
         let [batch, channels, height, width] = moments.dims();
         let half = channels / 2;
-        let part = |range: core::ops::Range<usize>| {
-            moments
-                .clone()
-                .slice([0..batch, range, 0..height, 0..width])
-        };
-        Self {
-            mean: part(0..half),
-            logvar: part(half..channels).clamp(-30.0, 20.0),
-        }
+        let part = |range: core::ops::Range<usize>| moments.clone().slice([0..batch, range, 0..height, 0..width]);
+        Self { mean: part(0..half), logvar: part(half..channels).clamp(-30.0, 20.0) }
     }
 
     /// Standard deviation.
@@ -40,12 +33,7 @@ impl LatentDistribution {
     /// Kullback-Leibler divergence from the unit Gaussian, summed over each element of the batch: `[batch]`, in nats.
     pub fn kl(&self) -> Tensor<1> {
         let [batch, ..] = self.mean.dims();
-        let terms = self.mean.clone() * self.mean.clone() + self.logvar.clone().exp()
-            - self.logvar.clone().add_scalar(1.0);
-        terms
-            .reshape([batch as i64, -1])
-            .sum_dim(1)
-            .mul_scalar(0.5)
-            .reshape([batch])
+        let terms = self.mean.clone() * self.mean.clone() + self.logvar.clone().exp() - self.logvar.clone().add_scalar(1.0);
+        terms.reshape([batch as i64, -1]).sum_dim(1).mul_scalar(0.5).reshape([batch])
     }
 }

@@ -20,13 +20,8 @@ pub struct VaeUpBlock {
 
 impl VaeUpBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self
-            .resnets
-            .iter()
-            .fold(x, |x, resnet| resnet.forward(x, None));
-        self.upsamplers
-            .iter()
-            .fold(x, |x, upsampler| upsampler.forward(x, None))
+        let x = self.resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+        self.upsamplers.iter().fold(x, |x, upsampler| upsampler.forward(x, None))
     }
 }
 
@@ -50,16 +45,10 @@ impl VaeDecoder {
         let channels = &config.block_out_channels;
         let last = channels.len() - 1;
         let groups = config.norm_num_groups;
-        let resnet =
-            |input, output| ResnetBlock2d::new(input, output, None, groups, EPSILON, device);
+        let resnet = |input, output| ResnetBlock2d::new(input, output, None, groups, EPSILON, device);
         Self {
             conv_in: same_conv(config.latent_channels, channels[last], 3, device),
-            mid_block: VaeMidBlock::new(
-                channels[last],
-                groups,
-                config.mid_block_add_attention,
-                device,
-            ),
+            mid_block: VaeMidBlock::new(channels[last], groups, config.mid_block_add_attention, device),
             up_blocks: (0..=last)
                 .rev()
                 .map(|level| VaeUpBlock {
@@ -69,15 +58,10 @@ impl VaeDecoder {
                             resnet(channels[before], channels[level])
                         })
                         .collect(),
-                    upsamplers: (level != 0)
-                        .then(|| Upsample2d::new(channels[level], device))
-                        .into_iter()
-                        .collect(),
+                    upsamplers: (level != 0).then(|| Upsample2d::new(channels[level], device)).into_iter().collect(),
                 })
                 .collect(),
-            conv_norm_out: GroupNormConfig::new(groups, channels[0])
-                .with_epsilon(EPSILON)
-                .init(device),
+            conv_norm_out: GroupNormConfig::new(groups, channels[0]).with_epsilon(EPSILON).init(device),
             conv_out: same_conv(channels[0], config.out_channels, 3, device),
         }
     }

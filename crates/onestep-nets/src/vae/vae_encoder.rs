@@ -20,13 +20,8 @@ pub struct VaeDownBlock {
 
 impl VaeDownBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self
-            .resnets
-            .iter()
-            .fold(x, |x, resnet| resnet.forward(x, None));
-        self.downsamplers
-            .iter()
-            .fold(x, |x, downsampler| downsampler.forward(x))
+        let x = self.resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+        self.downsamplers.iter().fold(x, |x, downsampler| downsampler.forward(x))
     }
 }
 
@@ -50,37 +45,22 @@ impl VaeEncoder {
         let channels = &config.block_out_channels;
         let last = channels.len() - 1;
         let groups = config.norm_num_groups;
-        let resnet =
-            |input, output| ResnetBlock2d::new(input, output, None, groups, EPSILON, device);
+        let resnet = |input, output| ResnetBlock2d::new(input, output, None, groups, EPSILON, device);
         Self {
             conv_in: same_conv(config.in_channels, channels[0], 3, device),
             down_blocks: (0..=last)
                 .map(|level| VaeDownBlock {
                     resnets: (0..config.layers_per_block)
                         .map(|i| {
-                            let before = if i == 0 {
-                                level.saturating_sub(1)
-                            } else {
-                                level
-                            };
+                            let before = if i == 0 { level.saturating_sub(1) } else { level };
                             resnet(channels[before], channels[level])
                         })
                         .collect(),
-                    downsamplers: (level != last)
-                        .then(|| Downsample2d::new(channels[level], 0, device))
-                        .into_iter()
-                        .collect(),
+                    downsamplers: (level != last).then(|| Downsample2d::new(channels[level], 0, device)).into_iter().collect(),
                 })
                 .collect(),
-            mid_block: VaeMidBlock::new(
-                channels[last],
-                groups,
-                config.mid_block_add_attention,
-                device,
-            ),
-            conv_norm_out: GroupNormConfig::new(groups, channels[last])
-                .with_epsilon(EPSILON)
-                .init(device),
+            mid_block: VaeMidBlock::new(channels[last], groups, config.mid_block_add_attention, device),
+            conv_norm_out: GroupNormConfig::new(groups, channels[last]).with_epsilon(EPSILON).init(device),
             conv_out: same_conv(channels[last], 2 * config.latent_channels, 3, device),
         }
     }

@@ -25,20 +25,11 @@ const HEADER_LIMIT: u64 = 8 << 20;
 pub fn load<M: Module>(module: M, shards: &[&[u8]]) -> Result<M, LoadError> {
     let mut tensors = BTreeMap::new();
     for (shard, bytes) in shards.iter().enumerate() {
-        for (name, view) in
-            opened(bytes).map_err(|reason| LoadError::Container { shard, reason })?
-        {
+        for (name, view) in opened(bytes).map_err(|reason| LoadError::Container { shard, reason })? {
             if tensors.contains_key(&name) {
                 return Err(LoadError::Duplicate { name });
             }
-            tensors.insert(
-                name,
-                Source::Bytes {
-                    dtype: view.dtype,
-                    shape: view.shape,
-                    data: view.data,
-                },
-            );
+            tensors.insert(name, Source::Bytes { dtype: view.dtype, shape: view.shape, data: view.data });
         }
     }
     loaded(module, tensors)
@@ -58,15 +49,8 @@ pub fn load_state<M: Module>(module: M, state: Vec<StateTensor>) -> Result<M, Lo
 
 /// A tensor that was offered.
 enum Source<'a> {
-    Bytes {
-        dtype: Dtype,
-        shape: Vec<usize>,
-        data: &'a [u8],
-    },
-    Floats {
-        shape: Vec<usize>,
-        data: Vec<f32>,
-    },
+    Bytes { dtype: Dtype, shape: Vec<usize>, data: &'a [u8] },
+    Floats { shape: Vec<usize>, data: Vec<f32> },
 }
 
 struct View<'a> {
@@ -77,53 +61,27 @@ struct View<'a> {
 
 /// The tensors of a safetensors file, its header checked.
 fn opened(bytes: &[u8]) -> Result<Vec<(String, View<'_>)>, String> {
-    let length = bytes
-        .first_chunk::<8>()
-        .map(|length| u64::from_le_bytes(*length))
-        .ok_or("it is too short")?;
+    let length = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length)).ok_or("it is too short")?;
     if length > HEADER_LIMIT {
-        return Err(format!(
-            "its header of {length} bytes is longer than {HEADER_LIMIT}"
-        ));
+        return Err(format!("its header of {length} bytes is longer than {HEADER_LIMIT}"));
     }
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     // The views of `SafeTensors` borrow it, their data only `bytes`.
     Ok(file
         .iter()
         .map(|(name, view)| {
-            let view = View {
-                dtype: view.dtype(),
-                shape: view.shape().to_vec(),
-                data: view.data(),
-            };
+            let view = View { dtype: view.dtype(), shape: view.shape().to_vec(), data: view.data() };
             (name.to_owned(), view)
         })
         .collect())
 }
 
 fn loaded<M: Module>(module: M, tensors: BTreeMap<String, Source<'_>>) -> Result<M, LoadError> {
-    let mut loader = Loader {
-        path: ParameterPath::default(),
-        tensors,
-        problems: Vec::new(),
-    };
+    let mut loader = Loader { path: ParameterPath::default(), tensors, problems: Vec::new() };
     let module = module.map(&mut loader);
-    let Loader {
-        tensors,
-        mut problems,
-        ..
-    } = loader;
-    problems.extend(
-        tensors
-            .into_keys()
-            .filter(|name| !may_be_left_over(name))
-            .map(|name| TensorProblem::Surplus { name }),
-    );
-    if problems.is_empty() {
-        Ok(module)
-    } else {
-        Err(LoadError::Tensors(problems))
-    }
+    let Loader { tensors, mut problems, .. } = loader;
+    problems.extend(tensors.into_keys().filter(|name| !may_be_left_over(name)).map(|name| TensorProblem::Surplus { name }));
+    if problems.is_empty() { Ok(module) } else { Err(LoadError::Tensors(problems)) }
 }
 
 struct Loader<'a> {
@@ -166,35 +124,19 @@ impl Loader<'_> {
             _ => None,
         };
         let expected = matrix.map_or_else(|| shape.to_vec(), |(rows, columns)| vec![rows, columns]);
-        let source = self.tensors.remove(&name).or_else(|| {
-            former_names(&name)
-                .iter()
-                .find_map(|former| self.tensors.remove(former))
-        });
+        let source = self.tensors.remove(&name).or_else(|| former_names(&name).iter().find_map(|former| self.tensors.remove(former)));
         let Some(source) = source else {
-            return Err(TensorProblem::Missing {
-                name,
-                shape: expected,
-            });
+            return Err(TensorProblem::Missing { name, shape: expected });
         };
         let found = match &source {
             Source::Bytes { shape, .. } | Source::Floats { shape, .. } => shape,
         };
         if *found != expected {
-            return Err(TensorProblem::Shape {
-                name,
-                expected,
-                found: found.clone(),
-            });
+            return Err(TensorProblem::Shape { name, expected, found: found.clone() });
         }
         let data = match source {
             Source::Floats { data, .. } => data,
-            Source::Bytes { dtype, data, .. } => {
-                floats(dtype, data).map_err(|reason| TensorProblem::Data {
-                    name: name.clone(),
-                    reason,
-                })?
-            }
+            Source::Bytes { dtype, data, .. } => floats(dtype, data).map_err(|reason| TensorProblem::Data { name: name.clone(), reason })?,
         };
         let count: usize = expected.iter().product();
         if data.len() != count {
@@ -211,28 +153,11 @@ impl Loader<'_> {
 /// Little-endian elements as f32.
 fn floats(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, String> {
     Ok(match dtype {
-        Dtype::F32 => data
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect(),
-        Dtype::F16 => data
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
-            .collect(),
-        Dtype::BF16 => data
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
-            .collect(),
+        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        Dtype::F16 => data.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
+        Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
         other => {
-            return Err(format!(
-                "its elements are {other:?}, only F32, F16 and BF16 are read"
-            ));
+            return Err(format!("its elements are {other:?}, only F32, F16 and BF16 are read"));
         }
     })
 }

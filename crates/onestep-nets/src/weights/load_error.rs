@@ -65,11 +65,7 @@ pub enum TensorProblem {
 }
 
 fn listed(problems: &[TensorProblem]) -> String {
-    let mut text: Vec<String> = problems
-        .iter()
-        .take(NAMED)
-        .map(ToString::to_string)
-        .collect();
+    let mut text: Vec<String> = problems.iter().take(NAMED).map(ToString::to_string).collect();
     if problems.len() > NAMED {
         text.push(format!("and {} more", problems.len() - NAMED));
     }

@@ -18,20 +18,14 @@ impl ParameterPath {
     /// Enters field, list place or variant `name` of a container of burn's type name `container`.
     pub(super) fn enter(&mut self, name: &str, container: &str) {
         let (kind, of) = container.split_once(':').unwrap_or((container, ""));
-        let is_norm = matches!(
-            of,
-            "GroupNorm" | "LayerNorm" | "BatchNorm" | "InstanceNorm" | "RmsNorm"
-        );
+        let is_norm = matches!(of, "GroupNorm" | "LayerNorm" | "BatchNorm" | "InstanceNorm" | "RmsNorm");
         let written = match (kind, name) {
             ("Enum", _) => None,
             (_, "gamma") if is_norm => Some("weight".to_owned()),
             (_, "beta") if is_norm => Some("bias".to_owned()),
             _ => Some(place(name).unwrap_or(name).to_owned()),
         };
-        self.parts.push(Part {
-            name: written,
-            is_matrix: of == "Linear" && name == "weight",
-        });
+        self.parts.push(Part { name: written, is_matrix: of == "Linear" && name == "weight" });
     }
 
     /// Leaves what was entered last.
@@ -41,11 +35,7 @@ impl ParameterPath {
 
     /// The full name.
     pub(super) fn name(&self) -> String {
-        let names: Vec<&str> = self
-            .parts
-            .iter()
-            .filter_map(|part| part.name.as_deref())
-            .collect();
+        let names: Vec<&str> = self.parts.iter().filter_map(|part| part.name.as_deref()).collect();
         names.join(".")
     }
 
@@ -57,9 +47,7 @@ impl ParameterPath {
 
 /// `3` of `at_3`.
 fn place(field: &str) -> Option<&str> {
-    field
-        .strip_prefix("at_")
-        .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    field.strip_prefix("at_").filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The transpose of a row-major matrix of `rows` x `columns`.
@@ -99,9 +87,6 @@ mod tests {
 
     #[test]
     fn transposes() {
-        assert_eq!(
-            transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3),
-            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
-        );
+        assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 }

@@ -15,11 +15,7 @@ use super::state;
 pub fn save<M: Module>(module: &M, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let tensors = state(module);
     let mut all = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    all.extend(
-        metadata
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone())),
-    );
+    all.extend(metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
 
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), json!(all));
@@ -27,8 +23,7 @@ pub fn save<M: Module>(module: &M, metadata: &BTreeMap<String, String>) -> Vec<u
     for tensor in &tensors {
         let start = end;
         end += 4 * tensor.data.len();
-        let entry: Value =
-            json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
+        let entry: Value = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
         header.insert(tensor.name.clone(), entry);
     }
     let mut header = Value::Object(header).to_string().into_bytes();

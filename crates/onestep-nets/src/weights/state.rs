@@ -65,16 +65,10 @@ impl ModuleVisitor for StateVisitor {
         let shape = tensor.dims().to_vec();
         let data: Vec<f32> = tensor.into_data().iter::<f32>().collect();
         let (shape, data) = match shape[..] {
-            [rows, columns] if self.path.is_transposed() => {
-                (vec![columns, rows], transposed(&data, rows, columns))
-            }
+            [rows, columns] if self.path.is_transposed() => (vec![columns, rows], transposed(&data, rows, columns)),
             _ => (shape, data),
         };
-        self.tensors.push(StateTensor {
-            name: self.path.name(),
-            shape,
-            data,
-        });
+        self.tensors.push(StateTensor { name: self.path.name(), shape, data });
     }
 }
 
@@ -98,10 +92,6 @@ impl ModuleVisitor for ParameterVisitor {
         if self.path.is_transposed() {
             shape.reverse();
         }
-        self.parameters.push(Parameter {
-            name: self.path.name(),
-            shape,
-            id: param.id,
-        });
+        self.parameters.push(Parameter { name: self.path.name(), shape, id: param.id });
     }
 }

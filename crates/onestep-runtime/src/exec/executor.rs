@@ -168,7 +168,7 @@ impl Executor {
     /// Queues one run with the inputs as they are now; returns at once.
     ///
     /// # Errors
-    /// `DeviceLost`, or what the device has reported since the last call.
+    /// `DeviceLost`. What else the device reports is told when something is read.
     pub fn submit(&self) -> Result<(), RunError> {
         self.gpu.check()?;
         self.sentinel.next(&self.gpu)?;

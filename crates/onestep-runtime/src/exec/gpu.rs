@@ -9,7 +9,7 @@ use std::sync::{
 
 use onestep_shaders::Kernel;
 
-use super::kernel::Pipeline;
+use super::{kernel::Pipeline, wait::Wait};
 use crate::{
     error::{ErrorKind, RunError},
     plan::Capabilities,
@@ -231,17 +231,37 @@ impl Gpu {
         let _ = self.inner.device.poll(wgpu::PollType::Poll);
     }
 
-    /// An error once the device is lost or has reported what nobody caught.
+    /// An error once the device is known to be lost.
     pub(crate) fn check(&self) -> Result<(), RunError> {
         self.poll();
-        if self.is_lost() {
-            let why = self.inner.fate.why.lock().map(|why| why.clone()).unwrap_or_default();
-            return Err(RunError::new(ErrorKind::DeviceLost, format!("the GPU is gone ({why}); open a new device")));
+        if !self.is_lost() {
+            return Ok(());
         }
-        match self.inner.fate.fault.lock().map(|mut fault| fault.take()) {
-            Ok(Some(fault)) => Err(fault),
-            _ => Ok(()),
+        let why = self.inner.fate.why.lock().map(|why| why.clone()).unwrap_or_default();
+        Err(RunError::new(ErrorKind::DeviceLost, format!("the GPU is gone ({why}); open a new device")))
+    }
+
+    /// An error once the device is lost, or has reported what no scope caught.
+    pub(crate) async fn verdict(&self) -> Result<(), RunError> {
+        self.check()?;
+        let fault = self.inner.fate.fault.lock().ok().and_then(|mut fault| fault.take());
+        match fault {
+            Some(fault) => {
+                self.settle().await?;
+                Err(fault)
+            }
+            None => Ok(()),
         }
+    }
+
+    /// Waits until the queue is empty, when a loss is told at the latest; then as [`check`](Self::check). Whatever goes wrong on a lost
+    /// device is reported before the loss itself.
+    pub(crate) async fn settle(&self) -> Result<(), RunError> {
+        self.check()?;
+        Wait::new(self, |done| self.inner.queue.on_submitted_work_done(|| done(true))).await;
+        // The loss is told after the work.
+        self.poll();
+        self.check()
     }
 
     /// The pipeline of a kernel, compiled when it is first asked for.
@@ -278,11 +298,11 @@ impl Gpu {
         // Out of memory first: what follows from it is reported as invalid.
         match memory.or(validation).or(internal) {
             Some(error) => {
-                self.check()?;
+                self.settle().await?;
                 Err(of_wgpu(what, &error))
             }
             None => {
-                self.check()?;
+                self.verdict().await?;
                 Ok(value)
             }
         }

@@ -8,6 +8,7 @@ mod kernel;
 mod picture;
 mod readback;
 mod sentinel;
+mod wait;
 
 #[cfg(feature = "faults")]
 pub use calls::Fault;

@@ -78,7 +78,7 @@ impl Picture {
     /// Queues the conversion of the decoder's last run; returns at once.
     ///
     /// # Errors
-    /// `DeviceLost`, or what the device has reported since the last call.
+    /// `DeviceLost`. What else the device reports is told when something is read.
     pub fn submit(&self) -> Result<(), RunError> {
         self.gpu.check()?;
         self.sentinel.next(&self.gpu)?;

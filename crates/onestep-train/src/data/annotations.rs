@@ -30,16 +30,12 @@ pub(super) fn read_annotations<'a>(paths: impl IntoIterator<Item = &'a Path>) ->
             }
             Ok(_) => fs::read(path).map_err(|e| DataError::reading(path, &e))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(DataError::input(
-                    format!("reading the emoji names in {}", path.display()),
-                    "a CLDR annotation file",
-                    "nothing there",
-                )
-                .advise(
-                    "install it (Debian and Ubuntu: unicode-cldr-core; Fedora: cldr-emoji-annotation; macOS and others: \
+                return Err(DataError::input(format!("reading the emoji names in {}", path.display()), "a CLDR annotation file", "nothing there")
+                    .advise(
+                        "install it (Debian and Ubuntu: unicode-cldr-core; Fedora: cldr-emoji-annotation; macOS and others: \
                      common/annotations of https://github.com/unicode-org/cldr) or name other files with --annotations",
-                )
-                .at(path));
+                    )
+                    .at(path));
             }
             Err(e) => return Err(DataError::reading(path, &e)),
         };

@@ -190,12 +190,8 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         progress(done + 1, total);
     }
     if chosen.is_empty() {
-        return Err(DataError::input(
-            format!("making pictures from {}", options.font.display()),
-            "bitmaps for at least one named emoji",
-            "none",
-        )
-        .advise("check that the font and the annotation files belong to emoji"));
+        return Err(DataError::input(format!("making pictures from {}", options.font.display()), "bitmaps for at least one named emoji", "none")
+            .advise("check that the font and the annotation files belong to emoji"));
     }
     let missing_from_starter = match options.subset {
         EmojiSubset::Starter => {
@@ -328,9 +324,7 @@ fn may_be_replaced(out: &Path) -> Result<bool, DataError> {
         return Err(refuse("a folder of someone else's".into()));
     }
     let mut ours: BTreeSet<String> =
-        [ABOUT, METADATA, README, "LICENSE-font.txt", "LICENSE-names.txt", "COPYRIGHT-font.txt", "COPYRIGHT-names.txt"]
-            .map(str::to_owned)
-            .into();
+        [ABOUT, METADATA, README, "LICENSE-font.txt", "LICENSE-names.txt", "COPYRIGHT-font.txt", "COPYRIGHT-names.txt"].map(str::to_owned).into();
     #[derive(Deserialize)]
     struct Named {
         file_name: String,

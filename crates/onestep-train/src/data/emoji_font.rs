@@ -119,7 +119,8 @@ fn with_picture_marks(emoji: &str) -> String {
     let mut chars = emoji.chars().peekable();
     while let Some(c) = chars.next() {
         out.push(c);
-        let is_joiner_or_modifier = matches!(c, '\u{200D}' | '\u{20E3}' | '\u{1F3FB}'..='\u{1F3FF}' | '\u{E0020}'..='\u{E007F}' | '\u{1F1E6}'..='\u{1F1FF}');
+        let is_joiner_or_modifier =
+            matches!(c, '\u{200D}' | '\u{20E3}' | '\u{1F3FB}'..='\u{1F3FF}' | '\u{E0020}'..='\u{E007F}' | '\u{1F1E6}'..='\u{1F1FF}');
         let followed_by_modifier = matches!(chars.peek(), Some('\u{1F3FB}'..='\u{1F3FF}'));
         if !is_joiner_or_modifier && !followed_by_modifier && (c < '\u{1F000}' || matches!(c, '\u{1F321}'..='\u{1F5FF}')) {
             out.push('\u{FE0F}');

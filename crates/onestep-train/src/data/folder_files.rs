@@ -106,8 +106,12 @@ impl Listing<'_> {
             match entry.file_name().into_string() {
                 Ok(name) => names.push(name),
                 Err(name) => on_problem(
-                    DataError::input(format!("reading the folder {}", path.display()), "file names in UTF-8", format!("{:?}", name.to_string_lossy()))
-                        .at(&path),
+                    DataError::input(
+                        format!("reading the folder {}", path.display()),
+                        "file names in UTF-8",
+                        format!("{:?}", name.to_string_lossy()),
+                    )
+                    .at(&path),
                 )?,
             }
         }
@@ -223,10 +227,13 @@ impl Listing<'_> {
     /// A plain file that lies inside the folder once links are followed, and its size.
     fn plain_file(&self, file: &Path, most: u64) -> Result<(PathBuf, u64), DataError> {
         let doing = || format!("reading {}", shown(&file.display().to_string()));
-        let real = fs::canonicalize(file)
-            .map_err(|e| DataError::input(doing(), "a file in the folder", super::error::plain(&e)).advise("add it, or take it out of the captions").at(file))?;
+        let real = fs::canonicalize(file).map_err(|e| {
+            DataError::input(doing(), "a file in the folder", super::error::plain(&e)).advise("add it, or take it out of the captions").at(file)
+        })?;
         if !real.starts_with(self.root) {
-            return Err(DataError::input(doing(), "a file inside the folder", "a link that leads out of it").advise("copy the file into the folder").at(file));
+            return Err(DataError::input(doing(), "a file inside the folder", "a link that leads out of it")
+                .advise("copy the file into the folder")
+                .at(file));
         }
         let metadata = fs::metadata(&real).map_err(|e| DataError::reading(file, &e))?;
         if !metadata.is_file() {
@@ -292,7 +299,9 @@ mod tests {
         for good in ["a.png", "train/a.png", "a b.png", "…/ä.png", "..a/b..png"] {
             assert!(stays_inside(good), "{good}");
         }
-        for bad in ["", "/a.png", "../a.png", "a/../b.png", "./a.png", "a//b.png", "a/", "C:\\a.png", "C:a.png", "a\\..\\b.png", "a\0.png", "a\n.png", ".."] {
+        for bad in
+            ["", "/a.png", "../a.png", "a/../b.png", "./a.png", "a//b.png", "a/", "C:\\a.png", "C:a.png", "a\\..\\b.png", "a\0.png", "a\n.png", ".."]
+        {
             assert!(!stays_inside(bad), "{bad:?}");
         }
     }

@@ -51,9 +51,7 @@ pub(super) fn phrasings(set: &[Annotation]) -> Vec<Phrasings> {
         *owners.entry(phrase.clone()).or_default() += 1;
     }
     for (annotation, phrasings) in set.iter().zip(&mut all) {
-        let fits_one = |phrase: &String| {
-            *phrase == annotation.name || (owners.get(phrase) == Some(&1) && !names.contains(phrase.as_str()))
-        };
+        let fits_one = |phrase: &String| *phrase == annotation.name || (owners.get(phrase) == Some(&1) && !names.contains(phrase.as_str()));
         phrasings.train.retain(fits_one);
         phrasings.held_out.retain(fits_one);
         if phrasings.held_out.is_empty() && phrasings.train.len() > 1 {
@@ -75,13 +73,8 @@ fn candidates(annotation: &Annotation, is_unique: impl Fn(&str) -> bool) -> Phra
     let (mut held_out, kept) = split_by_hash(filled, &annotation.name, HELD_OUT_TEMPLATES);
     train.extend(kept);
 
-    let keywords: Vec<&str> = annotation
-        .keywords
-        .iter()
-        .map(String::as_str)
-        .filter(|k| !words(&name).is_superset(&words(k)))
-        .take(KEYWORDS_USED)
-        .collect();
+    let keywords: Vec<&str> =
+        annotation.keywords.iter().map(String::as_str).filter(|k| !words(&name).is_superset(&words(k))).take(KEYWORDS_USED).collect();
     let mut combined: Vec<String> = keywords.iter().map(|k| format!("{name}, {k}")).collect();
     combined.extend(keywords.iter().map(|k| format!("{k}, {name}")));
     combined.extend(keywords.windows(2).map(|k| format!("{name}, {}, {}", k[0], k[1])));

@@ -124,8 +124,7 @@ pub(super) fn rgb8_to_png(width: usize, height: usize, rgb: &[u8]) -> Result<Vec
 }
 
 fn not_a_png(name: &str, error: &png::DecodingError) -> DataError {
-    DataError::input(format!("reading the picture {name}"), "a whole PNG file", error.to_string())
-        .advise("convert it to PNG or replace it")
+    DataError::input(format!("reading the picture {name}"), "a whole PNG file", error.to_string()).advise("convert it to PNG or replace it")
 }
 
 fn too_large(name: &str) -> DataError {

@@ -95,10 +95,8 @@ impl PictureFolder {
             .at(path));
         }
         let pixels = read_all(&listed, options, total as usize)?;
-        let entries: Vec<Entry> = listed
-            .into_iter()
-            .map(|l| Entry { path: l.path, text: l.text, phrasings: l.phrasings, held_out: l.held_out, split: l.split })
-            .collect();
+        let entries: Vec<Entry> =
+            listed.into_iter().map(|l| Entry { path: l.path, text: l.text, phrasings: l.phrasings, held_out: l.held_out, split: l.split }).collect();
         let content_hash = hash(size, &entries, &pixels);
         Ok(Self { size, entries, pixels, content_hash })
     }
@@ -154,7 +152,8 @@ impl PictureFolder {
 fn read_all(listed: &[Listed], options: &OpenOptions, total: usize) -> Result<Vec<f32>, DataError> {
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(total).map_err(|_| {
-        DataError::input("reading a picture folder", format!("{} MiB of memory", (total as u64 * 4) >> 20), "less").advise("use a smaller size or fewer pictures")
+        DataError::input("reading a picture folder", format!("{} MiB of memory", (total as u64 * 4) >> 20), "less")
+            .advise("use a smaller size or fewer pictures")
     })?;
     pixels.resize(total, 0.0f32);
     let values = 3 * options.size * options.size;
@@ -166,9 +165,7 @@ fn read_all(listed: &[Listed], options: &OpenOptions, total: usize) -> Result<Ve
             .chunks(share)
             .zip(pixels.chunks_mut(share * values))
             .map(|(listed, pixels)| {
-                scope.spawn(move || {
-                    listed.iter().zip(pixels.chunks_mut(values)).try_for_each(|(one, out)| read_one(one, options, out))
-                })
+                scope.spawn(move || listed.iter().zip(pixels.chunks_mut(values)).try_for_each(|(one, out)| read_one(one, options, out)))
             })
             .collect();
         results = workers
@@ -261,10 +258,7 @@ mod tests {
             ("train/a.png", &png(2, [0, 0, 0])),
             ("train/metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"black\",\"extra\":[1]}\n\n"),
             ("validation/b.PNG", &png(2, [255, 255, 255])),
-            (
-                "metadata.jsonl",
-                b"{\"file_name\":\"validation/b.PNG\",\"text\":\"white\",\"phrasings\":[\"w\",\"ww\"],\"held_out\":[\"h\"]}\n",
-            ),
+            ("metadata.jsonl", b"{\"file_name\":\"validation/b.PNG\",\"text\":\"white\",\"phrasings\":[\"w\",\"ww\"],\"held_out\":[\"h\"]}\n"),
             (".hidden/x.jpg", b"ignored"),
             ("notes.md", b"ignored"),
         ]);

@@ -16,8 +16,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
-    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PaddingDirection, PaddingParams, PaddingStrategy,
-    PreTokenizedString, PreTokenizer, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PaddingDirection, PaddingParams, PaddingStrategy, PreTokenizedString,
+    PreTokenizer, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
 };
 
 use super::error::{DataError, shown};
@@ -96,7 +96,12 @@ impl CaptionTokenizer {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let bytes = fs::metadata(path).map_err(|e| DataError::reading(path, &e))?.len();
         if bytes > MAX_JSON_BYTES as u64 {
-            return Err(DataError::input(format!("reading the tokenizer {}", path.display()), format!("at most {MAX_JSON_BYTES} bytes"), format!("{bytes}")).at(path));
+            return Err(DataError::input(
+                format!("reading the tokenizer {}", path.display()),
+                format!("at most {MAX_JSON_BYTES} bytes"),
+                format!("{bytes}"),
+            )
+            .at(path));
         }
         Self::from_json(&fs::read(path).map_err(|e| DataError::reading(path, &e))?).map_err(|e| e.at(path))
     }
@@ -466,7 +471,12 @@ mod tests {
         use tokenizers::Trainer;
         let words = count_words(CAPTIONS).unwrap();
         let pieces = learn_pieces(&words, 200);
-        let alphabet: Vec<AddedToken> = pieces.tokens.iter().filter(|t| t.trim_end_matches(END_OF_WORD).chars().count() == 1).map(|t| AddedToken::from(t.clone(), false)).collect();
+        let alphabet: Vec<AddedToken> = pieces
+            .tokens
+            .iter()
+            .filter(|t| t.trim_end_matches(END_OF_WORD).chars().count() == 1)
+            .map(|t| AddedToken::from(t.clone(), false))
+            .collect();
         let mut trainer = tokenizers::models::bpe::BpeTrainer::builder()
             .min_frequency(LEAST_PAIR_COUNT)
             .vocab_size(200)

@@ -81,11 +81,9 @@ fn lines(report: &CheckReport) -> Vec<String> {
     lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", plain(&same.join(" = ")))));
     lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", plain(caption))));
     lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", plain(&f.problem))));
-    for (what, count) in [
-        ("same pixels", report.duplicates.len()),
-        ("same caption", report.shared_captions.len()),
-        ("problem", report.findings.len()),
-    ] {
+    for (what, count) in
+        [("same pixels", report.duplicates.len()), ("same caption", report.shared_captions.len()), ("problem", report.findings.len())]
+    {
         if count > SHOWN {
             lines.push(format!("{what:12} and {} more; --json lists them", count - SHOWN));
         }

@@ -194,8 +194,22 @@ mod tests {
             assert!(is_this_machine(good), "{good}");
         }
         for bad in [
-            "", "evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "localhost:", "localhost:x", "localhost:+1",
-            "localhost:99999", "user@localhost", "[::1", "[::2]", "[::1]x", ".localhost", "0.0.0.0", "127.0.0.1@evil.example",
+            "",
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost:",
+            "localhost:x",
+            "localhost:+1",
+            "localhost:99999",
+            "user@localhost",
+            "[::1",
+            "[::2]",
+            "[::1]x",
+            ".localhost",
+            "0.0.0.0",
+            "127.0.0.1@evil.example",
         ] {
             assert!(!is_this_machine(bad), "{bad}");
         }

@@ -43,7 +43,10 @@ impl Autoencoder {
         if shared.json {
             return output::json(&report);
         }
-        output::message(&format!("reconstruction: {:.1} dB on trained pictures, {:.1} dB on {} held out", report.psnr_trained, report.psnr_held_out, report.pictures[1]));
+        output::message(&format!(
+            "reconstruction: {:.1} dB on trained pictures, {:.1} dB on {} held out",
+            report.psnr_trained, report.psnr_held_out, report.pictures[1]
+        ));
         output::data(&options.out.join("model").display().to_string())
     }
 }
