@@ -46,7 +46,11 @@ fn build() -> Result<(), Vec<String>> {
         return Err(errors);
     }
     let names: Vec<String> = variants.iter().map(|variant| format!("&{}", variant.name.to_uppercase())).collect();
-    text.push_str(&format!("/// All of them, in the order of the table.\npub static KERNELS: [&Kernel; {}] = [{}];\n", names.len(), names.join(", ")));
+    text.push_str(&format!(
+        "/// All of them, in the order of the table.\npub static KERNELS: [&Kernel; {}] = [{}];\n",
+        names.len(),
+        names.join(", ")
+    ));
     let out = PathBuf::from(std::env::var("OUT_DIR").map_err(|error| one(error.to_string()))?);
     std::fs::write(out.join("kernels.rs"), text).map_err(|error| one(error.to_string()))
 }

@@ -52,7 +52,13 @@ pub fn compose(kernel: &str, defines: &BTreeSet<String>, shared: &BTreeMap<Strin
     Ok(text)
 }
 
-fn append(text: &mut String, source: &str, defines: &BTreeSet<String>, shared: &BTreeMap<String, String>, imported: &mut BTreeSet<String>) -> Result<(), String> {
+fn append(
+    text: &mut String,
+    source: &str,
+    defines: &BTreeSet<String>,
+    shared: &BTreeMap<String, String>,
+    imported: &mut BTreeSet<String>,
+) -> Result<(), String> {
     // For every open condition: whether its current branch is taken, and whether its `#else` has come.
     let mut open: Vec<(bool, bool)> = Vec::new();
     for (number, line) in source.lines().enumerate() {

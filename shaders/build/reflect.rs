@@ -28,7 +28,10 @@ pub fn constant(name: &str, file: &str, wgsl: &str, module: &Module) -> Result<S
             _ => return Err(format!("{name} is neither uniform nor storage")),
         };
         let smallest = layouter[variable.ty].size;
-        bindings.push((binding.binding, format!("Binding {{ index: {}, name: {name:?}, access: Access::{access}, smallest: {smallest} }}", binding.binding)));
+        bindings.push((
+            binding.binding,
+            format!("Binding {{ index: {}, name: {name:?}, access: Access::{access}, smallest: {smallest} }}", binding.binding),
+        ));
     }
     bindings.sort();
     let bindings: Vec<String> = bindings.into_iter().map(|(_, text)| text).collect();
@@ -38,7 +41,12 @@ pub fn constant(name: &str, file: &str, wgsl: &str, module: &Module) -> Result<S
             constants.push(format!("({name:?}, {value})"));
         }
     }
-    let workgroup_bytes: u32 = module.global_variables.iter().filter(|(_, variable)| variable.space == AddressSpace::WorkGroup).map(|(_, variable)| layouter[variable.ty].size).sum();
+    let workgroup_bytes: u32 = module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+        .map(|(_, variable)| layouter[variable.ty].size)
+        .sum();
     let entries: Vec<String> = module.entry_points.iter().map(|entry| format!("{:?}", entry.name)).collect();
     let mut text = String::new();
     let upper = name.to_uppercase();

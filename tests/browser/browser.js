@@ -36,11 +36,12 @@ export async function ready(page) {
   if (found !== "ready") throw new Error(`the model is not ready but in state ${found}: ${error}`);
 }
 
-/** Types, draws, waits. */
+/** Types, draws, waits, and wants a picture. */
 export async function draw(page, prompt, seed) {
   await page.fill("#prompt", prompt);
   await page.fill("#seed", String(seed));
   await page.click("#generate");
-  await state(page, "working offer");
   await state(page, "ready offer", 300_000);
+  const said = await page.evaluate(() => document.getElementById("prompt-error").textContent + document.getElementById("model-error").textContent);
+  if (said) throw new Error(`${prompt}, seed ${seed}: ${said}`);
 }

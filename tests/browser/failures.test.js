@@ -85,11 +85,11 @@ test("a transfer that ends early is noticed, with or without a length", { timeou
   const cut = (headers) => (path, bytes, response) => {
     if (!path.endsWith(".safetensors")) return bytes;
     response.writeHead(200, headers(bytes));
-    response.write(bytes.subarray(0, bytes.length >> 1), () => response.destroy());
+    response.write(bytes.subarray(0, bytes.length >> 1), () => setTimeout(() => response.destroy(), 300));
   };
   server.change = cut((bytes) => ({ "content-length": bytes.length }));
   const page = await open(browser, server);
-  assert.match(await refused(page), /connection broke at [0-9.]+ of [0-9.]+ MB/);
+  assert.match(await refused(page), /connection broke at [0-9.]+ MB of [0-9.]+ MB/);
   server.change = (path, bytes) => (path.endsWith(".safetensors") ? bytes.subarray(0, bytes.length >> 1) : bytes);
   assert.match(await refused(page), /another length/);
   server.change = (path, bytes) => (path.endsWith(".safetensors") ? Buffer.concat([bytes, Buffer.alloc(1)]) : bytes);
@@ -115,19 +115,24 @@ test("loading can be cancelled and begun again", { timeout: 180_000 }, async () 
   await ready(page);
 });
 
-test("prompts that cannot be drawn are answered beside the prompt", { timeout: 180_000 }, async () => {
+test("prompts and seeds that cannot be drawn are answered beside them", { timeout: 180_000 }, async () => {
   const page = await open(browser, server);
   await ready(page);
-  for (const [prompt, seed, sentence] of [["   ", 1, /empty/], ["red apple", "-3", /seed/], ["red apple", "x", /seed/], ["red apple", "18446744073709551616", /18446744073709551615/], ["☃☃☃", 1, /nothing of the prompt/]]) {
+  const said = async (prompt, seed, id) => {
     await page.fill("#prompt", prompt);
-    await page.fill("#seed", String(seed));
+    await page.fill("#seed", seed);
     await page.click("#generate");
-    await page.waitForFunction(() => document.getElementById("prompt-error").textContent !== "");
-    await state(page, "ready");
-    assert.match(await page.textContent("#prompt-error"), sentence);
+    await page.waitForFunction((id) => document.getElementById(id).textContent !== "" && document.body.dataset.state === "ready", id);
+    return page.textContent(`#${id}`);
+  };
+  for (const seed of ["-3", "x", "1.5", "18446744073709551616"]) {
+    assert.match(await said("red apple", seed, "seed-error"), /whole number from 0 to 18446744073709551615/);
+    assert.equal(await page.textContent("#prompt-error"), "");
   }
+  assert.match(await said("   ", "1", "prompt-error"), /prompt is empty/);
+  assert.equal(await page.textContent("#seed-error"), "");
+  assert.match(await said("☃☃☃", "1", "prompt-error"), /nothing of the prompt.*☃/);
   await draw(page, "red apple ☃", 1);
-  assert.equal(await page.textContent("#prompt-error"), "");
   assert.match(await page.textContent("#prompt-hint"), /never seen ☃/);
 });
 

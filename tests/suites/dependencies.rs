@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onestep-shaders", &["naga"]),
     ("onestep-nets", &["burn"]),
     ("onestep-cpu", &["burn", "onestep-program"]),
-    ("onestep-compile", &["burn", "burn-capture", "onestep-cpu", "onestep-program"]),
+    ("onestep-compile", &["burn", "burn-capture", "burn-router", "onestep-cpu", "onestep-program"]),
     ("onestep-runtime", &["onestep-program", "onestep-shaders", "wgpu"]),
     ("onestep", &["onestep-cpu", "onestep-noise", "onestep-program", "onestep-runtime"]),
     ("onestep-train", &["burn", "onestep-nets", "onestep-noise"]),
@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Libraries that only the crates above may name.
-const GUARDED: &[&str] = &["burn", "burn-capture", "wgpu", "naga", "wasm-bindgen"];
+const GUARDED: &[&str] = &["burn", "burn-capture", "burn-router", "wgpu", "naga", "wasm-bindgen"];
 
 fn metadata() -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());

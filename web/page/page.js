@@ -119,13 +119,10 @@ function lose(error) {
 
 async function draw() {
   if (document.body.dataset.state !== "ready") return;
-  $("prompt-error").textContent = "";
-  $("prompt-hint").textContent = "";
-  let seed;
-  try {
-    seed = BigInt($("seed").value.trim() || "0");
-  } catch {
-    $("prompt-error").textContent = "The seed must be a whole number.";
+  for (const id of ["prompt-error", "prompt-hint", "seed-error"]) $(id).textContent = "";
+  const seed = readSeed($("seed").value);
+  if (seed === null) {
+    $("seed-error").textContent = "The seed must be a whole number from 0 to 18446744073709551615.";
     return;
   }
   enter("working");
@@ -147,6 +144,13 @@ async function draw() {
   $("save").disabled = false;
   enter("ready");
   announce(`${text} is ready.`);
+}
+
+/** A seed, or null where that is none. Nothing is zero. */
+function readSeed(text) {
+  const digits = text.trim() || "0";
+  const seed = /^\d+$/.test(digits) ? BigInt(digits) : -1n;
+  return seed >= 0n && seed < 1n << 64n ? seed : null;
 }
 
 function row(name, milliseconds) {

@@ -64,7 +64,15 @@ fn far_padding_and_strides_are_refused_and_do_not_overflow() {
     for (padding, stride, dilation) in [(1 << 40, 1 << 40, 1), (1 << 62, 1 << 62, 1), (1 << 29, 1 << 30, 1), (1 << 40, 1 << 40, 1 << 40)] {
         let mut sketch = Sketch::new("far");
         let (x, w) = (sketch.input(&[1, 1, 1, 1]), sketch.weight(&[1, 1, 1, 1], DType::F32));
-        let op = Op::Conv2d { stride: [stride; 2], padding: [padding, padding, 0, 0], dilation: [dilation; 2], groups: 1, bias: false, act: Activation::None, residual: false };
+        let op = Op::Conv2d {
+            stride: [stride; 2],
+            padding: [padding, padding, 0, 0],
+            dilation: [dilation; 2],
+            groups: 1,
+            bias: false,
+            act: Activation::None,
+            residual: false,
+        };
         let side = padding / stride + 1;
         let y = sketch.op(op, &[x, w], &[1, 1, side, side]);
         sketch.output(y);
@@ -97,7 +105,9 @@ fn attention_stores_its_scores_while_they_are_few() {
     let q = sketch.input(&[1, 2, 64, 16]);
     let y = sketch.op(Op::Attention { scale: 0.25, causal: true }, &[q, q, q], &[1, 2, 64, 16]);
     sketch.output(y);
-    let plan = |stored_scores| Plan::with_options(&sketch.program, &Capabilities::default(), PlanOptions { stored_scores, ..PlanOptions::default() }).unwrap();
+    let plan = |stored_scores| {
+        Plan::with_options(&sketch.program, &Capabilities::default(), PlanOptions { stored_scores, ..PlanOptions::default() }).unwrap()
+    };
     let names = |plan: &Plan| plan.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect::<Vec<_>>();
     assert_eq!(names(&plan(2 * 64 * 64 * 4)), ["attention_scores", "softmax", "mat_mul"]);
     assert_eq!(names(&plan(2 * 64 * 64 * 4 - 1)), ["attention"]);

@@ -28,7 +28,8 @@ pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
 
 /// What opening the bundle reads; a sample picture beside it is not fetched.
 fn needed(manifest: &Manifest) -> impl Iterator<Item = &FileEntry> {
-    let named = |name: &String| manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).any(|file| file == name);
+    let named =
+        |name: &String| manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).any(|file| file == name);
     manifest.files.iter().filter(move |file| named(&file.name))
 }
 
@@ -56,6 +57,8 @@ impl Files {
     /// Everything compared with its hashes and read.
     pub(crate) fn bundle(mut self) -> Result<Bundle, BundleError> {
         let manifest = std::mem::take(&mut self.manifest);
-        Bundle::open(&manifest, |entry| self.bytes.remove(&entry.name).ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "was never handed over")))
+        Bundle::open(&manifest, |entry| {
+            self.bytes.remove(&entry.name).ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "was never handed over"))
+        })
     }
 }

@@ -9,6 +9,7 @@ use crate::js;
 #[wasm_bindgen]
 pub async fn selftest() -> Result<JsValue, JsValue> {
     let cases = onestep::webgpu::selftest().await.map_err(js::error)?;
-    let rows: Vec<_> = cases.iter().map(|case| json!({ "name": case.name, "passed": case.passed, "detail": case.detail, "worst": case.worst })).collect();
+    let rows: Vec<_> =
+        cases.iter().map(|case| json!({ "name": case.name, "passed": case.passed, "detail": case.detail, "worst": case.worst })).collect();
     js::object(&rows.into())
 }

@@ -10,7 +10,12 @@ use crate::{backend::Backend, engine::Outputs, error::Result};
 /// # Errors
 /// [`ErrorKind::InvalidOption`](crate::ErrorKind::InvalidOption) for inputs that do not fit, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)
 /// where the backend is missing or too small.
-pub async fn run_program<'w>(program: Program, weights: &dyn Fn(&str) -> Option<WeightView<'w>>, backend: Backend, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
+pub async fn run_program<'w>(
+    program: Program,
+    weights: &dyn Fn(&str) -> Option<WeightView<'w>>,
+    backend: Backend,
+    inputs: &[(&str, TensorRef<'_>)],
+) -> Result<Outputs> {
     match backend {
         Backend::WebGpu => {
             let gpu = Gpu::request(&GpuOptions::default()).await?;

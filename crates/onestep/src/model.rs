@@ -7,8 +7,7 @@ use crate::{
     engine::{Engine, Outputs, enter, webgpu},
     error::{Error, ErrorKind, Result},
     picture::{self, Picture, Timings},
-    png,
-    ports,
+    png, ports,
     prompt::{Prompt, PromptReader},
     watch::{Stage, Watch},
 };
@@ -88,7 +87,9 @@ impl Model {
         enter(watch, Stage::Tokenize)?;
         let prompt = self.reader.read(&options.prompt)?;
         let [width, height] = self.manifest.generation.picture;
-        let size = |side: usize| u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("a picture of {width} x {height} pixels is too large")));
+        let size = |side: usize| {
+            u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("a picture of {width} x {height} pixels is too large")))
+        };
         let (width, height) = (size(width)?, size(height)?);
 
         let mut text = 0.0;

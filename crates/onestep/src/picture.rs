@@ -51,7 +51,10 @@ pub(crate) fn finite(values: &[f32], network: &str) -> Result<()> {
         0 => Ok(()),
         broken => Err(Error::new(
             ErrorKind::NonFinite,
-            format!("the {network} computed {broken} of {} values that are not finite numbers on this device; the picture would be broken", values.len()),
+            format!(
+                "the {network} computed {broken} of {} values that are not finite numbers on this device; the picture would be broken",
+                values.len()
+            ),
         )),
     }
 }

@@ -71,7 +71,11 @@ fn write(width: u32, height: u32, rgba: &[u8], texts: &[(&str, String)]) -> Resu
 fn parameters(picture: &Picture, facts: &Facts<'_>) -> String {
     let (width, height) = (picture.width, picture.height);
     let prompt: String = facts.prompt.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect();
-    let model = if facts.title.contains([',', ':', '"', '\n', '\0']) { Cow::Owned(serde_json::Value::from(facts.title).to_string()) } else { Cow::Borrowed(facts.title) };
+    let model = if facts.title.contains([',', ':', '"', '\n', '\0']) {
+        Cow::Owned(serde_json::Value::from(facts.title).to_string())
+    } else {
+        Cow::Borrowed(facts.title)
+    };
     let hash = facts.bundle.get(..10).unwrap_or(facts.bundle);
     format!(
         "{}\nSteps: 1, Sampler: onestep, Seed: {}, Size: {width}x{height}, Model: {model}, Model hash: {hash}, Version: onestep {VERSION}",
@@ -132,10 +136,15 @@ mod tests {
         assert_eq!(texts[0].0, "parameters");
         assert_eq!(
             texts[0].1,
-            format!("a red apple\nSteps: 1, Sampler: onestep, Seed: 18446744073709551615, Size: 2x3, Model: Emoji, Model hash: 0123456789, Version: onestep {VERSION}")
+            format!(
+                "a red apple\nSteps: 1, Sampler: onestep, Seed: 18446744073709551615, Size: 2x3, Model: Emoji, Model hash: 0123456789, Version: onestep {VERSION}"
+            )
         );
         let json: serde_json::Value = serde_json::from_str(&texts[1].1).unwrap();
-        assert_eq!((&json["prompt"], &json["seed"], &json["bundle"]), (&"a red\napple".into(), &"18446744073709551615".into(), &"0123456789abcdef".into()));
+        assert_eq!(
+            (&json["prompt"], &json["seed"], &json["bundle"]),
+            (&"a red\napple".into(), &"18446744073709551615".into(), &"0123456789abcdef".into())
+        );
     }
 
     #[test]

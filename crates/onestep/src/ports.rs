@@ -57,7 +57,11 @@ fn ports(place: &str, found: &[Port], expected: &[&str]) -> Result<(), BundleErr
     let mut wanted = expected.to_vec();
     names.sort_unstable();
     wanted.sort_unstable();
-    if names == wanted { Ok(()) } else { Err(BundleError::new(Kind::Unsupported, place, format!("has the ports {}, expected {}", names.join(", "), wanted.join(", ")))) }
+    if names == wanted {
+        Ok(())
+    } else {
+        Err(BundleError::new(Kind::Unsupported, place, format!("has the ports {}, expected {}", names.join(", "), wanted.join(", "))))
+    }
 }
 
 fn port<'a>(program: &'a Program, name: &str) -> Option<&'a Port> {

@@ -65,7 +65,8 @@ impl PromptReader {
         let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
         let mut json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, place)?;
         audit(&json, place)?;
-        let padding = padding(&json["padding"]).ok_or_else(|| malformed("says no padding token, so that short prompts cannot be filled up".into()))?;
+        let padding =
+            padding(&json["padding"]).ok_or_else(|| malformed("says no padding token, so that short prompts cannot be filled up".into()))?;
         let truncation = match json["truncation"]["direction"].as_str() {
             Some("Left") => TruncationDirection::Left,
             _ => TruncationDirection::Right,
@@ -78,7 +79,9 @@ impl PromptReader {
         let bytes = serde_json::to_vec(&json).map_err(|error| malformed(format!("is not JSON: {error}")))?;
         let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| malformed(format!("is no tokenizer that can be used: {error}")))?;
         let unknown = unknown
-            .map(|token| tokenizer.token_to_id(&token).ok_or_else(|| malformed(format!("names {token:?} for what is unknown, which is not in its vocabulary"))))
+            .map(|token| {
+                tokenizer.token_to_id(&token).ok_or_else(|| malformed(format!("names {token:?} for what is unknown, which is not in its vocabulary")))
+            })
             .transpose()?;
         let special = tokenizer.get_added_tokens_decoder().iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
         let added = tokenizer.get_post_processor().map_or(0, |processor| tokenizers::PostProcessor::added_tokens(processor, false));
@@ -120,7 +123,8 @@ impl PromptReader {
     fn ids(&self, mut encoding: Encoding) -> Result<Vec<i32>> {
         let internal = |message: String| Error::new(ErrorKind::InvalidBundle, message);
         encoding.truncate(self.length - self.added, 0, self.truncation);
-        let mut encoding = self.tokenizer.post_process(encoding, None, true).map_err(|error| internal(format!("the tokenizer's template fails: {error}")))?;
+        let mut encoding =
+            self.tokenizer.post_process(encoding, None, true).map_err(|error| internal(format!("the tokenizer's template fails: {error}")))?;
         encoding.pad(self.length, self.padding.id, self.padding.type_id, &self.padding.token, self.padding.direction);
         let ids = encoding.get_ids();
         if ids.len() != self.length {
@@ -195,9 +199,21 @@ fn audit(json: &Json, place: &str) -> Result<(), BundleError> {
     if added.iter().any(|token| token["content"].as_str().is_none_or(str::is_empty)) {
         return Err(malformed("has an added token without text"));
     }
-    const NORMALIZERS: &[&str] = &["Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "BertNormalizer", "Replace", "Prepend", "ByteLevel"];
-    const PRE_TOKENIZERS: &[&str] =
-        &["Sequence", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits", "BertPreTokenizer", "Split", "Metaspace", "CharDelimiterSplit", "UnicodeScripts"];
+    const NORMALIZERS: &[&str] =
+        &["Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "BertNormalizer", "Replace", "Prepend", "ByteLevel"];
+    const PRE_TOKENIZERS: &[&str] = &[
+        "Sequence",
+        "ByteLevel",
+        "Whitespace",
+        "WhitespaceSplit",
+        "Punctuation",
+        "Digits",
+        "BertPreTokenizer",
+        "Split",
+        "Metaspace",
+        "CharDelimiterSplit",
+        "UnicodeScripts",
+    ];
     const POST_PROCESSORS: &[&str] = &["Sequence", "TemplateProcessing", "ByteLevel", "BertProcessing", "RobertaProcessing"];
     let mut replacements = 0;
     for (key, known) in [("normalizer", NORMALIZERS), ("pre_tokenizer", PRE_TOKENIZERS), ("post_processor", POST_PROCESSORS)] {
@@ -306,13 +322,28 @@ mod tests {
             (|json| json["padding"] = Json::Null, "padding"),
             (|json| json["padding"]["pad_id"] = 9.into(), "id 9"),
             (|json| json["post_processor"]["special_tokens"]["<|endoftext|>"]["ids"] = vec![4_000_000_000u32].into(), "id 4000000000"),
-            (|json| json["post_processor"]["special_tokens"]["<|endoftext|>"]= serde_json::json!({ "id": "<|endoftext|>", "ids": [1, 1, 1, 1, 1, 1, 1], "tokens": ["", "", "", "", "", "", ""] }), "adds"),
+            (
+                |json| {
+                    json["post_processor"]["special_tokens"]["<|endoftext|>"] =
+                        serde_json::json!({ "id": "<|endoftext|>", "ids": [1, 1, 1, 1, 1, 1, 1], "tokens": ["", "", "", "", "", "", ""] })
+                },
+                "adds",
+            ),
             (|json| json["post_processor"]["special_tokens"]["<|endoftext|>"] = Json::Null, "template"),
             (|json| json["post_processor"]["special_tokens"]["<|endoftext|>"]["ids"] = vec![1; 2].into(), "template"),
             (|json| json["post_processor"]["single"][1]["Sequence"]["id"] = "B".into(), "template"),
-            (|json| json["normalizer"] = serde_json::json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "a".repeat(9) }), "9 bytes of a replacement"),
+            (
+                |json| json["normalizer"] = serde_json::json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "a".repeat(9) }),
+                "9 bytes of a replacement",
+            ),
             (|json| json["normalizer"] = serde_json::json!({ "type": "Precompiled", "precompiled_charsmap": "" }), "Precompiled"),
-            (|json| json["pre_tokenizer"] = serde_json::json!({ "type": "Split", "pattern": { "Regex": "a".repeat(1_025) }, "behavior": "Isolated", "invert": false }), "1025 bytes of a pattern"),
+            (
+                |json| {
+                    json["pre_tokenizer"] =
+                        serde_json::json!({ "type": "Split", "pattern": { "Regex": "a".repeat(1_025) }, "behavior": "Isolated", "invert": false })
+                },
+                "1025 bytes of a pattern",
+            ),
             (|json| json["added_tokens"][0]["content"] = "".into(), "without text"),
         ];
         for (edit, says) in cases {

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use onestep::program::{BinaryKind, Bundle, BundleError, BundleWriter, DType, Generation, Node, Op, Port, Program, ReduceKind, Value, ValueId, program::VERSION};
+use onestep::program::{
+    BinaryKind, Bundle, BundleError, BundleWriter, DType, Generation, Node, Op, Port, Program, ReduceKind, Value, ValueId, program::VERSION,
+};
 use onestep::{Backend, Error, ErrorKind, Model};
 
 /// Token ids of a prompt.
@@ -146,7 +148,8 @@ mod on_the_processor {
     fn a_picture_is_the_programs_arithmetic_on_the_seeds_noise() {
         let picture = draw(&mut model(), "A red", 7);
         // <|startoftext|> a red <|endoftext|> and four of padding: rows 0, 3, 8 and five times 1.
-        let mean: Vec<f32> = (0..4).map(|axis| [0, 3, 8, 1, 1, 1, 1, 1].iter().map(|row| (row * 4 + axis) as f32 / 10.0).sum::<f32>() / 8.0).collect();
+        let mean: Vec<f32> =
+            (0..4).map(|axis| [0, 3, 8, 1, 1, 1, 1, 1].iter().map(|row| (row * 4 + axis) as f32 / 10.0).sum::<f32>() / 8.0).collect();
         let noise = onestep_noise::standard_normal(7, 12);
         for pixel in 0..4 {
             for channel in 0..3 {
@@ -207,7 +210,9 @@ mod on_the_processor {
         let mut watch = Stop(Vec::new(), "");
         now(model.generate(&options, &mut watch)).unwrap();
         assert_eq!(watch.0, ["tokenize", "generator", "decoder"]);
-        assert!(matches!(now(Model::open(bundle(writer()), Backend::Cpu, &mut Stop(Vec::new(), "compile"))), Err(error) if error.kind() == ErrorKind::Cancelled));
+        assert!(
+            matches!(now(Model::open(bundle(writer()), Backend::Cpu, &mut Stop(Vec::new(), "compile"))), Err(error) if error.kind() == ErrorKind::Cancelled)
+        );
     }
 
     #[test]

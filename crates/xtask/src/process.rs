@@ -30,7 +30,11 @@ pub fn while_doing<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -
 pub fn line(command: &Command) -> String {
     let quote = |part: &OsStr| {
         let text = part.to_string_lossy();
-        if text.is_empty() || text.contains(|sign: char| sign.is_whitespace() || "'\"$&|;<>()".contains(sign)) { format!("'{text}'") } else { text.into_owned() }
+        if text.is_empty() || text.contains(|sign: char| sign.is_whitespace() || "'\"$&|;<>()".contains(sign)) {
+            format!("'{text}'")
+        } else {
+            text.into_owned()
+        }
     };
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(command.get_program());

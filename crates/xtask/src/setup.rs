@@ -12,8 +12,13 @@ use crate::{process::Result, wasm::Toolchain};
 /// Pinned here and in Trunk.toml's build; the second is the version in Cargo.lock.
 const TRUNK: tool::Tool = tool::Tool { package: "trunk", program: "trunk", version: "0.21.14", locked: true, why: "builds the page" };
 /// Its own lock file names a version that has been withdrawn.
-const WASM_BINDGEN: tool::Tool =
-    tool::Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version: "0.2.130", locked: false, why: "makes JavaScript's side of the wasm module" };
+const WASM_BINDGEN: tool::Tool = tool::Tool {
+    package: "wasm-bindgen-cli",
+    program: "wasm-bindgen",
+    version: "0.2.130",
+    locked: false,
+    why: "makes JavaScript's side of the wasm module",
+};
 
 /// What the page needs.
 pub fn page() -> Result<Toolchain> {

@@ -104,7 +104,15 @@ fn browser(tally: &mut Tally) -> Result<()> {
     process::run(Command::new(setup::wasm_bindgen()).args(["--target=web", "--no-typescript", "--out-dir"]).arg(&selftest).arg(module))?;
 
     // With the features of the tests, or burn would be compiled again.
-    process::run(native::cargo().args(["build", "--release", "--workspace", "--exclude=onestep-wasm", "--bins", "--features", "onestep-runtime/selftest"]))?;
+    process::run(native::cargo().args([
+        "build",
+        "--release",
+        "--workspace",
+        "--exclude=onestep-wasm",
+        "--bins",
+        "--features",
+        "onestep-runtime/selftest",
+    ]))?;
     let program = folders::target().join("release").join(format!("onestep{}", env::consts::EXE_SUFFIX));
 
     let mut node = Command::new(programs.node);

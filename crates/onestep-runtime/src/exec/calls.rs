@@ -44,7 +44,9 @@ impl Gpu {
         match planned {
             Some((at, fault)) if at == number => match fault {
                 Fault::Fail => Err(RunError::internal(format!("{what}: fault injected at call {number}"))),
-                Fault::OutOfMemory => Err(RunError::new(ErrorKind::OutOfMemory, format!("{what}: the adapter's memory is injected to be full at call {number}"))),
+                Fault::OutOfMemory => {
+                    Err(RunError::new(ErrorKind::OutOfMemory, format!("{what}: the adapter's memory is injected to be full at call {number}")))
+                }
                 Fault::LoseDevice => {
                     self.device().destroy();
                     Ok(())

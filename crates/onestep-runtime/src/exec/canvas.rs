@@ -28,12 +28,19 @@ impl Canvas {
     /// `Unsupported` where the adapter cannot show there; what the device reports.
     pub async fn new(gpu: &Gpu, target: impl Into<wgpu::SurfaceTarget<'static>>, width: u32, height: u32) -> Result<Self, RunError> {
         gpu.check()?;
-        let surface = gpu.instance().create_surface(target).map_err(|error| RunError::unsupported(format!("the canvas cannot be drawn on: {error}")))?;
+        let surface =
+            gpu.instance().create_surface(target).map_err(|error| RunError::unsupported(format!("the canvas cannot be drawn on: {error}")))?;
         let offered = surface.get_capabilities(gpu.wgpu_adapter());
         // The pixels are encoded as sRGB already: a format that encodes again would brighten them.
-        let format = offered.formats.iter().copied().find(|format| !format.is_srgb()).ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
-        let mut configuration =
-            surface.get_default_config(gpu.wgpu_adapter(), width.max(1), height.max(1)).ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
+        let format = offered
+            .formats
+            .iter()
+            .copied()
+            .find(|format| !format.is_srgb())
+            .ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
+        let mut configuration = surface
+            .get_default_config(gpu.wgpu_adapter(), width.max(1), height.max(1))
+            .ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
         configuration.format = format;
         configuration.usage = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let made = gpu
@@ -41,12 +48,21 @@ impl Canvas {
                 surface.configure(gpu.device(), &configuration);
                 let stages = wgpu::ShaderStages::FRAGMENT;
                 let bindings = kernel::layout(gpu, &SHOW, stages);
-                let layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label: Some(SHOW.name), bind_group_layouts: &[Some(&bindings)], ..Default::default() });
+                let layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: Some(SHOW.name),
+                    bind_group_layouts: &[Some(&bindings)],
+                    ..Default::default()
+                });
                 let module = kernel::module(gpu, &SHOW);
                 let pipeline = gpu.device().create_render_pipeline(&wgpu::RenderPipelineDescriptor {
                     label: Some(SHOW.name),
                     layout: Some(&layout),
-                    vertex: wgpu::VertexState { module: &module, entry_point: SHOW.entry_points.first().copied(), compilation_options: Default::default(), buffers: &[] },
+                    vertex: wgpu::VertexState {
+                        module: &module,
+                        entry_point: SHOW.entry_points.first().copied(),
+                        compilation_options: Default::default(),
+                        buffers: &[],
+                    },
                     primitive: wgpu::PrimitiveState::default(),
                     depth_stencil: None,
                     multisample: wgpu::MultisampleState::default(),
@@ -84,7 +100,12 @@ impl Canvas {
                 self.gpu.call("show")?;
                 let texture = self.texture()?;
                 self.gpu.queue().write_buffer(&self.params, 0, &values);
-                let group = kernel::bind(&self.gpu, &SHOW, &self.bindings, &[(&self.params, 0, self.params.size()), (picture.pixels(), 0, picture.pixels().size())]);
+                let group = kernel::bind(
+                    &self.gpu,
+                    &SHOW,
+                    &self.bindings,
+                    &[(&self.params, 0, self.params.size()), (picture.pixels(), 0, picture.pixels().size())],
+                );
                 let view = texture.texture.create_view(&wgpu::TextureViewDescriptor::default());
                 let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("show") });
                 {
@@ -111,7 +132,7 @@ impl Canvas {
 
     /// The texture that is shown next; a surface that has changed is configured once more.
     fn texture(&self) -> Result<wgpu::SurfaceTexture, RunError> {
-        use wgpu::CurrentSurfaceTexture::{Success, Suboptimal};
+        use wgpu::CurrentSurfaceTexture::{Suboptimal, Success};
         if let Success(texture) | Suboptimal(texture) = self.surface.get_current_texture() {
             return Ok(texture);
         }

@@ -56,7 +56,12 @@ impl Executor {
             let buffer = gpu
                 .scoped(&what, || {
                     gpu.call("buffer")?;
-                    Ok(gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some(&plan.name), size: size.max(256), usage, mapped_at_creation: false }))
+                    Ok(gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                        label: Some(&plan.name),
+                        size: size.max(256),
+                        usage,
+                        mapped_at_creation: false,
+                    }))
                 })
                 .await?;
             buffers.insert(id, buffer);
@@ -128,7 +133,14 @@ impl Executor {
     pub fn write_input(&self, name: &str, tensor: TensorRef<'_>) -> Result<(), RunError> {
         let port = self.input(name)?;
         if tensor.dtype() != port.dtype || tensor.len() != port.elements() {
-            return Err(RunError::invalid(format!("the input {name} of {} is {:?} {:?}; given were {} of {:?}", self.plan.name, port.dtype, port.shape, tensor.len(), tensor.dtype())));
+            return Err(RunError::invalid(format!(
+                "the input {name} of {} is {:?} {:?}; given were {} of {:?}",
+                self.plan.name,
+                port.dtype,
+                port.shape,
+                tensor.len(),
+                tensor.dtype()
+            )));
         }
         let bytes: &[u8] = match tensor {
             TensorRef::F32(values) => bytemuck::cast_slice(values),
@@ -218,11 +230,13 @@ impl Executor {
     }
 
     fn input(&self, name: &str) -> Result<&PortSlot, RunError> {
-        named(&self.plan.inputs, name).ok_or_else(|| RunError::invalid(format!("{} has no input {name}; it has {}", self.plan.name, names(&self.plan.inputs))))
+        named(&self.plan.inputs, name)
+            .ok_or_else(|| RunError::invalid(format!("{} has no input {name}; it has {}", self.plan.name, names(&self.plan.inputs))))
     }
 
     fn output(&self, name: &str) -> Result<&PortSlot, RunError> {
-        named(&self.plan.outputs, name).ok_or_else(|| RunError::invalid(format!("{} has no output {name}; it has {}", self.plan.name, names(&self.plan.outputs))))
+        named(&self.plan.outputs, name)
+            .ok_or_else(|| RunError::invalid(format!("{} has no output {name}; it has {}", self.plan.name, names(&self.plan.outputs))))
     }
 }
 
@@ -241,7 +255,9 @@ impl Executor {
 
     /// Every arena after the last run, as words.
     pub(crate) async fn read_arenas(&self) -> Result<Vec<Vec<u32>>, RunError> {
-        let parts: Vec<_> = (0..self.plan.arenas.len()).filter_map(|number| self.buffers.get(&BufferId::Arena(number)).map(|buffer| (buffer, 0, self.plan.arenas[number]))).collect();
+        let parts: Vec<_> = (0..self.plan.arenas.len())
+            .filter_map(|number| self.buffers.get(&BufferId::Arena(number)).map(|buffer| (buffer, 0, self.plan.arenas[number])))
+            .collect();
         let read = readback::read(&self.gpu, &self.sentinel, &parts).await?;
         Ok(read.into_iter().map(|bytes| bytemuck::pod_collect_to_vec(&bytes)).collect())
     }

@@ -109,11 +109,13 @@ impl Gpu {
             Preference::LowPower => wgpu::PowerPreference::LowPower,
             Preference::HighPerformance | Preference::Software => wgpu::PowerPreference::HighPerformance,
         };
-        let wanted = wgpu::RequestAdapterOptions { power_preference, force_fallback_adapter: options.prefer == Preference::Software, ..Default::default() };
-        let adapter = instance
-            .request_adapter(&wanted)
-            .await
-            .map_err(|error| RunError::unsupported(format!("there is no GPU that can be used here: {error}. Natively a Vulkan, Metal or DirectX 12 driver is needed, in a browser WebGPU")))?;
+        let wanted =
+            wgpu::RequestAdapterOptions { power_preference, force_fallback_adapter: options.prefer == Preference::Software, ..Default::default() };
+        let adapter = instance.request_adapter(&wanted).await.map_err(|error| {
+            RunError::unsupported(format!(
+                "there is no GPU that can be used here: {error}. Natively a Vulkan, Metal or DirectX 12 driver is needed, in a browser WebGPU"
+            ))
+        })?;
         let offered = adapter.limits();
         let required_limits = wgpu::Limits {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
@@ -121,8 +123,10 @@ impl Gpu {
             ..wgpu::Limits::default()
         };
         let description = wgpu::DeviceDescriptor { label: Some("onestep"), required_limits, ..Default::default() };
-        let (device, queue) =
-            adapter.request_device(&description).await.map_err(|error| RunError::unsupported(format!("the adapter {} gives no device: {error}", adapter.get_info().name)))?;
+        let (device, queue) = adapter
+            .request_device(&description)
+            .await
+            .map_err(|error| RunError::unsupported(format!("the adapter {} gives no device: {error}", adapter.get_info().name)))?;
         Ok(Self::from_wgpu(instance, adapter, device, queue))
     }
 
@@ -287,7 +291,8 @@ impl Gpu {
         let device = &self.inner.device;
         let made;
         let verdicts = {
-            let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation].map(|filter| device.push_error_scope(filter));
+            let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation]
+                .map(|filter| device.push_error_scope(filter));
             made = make();
             // The innermost scope is the last pushed.
             let [internal, memory, validation] = scopes;
@@ -313,6 +318,8 @@ impl Gpu {
 fn of_wgpu(what: &str, error: &wgpu::Error) -> RunError {
     match error {
         wgpu::Error::OutOfMemory { .. } => RunError::new(ErrorKind::OutOfMemory, format!("{what}: the adapter's memory does not suffice")),
-        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => RunError::internal(format!("{what}: {description}")),
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            RunError::internal(format!("{what}: {description}"))
+        }
     }
 }

@@ -55,7 +55,11 @@ pub(crate) fn module(gpu: &Gpu, kernel: &Kernel) -> wgpu::ShaderModule {
 impl Pipeline {
     pub(crate) fn new(gpu: &Gpu, kernel: &Kernel) -> Self {
         let bindings = layout(gpu, kernel, wgpu::ShaderStages::COMPUTE);
-        let pipeline_layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label: Some(kernel.name), bind_group_layouts: &[Some(&bindings)], ..Default::default() });
+        let pipeline_layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&bindings)],
+            ..Default::default()
+        });
         let pipeline = gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
             layout: Some(&pipeline_layout),

@@ -53,14 +53,30 @@ impl Picture {
         let (pipeline, sentinel_pipeline) = (gpu.pipeline(&PRESENT).await?, gpu.pipeline(&SENTINEL).await?);
         gpu.scoped("preparing the picture", || {
             gpu.call("picture buffers")?;
-            let buffer = |usage, size: u64| gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some("picture"), size: size.next_multiple_of(16), usage, mapped_at_creation: false });
+            let buffer = |usage, size: u64| {
+                gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("picture"),
+                    size: size.next_multiple_of(16),
+                    usage,
+                    mapped_at_creation: false,
+                })
+            };
             let uniform = buffer(wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, params.len() as u64);
             gpu.queue().write_buffer(&uniform, 0, &params);
             let pixels = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, u64::from(count) * 4);
             let parts = [(&uniform, 0, uniform.size()), (source, port.slice.offset, port.slice.size), (&pixels, 0, pixels.size())];
             let group = kernel::bind(gpu, &PRESENT, &pipeline.bindings, &parts);
             let hash = decoder.plan().hash() ^ count;
-            Ok(Self { gpu: gpu.clone(), width, height, pipeline, group, grid: [x, groups.div_ceil(x)], pixels, sentinel: Sentinel::new(gpu, sentinel_pipeline, hash)? })
+            Ok(Self {
+                gpu: gpu.clone(),
+                width,
+                height,
+                pipeline,
+                group,
+                grid: [x, groups.div_ceil(x)],
+                pixels,
+                sentinel: Sentinel::new(gpu, sentinel_pipeline, hash)?,
+            })
         })
         .await
     }

@@ -19,7 +19,8 @@ pub(crate) async fn read(gpu: &Gpu, sentinel: &Sentinel, parts: &[(&wgpu::Buffer
         .scoped("preparing to read back", || {
             gpu.call("staging buffer")?;
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some("readback"), size: total, usage, mapped_at_creation: false });
+            let staging =
+                gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some("readback"), size: total, usage, mapped_at_creation: false });
             gpu.call("copy to staging")?;
             let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
             encoder.copy_buffer_to_buffer(sentinel.proof(), 0, &staging, 0, super::sentinel::BYTES);

@@ -33,7 +33,8 @@ impl Sentinel {
     /// For what has that hash. Inside [`Gpu::scoped`].
     pub(crate) fn new(gpu: &Gpu, pipeline: Arc<Pipeline>, plan: u32) -> Result<Self, RunError> {
         gpu.call("sentinel")?;
-        let buffer = |usage, size| gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some("sentinel"), size, usage, mapped_at_creation: false });
+        let buffer =
+            |usage, size| gpu.device().create_buffer(&wgpu::BufferDescriptor { label: Some("sentinel"), size, usage, mapped_at_creation: false });
         let size = u64::from(SENTINEL.params_size).next_multiple_of(16);
         let params = buffer(wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, size);
         let proof = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, 16);

@@ -27,23 +27,17 @@ impl<const TENSORS: usize> IndexBox<TENSORS> {
     /// Drops axes of length 1 and merges neighbours that every tensor runs through in one go; at least one axis stays.
     pub(crate) fn merged(shape: &[usize], strides: [&[usize]; TENSORS]) -> Self {
         let mut merged = Self { shape: Vec::new(), strides: std::array::from_fn(|_| Vec::new()) };
-        for axis in 0..shape.len() {
-            if shape[axis] == 1 {
-                continue;
+        for (axis, &length) in shape.iter().enumerate().filter(|&(_, &length)| length != 1) {
+            let joins = merged.strides.iter().zip(strides).all(|(merged, own)| merged.last() == Some(&own[axis].saturating_mul(length)));
+            match merged.shape.last_mut().filter(|_| joins) {
+                Some(last) => *last = last.saturating_mul(length),
+                None => merged.shape.push(length),
             }
-            let joins = merged.shape.last().is_some_and(|_| (0..TENSORS).all(|tensor| merged.strides[tensor].last() == Some(&strides[tensor][axis].saturating_mul(shape[axis]))));
-            if joins && let Some(last) = merged.shape.last_mut() {
-                *last = last.saturating_mul(shape[axis]);
-                for tensor in 0..TENSORS {
-                    if let Some(stride) = merged.strides[tensor].last_mut() {
-                        *stride = strides[tensor][axis];
-                    }
+            for (merged, own) in merged.strides.iter_mut().zip(strides) {
+                if joins {
+                    merged.pop();
                 }
-            } else {
-                merged.shape.push(shape[axis]);
-                for tensor in 0..TENSORS {
-                    merged.strides[tensor].push(strides[tensor][axis]);
-                }
+                merged.push(own[axis]);
             }
         }
         if merged.shape.is_empty() {

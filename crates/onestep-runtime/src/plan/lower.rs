@@ -104,7 +104,12 @@ impl<'a> Lowering<'a> {
             }
             homes[port.value.index()] = Some(Home::Input(number));
             let size = elements(&value.shape) as u64 * 4;
-            inputs.push(PortSlot { name: port.name.clone(), shape: value.shape.clone(), dtype: value.dtype, slice: Slice { buffer: BufferId::Inputs, offset: inputs_size, size } });
+            inputs.push(PortSlot {
+                name: port.name.clone(),
+                shape: value.shape.clone(),
+                dtype: value.dtype,
+                slice: Slice { buffer: BufferId::Inputs, offset: inputs_size, size },
+            });
             inputs_size += size.max(16).next_multiple_of(ALIGNMENT);
         }
         Ok(Self {
@@ -139,7 +144,10 @@ impl<'a> Lowering<'a> {
 
     /// A new activation.
     fn tenant(&mut self, elements: usize) -> Result<usize, RunError> {
-        let size = (elements as u64).checked_mul(4).filter(|&size| size < 1 << 33).ok_or_else(|| RunError::unsupported(format!("{}: {elements} elements are too many for a kernel's indices", self.place())))?;
+        let size = (elements as u64)
+            .checked_mul(4)
+            .filter(|&size| size < 1 << 33)
+            .ok_or_else(|| RunError::unsupported(format!("{}: {elements} elements are too many for a kernel's indices", self.place())))?;
         if size > self.capabilities.max_storage_binding {
             return Err(RunError::unsupported(format!(
                 "{}: its result has {size} bytes, and this adapter's kernels see at most {} of a buffer",
@@ -221,7 +229,15 @@ impl<'a> Lowering<'a> {
         if items == 0 {
             return;
         }
-        self.steps.push(Step { kernel, params, bound, groups: items.div_ceil(per_group.max(1)), operation: self.operation, name: self.name, flops: 0 });
+        self.steps.push(Step {
+            kernel,
+            params,
+            bound,
+            groups: items.div_ceil(per_group.max(1)),
+            operation: self.operation,
+            name: self.name,
+            flops: 0,
+        });
     }
 
     /// Adds a dispatch of one invocation per item; the kernel's `count`.
@@ -231,7 +247,15 @@ impl<'a> Lowering<'a> {
     }
 
     /// Adds a dispatch over rows that are reduced; the kernel's `rows`, `length` and `turns`.
-    fn rows(&mut self, together: &'static Kernel, serial: &'static Kernel, fill: impl FnOnce(&mut Params), bound: Vec<(&'static str, Bound)>, rows: usize, length: usize) -> Result<(), RunError> {
+    fn rows(
+        &mut self,
+        together: &'static Kernel,
+        serial: &'static Kernel,
+        fill: impl FnOnce(&mut Params),
+        bound: Vec<(&'static str, Bound)>,
+        rows: usize,
+        length: usize,
+    ) -> Result<(), RunError> {
         let alone = length <= 16 || (self.capabilities.software && length <= SERIAL_ROW);
         let kernel = if alone { serial } else { together };
         let mut params = Params::new(kernel);
@@ -244,7 +268,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// Adds a strided copy over a box of indices; starts and strides in elements.
-    fn copy(&mut self, source: Bound, sink: Bound, shape: &[usize], (from, from_strides): (usize, &[usize]), (to, to_strides): (usize, &[usize])) -> Result<(), RunError> {
+    fn copy(
+        &mut self,
+        source: Bound,
+        sink: Bound,
+        shape: &[usize],
+        (from, from_strides): (usize, &[usize]),
+        (to, to_strides): (usize, &[usize]),
+    ) -> Result<(), RunError> {
         let kernel = &shaders::COPY;
         let merged = IndexBox::merged(shape, [from_strides, to_strides]);
         let mut params = Params::new(kernel);
@@ -693,7 +724,10 @@ impl<'a> Lowering<'a> {
             outputs.push((port, value, tenant));
         }
         if self.inputs_size > self.capabilities.max_buffer {
-            return Err(RunError::unsupported(format!("the inputs of {} take {} bytes, and this adapter's largest buffer has {}", self.program.name, self.inputs_size, self.capabilities.max_buffer)));
+            return Err(RunError::unsupported(format!(
+                "the inputs of {} take {} bytes, and this adapter's largest buffer has {}",
+                self.program.name, self.inputs_size, self.capabilities.max_buffer
+            )));
         }
         self.trace_lives();
         for (_, _, tenant) in &outputs {
@@ -712,7 +746,13 @@ impl<'a> Lowering<'a> {
                 slice: Slice { buffer: BufferId::Arena(places[tenant].0), offset: places[tenant].1, size: self.tenants[tenant].size },
             })
             .collect();
-        let activations = places.iter().zip(&self.tenants).map(|(&(arena, offset), tenant)| Slice { buffer: BufferId::Arena(arena), offset, size: tenant.size }).collect();
+        let activations = places
+            .iter()
+            .zip(&self.tenants)
+            .map(|(&(arena, offset), tenant)| Slice { buffer: BufferId::Arena(arena), offset, size: tenant.size })
+            .collect();
+        // With guards, kernels see those too: a write that strays there is to be found, not to be dropped by the adapter.
+        let guard = self.options.guard;
         let (inputs, weights, tenants) = (&self.inputs, &self.weights, &self.tenants);
         let mut params = Vec::new();
         let mut dispatches = Vec::with_capacity(self.steps.len());
@@ -729,11 +769,19 @@ impl<'a> Lowering<'a> {
                     if binding.access == Access::Uniform {
                         return Ok(own);
                     }
-                    let (_, bound) = step.bound.iter().find(|(name, _)| *name == binding.name).ok_or_else(|| RunError::internal(format!("nothing is bound to {} of {}", binding.name, step.kernel.name)))?;
+                    let (_, bound) = step
+                        .bound
+                        .iter()
+                        .find(|(name, _)| *name == binding.name)
+                        .ok_or_else(|| RunError::internal(format!("nothing is bound to {} of {}", binding.name, step.kernel.name)))?;
                     Ok(match *bound {
                         Bound::Input(number) => Slice { size: whole(inputs[number].slice.size), ..inputs[number].slice },
-                        Bound::Weight(slot) => Slice { buffer: BufferId::Weights(weights[slot].buffer), offset: weights[slot].offset, size: weights[slot].size },
-                        Bound::Tenant(tenant) => Slice { buffer: BufferId::Arena(places[tenant].0), offset: places[tenant].1, size: whole(tenants[tenant].size) },
+                        Bound::Weight(slot) => {
+                            Slice { buffer: BufferId::Weights(weights[slot].buffer), offset: weights[slot].offset, size: weights[slot].size }
+                        }
+                        Bound::Tenant(tenant) => {
+                            Slice { buffer: BufferId::Arena(places[tenant].0), offset: places[tenant].1, size: whole(tenants[tenant].size) + guard }
+                        }
                         Bound::Absent => Slice { buffer: BufferId::Weights(0), offset: 0, size: 16 },
                     })
                 })
@@ -742,7 +790,12 @@ impl<'a> Lowering<'a> {
             dispatches.push(Dispatch { kernel: step.kernel, grid, bindings, operation: step.operation, name: step.name, flops: step.flops });
         }
         if params.len() as u64 > self.capabilities.max_buffer {
-            return Err(RunError::unsupported(format!("the parameters of {} take {} bytes, and this adapter's largest buffer has {}", self.program.name, params.len(), self.capabilities.max_buffer)));
+            return Err(RunError::unsupported(format!(
+                "the parameters of {} take {} bytes, and this adapter's largest buffer has {}",
+                self.program.name,
+                params.len(),
+                self.capabilities.max_buffer
+            )));
         }
         Ok(Plan {
             name: self.program.name.clone(),

@@ -78,7 +78,12 @@ pub(crate) fn place(tenants: &[Tenant], rules: Rules) -> Result<(Vec<Place>, Vec
                 arenas.push(Arena::default());
                 (arenas.len() - 1, 0)
             }
-            None => return Err(RunError::unsupported(format!("{} takes {size} bytes, and this adapter's largest buffer has {}", tenant.name, rules.max_buffer))),
+            None => {
+                return Err(RunError::unsupported(format!(
+                    "{} takes {size} bytes, and this adapter's largest buffer has {}",
+                    tenant.name, rules.max_buffer
+                )));
+            }
         };
         let arena = &mut arenas[number];
         arena.size = arena.size.max(offset + size);

@@ -85,7 +85,7 @@ impl PortSlot {
 pub struct PlanOptions {
     /// Whether memory is used again when its tensor has been read for the last time.
     pub reuse: bool,
-    /// Bytes left free behind every activation, where a test finds stray writes.
+    /// Bytes left free behind every activation, where a test finds stray writes; a multiple of 16.
     pub guard: u64,
     /// Scores of attention up to this many bytes are stored, larger ones computed as they are needed.
     pub stored_scores: u64,
@@ -200,11 +200,19 @@ impl Plan {
                 return Err(RunError::internal(format!("{}: {} bindings for the kernel {}", place(), dispatch.bindings.len(), dispatch.kernel.name)));
             }
             if dispatch.grid.iter().any(|&length| length == 0 || length > capabilities.max_workgroups) {
-                return Err(RunError::unsupported(format!("{}: a grid of {:?}, and this adapter takes {} along one dimension", place(), dispatch.grid, capabilities.max_workgroups)));
+                return Err(RunError::unsupported(format!(
+                    "{}: a grid of {:?}, and this adapter takes {} along one dimension",
+                    place(),
+                    dispatch.grid,
+                    capabilities.max_workgroups
+                )));
             }
             for (binding, slice) in dispatch.kernel.bindings.iter().zip(&dispatch.bindings) {
                 let buffer = self.buffer_size(slice.buffer);
-                if slice.offset.checked_add(slice.size).is_none_or(|end| end > buffer) || slice.offset % memory::ALIGNMENT != 0 || slice.size < u64::from(binding.smallest) {
+                if slice.offset.checked_add(slice.size).is_none_or(|end| end > buffer)
+                    || slice.offset % memory::ALIGNMENT != 0
+                    || slice.size < u64::from(binding.smallest)
+                {
                     return Err(RunError::internal(format!("{}: {} is bound to {slice:?} of {buffer} bytes", place(), binding.name)));
                 }
                 if slice.size > capabilities.max_storage_binding {
@@ -217,7 +225,9 @@ impl Plan {
                     )));
                 }
                 let clash = dispatch.kernel.bindings.iter().zip(&dispatch.bindings).any(|(other, at)| {
-                    !std::ptr::eq(other, binding) && at.buffer == slice.buffer && (other.access == Access::ReadWrite || binding.access == Access::ReadWrite)
+                    !std::ptr::eq(other, binding)
+                        && at.buffer == slice.buffer
+                        && (other.access == Access::ReadWrite || binding.access == Access::ReadWrite)
                 });
                 if clash {
                     return Err(RunError::internal(format!("{}: {:?} is bound for reading and for writing", place(), slice.buffer)));

@@ -47,7 +47,11 @@ impl Params {
     fn write(&mut self, name: &str, kind: FieldKind, words: &[[u8; 4]]) {
         let fitting = self.kernel.params.iter().find(|field| field.name == name && field.kind == kind && field.count as usize >= words.len());
         let Some(field) = fitting else {
-            return self.fail(RunError::internal(format!("the kernel {} has no parameter {name} of {} numbers ({kind:?})", self.kernel.name, words.len())));
+            return self.fail(RunError::internal(format!(
+                "the kernel {} has no parameter {name} of {} numbers ({kind:?})",
+                self.kernel.name,
+                words.len()
+            )));
         };
         let start = field.offset as usize;
         if let Some(room) = self.bytes.get_mut(start..start + 4 * words.len()) {

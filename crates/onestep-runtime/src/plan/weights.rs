@@ -74,7 +74,8 @@ impl WeightSlot {
             bytemuck::cast_slice(&widened)
         };
         let width = self.stored.size();
-        let room = usize::try_from(self.size).map_err(|_| RunError::unsupported(format!("the weight {} does not fit this machine's addresses", self.name)))?;
+        let room = usize::try_from(self.size)
+            .map_err(|_| RunError::unsupported(format!("the weight {} does not fit this machine's addresses", self.name)))?;
         let mut packed = vec![0; room];
         match self.layout {
             Layout::Plain => {

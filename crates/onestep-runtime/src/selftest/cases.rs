@@ -61,7 +61,17 @@ struct Conv {
     dtype: DType,
 }
 
-const CONV: Conv = Conv { x: [1, 3, 5, 7], w: [5, 3, 3], stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1, act: Activation::None, extras: true, dtype: DType::F32 };
+const CONV: Conv = Conv {
+    x: [1, 3, 5, 7],
+    w: [5, 3, 3],
+    stride: [1, 1],
+    padding: [1, 1, 1, 1],
+    dilation: [1, 1],
+    groups: 1,
+    act: Activation::None,
+    extras: true,
+    dtype: DType::F32,
+};
 
 fn convolutions(cases: &mut Vec<Case>) {
     use Activation::{Gelu, QuickGelu, Relu, Silu};
@@ -76,9 +86,15 @@ fn convolutions(cases: &mut Vec<Case>) {
         ("pointwise", Conv { x: [2, 13, 3, 5], w: [11, 1, 1], padding: [0; 4], act: Gelu, ..CONV }),
         ("pointwise in 16 bits", Conv { x: [1, 16, 8, 8], w: [24, 1, 1], padding: [0; 4], dtype: F16, ..CONV }),
         ("pointwise with padding", Conv { w: [3, 1, 1], padding: [1, 0, 2, 1], ..CONV }),
-        ("stride two, padded below and right as autoencoders do", Conv { x: [1, 4, 8, 8], w: [6, 3, 3], stride: [2, 2], padding: [0, 0, 1, 1], ..CONV }),
+        (
+            "stride two, padded below and right as autoencoders do",
+            Conv { x: [1, 4, 8, 8], w: [6, 3, 3], stride: [2, 2], padding: [0, 0, 1, 1], ..CONV },
+        ),
         ("stride two in 16 bits", Conv { x: [1, 4, 9, 11], w: [8, 3, 3], stride: [2, 2], dtype: F16, ..CONV }),
-        ("rows and columns differ in everything", Conv { x: [2, 3, 11, 13], w: [4, 2, 5], stride: [3, 1], padding: [2, 0, 1, 3], dilation: [2, 1], act: QuickGelu, ..CONV }),
+        (
+            "rows and columns differ in everything",
+            Conv { x: [2, 3, 11, 13], w: [4, 2, 5], stride: [3, 1], padding: [2, 0, 1, 3], dilation: [2, 1], act: QuickGelu, ..CONV },
+        ),
         ("stride along rows only", Conv { x: [1, 2, 5, 17], w: [3, 3, 3], stride: [1, 3], ..CONV }),
         ("dilation", Conv { x: [1, 3, 9, 10], w: [4, 3, 3], padding: [2, 2, 2, 2], dilation: [2, 2], ..CONV }),
         ("padding beyond the kernel", Conv { x: [1, 2, 3, 4], w: [3, 2, 2], padding: [4, 3, 2, 5], ..CONV }),
@@ -87,7 +103,10 @@ fn convolutions(cases: &mut Vec<Case>) {
         ("seven taps", Conv { x: [1, 2, 8, 19], w: [2, 7, 7], padding: [3; 4], ..CONV }),
         ("in groups", Conv { x: [1, 6, 5, 7], w: [9, 3, 3], groups: 3, act: Silu, ..CONV }),
         ("depthwise with 16-bit weights of odd count", Conv { x: [2, 5, 4, 3], w: [5, 3, 3], groups: 5, dtype: F16, ..CONV }),
-        ("groups, strides, dilations", Conv { x: [1, 4, 9, 8], w: [6, 3, 2], stride: [2, 3], padding: [1, 0, 2, 1], dilation: [1, 2], groups: 2, dtype: F32, ..CONV }),
+        (
+            "groups, strides, dilations",
+            Conv { x: [1, 4, 9, 8], w: [6, 3, 2], stride: [2, 3], padding: [1, 0, 2, 1], dilation: [1, 2], groups: 2, dtype: F32, ..CONV },
+        ),
     ];
     for (name, conv) in table {
         case(cases, format!("conv2d: {name}"), Tolerance::Sum(conv.x[1] / conv.groups * conv.w[1] * conv.w[2]), |sketch| {
@@ -123,13 +142,23 @@ fn convolutions(cases: &mut Vec<Case>) {
 }
 
 fn convolve(sketch: &mut Sketch, conv: &Conv, x: ValueId, w: ValueId) {
-    let along = |axis: usize| (conv.x[2 + axis] + conv.padding[axis] + conv.padding[axis + 2] - (conv.w[1 + axis] - 1) * conv.dilation[axis] - 1) / conv.stride[axis] + 1;
+    let along = |axis: usize| {
+        (conv.x[2 + axis] + conv.padding[axis] + conv.padding[axis + 2] - (conv.w[1 + axis] - 1) * conv.dilation[axis] - 1) / conv.stride[axis] + 1
+    };
     let shape = [conv.x[0], conv.w[0], along(0), along(1)];
     let mut inputs = vec![x, w];
     if conv.extras {
         inputs.extend([sketch.weight(&[conv.w[0]], DType::F32), sketch.input(&shape)]);
     }
-    let op = Op::Conv2d { stride: conv.stride, padding: conv.padding, dilation: conv.dilation, groups: conv.groups, bias: conv.extras, act: conv.act, residual: conv.extras };
+    let op = Op::Conv2d {
+        stride: conv.stride,
+        padding: conv.padding,
+        dilation: conv.dilation,
+        groups: conv.groups,
+        bias: conv.extras,
+        act: conv.act,
+        residual: conv.extras,
+    };
     let y = sketch.op(op, &inputs, &shape);
     sketch.output(y);
 }
@@ -269,12 +298,17 @@ fn attentions(cases: &mut Vec<Case>) {
         }
     }
     for stored_scores in [u64::MAX, 0] {
-        case(cases, format!("attention: scores of hundreds, {}", if stored_scores == 0 { "streamed" } else { "stored" }), Tolerance::Near { relative: 1e-3, absolute: 1e-3 }, |sketch| {
-            // A score of 300 in f32 is good to 2e-5 a rounding, and its exponential to that share.
-            let (q, k, v) = (sketch.input_in(&[1, 1, 6, 4], -9.0, 9.0), sketch.input_in(&[1, 1, 8, 4], -9.0, 9.0), sketch.input(&[1, 1, 8, 3]));
-            let y = sketch.op(Op::Attention { scale: 1.0, causal: false }, &[q, k, v], &[1, 1, 6, 3]);
-            sketch.output(y);
-        });
+        case(
+            cases,
+            format!("attention: scores of hundreds, {}", if stored_scores == 0 { "streamed" } else { "stored" }),
+            Tolerance::Near { relative: 1e-3, absolute: 1e-3 },
+            |sketch| {
+                // A score of 300 in f32 is good to 2e-5 a rounding, and its exponential to that share.
+                let (q, k, v) = (sketch.input_in(&[1, 1, 6, 4], -9.0, 9.0), sketch.input_in(&[1, 1, 8, 4], -9.0, 9.0), sketch.input(&[1, 1, 8, 3]));
+                let y = sketch.op(Op::Attention { scale: 1.0, causal: false }, &[q, k, v], &[1, 1, 6, 3]);
+                sketch.output(y);
+            },
+        );
         if let Some(last) = cases.last_mut() {
             last.stored_scores = stored_scores;
         }
@@ -282,7 +316,9 @@ fn attentions(cases: &mut Vec<Case>) {
 }
 
 fn rows(cases: &mut Vec<Case>) {
-    for (shape, axis) in [(vec![5], 0), (vec![3, 7], 1), (vec![3, 7], 0), (vec![2, 3, 65, 2], 2), (vec![2, 100], 1), (vec![2, 1, 2, 1, 3, 17], 0), (vec![1, 1300], 1)] {
+    for (shape, axis) in
+        [(vec![5], 0), (vec![3, 7], 1), (vec![3, 7], 0), (vec![2, 3, 65, 2], 2), (vec![2, 100], 1), (vec![2, 1, 2, 1, 3, 17], 0), (vec![1, 1300], 1)]
+    {
         case(cases, format!("softmax: axis {axis} of {shape:?}"), SOFTMAX, |sketch| {
             let x = sketch.input_in(&shape, -30.0, 40.0);
             let y = sketch.op(Op::Softmax { axis }, &[x], &shape);

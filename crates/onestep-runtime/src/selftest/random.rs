@@ -22,7 +22,13 @@ pub(super) fn case(number: u64) -> Case {
     sketch.output(last);
     let other = pool[sketch.dice.below(pool.len())];
     sketch.output(other);
-    Case { name: sketch.program.name.clone(), sketch, tolerance: CHAIN, stored_scores: if number.is_multiple_of(3) { 0 } else { u64::MAX }, max_workgroups: None }
+    Case {
+        name: sketch.program.name.clone(),
+        sketch,
+        tolerance: CHAIN,
+        stored_scores: if number.is_multiple_of(3) { 0 } else { u64::MAX },
+        max_workgroups: None,
+    }
 }
 
 fn first(sketch: &mut Sketch) -> ValueId {
@@ -48,7 +54,11 @@ fn step(sketch: &mut Sketch, pool: &[ValueId], x: ValueId) -> Option<ValueId> {
             let along = |length: usize| (length + 2 * reach - side) / stride + 1;
             out = vec![shape[0], columns, along(shape[2]), along(shape[3])];
             // Keeps sums of many products near the size of their terms.
-            let y = sketch.op(Op::Conv2d { stride: [stride; 2], padding: [reach; 4], dilation: [1, 1], groups: 1, bias: false, act, residual: false }, &[x, w], &out);
+            let y = sketch.op(
+                Op::Conv2d { stride: [stride; 2], padding: [reach; 4], dilation: [1, 1], groups: 1, bias: false, act, residual: false },
+                &[x, w],
+                &out,
+            );
             sketch.op(Op::Affine { mul: 1.0 / ((shape[1] * side * side) as f32).sqrt(), add: 0.0 }, &[y], &out)
         }
         2 => {
@@ -69,7 +79,11 @@ fn step(sketch: &mut Sketch, pool: &[ValueId], x: ValueId) -> Option<ValueId> {
             sketch.op(Op::LayerNorm { epsilon: 1e-3 }, &[x, gamma, beta], &out)
         }
         5 if rank == 4 => {
-            let keys = pool.iter().copied().filter(|&k| matches!(sketch.shape(k).as_slice(), [n, h, _, d] if [*n, *h, *d] == [shape[0], shape[1], shape[3]])).collect::<Vec<_>>();
+            let keys = pool
+                .iter()
+                .copied()
+                .filter(|&k| matches!(sketch.shape(k).as_slice(), [n, h, _, d] if [*n, *h, *d] == [shape[0], shape[1], shape[3]]))
+                .collect::<Vec<_>>();
             let k = keys[sketch.dice.below(keys.len())];
             let causal = sketch.dice.below(2) == 0;
             sketch.op(Op::Attention { scale: 0.5, causal }, &[x, k, k], &out)
@@ -81,12 +95,25 @@ fn step(sketch: &mut Sketch, pool: &[ValueId], x: ValueId) -> Option<ValueId> {
             sketch.op(Op::Reduce { reduce, axis }, &[x], &out)
         }
         8 => {
-            let unary = sketch.dice.of(&[UnaryKind::Neg, UnaryKind::Abs, UnaryKind::Sin, UnaryKind::Cos, UnaryKind::Tanh, UnaryKind::Erf, UnaryKind::Sigmoid, UnaryKind::Silu, UnaryKind::Gelu]);
+            let unary = sketch.dice.of(&[
+                UnaryKind::Neg,
+                UnaryKind::Abs,
+                UnaryKind::Sin,
+                UnaryKind::Cos,
+                UnaryKind::Tanh,
+                UnaryKind::Erf,
+                UnaryKind::Sigmoid,
+                UnaryKind::Silu,
+                UnaryKind::Gelu,
+            ]);
             sketch.op(Op::Unary { unary }, &[x], &out)
         }
         9 | 10 => {
-            let partners: Vec<(ValueId, Vec<usize>)> =
-                pool.iter().filter_map(|&b| onestep_program::op::broadcast(&shape, &sketch.shape(b)).map(|out| (b, out))).filter(|(_, out)| out.iter().product::<usize>() < 20_000).collect();
+            let partners: Vec<(ValueId, Vec<usize>)> = pool
+                .iter()
+                .filter_map(|&b| onestep_program::op::broadcast(&shape, &sketch.shape(b)).map(|out| (b, out)))
+                .filter(|(_, out)| out.iter().product::<usize>() < 20_000)
+                .collect();
             let (b, out) = partners.get(sketch.dice.below(partners.len()))?.clone();
             let binary = sketch.dice.of(&[BinaryKind::Add, BinaryKind::Sub, BinaryKind::Mul, BinaryKind::Min, BinaryKind::Max]);
             let y = sketch.op(Op::Binary { binary }, &[x, b], &out);
@@ -94,8 +121,11 @@ fn step(sketch: &mut Sketch, pool: &[ValueId], x: ValueId) -> Option<ValueId> {
             sketch.op(Op::Clamp { min: -4.0, max: 4.0 }, &[y], &out)
         }
         11 if elements < 10_000 => {
-            let partners: Vec<ValueId> =
-                pool.iter().copied().filter(|&b| sketch.shape(b).len() == rank && sketch.shape(b).iter().zip(&shape).enumerate().all(|(i, (p, q))| i == axis || p == q)).collect();
+            let partners: Vec<ValueId> = pool
+                .iter()
+                .copied()
+                .filter(|&b| sketch.shape(b).len() == rank && sketch.shape(b).iter().zip(&shape).enumerate().all(|(i, (p, q))| i == axis || p == q))
+                .collect();
             let b = partners[sketch.dice.below(partners.len())];
             out[axis] += sketch.shape(b)[axis];
             sketch.op(Op::Concat { axis }, &[x, b], &out)

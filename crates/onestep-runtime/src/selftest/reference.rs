@@ -56,7 +56,8 @@ fn broadcast(shape: &[usize], index: &[usize]) -> Vec<usize> {
 pub fn run(program: &Program, given: Vec<Option<Tensor>>) -> Vec<Option<Tensor>> {
     let mut values = given;
     for node in &program.nodes {
-        let inputs: Vec<Tensor> = node.inputs.iter().map(|id| values[id.index()].clone().expect("checked programs compute before they read")).collect();
+        let inputs: Vec<Tensor> =
+            node.inputs.iter().map(|id| values[id.index()].clone().expect("checked programs compute before they read")).collect();
         let output = evaluate(node, &inputs, &program.value(node.output).shape);
         values[node.output.index()] = Some(output);
     }
@@ -138,7 +139,8 @@ fn evaluate(node: &Node, inputs: &[Tensor], shape: &[usize]) -> Tensor {
             let (k, v) = (&inputs[1], &inputs[2]);
             each(shape, |o| {
                 let seen = if *causal { k.shape[2].min(o[2] + 1) } else { k.shape[2] };
-                let score = |j: usize| f64::from(*scale) * (0..x.shape[3]).map(|d| x.at(&[o[0], o[1], o[2], d]) * k.at(&[o[0], o[1], j, d])).sum::<f64>();
+                let score =
+                    |j: usize| f64::from(*scale) * (0..x.shape[3]).map(|d| x.at(&[o[0], o[1], o[2], d]) * k.at(&[o[0], o[1], j, d])).sum::<f64>();
                 let scores: Vec<f64> = (0..seen).map(score).collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
@@ -222,7 +224,8 @@ fn evaluate(node: &Node, inputs: &[Tensor], shape: &[usize]) -> Tensor {
         }),
         Op::Slice { start } => each(shape, |o| x.at(&o.iter().zip(start).map(|(i, start)| i + start).collect::<Vec<_>>())),
         Op::Pad { padding, value } => each(shape, |o| {
-            let inside: Option<Vec<usize>> = o.iter().zip(padding).zip(&x.shape).map(|((i, padding), &length)| i.checked_sub(padding[0]).filter(|&i| i < length)).collect();
+            let inside: Option<Vec<usize>> =
+                o.iter().zip(padding).zip(&x.shape).map(|((i, padding), &length)| i.checked_sub(padding[0]).filter(|&i| i < length)).collect();
             inside.map_or(f64::from(*value), |index| x.at(&index))
         }),
         Op::Reshape => Tensor::new(shape, x.data.clone()),

@@ -59,7 +59,14 @@ impl Sketch {
     pub fn new(name: &str) -> Self {
         let seed = name.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         Self {
-            program: Program { version: onestep_program::program::VERSION, name: name.to_owned(), values: vec![], inputs: vec![], outputs: vec![], nodes: vec![] },
+            program: Program {
+                version: onestep_program::program::VERSION,
+                name: name.to_owned(),
+                values: vec![],
+                inputs: vec![],
+                outputs: vec![],
+                nodes: vec![],
+            },
             weights: BTreeMap::new(),
             given: vec![],
             dice: Dice(seed),

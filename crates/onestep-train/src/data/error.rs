@@ -18,7 +18,11 @@ pub enum DataErrorKind {
 
 /// A failure while making or reading data: what was being done, what was expected, what was found, what to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataError {
+pub struct DataError(Box<Parts>);
+
+/// Boxed, so that results stay small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
     kind: DataErrorKind,
     doing: String,
     expected: String,
@@ -64,37 +68,37 @@ impl DataError {
     }
 
     fn new(kind: DataErrorKind, doing: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { kind, doing: doing.into(), expected: expected.into(), found: found.into(), advice: String::new(), path: None }
+        Self(Box::new(Parts { kind, doing: doing.into(), expected: expected.into(), found: found.into(), advice: String::new(), path: None }))
     }
 
     /// Adds what to try.
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = advice.into();
+        self.0.advice = advice.into();
         self
     }
 
     /// Adds the file or folder that it is about.
     pub(super) fn at(mut self, path: &Path) -> Self {
-        self.path = Some(path.to_path_buf());
+        self.0.path = Some(path.to_path_buf());
         self
     }
 
     /// What kind of failure it is.
     pub fn kind(&self) -> DataErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The file or folder that it is about, if there is one.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.0.path.as_deref()
     }
 }
 
 impl fmt::Display for DataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, found {}", self.doing, self.expected, self.found)?;
-        if !self.advice.is_empty() {
-            write!(f, "; {}", self.advice)?;
+        write!(f, "{}: expected {}, found {}", self.0.doing, self.0.expected, self.0.found)?;
+        if !self.0.advice.is_empty() {
+            write!(f, "; {}", self.0.advice)?;
         }
         Ok(())
     }

@@ -298,7 +298,8 @@ mod tests {
     fn each_mistake_has_its_sentence() {
         let good = png(2, [1, 2, 3]);
         let deep = "[".repeat(100_000);
-        let cases: &[(&str, &[(&str, &[u8])], &str)] = &[
+        type Files<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: &[(&str, Files<'_>, &str)] = &[
             ("empty", &[], "onestep data emoji"),
             ("no caption", &[("a.png", &good)], "a.txt"),
             ("empty caption", &[("a.png", &good), ("a.txt", b"\n \n")], "a.png"),

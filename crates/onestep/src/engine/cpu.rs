@@ -26,7 +26,13 @@ impl Cpu {
             enter(watch, Stage::Compile { done, total: COMPONENTS.len() })?;
             Ok(CpuProgram::new(bundle.program(component)?.clone(), &|name| bundle.weight(name))?)
         };
-        Ok(Self { encoder: open(0, TEXT_ENCODER)?, generator: open(1, GENERATOR)?, decoder: open(2, DECODER)?, states: Vec::new(), latents: Vec::new() })
+        Ok(Self {
+            encoder: open(0, TEXT_ENCODER)?,
+            generator: open(1, GENERATOR)?,
+            decoder: open(2, DECODER)?,
+            states: Vec::new(),
+            latents: Vec::new(),
+        })
     }
 
     pub(crate) fn device(&self) -> DeviceInfo {

@@ -17,16 +17,27 @@ pub struct Package {
 
 pub const NODE: Package = Package { debian: "nodejs", why: "runs the browser tests", is_there: || process::find("node").is_some() };
 pub const NPM: Package = Package { debian: "npm", why: "fetches what the browser tests use", is_there: || process::find("npm").is_some() };
-pub const CHROMIUM: Package = Package { debian: "chromium", why: "is the browser of the browser tests", is_there: || super::browser::chromium().is_some() };
-pub const VULKAN: Package =
-    Package { debian: "mesa-vulkan-drivers", why: "is a graphics driver that needs no GPU", is_there: || !cfg!(target_os = "linux") || has_vulkan_driver() };
-pub const EMOJI_FONT: Package =
-    Package { debian: "fonts-noto-color-emoji", why: "holds the pictures of the built-in data", is_there: || !cfg!(target_os = "linux") || Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").is_file() };
-pub const EMOJI_NAMES: Package =
-    Package { debian: "unicode-cldr-core", why: "holds their names", is_there: || !cfg!(target_os = "linux") || Path::new("/usr/share/unicode/cldr/common/annotations/en.xml").is_file() };
+pub const CHROMIUM: Package =
+    Package { debian: "chromium", why: "is the browser of the browser tests", is_there: || super::browser::chromium().is_some() };
+pub const VULKAN: Package = Package {
+    debian: "mesa-vulkan-drivers",
+    why: "is a graphics driver that needs no GPU",
+    is_there: || !cfg!(target_os = "linux") || has_vulkan_driver(),
+};
+pub const EMOJI_FONT: Package = Package {
+    debian: "fonts-noto-color-emoji",
+    why: "holds the pictures of the built-in data",
+    is_there: || !cfg!(target_os = "linux") || Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").is_file(),
+};
+pub const EMOJI_NAMES: Package = Package {
+    debian: "unicode-cldr-core",
+    why: "holds their names",
+    is_there: || !cfg!(target_os = "linux") || Path::new("/usr/share/unicode/cldr/common/annotations/en.xml").is_file(),
+};
 /// A compiler for wasm32 where rustup can fetch no target: the compiler, its cargo and the source of its standard library.
 pub const RUSTC_WEB: Package = Package { debian: "rustc-web", why: "compiles for browsers", is_there: || Path::new("/usr/bin/rustc").is_file() };
-pub const CARGO_WEB: Package = Package { debian: "cargo-web", why: "builds the standard library for browsers", is_there: || Path::new("/usr/bin/cargo").is_file() };
+pub const CARGO_WEB: Package =
+    Package { debian: "cargo-web", why: "builds the standard library for browsers", is_there: || Path::new("/usr/bin/cargo").is_file() };
 pub const RUST_SRC: Package =
     Package { debian: "rust-web-src", why: "is the standard library's source", is_there: || super::wasm_std::source().is_some() };
 
@@ -45,7 +56,10 @@ pub fn find_or_install(packages: &[Package]) -> Result<()> {
     let reasons: Vec<String> = missing.iter().map(|package| format!("{} ({})", package.debian, package.why)).collect();
     let by_hand = format!("apt-get install --no-install-recommends {}", names.join(" "));
     if process::find("apt-get").is_none() {
-        return Err(Failure(format!("missing: {}. These are Debian's names; install the like of them with this machine's packages", reasons.join(", "))));
+        return Err(Failure(format!(
+            "missing: {}. These are Debian's names; install the like of them with this machine's packages",
+            reasons.join(", ")
+        )));
     }
     if !may_install() || !is_root() {
         return Err(Failure(format!("missing: {}. Run: sudo {by_hand}", reasons.join(", "))));

@@ -42,7 +42,11 @@ impl Tool {
         }
         println!("Installing {package} {version}, which {why}, into {} (some minutes, once)", folders::tools().display());
         process::run(&mut install)?;
-        if self.is_this(&self.path()) { Ok(()) } else { Err(Failure(format!("{package} was installed but does not say that it is version {version}"))) }
+        if self.is_this(&self.path()) {
+            Ok(())
+        } else {
+            Err(Failure(format!("{package} was installed but does not say that it is version {version}")))
+        }
     }
 
     fn install(&self) -> Command {

@@ -50,7 +50,9 @@ fn libraries(compiler: &str) -> Option<PathBuf> {
 
 fn has_core(libraries: &Option<PathBuf>) -> bool {
     let is_core = |name: &str| name.starts_with("libcore-") && name.ends_with(".rlib");
-    libraries.as_ref().is_some_and(|folder| fs::read_dir(folder).is_ok_and(|files| files.flatten().any(|file| file.file_name().to_str().is_some_and(is_core))))
+    libraries
+        .as_ref()
+        .is_some_and(|folder| fs::read_dir(folder).is_ok_and(|files| files.flatten().any(|file| file.file_name().to_str().is_some_and(is_core))))
 }
 
 /// Debian's compiler, if it has the libraries, with the linker of rustup's toolchain, since it has none itself.

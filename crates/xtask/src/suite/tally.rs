@@ -82,7 +82,8 @@ pub fn cargo_test(line: &str) -> Counts {
 
 /// `# pass 5`, `# fail 0`, `# skipped 0`, `# cancelled 0` at the end of a TAP stream.
 pub fn node_test(line: &str) -> Counts {
-    let number = |what: &str| line.strip_prefix("# ").and_then(|line| line.strip_prefix(what)).and_then(|number| number.trim().parse().ok()).unwrap_or(0);
+    let number =
+        |what: &str| line.strip_prefix("# ").and_then(|line| line.strip_prefix(what)).and_then(|number| number.trim().parse().ok()).unwrap_or(0);
     Counts { passed: number("pass "), failed: number("fail ") + number("cancelled "), skipped: number("skipped ") + number("todo ") }
 }
 
@@ -92,8 +93,14 @@ mod tests {
 
     #[test]
     fn the_runners_lines_are_counted_and_no_others() {
-        assert_eq!(cargo_test("test result: FAILED. 14 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.88s"), Counts { passed: 14, failed: 1, skipped: 2 });
-        assert_eq!(cargo_test("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0s"), Counts { passed: 3, failed: 0, skipped: 0 });
+        assert_eq!(
+            cargo_test("test result: FAILED. 14 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.88s"),
+            Counts { passed: 14, failed: 1, skipped: 2 }
+        );
+        assert_eq!(
+            cargo_test("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0s"),
+            Counts { passed: 3, failed: 0, skipped: 0 }
+        );
         assert_eq!(cargo_test("test prompts::all_passed ... ok"), Counts::default());
         assert_eq!(node_test("# pass 7"), Counts { passed: 7, failed: 0, skipped: 0 });
         assert_eq!(node_test("# cancelled 2"), Counts { passed: 0, failed: 2, skipped: 0 });

@@ -72,7 +72,7 @@ const CALLS = {
     if (canvas) {
       if (attached !== canvas.id) {
         attached = undefined;
-        loaded.attach(canvases.get(canvas.id));
+        await loaded.attach(canvases.get(canvas.id));
         attached = canvas.id;
       }
       await loaded.show();
