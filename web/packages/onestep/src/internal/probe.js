@@ -35,6 +35,6 @@ export async function findAdapter() {
   }
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const software = adapter.info?.isFallbackAdapter === true || SOFTWARE.test(`${vendor} ${architecture} ${description}`);
-  const reasons = software ? ["Only a software adapter was found: it works, but a picture takes seconds instead of milliseconds."] : [];
+  const reasons = software ? ["Only a software adapter was found: it works, but much slower than a graphics processor."] : [];
   return { backend: "webgpu", reasons, adapter: { vendor, architecture, software, f16: adapter.features.has("shader-f16") } };
 }
