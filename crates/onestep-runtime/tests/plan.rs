@@ -39,6 +39,13 @@ fn what_an_adapter_cannot_do_is_refused_with_the_operation_and_the_numbers() {
     let few = Capabilities { max_workgroups: 2, ..Capabilities::default() };
     assert_eq!(Plan::new(&chain(1, 64 * 4 + 1).program, &few).unwrap_err().kind(), ErrorKind::Unsupported);
     assert!(Plan::new(&chain(1, 64 * 4).program, &few).is_ok());
+    for weak in [
+        Capabilities { max_storage_buffers: 1, ..Capabilities::default() },
+        Capabilities { max_invocations: 32, ..Capabilities::default() },
+        Capabilities { alignment: 512, ..Capabilities::default() },
+    ] {
+        assert_eq!(Plan::new(&chain(1, 4).program, &weak).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
     let mut sketch = Sketch::new("table");
     let (table, ids) = (sketch.weight(&[1000, 2], DType::F16), sketch.ids(&[1], vec![0]));
     let y = sketch.op(Op::Embedding, &[table, ids], &[1, 2]);

@@ -285,6 +285,6 @@ mod tests {
         assert!((mean - 1.0).abs() < 1e-5, "{mean}");
         assert_eq!((timesteps.at(0.0), timesteps.at(1.0 - f32::EPSILON / 2.0)), (0, 999));
         let even = Timesteps::new(&schedule, 1.0);
-        assert_eq!((even.at(0.25), even.weights[7]), (250, 1.0));
+        assert_eq!((even.at(0.2505), even.weights[7]), (250, 1.0));
     }
 }

@@ -194,10 +194,24 @@ impl Plan {
     /// # Errors
     /// `Internal` with the dispatch at fault; `Unsupported` where a binding or a grid is beyond the adapter.
     pub fn verify(&self, capabilities: &Capabilities) -> Result<(), RunError> {
+        if capabilities.alignment > memory::ALIGNMENT {
+            return Err(RunError::unsupported(format!("this adapter wants parts of buffers to start at multiples of {} bytes; plans keep to {}", capabilities.alignment, memory::ALIGNMENT)));
+        }
         for (number, dispatch) in self.dispatches.iter().enumerate() {
             let place = || format!("dispatch {number} of {} (operation {}, {})", self.name, dispatch.operation, dispatch.name);
             if dispatch.bindings.len() != dispatch.kernel.bindings.len() {
                 return Err(RunError::internal(format!("{}: {} bindings for the kernel {}", place(), dispatch.bindings.len(), dispatch.kernel.name)));
+            }
+            let storage = dispatch.kernel.bindings.iter().filter(|binding| binding.access != Access::Uniform).count();
+            let invocations: u32 = dispatch.kernel.workgroup_size.iter().product();
+            if storage > capabilities.max_storage_buffers as usize || invocations > capabilities.max_invocations {
+                return Err(RunError::unsupported(format!(
+                    "{}: the kernel {} uses {storage} storage buffers and workgroups of {invocations}; this adapter allows {} and {}",
+                    place(),
+                    dispatch.kernel.name,
+                    capabilities.max_storage_buffers,
+                    capabilities.max_invocations
+                )));
             }
             if dispatch.grid.iter().any(|&length| length == 0 || length > capabilities.max_workgroups) {
                 return Err(RunError::unsupported(format!(
