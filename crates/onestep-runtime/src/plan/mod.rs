@@ -195,7 +195,11 @@ impl Plan {
     /// `Internal` with the dispatch at fault; `Unsupported` where a binding or a grid is beyond the adapter.
     pub fn verify(&self, capabilities: &Capabilities) -> Result<(), RunError> {
         if capabilities.alignment > memory::ALIGNMENT {
-            return Err(RunError::unsupported(format!("this adapter wants parts of buffers to start at multiples of {} bytes; plans keep to {}", capabilities.alignment, memory::ALIGNMENT)));
+            return Err(RunError::unsupported(format!(
+                "this adapter wants parts of buffers to start at multiples of {} bytes; plans keep to {}",
+                capabilities.alignment,
+                memory::ALIGNMENT
+            )));
         }
         for (number, dispatch) in self.dispatches.iter().enumerate() {
             let place = || format!("dispatch {number} of {} (operation {}, {})", self.name, dispatch.operation, dispatch.name);
