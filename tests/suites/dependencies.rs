@@ -63,20 +63,7 @@ fn every_crate_uses_only_what_is_below_it() {
 fn no_burn_is_in_the_module_that_the_page_loads() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "tree",
-            "--package",
-            "onestep-wasm",
-            "--edges",
-            "normal",
-            "--target",
-            "wasm32-unknown-unknown",
-            "--prefix",
-            "none",
-            "--offline",
-            "--format",
-            "{p}",
-        ])
+        .args(["tree", "--package", "onestep-wasm", "--edges", "normal", "--target", "wasm32-unknown-unknown", "--prefix", "none", "--format", "{p}"])
         .current_dir(root())
         .output()
         .expect("cargo runs");
