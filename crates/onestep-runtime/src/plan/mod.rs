@@ -87,13 +87,15 @@ pub struct PlanOptions {
     pub reuse: bool,
     /// Bytes left free behind every activation, where a test finds stray writes; a multiple of 16.
     pub guard: u64,
-    /// Scores of attention up to this many bytes are stored, larger ones computed as they are needed.
+    /// Attention scores of wide heads are stored up to this many bytes a head, and computed as they are needed beyond.
     pub stored_scores: u64,
+    /// Activations in 16 bits: half the memory, about three digits.
+    pub narrow: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { reuse: true, guard: 0, stored_scores: 64 << 20 }
+        Self { reuse: true, guard: 0, stored_scores: 64 << 20, narrow: false }
     }
 }
 

@@ -137,7 +137,7 @@ fn convolutions(cases: &mut Vec<Case>) {
         convolve(sketch, &conv, x, w);
     });
     if let Some(last) = cases.last_mut() {
-        last.max_workgroups = Some(3);
+        last.max_workgroups = Some(30);
     }
 }
 

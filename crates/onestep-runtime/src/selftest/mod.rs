@@ -118,7 +118,7 @@ async fn run(gpu: &Gpu, case: &Case) -> Result<f64, Failure> {
     let mut seen: Vec<u32> = Vec::new();
     for (software, poison) in [(false, POISONS[0]), (true, POISONS[1])] {
         let capabilities = Capabilities { software, ..base.clone() };
-        let options = PlanOptions { reuse: false, guard: 256, stored_scores: case.stored_scores };
+        let options = PlanOptions { reuse: false, guard: 256, stored_scores: case.stored_scores, narrow: false };
         let plan = Plan::with_options(program, &capabilities, options)?;
         if seen.contains(&plan.hash()) {
             continue;
