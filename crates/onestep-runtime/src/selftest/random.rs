@@ -28,6 +28,7 @@ pub(super) fn case(number: u64) -> Case {
         tolerance: CHAIN,
         stored_scores: if number.is_multiple_of(3) { 0 } else { u64::MAX },
         max_workgroups: None,
+        narrow: true,
     }
 }
 
