@@ -21,6 +21,11 @@ impl Constant {
         Self { parameter: None, untouched: false, data: Arc::new(data) }
     }
 
+    /// Whether 16 bits can hold every element. What a pass computes from weights must be storable wherever the weights were.
+    pub(crate) fn fits_half(&self) -> bool {
+        self.data.iter().all(|value| value.abs() <= f32::from(half::f16::MAX))
+    }
+
     /// The element of a constant that has the same one everywhere and is no parameter.
     pub(crate) fn uniform(&self) -> Option<f32> {
         let first = *self.data.first()?;

@@ -271,6 +271,7 @@ impl Growth {
 
     fn convolution(&mut self) -> Option<ValueId> {
         let x = self.of_rank(4)?;
+        let x = if self.maybe() { self.enlarged(x) } else { x };
         let shape = self.shape(x);
         let channels = [shape[1], 8][self.below(2)];
         let mut padded = shape.clone();
@@ -304,6 +305,18 @@ impl Growth {
             value = self.binary(value, x, BinaryKind::Add);
         }
         Some(value)
+    }
+
+    /// Pixels repeated in both directions, or in a way that no pass looks for.
+    fn enlarged(&mut self, x: ValueId) -> ValueId {
+        let mut shape = self.shape(x);
+        let scale = [[2, 2], [2, 2], [2, 2], [1, 2]][self.below(4)];
+        if shape.iter().product::<usize>() > 1000 {
+            return x;
+        }
+        shape[2] *= scale[0];
+        shape[3] *= scale[1];
+        self.emit(Op::UpsampleNearest { scale }, vec![x], shape)
     }
 
     fn attention(&mut self) -> Option<ValueId> {
@@ -405,7 +418,7 @@ fn passes_keep_what_random_graphs_compute() {
     }
     // The graphs must contain what the passes look for.
     assert!(smaller > 300, "{smaller}");
-    for name in ["attention", "geglu", "group_norm", "linear", "conv2d"] {
+    for name in ["attention", "geglu", "group_norm", "linear", "conv2d", "up_conv2d"] {
         assert!(fused.get(name).copied().unwrap_or(0) > 20, "{name}: {fused:?}");
     }
 }

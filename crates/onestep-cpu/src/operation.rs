@@ -56,6 +56,12 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
             let options = ConvOptions::new_with_padding(*stride, [(top, bottom), (left, right)], *dilation, *groups);
             finish(Flex::conv2d(x, weight, bias, options), *act, residual)
         }
+        Op::UpConv2d { bias, act, residual } => {
+            let weight = floats.next()?;
+            let bias = if *bias { Some(floats.next()?) } else { None };
+            let residual = if *residual { Some(floats.next()?) } else { None };
+            finish(up_conv2d(x, weight, bias, output), *act, residual)
+        }
         Op::Linear { bias, act, residual } => {
             let weight = floats.next()?;
             let bias = if *bias { Some(floats.next()?) } else { None };
@@ -158,6 +164,34 @@ fn zip(a: FlexTensor, b: FlexTensor, output: &[usize], function: impl Fn(f32, f3
     let a = elements(Flex::float_expand(a, flex_shape(output)));
     let b = elements(Flex::float_expand(b, flex_shape(output)));
     tensor(a.into_iter().zip(b).map(|(a, b)| function(a, b)).collect(), output)
+}
+
+/// x [N,Cin,H,W], weight [4,Cout,Cin,2,2], bias [Cout]: [N,Cout,2H,2W].
+///
+/// One 2x2 convolution computes all four parities at every place of x with a pixel of zeros around it; each parity takes the places that
+/// begin at its own row and column.
+fn up_conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output: &[usize]) -> FlexTensor {
+    let [batch, _, height, width] = x.layout().shape().dims();
+    let [_, channels, summed, ..] = weight.layout().shape().dims::<5>();
+    let weight = Flex::float_reshape(weight, Shape::new([4 * channels, summed, 2, 2]));
+    let options = ConvOptions::new_with_padding([1, 1], [(1, 1), (1, 1)], [1, 1], 1);
+    let places = elements(Flex::conv2d(x, weight, None, options));
+    let bias = bias.map_or_else(|| vec![0.0; channels], elements);
+    let (rows, columns) = (height + 1, width + 1);
+    let mut data = Vec::with_capacity(batch * channels * 4 * height * width);
+    for sample in 0..batch {
+        for (channel, offset) in bias.iter().enumerate() {
+            for row in 0..2 * height {
+                let (above, parity) = (row / 2, row % 2);
+                let first = |phase: usize| (((sample * 4 + phase) * channels + channel) * rows + above + parity) * columns;
+                let (even, odd) = (first(2 * parity), first(2 * parity + 1) + 1);
+                for (a, b) in places[even..even + width].iter().zip(&places[odd..odd + width]) {
+                    data.extend([a + offset, b + offset]);
+                }
+            }
+        }
+    }
+    tensor(data, output)
 }
 
 /// x […,K], weight [D,K], bias [D]: `x·weightᵀ + bias`, […,D].

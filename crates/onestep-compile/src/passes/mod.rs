@@ -12,6 +12,7 @@ mod group_norm;
 mod linear;
 mod movement;
 mod padding;
+mod phases;
 mod scalars;
 mod sigmoid;
 
@@ -37,6 +38,7 @@ const PASSES: &[Pass] = &[
     ("gated", gated::run),
     ("fuse_activation", fuse_activation::run),
     ("fuse_residual", fuse_residual::run),
+    ("phases", phases::run),
     ("duplicates", duplicates::run),
 ];
 

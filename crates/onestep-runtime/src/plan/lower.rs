@@ -327,6 +327,7 @@ impl<'a> Lowering<'a> {
         let first_step = self.steps.len();
         match &node.op {
             Op::Conv2d { .. } => self.conv2d(node)?,
+            Op::UpConv2d { .. } => return Err(RunError::unsupported(format!("{}: there is no kernel for it yet", self.place()))),
             Op::Linear { bias, act, residual } => self.linear(node, *bias, *act, *residual)?,
             Op::MatMul => self.mat_mul(node)?,
             Op::GroupNorm { groups, epsilon, act } => {
