@@ -240,3 +240,14 @@ fn up_conv2d_of_odd_shapes_is_refused() {
     }
     assert!(op.check(&[&x, &weight, &bias, &output], &[2, 6, 5, 7], "here").is_err());
 }
+
+#[test]
+fn layer_norms_of_the_first_version_have_factor_and_offset() {
+    let op: Op = serde_json::from_str(r#"{"kind":"layer_norm","epsilon":1e-5}"#).expect("of version 1");
+    assert_eq!(op, Op::LayerNorm { epsilon: 1e-5, affine: true });
+    let plain = Op::LayerNorm { epsilon: 1e-5, affine: false };
+    plain.check(&[&[2, 3]], &[2, 3], "here").expect("valid");
+    assert!(plain.check(&[&[2, 3], &[3], &[3]], &[2, 3], "here").is_err() && op.check(&[&[2, 3]], &[2, 3], "here").is_err());
+    let version = String::from_utf8(files()["sum.json"].clone()).expect("UTF-8").replacen("\"version\":2", "\"version\":1", 1);
+    assert_eq!(Program::from_json(version.as_bytes(), "old").expect("still read").version, 1);
+}

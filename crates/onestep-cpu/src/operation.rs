@@ -70,7 +70,10 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
         }
         Op::MatMul => Flex::float_matmul(x, floats.next()?),
         Op::GroupNorm { groups, epsilon, act } => group_norm(x, floats.next()?, floats.next()?, *groups, *epsilon, *act),
-        Op::LayerNorm { epsilon } => Flex::layer_norm(x, floats.next()?, Some(floats.next()?), f64::from(*epsilon)),
+        Op::LayerNorm { epsilon, affine } => {
+            let (gamma, beta) = if *affine { (floats.next()?, Some(floats.next()?)) } else { (ones(output), None) };
+            Flex::layer_norm(x, gamma, beta, f64::from(*epsilon))
+        }
         Op::Attention { scale, causal } => attention(x, floats.next()?, floats.next()?, *scale, *causal),
         Op::Softmax { axis } => Flex::softmax(x, *axis),
         Op::Embedding | Op::Concat { .. } => return None,
@@ -229,6 +232,12 @@ fn group_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, groups: usize,
         }
     }
     finish(tensor(data, &shape), act, None)
+}
+
+/// As many ones as the last axis of a shape is long.
+fn ones(shape: &[usize]) -> FlexTensor {
+    let width = shape.last().copied().unwrap_or(1);
+    tensor(vec![1.0; width], &[width])
 }
 
 /// q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv].

@@ -239,7 +239,10 @@ fn layer_norm_over_the_last_axis() {
                 .collect::<Vec<_>>()
         })
         .collect();
-    assert_close(&run(Op::LayerNorm { epsilon: 1e-6 }, &[(&shape, &x), (&[37], &gamma), (&[37], &beta)], &shape), &expected, "layer_norm");
+    let op = Op::LayerNorm { epsilon: 1e-6, affine: true };
+    assert_close(&run(op, &[(&shape, &x), (&[37], &gamma), (&[37], &beta)], &shape), &expected, "layer_norm");
+    let plain: Vec<f64> = expected.iter().enumerate().map(|(i, v)| (v - f64::from(beta[i % 37])) / f64::from(gamma[i % 37])).collect();
+    assert_close(&run(Op::LayerNorm { epsilon: 1e-6, affine: false }, &[(&shape, &x)], &shape), &plain, "layer_norm without factors");
 }
 
 #[test]

@@ -129,10 +129,13 @@ pub enum Op {
         /// Applied last.
         act: Activation,
     },
-    /// Inputs x […,D], gamma [D], beta [D]; over the last axis.
+    /// Inputs x […,D], then gamma [D] and beta [D] if `affine`: the last axis is brought to zero mean and unit variance, then `x·gamma + beta`.
     LayerNorm {
         /// Added to the variance.
         epsilon: f32,
+        /// Whether factor and offset follow; programs of version 1 do not say it and always have them.
+        #[serde(default = "always")]
+        affine: bool,
     },
     /// Inputs q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv]: `softmax(scale·q·kᵀ)·v`, [N,heads,Lq,Dv]. Causal: query i sees keys 0..=i.
     Attention {
@@ -352,11 +355,13 @@ impl Op {
                 vector(2, x[1])?;
                 Ok(x.to_vec())
             }
-            Op::LayerNorm { .. } => {
-                arity(3)?;
+            Op::LayerNorm { affine, .. } => {
+                arity(if *affine { 3 } else { 1 })?;
                 let width = *inputs[0].last().ok_or_else(|| refuse("a scalar has no last axis".into()))?;
-                vector(1, width)?;
-                vector(2, width)?;
+                if *affine {
+                    vector(1, width)?;
+                    vector(2, width)?;
+                }
                 Ok(inputs[0].to_vec())
             }
             Op::Attention { .. } => {
@@ -506,6 +511,11 @@ impl Op {
             | Op::Expand => 0,
         }
     }
+}
+
+/// What a field means in programs that were written before it.
+fn always() -> bool {
+    true
 }
 
 fn refuse(place: &str, message: String) -> BundleError {

@@ -125,7 +125,7 @@ fn software_adapters_get_kernels_without_barriers() {
     let mut sketch = Sketch::new("norm");
     let x = sketch.input(&[4, 100]);
     let (gamma, beta) = (sketch.weight(&[100], DType::F32), sketch.weight(&[100], DType::F32));
-    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &[4, 100]);
+    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &[4, 100]);
     sketch.output(y);
     let kernel = |software| Plan::new(&sketch.program, &Capabilities { software, ..Capabilities::default() }).unwrap().dispatches[0].kernel.name;
     assert_eq!((kernel(false), kernel(true)), ("layer_norm", "layer_norm_serial"));

@@ -348,7 +348,10 @@ impl<'a> Lowering<'a> {
                 let rows = if length == 0 { 0 } else { shape[0] * groups };
                 self.rows(&shaders::GROUP_NORM, &shaders::GROUP_NORM_SERIAL, fill, bound, rows, length)?;
             }
-            Op::LayerNorm { epsilon } => {
+            Op::LayerNorm { affine: false, .. } => {
+                return Err(RunError::unsupported(format!("{}: there is no kernel without factor and offset yet", self.place())));
+            }
+            Op::LayerNorm { epsilon, affine: true } => {
                 let [x, gamma, beta] = self.three(node)?;
                 let shape = self.shape(x);
                 let length = shape.last().copied().unwrap_or(1);

@@ -264,7 +264,7 @@ fn norms(cases: &mut Vec<Case>) {
             let width = shape[shape.len() - 1];
             let x = sketch.input_in(&shape, -6.0, -5.0);
             let (gamma, beta) = (sketch.weight(&[width], DType::F32), sketch.weight(&[width], DType::F16));
-            let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &shape);
+            let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &shape);
             sketch.output(y);
         });
     }

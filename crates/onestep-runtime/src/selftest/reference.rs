@@ -145,12 +145,13 @@ fn evaluate(node: &Node, inputs: &[Tensor], shape: &[usize]) -> Tensor {
             }
             Tensor::new(shape, data)
         }
-        Op::LayerNorm { epsilon } => {
+        Op::LayerNorm { epsilon, affine } => {
             let width = shape[shape.len() - 1];
             let mut data = Vec::with_capacity(x.data.len());
             for values in x.data.chunks(width.max(1)) {
                 let (mean, scale) = moments(values, *epsilon);
-                data.extend(values.iter().enumerate().map(|(i, value)| (value - mean) * scale * inputs[1].data[i] + inputs[2].data[i]));
+                let factors = |i: usize| if *affine { (inputs[1].data[i], inputs[2].data[i]) } else { (1.0, 0.0) };
+                data.extend(values.iter().enumerate().map(|(i, value)| (value - mean) * scale * factors(i).0 + factors(i).1));
             }
             Tensor::new(shape, data)
         }
