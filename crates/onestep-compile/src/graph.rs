@@ -101,6 +101,20 @@ impl Graph {
         }
     }
 
+    /// Gives a convolution or linear layer this bias in place of the one it has, if it has one.
+    pub(crate) fn set_bias(&mut self, layer: usize, bias: Constant) {
+        let id = self.add_constant(vec![bias.data.len()], bias);
+        let node = &mut self.nodes[layer];
+        if let Op::Conv2d { bias, .. } | Op::UpConv2d { bias, .. } | Op::Linear { bias, .. } = &mut node.op {
+            if *bias {
+                node.inputs[2] = id;
+            } else {
+                node.inputs.insert(2, id);
+                *bias = true;
+            }
+        }
+    }
+
     /// Drops the operations whose results nothing needs.
     pub fn remove_dead(&mut self) {
         let live = self.live();

@@ -9,6 +9,7 @@ mod fuse_activation;
 mod fuse_residual;
 mod gated;
 mod group_norm;
+mod layer_norm_affine;
 mod linear;
 mod movement;
 mod padding;
@@ -38,6 +39,9 @@ const PASSES: &[Pass] = &[
     ("gated", gated::run),
     ("fuse_activation", fuse_activation::run),
     ("fuse_residual", fuse_residual::run),
+    ("duplicates", duplicates::run),
+    // The last ones compute new weights from those of the module.
+    ("layer_norm_affine", layer_norm_affine::run),
     ("phases", phases::run),
     ("duplicates", duplicates::run),
 ];
