@@ -1,6 +1,7 @@
 //! The rewrites, each of which leaves what a program computes as it is, up to rounding.
 
 mod attention;
+mod attention_scale;
 mod bias;
 mod broadcast;
 mod duplicates;
@@ -42,6 +43,7 @@ const PASSES: &[Pass] = &[
     ("duplicates", duplicates::run),
     // The last ones compute new weights from those of the module.
     ("layer_norm_affine", layer_norm_affine::run),
+    ("attention_scale", attention_scale::run),
     ("phases", phases::run),
     ("duplicates", duplicates::run),
 ];
