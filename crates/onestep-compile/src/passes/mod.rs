@@ -10,6 +10,7 @@ mod fuse_activation;
 mod fuse_residual;
 mod gated;
 mod group_norm;
+mod joint_linear;
 mod layer_norm_affine;
 mod linear;
 mod movement;
@@ -44,6 +45,7 @@ const PASSES: &[Pass] = &[
     // The last ones compute new weights from those of the module.
     ("layer_norm_affine", layer_norm_affine::run),
     ("attention_scale", attention_scale::run),
+    ("joint_linear", joint_linear::run),
     ("phases", phases::run),
     ("duplicates", duplicates::run),
 ];
