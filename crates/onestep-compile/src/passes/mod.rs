@@ -7,6 +7,7 @@ mod broadcast;
 mod duplicates;
 mod fold;
 mod fuse_activation;
+mod fuse_affine;
 mod fuse_residual;
 mod gated;
 mod group_norm;
@@ -39,6 +40,7 @@ const PASSES: &[Pass] = &[
     ("bias", bias::run),
     ("movement", movement::run),
     ("gated", gated::run),
+    ("fuse_affine", fuse_affine::run),
     ("fuse_activation", fuse_activation::run),
     ("fuse_residual", fuse_residual::run),
     ("duplicates", duplicates::run),
