@@ -17,6 +17,7 @@ mod linear;
 mod movement;
 mod padding;
 mod phases;
+mod pointwise;
 mod scalars;
 mod sigmoid;
 
@@ -42,6 +43,7 @@ const PASSES: &[Pass] = &[
     ("gated", gated::run),
     ("fuse_affine", fuse_affine::run),
     ("fuse_activation", fuse_activation::run),
+    ("pointwise", pointwise::run),
     ("fuse_residual", fuse_residual::run),
     ("duplicates", duplicates::run),
     // The last ones compute new weights from those of the module.
