@@ -15,8 +15,8 @@ use crate::{
 /// Widths are multiples of this, so that every slice begins where kernels can load four elements at once.
 const ALIGNED: usize = 4;
 
-/// The most elements that the joint weight or result may have: 128 MiB of f32, which every adapter can bind.
-const ELEMENTS: usize = 1 << 25;
+/// The most elements that the joint weight or result may have: 96 MiB of f32. Every adapter binds 128 MiB, and kernels may round widths up.
+const ELEMENTS: usize = 24 << 20;
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     at_each(graph, |graph, uses, index| {
