@@ -112,13 +112,13 @@ fn block(sketch: &mut Sketch, x: ValueId, context: ValueId, heads: usize, causal
         sketch.op(Op::Permute { axes: vec![0, 2, 1, 3] }, &[y], &[1, heads, tokens, width / heads])
     };
     let (gamma, beta) = (sketch.weight(&[width], DType::F16), sketch.weight(&[width], DType::F16));
-    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &shape);
+    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &shape);
     let (q, k, v) = (split(sketch, y), split(sketch, context), split(sketch, context));
     let y = sketch.op(Op::Attention { scale: 0.2, causal }, &[q, k, v], &[1, heads, shape[1], width / heads]);
     let y = sketch.op(Op::Permute { axes: vec![0, 2, 1, 3] }, &[y], &[1, shape[1], heads, width / heads]);
     let y = sketch.op(Op::Reshape, &[y], &shape);
     let y = dense(sketch, y, width, Some(x));
-    let z = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[y, gamma, beta], &shape);
+    let z = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[y, gamma, beta], &shape);
     let z = dense(sketch, z, 8 * width, None);
     let z = sketch.op(Op::Geglu, &[z], &[1, shape[1], 4 * width]);
     dense(sketch, z, width, Some(y))

@@ -146,7 +146,7 @@ fn software_adapters_get_kernels_without_barriers() {
     let x = sketch.input(&[64, 128]);
     let (gamma, beta) = (sketch.weight(&[128], DType::F32), sketch.weight(&[128], DType::F32));
     let w = sketch.weight(&[128, 128], DType::F16);
-    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &[64, 128]);
+    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &[64, 128]);
     let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[y, w], &[64, 128]);
     sketch.output(y);
     let of = |software, slow_halves| kernels(&Plan::new(&sketch.program, &Capabilities { software, slow_halves, ..Capabilities::default() }).unwrap());

@@ -136,6 +136,28 @@ fn convolutions(cases: &mut Vec<Case>) {
             convolve(sketch, &conv, x, w);
         });
     }
+    for (x, columns, extras, dtype) in [
+        ([1, 3, 2, 3], 5, true, F32),
+        ([2, 5, 5, 7], 9, true, F16),
+        ([1, 8, 1, 1], 4, false, F16),
+        ([1, 36, 9, 8], 70, true, F16),
+        ([1, 4, 48, 45], 36, false, F32),
+    ] {
+        case(cases, format!("up_conv2d: {x:?} to {columns} channels, {dtype:?}"), Tolerance::Sum(4 * x[1]), |sketch| {
+            let out = [x[0], columns, 2 * x[2], 2 * x[3]];
+            let mut inputs = vec![sketch.input(&x), sketch.weight(&[4, columns, x[1], 2, 2], dtype)];
+            if extras {
+                inputs.extend([sketch.weight(&[columns], dtype), sketch.input(&out)]);
+            }
+            let y = sketch.op(Op::UpConv2d { bias: extras, act: if extras { Silu } else { Activation::None }, residual: extras }, &inputs, &out);
+            sketch.output(y);
+        });
+    }
+    case(cases, "up_conv2d: weights and bias that are computed", Tolerance::Sum(12), |sketch| {
+        let (x, w, bias) = (sketch.input(&[1, 3, 4, 3]), sketch.input(&[4, 6, 3, 2, 2]), sketch.input(&[6]));
+        let y = sketch.op(Op::UpConv2d { bias: true, act: Relu, residual: false }, &[x, w, bias], &[1, 6, 8, 6]);
+        sketch.output(y);
+    });
     case(cases, "conv2d: bias and residual from 16-bit weights", Tolerance::Sum(27), |sketch| {
         let x = sketch.input(&[1, 3, 4, 5]);
         let (w, bias, residual) = (sketch.weight(&[3, 3, 3, 3], F16), sketch.weight(&[3], F16), sketch.weight(&[1, 3, 4, 5], F16));
@@ -281,8 +303,10 @@ fn norms(cases: &mut Vec<Case>) {
             let width = shape[shape.len() - 1];
             let x = sketch.input_in(&shape, -6.0, -5.0);
             let (gamma, beta) = (sketch.weight(&[width], DType::F32), sketch.weight(&[width], DType::F16));
-            let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &shape);
+            let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &shape);
+            let plain = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: false }, &[x], &shape);
             sketch.output(y);
+            sketch.output(plain);
         });
     }
 }

@@ -189,7 +189,7 @@ fn magnitudes(case: &Case) -> Vec<Option<Tensor>> {
     let mut program: Program = case.sketch.program.clone();
     for node in &mut program.nodes {
         match &mut node.op {
-            Op::Conv2d { act, .. } | Op::Linear { act, .. } => *act = onestep_program::Activation::None,
+            Op::Conv2d { act, .. } | Op::UpConv2d { act, .. } | Op::Linear { act, .. } => *act = onestep_program::Activation::None,
             _ => {}
         }
     }

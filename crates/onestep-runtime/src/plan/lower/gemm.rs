@@ -286,6 +286,62 @@ impl Lowering<'_> {
         }
     }
 
+    /// An upsampling by 2 with the convolution behind it: four convolutions, one for each parity of the output's rows and columns.
+    pub(super) fn up_conv2d(&mut self, node: &Node, bias: bool, act: Activation, residual: bool) -> Result<(), RunError> {
+        let (x, w) = (self.input(node, 0)?, self.input(node, 1)?);
+        let (xs, ws, ys) = (self.shape(x), self.shape(w), self.shape(node.output));
+        if xs[2].max(xs[3]) >= 1 << 29 {
+            return Err(RunError::unsupported(format!("{}: the picture is beyond what a kernel's indices reach", self.place())));
+        }
+        let bias = if bias { Some(self.input(node, 2)?) } else { None };
+        let residual = if residual { Some(self.input(node, 2 + usize::from(bias.is_some()))?) } else { None };
+        let x = self.along(x, 1)?;
+        let apart = bias.filter(|&bias| !self.is_weight(bias));
+        let of_residual = match residual.filter(|_| apart.is_none()) {
+            Some(id) => Some(self.along(id, 1)?),
+            None => None,
+        };
+        let computed = if self.is_weight(w) { None } else { Some(self.raw(w)?) };
+        let reads: Vec<&View> = [Some(&x), of_residual.as_ref()].into_iter().flatten().collect();
+        let y = match apart {
+            Some(_) => self.units(ys, 1)?,
+            None => self.output(node, &order(4, 1), &reads)?,
+        };
+        let (columns, depth) = (ws[1], ws[2]);
+        for phase in 0..4 {
+            let (down, right) = (phase / 2, phase % 2);
+            let start = phase * columns * depth * 4;
+            let matrix = computed.map(|bound| View { start, ..View::raw(bound, &[columns, depth, 4]) });
+            let every_other = |pixels: Pixels| Pixels {
+                start: pixels.start + down * pixels.strides[1] + right * pixels.strides[2],
+                strides: [pixels.strides[0], 2 * pixels.strides[1], 2 * pixels.strides[2]],
+                ..pixels
+            };
+            self.product(&Product {
+                rows: [xs[0], xs[2], xs[3]],
+                columns,
+                depth,
+                x: Pixels::of_image(&x),
+                matrix: matrix.as_ref().map_or(Matrix::Weight(w, start), Matrix::Computed),
+                taps: Some(Taps {
+                    input: [xs[2], xs[3]],
+                    kernel: [2, 2],
+                    stride: [1, 1],
+                    before: [1 - down as i32, 1 - right as i32],
+                    dilation: [1, 1],
+                }),
+                bias: bias.filter(|_| apart.is_none()),
+                act: if apart.is_some() { Activation::None } else { act },
+                residual: of_residual.as_ref().map(Pixels::of_image).map(every_other),
+                y: every_other(Pixels::of_image(&y)),
+            })?;
+        }
+        match apart {
+            Some(bias) => self.finish_apart(node, &y, 1, bias, act, residual),
+            None => Ok(()),
+        }
+    }
+
     /// A convolution in groups of channels: no matrix, every output by itself.
     fn grouped(&mut self, node: &Node, x: ValueId, w: ValueId, bias: Option<ValueId>, residual: Option<ValueId>) -> Result<(), RunError> {
         let Op::Conv2d { stride, padding, dilation, groups, act, .. } = &node.op else { return Ok(()) };

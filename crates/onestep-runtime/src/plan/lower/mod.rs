@@ -348,10 +348,11 @@ impl<'a> Lowering<'a> {
         let first_step = self.steps.len();
         match &node.op {
             Op::Conv2d { .. } => self.conv2d(node)?,
+            Op::UpConv2d { bias, act, residual } => self.up_conv2d(node, *bias, *act, *residual)?,
             Op::Linear { bias, act, residual } => self.linear(node, *bias, *act, *residual)?,
             Op::MatMul => self.mat_mul(node)?,
             Op::GroupNorm { groups, epsilon, act } => self.group_norm(node, *groups, *epsilon, *act)?,
-            Op::LayerNorm { epsilon } => self.layer_norm(node, *epsilon)?,
+            Op::LayerNorm { epsilon, affine } => self.layer_norm(node, *epsilon, *affine)?,
             Op::Attention { scale, causal } => self.attention(node, *scale, *causal)?,
             Op::Softmax { axis } => {
                 let id = self.input(node, 0)?;

@@ -84,23 +84,30 @@ impl Lowering<'_> {
         self.raw(id)
     }
 
-    pub(super) fn layer_norm(&mut self, node: &Node, epsilon: f32) -> Result<(), RunError> {
-        let (id, gamma, beta) = (self.input(node, 0)?, self.input(node, 1)?, self.input(node, 2)?);
+    pub(super) fn layer_norm(&mut self, node: &Node, epsilon: f32, affine: bool) -> Result<(), RunError> {
+        let id = self.input(node, 0)?;
+        let parameters = if affine { Some((self.input(node, 1)?, self.input(node, 2)?)) } else { None };
         let shape = self.shape(id);
         let last = shape.len() - 1;
         let x = self.along(id, last)?;
         let y = self.output(node, &order(shape.len(), last), &[&x])?;
         // Parameters that are computed are multiplied and added by themselves.
-        let parameters = self.is_weight(gamma) && self.is_weight(beta);
+        let (stored, computed) = match parameters {
+            Some((gamma, beta)) if self.is_weight(gamma) && self.is_weight(beta) => (Some((gamma, beta)), None),
+            other => (None, other),
+        };
         let padded = shape[last].next_multiple_of(UNIT);
-        let (of_gamma, of_beta) = if parameters { (self.vector(gamma, padded)?, self.vector(beta, padded)?) } else { (NOTHING, NOTHING) };
-        let plain = if parameters { y.clone() } else { self.units(shape, last)? };
+        let (of_gamma, of_beta) = match stored {
+            Some((gamma, beta)) => (self.vector(gamma, padded)?, self.vector(beta, padded)?),
+            None => (NOTHING, NOTHING),
+        };
+        let plain = if computed.is_none() { y.clone() } else { self.units(shape, last)? };
         let kernels = (&shaders::LAYER_NORM, &shaders::LAYER_NORM_SERIAL);
         self.rows(kernels, shape, last, &x, &plain, vec![("gamma", of_gamma), ("beta", of_beta)], |params| {
             params.float("epsilon", epsilon);
-            params.flag("affine", parameters);
+            params.flag("affine", stored.is_some());
         })?;
-        if !parameters {
+        if let Some((gamma, beta)) = computed {
             let scaled = self.units(shape, last)?;
             let gamma = self.per_channel(gamma, shape, last)?;
             self.combine(shape, last, "MUL", &plain, &gamma, &scaled)?;
