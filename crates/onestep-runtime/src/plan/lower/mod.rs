@@ -15,6 +15,7 @@ use onestep_shaders::{self as shaders, Access, Kernel};
 use super::{
     BufferId, Capabilities, Dispatch, Layout, Params, Plan, PlanOptions, PortSlot, Slice, WeightSlot,
     axes::IndexBox,
+    kept::{self, Traffic},
     memory::{self, ALIGNMENT, Rules, Tenant},
 };
 use crate::error::RunError;
@@ -61,6 +62,13 @@ struct Step {
     operation: usize,
     name: &'static str,
     flops: u64,
+}
+
+impl Step {
+    /// Whether the kernel writes what is bound under that name.
+    fn writes(&self, name: &str) -> bool {
+        self.kernel.bindings.iter().any(|binding| binding.name == name && binding.access == Access::ReadWrite)
+    }
 }
 
 /// Where a value goes so that a concatenation finds it in its place.
@@ -468,7 +476,8 @@ impl<'a> Lowering<'a> {
                 self.program.name, self.inputs_size, self.capabilities.max_buffer
             )));
         }
-        self.trace_lives();
+        let prologue = self.keep();
+        self.trace_lives(prologue);
         for (_, _, tenant) in &outputs {
             // Callers read outputs after the run: they outlive every step.
             let life = self.tenants[*tenant].life.unwrap_or((0, 0));
@@ -476,6 +485,7 @@ impl<'a> Lowering<'a> {
         }
         let rules = Rules { max_buffer: self.capabilities.max_buffer, reuse: self.options.reuse, guard: self.options.guard };
         let (places, arenas) = memory::place(&self.tenants, rules)?;
+        let live_bytes = memory::live_bytes(&self.tenants);
         let outputs = outputs
             .into_iter()
             .map(|(port, value, tenant)| PortSlot {
@@ -540,10 +550,13 @@ impl<'a> Lowering<'a> {
         Ok(Plan {
             name: self.program.name.clone(),
             dispatches,
+            prologue,
+            kept: (0..self.inputs.len()).filter(|&number| self.options.kept.contains(&self.inputs[number].name.as_str())).collect(),
             params,
             inputs_size: self.inputs_size,
             weight_buffers: self.weight_buffers,
             arenas,
+            live_bytes,
             activations,
             weights: self.weights,
             inputs: self.inputs,
@@ -552,17 +565,52 @@ impl<'a> Lowering<'a> {
         })
     }
 
+    /// Brings the steps that depend on kept inputs alone to the front; gives their number.
+    fn keep(&mut self) -> usize {
+        if self.options.kept.is_empty() {
+            return 0;
+        }
+        let kept: BTreeSet<usize> = (0..self.inputs.len()).filter(|&number| self.options.kept.contains(&self.inputs[number].name.as_str())).collect();
+        let traffic: Vec<Traffic> = self
+            .steps
+            .iter()
+            .map(|step| {
+                let mut traffic = Traffic::default();
+                for (name, bound) in &step.bound {
+                    match *bound {
+                        Bound::Input(number) => drop(traffic.inputs.insert(number)),
+                        Bound::Tenant(tenant) if step.writes(name) => drop(traffic.written.insert(tenant)),
+                        Bound::Tenant(tenant) => drop(traffic.read.insert(tenant)),
+                        Bound::Weight(_) | Bound::Absent => {}
+                    }
+                }
+                traffic
+            })
+            .collect();
+        let keep = kept::keepable(&traffic, &kept);
+        let (first, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.steps).into_iter().zip(keep).partition(|(_, keep)| *keep);
+        let prologue = first.len();
+        self.steps = first.into_iter().chain(rest).map(|(step, _)| step).collect();
+        prologue
+    }
+
     /// From the steps: how long every activation lives, and what is read where it is written.
-    fn trace_lives(&mut self) {
+    ///
+    /// What the first `prologue` steps write and others read lives on: those steps are not taken in every run.
+    fn trace_lives(&mut self, prologue: usize) {
+        let mut of_prologue = BTreeSet::new();
         for (number, step) in self.steps.iter().enumerate() {
             let mut written = Vec::new();
             let mut read = Vec::new();
             for (name, bound) in &step.bound {
                 let Bound::Tenant(tenant) = *bound else { continue };
+                let stays = number >= prologue && of_prologue.contains(&tenant);
                 let life = &mut self.tenants[tenant].life;
-                *life = Some((life.map_or(number, |(first, _)| first), number));
-                let writes = step.kernel.bindings.iter().any(|binding| binding.name == *name && binding.access == Access::ReadWrite);
-                if writes { &mut written } else { &mut read }.push(tenant);
+                *life = Some((life.map_or(number, |(first, _)| first), if stays { usize::MAX } else { number.max(life.map_or(0, |(_, last)| last)) }));
+                if number < prologue {
+                    of_prologue.insert(tenant);
+                }
+                if step.writes(name) { &mut written } else { &mut read }.push(tenant);
             }
             for &tenant in &written {
                 self.tenants[tenant].apart.extend(&read);
