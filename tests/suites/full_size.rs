@@ -29,6 +29,9 @@ fn program(path: &PathBuf) -> Program {
     Program::from_json(&bytes, &path.display().to_string()).unwrap()
 }
 
+/// Bytes by which arenas may be larger than a share says.
+const SMALL: u32 = 8 << 10;
+
 /// What a plan may cost.
 struct Budget {
     dispatches: usize,
@@ -40,11 +43,11 @@ struct Budget {
 #[test]
 fn plans_stay_within_default_limits_and_their_budgets() {
     for (path, budget) in [
-        (shipped("text-encoder"), Budget { dispatches: 60, pipelines: 12, arenas: 1 }),
-        (shipped("generator"), Budget { dispatches: 330, pipelines: 20, arenas: 1 }),
-        (shipped("decoder"), Budget { dispatches: 120, pipelines: 20, arenas: 2 }),
-        (fixture("generator"), Budget { dispatches: 900, pipelines: 30, arenas: 96 }),
-        (fixture("decoder"), Budget { dispatches: 200, pipelines: 20, arenas: 400 }),
+        (shipped("text-encoder"), Budget { dispatches: 20, pipelines: 8, arenas: 1 }),
+        (shipped("generator"), Budget { dispatches: 270, pipelines: 18, arenas: 1 }),
+        (shipped("decoder"), Budget { dispatches: 110, pipelines: 16, arenas: 2 }),
+        (fixture("generator"), Budget { dispatches: 540, pipelines: 20, arenas: 110 }),
+        (fixture("decoder"), Budget { dispatches: 230, pipelines: 20, arenas: 330 }),
     ] {
         let program = program(&path);
         let plan = Plan::new(&program, &Capabilities::default()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -63,7 +66,8 @@ fn plans_stay_within_default_limits_and_their_budgets() {
         assert!(plan.dispatches.len() <= budget.dispatches, "{}: {} dispatches", path.display(), plan.dispatches.len());
         assert!(plan.kernels().len() <= budget.pipelines, "{}: {} pipelines", path.display(), plan.kernels().len());
         assert!(arenas <= budget.arenas << 20, "{}: {arenas} bytes of arenas", path.display());
-        assert!(arenas as f64 <= 1.10 * live as f64, "{}: arenas of {arenas} bytes, {live} live at once", path.display());
+        // A tensor of a small network more or less is no share of anything.
+        assert!(arenas as f64 <= 1.10 * live as f64 + f64::from(SMALL), "{}: arenas of {arenas} bytes, {live} live at once", path.display());
     }
 }
 

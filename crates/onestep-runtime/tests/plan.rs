@@ -130,8 +130,8 @@ fn what_is_concatenated_is_written_in_its_place() {
 #[test]
 fn wide_heads_store_their_scores_while_they_are_few() {
     let mut sketch = Sketch::new("attention");
-    let q = sketch.input(&[1, 1, 64, 80]);
-    let y = sketch.op(Op::Attention { scale: 0.25, causal: false }, &[q, q, q], &[1, 1, 64, 80]);
+    let q = sketch.input(&[1, 1, 64, 200]);
+    let y = sketch.op(Op::Attention { scale: 0.25, causal: false }, &[q, q, q], &[1, 1, 64, 200]);
     sketch.output(y);
     let plan = |stored_scores| {
         Plan::with_options(&sketch.program, &Capabilities::default(), PlanOptions { stored_scores, ..PlanOptions::default() }).unwrap()

@@ -6,8 +6,8 @@ use onestep_shaders as shaders;
 use super::{Lowering, Params, UNIT, View, constant, elements, unit_strides};
 use crate::error::RunError;
 
-/// The widest head whose features one invocation of the one-pass kernel holds twice over; beyond, scores are stored where they may be.
-const WIDE: usize = 64;
+/// The widest head of the one-pass kernel, which computes the scores anew for every tile of features; of wider heads the scores are stored.
+const WIDE: usize = 192;
 
 impl Lowering<'_> {
     pub(super) fn attention(&mut self, node: &Node, scale: f32, causal: bool) -> Result<(), RunError> {
