@@ -1,7 +1,7 @@
 //! The programs on a GPU. Tensors stay there between the stages.
 
 use onestep_program::{Bundle, TensorRef};
-use onestep_runtime::{Executor, Gpu, GpuOptions, Picture, Plan};
+use onestep_runtime::{Executor, Gpu, GpuOptions, Picture, Plan, plan::PlanOptions};
 
 pub use onestep_runtime::{Canvas, wgpu::SurfaceTarget};
 
@@ -20,6 +20,8 @@ pub(crate) struct WebGpu {
     generator: Executor,
     decoder: Executor,
     picture: Picture,
+    /// The prompt that the generator holds.
+    encoded: Vec<i32>,
 }
 
 /// What a model would run on here.
@@ -50,14 +52,16 @@ impl WebGpu {
         let mut ready = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
             enter(watch, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
-            let plan = Plan::new(bundle.program(component)?, gpu.capabilities())?;
+            // From picture to picture the noise changes; what the generator makes of the prompt alone is kept.
+            let options = PlanOptions { kept: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
+            let plan = Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?;
             ready.push(Executor::new(&gpu, plan, &|name| bundle.weight(name)).await?);
         }
         let Ok([encoder, generator, decoder]) = <[Executor; 3]>::try_from(ready) else {
             return Err(Error::new(ErrorKind::Internal, "a model is three programs"));
         };
         let picture = Picture::new(&gpu, &decoder, SAMPLE).await?;
-        Ok(Self { gpu, encoder, generator, decoder, picture })
+        Ok(Self { gpu, encoder, generator, decoder, picture, encoded: Vec::new() })
     }
 
     pub(crate) fn device(&self) -> DeviceInfo {
@@ -65,10 +69,16 @@ impl WebGpu {
     }
 
     pub(crate) async fn encode(&mut self, ids: &[i32]) -> Result<()> {
+        if self.encoded == ids {
+            return Ok(());
+        }
+        self.encoded.clear();
         self.encoder.write_input(INPUT_IDS, TensorRef::I32(ids)).map_err(Error::while_running)?;
         self.encoder.submit().map_err(Error::while_running)?;
         self.encoder.copy_output(LAST_HIDDEN_STATE, &self.generator, ENCODER_HIDDEN_STATES).map_err(Error::while_running)?;
-        finite(&self.encoder.read_output(LAST_HIDDEN_STATE).await.map_err(Error::while_running)?, "text encoder")
+        finite(&self.encoder.read_output(LAST_HIDDEN_STATE).await.map_err(Error::while_running)?, "text encoder")?;
+        self.encoded = ids.to_vec();
+        Ok(())
     }
 
     pub(crate) async fn generate(&mut self, noise: &[f32]) -> Result<()> {
@@ -89,7 +99,11 @@ impl WebGpu {
     pub(crate) async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
         let executor = match component {
             TEXT_ENCODER => &self.encoder,
-            GENERATOR => &self.generator,
+            GENERATOR => {
+                // Its inputs are the caller's now.
+                self.encoded.clear();
+                &self.generator
+            }
             DECODER => &self.decoder,
             other => return Err(no_component(other)),
         };
