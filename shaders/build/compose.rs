@@ -1,5 +1,6 @@
 //! The preprocessor: `#import name` (a file of `shared/`, once), `#ifdef`, `#ifndef`, `#else`, `#endif`; `#for i 8` … `#end` writes its
-//! lines once for each number below 8, with `{i}` replaced; and nothing more.
+//! lines once for each number below 8, with `{i}` replaced by it and sums like `{i+1}` by what they come to; `{NAME}`, also as such a
+//! count, stands for the value of a definition `NAME=8`; and nothing more.
 //!
 //! Loops are unrolled here because a list of accumulators that a shader's own loop indexes falls out of the registers wherever a driver
 //! does not unroll it.
@@ -70,6 +71,43 @@ pub fn variants(table: &str) -> Result<Vec<Variant>, String> {
     }
 }
 
+/// Whether a name is defined, with a value or without.
+fn is_defined(defines: &BTreeSet<String>, name: &str) -> bool {
+    defines.iter().any(|define| define.split('=').next() == Some(name))
+}
+
+/// A line with `{NAME}` replaced by the value of every definition that has one.
+fn valued(line: &str, defines: &BTreeSet<String>) -> String {
+    let values = defines.iter().filter_map(|define| define.split_once('='));
+    values.fold(line.to_owned(), |line, (name, value)| line.replace(&format!("{{{name}}}"), value))
+}
+
+/// A line in which a loop's number stands for its name, alone or in a sum.
+fn turned(line: &str, name: &str, number: &str) -> String {
+    let line = line.replace(&format!("{{{name}}}"), number).replace(&format!("{{{name}+"), &format!("{{{number}+")).replace(&format!("+{name}}}"), &format!("+{number}}}"));
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line.as_str();
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let sum = after.split_once('}').and_then(|(sum, behind)| {
+            let (a, b) = sum.split_once('+')?;
+            Some((a.parse::<u32>().ok()? + b.parse::<u32>().ok()?, behind))
+        });
+        match sum {
+            Some((sum, behind)) => {
+                text.push_str(&sum.to_string());
+                rest = behind;
+            }
+            None => {
+                text.push('{');
+                rest = after;
+            }
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
 /// The text of a kernel with its imports, without comments and indentation.
 pub fn compose(kernel: &str, defines: &BTreeSet<String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
     let mut text = String::new();
@@ -84,7 +122,7 @@ fn append(
     shared: &BTreeMap<String, String>,
     imported: &mut BTreeSet<String>,
 ) -> Result<(), String> {
-    let lines: Vec<(usize, String)> = source.lines().enumerate().map(|(number, line)| (number + 1, line.trim().to_owned())).collect();
+    let lines: Vec<(usize, String)> = source.lines().enumerate().map(|(number, line)| (number + 1, valued(line.trim(), defines))).collect();
     lines_into(text, &lines, defines, shared, imported)
 }
 
@@ -107,7 +145,7 @@ fn lines_into(
             Some(word) if word.starts_with("//") => {}
             Some(word @ ("#ifdef" | "#ifndef")) => {
                 let name = words.next().ok_or_else(|| at("a condition without a name"))?;
-                open.push((defines.contains(name) == (word == "#ifdef"), false));
+                open.push((is_defined(defines, name) == (word == "#ifdef"), false));
             }
             Some("#else") => match open.last_mut() {
                 Some((taken, other @ false)) => (*taken, *other) = (!*taken, true),
@@ -123,10 +161,10 @@ fn lines_into(
                 };
                 let length = body(&lines[at_line..]).ok_or_else(|| at("a loop is not closed by #end"))?;
                 for turn in 0..count {
-                    let (name, turn) = (format!("{{{name}}}"), turn.to_string());
-                    let turned: Vec<(usize, String)> =
-                        lines[at_line..at_line + length].iter().map(|(number, line)| (*number, line.replace(&name, &turn))).collect();
-                    lines_into(text, &turned, defines, shared, imported)?;
+                    let turn = turn.to_string();
+                    let lines: Vec<(usize, String)> =
+                        lines[at_line..at_line + length].iter().map(|(number, line)| (*number, turned(line, name, &turn))).collect();
+                    lines_into(text, &lines, defines, shared, imported)?;
                     if text.len() > BYTES {
                         return Err(at("too many turns"));
                     }

@@ -49,6 +49,8 @@ fn mistakes_are_refused_with_their_line() {
 fn loops_are_written_out_and_nest() {
     assert_eq!(composed("#for i 2\na{i}\n#for j 2\nb{i}{j}\n#end\n#end\nend", &[]).unwrap(), "a0\nb00\nb01\na1\nb10\nb11\nend\n");
     assert_eq!(composed("#for i 2\n#ifdef X\nx{i}\n#endif\n#end", &["X"]).unwrap(), "x0\nx1\n");
+    assert_eq!(composed("#for i 2\n#for j 2\n{i+j} {i+1}\n#end\n#end", &[]).unwrap(), "0 1\n1 1\n1 2\n2 2\n");
+    assert_eq!(composed("#for i {N}\n#ifdef N\n{i+N} {N} { i }\n#endif\n#end", &["N=2"]).unwrap(), "{0+N} 2 { i }\n{1+N} 2 { i }\n");
     assert_eq!(composed("#ifdef X\n#for i 2\nx\n#end\n#endif\nend", &[]).unwrap(), "end\n");
 }
 

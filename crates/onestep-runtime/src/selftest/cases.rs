@@ -102,6 +102,7 @@ fn convolutions(cases: &mut Vec<Case>) {
             "rows and columns differ in everything",
             Conv { x: [2, 3, 11, 13], w: [4, 2, 5], stride: [3, 1], padding: [2, 0, 1, 3], dilation: [2, 1], act: QuickGelu, ..CONV },
         ),
+        ("stride two to many channels", Conv { x: [1, 3, 9, 11], w: [17, 3, 3], stride: [2, 2], ..CONV }),
         ("stride along rows only", Conv { x: [1, 2, 5, 17], w: [3, 3, 3], stride: [1, 3], ..CONV }),
         ("dilation", Conv { x: [1, 3, 9, 10], w: [4, 3, 3], padding: [2, 2, 2, 2], dilation: [2, 2], ..CONV }),
         ("padding beyond the kernel", Conv { x: [1, 2, 3, 4], w: [3, 2, 2], padding: [4, 3, 2, 5], ..CONV }),
@@ -140,6 +141,8 @@ fn convolutions(cases: &mut Vec<Case>) {
         ([1, 3, 2, 3], 5, true, F32),
         ([2, 5, 5, 7], 9, true, F16),
         ([1, 8, 1, 1], 4, false, F16),
+        ([2, 5, 3, 31], 9, true, F16),
+        ([1, 3, 5, 7], 10, true, F32),
         ([1, 36, 9, 8], 70, true, F16),
         ([1, 4, 48, 45], 36, false, F32),
     ] {

@@ -47,6 +47,33 @@ struct Taps {
     dilation: [usize; 2],
 }
 
+/// A form of the convolution over strips of a row.
+struct Strip {
+    pixels: usize,
+    /// Units of channels.
+    columns: usize,
+    kernels: [&'static Kernel; 3],
+}
+
+impl Taps {
+    /// The form of the kernel over strips that suits rows of that many pixels: none where most of a strip would be empty, or where
+    /// neighbouring pixels share no taps.
+    fn strip(&self, width: usize) -> Option<Strip> {
+        if self.stride != [1, 1] || self.dilation != [1, 1] || width < 6 {
+            return None;
+        }
+        let long = width.next_multiple_of(16) <= width.next_multiple_of(8) + width / 4;
+        let kernels = match (self.kernel[1], long) {
+            (3, true) => [&shaders::CONV_ROWS, &shaders::CONV_ROWS_F16, &shaders::CONV_ROWS_NARROW],
+            (3, false) => [&shaders::CONV_ROWS_SHORT, &shaders::CONV_ROWS_SHORT_F16, &shaders::CONV_ROWS_SHORT_NARROW],
+            (2, true) => [&shaders::CONV_ROWS_TWO, &shaders::CONV_ROWS_TWO_F16, &shaders::CONV_ROWS_TWO_NARROW],
+            (2, false) => [&shaders::CONV_ROWS_SHORT_TWO, &shaders::CONV_ROWS_SHORT_TWO_F16, &shaders::CONV_ROWS_SHORT_TWO_NARROW],
+            _ => return None,
+        };
+        Some(if long { Strip { pixels: 16, columns: 2, kernels } } else { Strip { pixels: 8, columns: 4, kernels } })
+    }
+}
+
 /// A weight matrix [columns, depth · taps] on its way to the kernel.
 #[derive(Clone, Copy, Debug)]
 enum Matrix<'v> {
@@ -83,19 +110,24 @@ impl Lowering<'_> {
         let taps = product.taps.as_ref().map_or(1, |taps| taps.kernel[0] * taps.kernel[1]);
         let shared = !self.capabilities.software && rows >= 32 && product.columns >= 32 && product.depth * taps >= 32;
         let wide = product.columns > 8;
+        let strip = if shared { None } else { product.taps.as_ref().and_then(|taps| taps.strip(product.rows[2])) };
         let half = match product.matrix {
             Matrix::Weight(id, _) => self.is_half(id) && !self.capabilities.slow_halves,
             Matrix::Computed(_) => false,
         } || self.options.narrow;
-        let (row_tile, column_tile) = match (shared, wide) {
-            (true, _) => (64, 16),
-            (false, true) => (8, 4),
-            (false, false) => (8, 2),
+        let (row_tiles, column_tile) = match (shared, &strip, wide) {
+            (true, _, _) => (rows.div_ceil(64), 16),
+            (false, Some(strip), _) => (product.rows[0] * product.rows[1] * product.rows[2].div_ceil(strip.pixels), strip.columns),
+            (false, None, true) => (rows.div_ceil(8), 4),
+            (false, None, false) => (rows.div_ceil(8), 2),
         };
-        let (row_tiles, column_tiles) = (rows.div_ceil(row_tile), columns.div_ceil(column_tile));
+        let column_tiles = columns.div_ceil(column_tile);
         let chunks = depth.div_ceil(8).max(1);
         let slices = if shared { slices(row_tiles * column_tiles, taps * chunks) } else { 1 };
-        let kernel = kernel(shared, product.taps.is_some(), wide, slices > 1, half, self.options.narrow);
+        let kernel = match &strip {
+            Some(strip) => of_storage(strip.kernels, half, self.options.narrow),
+            None => of_storage(kernels(shared, product.taps.is_some(), wide, slices > 1), half, self.options.narrow),
+        };
         let panel = if shared { PANEL } else { (column_tile * UNIT * column_tiles).min(PANEL) };
         let weight = self.panels(product, taps, panel, half)?;
         let bias = match product.bias {
@@ -539,9 +571,9 @@ fn slices(tiles: usize, steps: usize) -> usize {
     steps.div_ceil(steps.div_ceil(wanted))
 }
 
-/// The variant of the matrix kernel.
-fn kernel(shared: bool, taps: bool, wide: bool, split: bool, half: bool, narrow: bool) -> &'static Kernel {
-    let [plain, halves, narrows] = match (shared, taps, wide, split) {
+/// The variants of the matrix kernel: for weights in 32 bits, in 16, and for activations in 16.
+fn kernels(shared: bool, taps: bool, wide: bool, split: bool) -> [&'static Kernel; 3] {
+    match (shared, taps, wide, split) {
         (false, false, true, _) => [&shaders::GEMM, &shaders::GEMM_F16, &shaders::GEMM_NARROW],
         (false, false, false, _) => [&shaders::GEMM_THIN, &shaders::GEMM_THIN_F16, &shaders::GEMM_THIN_NARROW],
         (false, true, true, _) => [&shaders::GEMM_TAPS, &shaders::GEMM_TAPS_F16, &shaders::GEMM_TAPS_NARROW],
@@ -550,7 +582,11 @@ fn kernel(shared: bool, taps: bool, wide: bool, split: bool, half: bool, narrow:
         (true, false, _, true) => [&shaders::GEMM_TILE_SPLIT, &shaders::GEMM_TILE_SPLIT_F16, &shaders::GEMM_TILE_SPLIT_NARROW],
         (true, true, _, false) => [&shaders::GEMM_TILE_TAPS, &shaders::GEMM_TILE_TAPS_F16, &shaders::GEMM_TILE_TAPS_NARROW],
         (true, true, _, true) => [&shaders::GEMM_TILE_TAPS_SPLIT, &shaders::GEMM_TILE_TAPS_SPLIT_F16, &shaders::GEMM_TILE_TAPS_SPLIT_NARROW],
-    };
+    }
+}
+
+/// The one of three variants that reads what is stored.
+fn of_storage([plain, halves, narrows]: [&'static Kernel; 3], half: bool, narrow: bool) -> &'static Kernel {
     match (narrow, half) {
         (true, _) => narrows,
         (false, true) => halves,
