@@ -87,7 +87,8 @@ pub(crate) fn place(tenants: &[Tenant], rules: Rules) -> Result<(Vec<Place>, Vec
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 56
     };
-    for _ in 0..if rules.reuse { RANDOM_WORK / (tenants.len() * tenants.len()).max(1) } else { 0 } {
+    let random = (RANDOM_WORK / (tenants.len() * tenants.len()).max(1)).min(RANDOM_ATTEMPTS);
+    for _ in 0..if rules.reuse { random } else { 0 } {
         let factors: Vec<u64> = tenants.iter().map(|_| 64 + dice()).collect();
         if attempt(&sorted(&|tenant| (u64::MAX - tenants[tenant].size.saturating_mul(factors[tenant]), 0)))?.is_none() {
             break;
@@ -98,6 +99,9 @@ pub(crate) fn place(tenants: &[Tenant], rules: Rules) -> Result<(Vec<Place>, Vec
 
 /// A placing within this of what no placing can go below is good enough.
 const ENOUGH: f64 = 1.08;
+
+/// How many random orders are tried.
+const RANDOM_ATTEMPTS: usize = 200;
 
 /// Comparisons that may go into random orders: a fraction of a second for the largest programs.
 const RANDOM_WORK: usize = 10_000_000;
