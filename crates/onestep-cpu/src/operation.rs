@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use burn::{
-    backend::{
-        flex::{Flex, FlexTensor},
-        ops::{ActivationOps, FloatTensorOps, ModuleOps},
-    },
-    tensor::{
-        Shape, Slice, TensorData,
-        ops::{AttentionModuleOptions, ConvOptions},
-    },
+use burn_backend::{
+    Shape, Slice, TensorData,
+    ops::{ActivationOps, AttentionModuleOptions, FloatTensorOps, ModuleOps},
 };
+use burn_flex::{Flex, FlexTensor};
 use onestep_program::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
 
-use crate::dense::{elements, flex_shape, map, tensor};
+use crate::{
+    conv::{Window, conv2d},
+    dense::{elements, flex_shape, map, tensor},
+    epilogue::{BiasAxis, activate, finish},
+    exp::swish,
+};
 
 /// A value while a program runs.
 #[derive(Clone)]
@@ -52,15 +52,15 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
             let weight = floats.next()?;
             let bias = if *bias { Some(floats.next()?) } else { None };
             let residual = if *residual { Some(floats.next()?) } else { None };
-            let [top, left, bottom, right] = *padding;
-            let options = ConvOptions::new_with_padding(*stride, [(top, bottom), (left, right)], *dilation, *groups);
-            finish(Flex::conv2d(x, weight, bias, options), *act, residual)
+            let window = Window { stride: *stride, padding: *padding, dilation: *dilation, groups: *groups };
+            let runs = BiasAxis::Runs(output[2..].iter().product());
+            finish(conv2d(x, weight, &window, output), bias.map(|bias| (bias, runs)), *act, residual)
         }
         Op::Linear { bias, act, residual } => {
             let weight = floats.next()?;
             let bias = if *bias { Some(floats.next()?) } else { None };
             let residual = if *residual { Some(floats.next()?) } else { None };
-            finish(linear(x, weight, bias, output), *act, residual)
+            finish(linear(x, weight, output), bias.map(|bias| (bias, BiasAxis::Row)), *act, residual)
         }
         Op::MatMul => Flex::float_matmul(x, floats.next()?),
         Op::GroupNorm { groups, epsilon, act } => group_norm(x, floats.next()?, floats.next()?, *groups, *epsilon, *act),
@@ -96,21 +96,6 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
     })
 }
 
-/// The value after `act`, plus the residual.
-fn finish(x: FlexTensor, act: Activation, residual: Option<FlexTensor>) -> FlexTensor {
-    let x = match act {
-        Activation::None => x,
-        Activation::Relu => unary(x, UnaryKind::Relu),
-        Activation::Silu => unary(x, UnaryKind::Silu),
-        Activation::Gelu => unary(x, UnaryKind::Gelu),
-        Activation::QuickGelu => unary(x, UnaryKind::QuickGelu),
-    };
-    match residual {
-        Some(residual) => Flex::float_add(x, residual),
-        None => x,
-    }
-}
-
 /// `1 / (1 + e^-x)` without overflow.
 fn sigmoid(x: f32) -> f32 {
     if x >= 0.0 {
@@ -135,9 +120,9 @@ fn unary(x: FlexTensor, kind: UnaryKind) -> FlexTensor {
         UnaryKind::Erf => Flex::float_erf(x),
         UnaryKind::Sigmoid => map(x, sigmoid),
         UnaryKind::Relu => map(x, |v| v.max(0.0)),
-        UnaryKind::Silu => map(x, |v| v * sigmoid(v)),
+        UnaryKind::Silu => map(x, |v| swish(v, 1.0)),
         UnaryKind::Gelu => Flex::gelu(x),
-        UnaryKind::QuickGelu => map(x, |v| v * sigmoid(1.702 * v)),
+        UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702)),
     }
 }
 
@@ -160,18 +145,13 @@ fn zip(a: FlexTensor, b: FlexTensor, output: &[usize], function: impl Fn(f32, f3
     tensor(a.into_iter().zip(b).map(|(a, b)| function(a, b)).collect(), output)
 }
 
-/// x […,K], weight [D,K], bias [D]: `x·weightᵀ + bias`, […,D].
-fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output: &[usize]) -> FlexTensor {
-    let [width, summed] = weight.layout().shape().dims();
+/// x […,K], weight [D,K]: `x·weightᵀ`, […,D].
+fn linear(x: FlexTensor, weight: FlexTensor, output: &[usize]) -> FlexTensor {
+    let [_, summed] = weight.layout().shape().dims();
     let rows = x.layout().num_elements() / summed;
     let x = Flex::float_reshape(x, Shape::new([rows, summed]));
     // A transposed view: the multiplication reads it by strides.
-    let y = Flex::float_matmul(x, Flex::float_swap_dims(weight, 0, 1));
-    let y = match bias {
-        Some(bias) => Flex::float_add(y, Flex::float_reshape(bias, Shape::new([1, width]))),
-        None => y,
-    };
-    Flex::float_reshape(y, flex_shape(output))
+    Flex::float_reshape(Flex::float_matmul(x, Flex::float_swap_dims(weight, 0, 1)), flex_shape(output))
 }
 
 /// x [N,C,…], gamma [C], beta [C]. Mean and variance are summed in f64.
@@ -183,18 +163,31 @@ fn group_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, groups: usize,
     let mut data = elements(x);
     for (index, group) in data.chunks_exact_mut(channels * pixels).enumerate() {
         let count = group.len() as f64;
-        let mean = group.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-        let variance = group.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
+        let mean = sum(group, |value| value) / count;
+        let variance = sum(group, |value| (value - mean) * (value - mean)) / count;
         let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
         let first = index % groups * channels;
         for (channel, row) in group.chunks_exact_mut(pixels).enumerate() {
-            let (factor, offset) = (scale * f64::from(gamma[first + channel]), f64::from(beta[first + channel]));
-            for value in row {
-                *value = ((f64::from(*value) - mean) * factor + offset) as f32;
+            let (factor, offset) = ((scale * f64::from(gamma[first + channel])) as f32, beta[first + channel]);
+            for value in &mut *row {
+                *value = (f64::from(*value) - mean) as f32 * factor + offset;
             }
+            activate(row, act);
         }
     }
-    finish(tensor(data, &shape), act, None)
+    finish(tensor(data, &shape), None, if act == Activation::Gelu { act } else { Activation::None }, None)
+}
+
+/// Summed in f64 in four lanes, so that the processor need not wait for one addition before the next.
+fn sum(values: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    let (fours, rest) = values.as_chunks::<4>();
+    let mut lanes = [0.0; 4];
+    for four in fours {
+        for (lane, &value) in lanes.iter_mut().zip(four) {
+            *lane += of(f64::from(value));
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&value| of(f64::from(value))).sum::<f64>()
 }
 
 /// q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv].
@@ -213,7 +206,9 @@ fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32, causal: bo
 /// table [V,D], ids […]: […,D]; ids outside read the first or last row.
 fn embedding(table: FlexTensor, ids: &[i32], output: &[usize]) -> FlexTensor {
     let [rows, width] = table.layout().shape().dims();
-    let table = elements(table);
+    // Not copied: a vocabulary's table is large.
+    let table = table.to_contiguous();
+    let table: &[f32] = table.storage();
     let mut data = Vec::with_capacity(ids.len() * width);
     for &id in ids {
         let row = usize::try_from(id).unwrap_or(0).min(rows - 1);
