@@ -1,11 +1,12 @@
 //! What follows a product: bias, activation and residual, in one walk over the memory.
 
-use burn_backend::ops::{ActivationOps, FloatTensorOps};
+use burn_backend::ops::ActivationOps;
 use burn_flex::{Flex, FlexTensor};
 use onestep_program::Activation;
 
 use crate::{
     dense::{elements, tensor},
+    elementwise::zip,
     exp::swish,
 };
 
@@ -54,7 +55,7 @@ pub(crate) fn finish(x: FlexTensor, bias: Option<(FlexTensor, BiasAxis)>, act: A
         x = Flex::gelu(x);
     }
     match residual {
-        Some(residual) => Flex::float_add(x, residual),
+        Some(residual) => zip(x, residual, &shape, |x, residual| x + residual),
         None => x,
     }
 }

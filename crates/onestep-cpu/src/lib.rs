@@ -6,6 +6,7 @@
 mod conv;
 mod cpu_program;
 mod dense;
+mod elementwise;
 mod epilogue;
 mod error;
 mod exp;

@@ -7,11 +7,12 @@ use burn_backend::{
     ops::{ActivationOps, AttentionModuleOptions, FloatTensorOps, ModuleOps},
 };
 use burn_flex::{Flex, FlexTensor};
-use onestep_program::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
+use onestep_program::{Activation, Op, UnaryKind};
 
 use crate::{
     conv::{Window, conv2d},
     dense::{elements, flex_shape, map, tensor},
+    elementwise::{binary, concat, reduce, zip},
     epilogue::{BiasAxis, activate, finish},
     exp::swish,
 };
@@ -43,7 +44,7 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
         }
     }
     if let Op::Concat { axis } = op {
-        return Some(Flex::float_cat(floats, *axis));
+        return Some(concat(&floats, *axis, output));
     }
     let mut floats = floats.into_iter();
     let x = floats.next()?;
@@ -70,11 +71,7 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
         Op::Embedding | Op::Concat { .. } => return None,
         Op::UpsampleNearest { scale } => upsample_nearest(x, *scale, output),
         Op::Geglu => geglu(x, output),
-        Op::Reduce { reduce, axis } => match reduce {
-            ReduceKind::Sum => Flex::float_sum_dim(x, *axis),
-            ReduceKind::Mean => Flex::float_mean_dim(x, *axis),
-            ReduceKind::Max => Flex::float_max_dim(x, *axis),
-        },
+        Op::Reduce { reduce: kind, axis } => reduce(&x, *kind, *axis, output),
         Op::Unary { unary: kind } => unary(x, *kind),
         Op::Binary { binary: kind } => binary(x, floats.next()?, *kind, output),
         Op::Affine { mul, add } => map(x, |value| value * mul + add),
@@ -124,25 +121,6 @@ fn unary(x: FlexTensor, kind: UnaryKind) -> FlexTensor {
         UnaryKind::Gelu => Flex::gelu(x),
         UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702)),
     }
-}
-
-fn binary(a: FlexTensor, b: FlexTensor, kind: BinaryKind, output: &[usize]) -> FlexTensor {
-    match kind {
-        BinaryKind::Add => Flex::float_add(a, b),
-        BinaryKind::Sub => Flex::float_sub(a, b),
-        BinaryKind::Mul => Flex::float_mul(a, b),
-        BinaryKind::Div => Flex::float_div(a, b),
-        BinaryKind::Pow => Flex::float_powf(a, b),
-        BinaryKind::Min => zip(a, b, output, f32::min),
-        BinaryKind::Max => zip(a, b, output, f32::max),
-    }
-}
-
-/// Elementwise with broadcasting.
-fn zip(a: FlexTensor, b: FlexTensor, output: &[usize], function: impl Fn(f32, f32) -> f32) -> FlexTensor {
-    let a = elements(Flex::float_expand(a, flex_shape(output)));
-    let b = elements(Flex::float_expand(b, flex_shape(output)));
-    tensor(a.into_iter().zip(b).map(|(a, b)| function(a, b)).collect(), output)
 }
 
 /// x […,K], weight [D,K]: `x·weightᵀ`, […,D].
@@ -243,7 +221,7 @@ fn geglu(x: FlexTensor, output: &[usize]) -> FlexTensor {
     };
     let a = Flex::float_slice(x.clone(), &half(true));
     let b = Flex::float_slice(x, &half(false));
-    Flex::float_mul(a, Flex::gelu(b))
+    zip(a, Flex::gelu(b), output, |a, b| a * b)
 }
 
 fn pad(x: FlexTensor, padding: &[[usize; 2]], value: f32, output: &[usize]) -> FlexTensor {
