@@ -1,7 +1,6 @@
 //! What follows a product: bias, activation and residual, in one walk over the memory.
 
-use burn_backend::ops::ActivationOps;
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::FlexTensor;
 use onestep_program::Activation;
 
 use crate::{
@@ -50,22 +49,24 @@ pub(crate) fn finish(x: FlexTensor, bias: Option<(FlexTensor, BiasAxis)>, act: A
     } else {
         activate(&mut data, act);
     }
-    let mut x = tensor(data, &shape);
-    if act == Activation::Gelu {
-        x = Flex::gelu(x);
-    }
+    let x = tensor(data, &shape);
     match residual {
         Some(residual) => zip(x, residual, &shape, |x, residual| x + residual),
         None => x,
     }
 }
 
-/// All but GELU, for which flex has a function of its own.
 pub(crate) fn activate(values: &mut [f32], act: Activation) {
     match act {
-        Activation::None | Activation::Gelu => {}
+        Activation::None => {}
+        Activation::Gelu => values.iter_mut().for_each(|value| *value = gelu(*value)),
         Activation::Relu => values.iter_mut().for_each(|value| *value = value.max(0.0)),
         Activation::Silu => values.iter_mut().for_each(|value| *value = swish(*value, 1.0)),
         Activation::QuickGelu => values.iter_mut().for_each(|value| *value = swish(*value, 1.702)),
     }
+}
+
+/// The exact form, by the error function.
+pub(crate) fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
 }

@@ -13,7 +13,7 @@ use crate::{
     conv::{Window, conv2d},
     dense::{elements, flex_shape, map, tensor},
     elementwise::{binary, concat, reduce, zip},
-    epilogue::{BiasAxis, activate, finish},
+    epilogue::{BiasAxis, activate, finish, gelu},
     exp::swish,
 };
 
@@ -114,11 +114,11 @@ fn unary(x: FlexTensor, kind: UnaryKind) -> FlexTensor {
         UnaryKind::Sin => map(x, f32::sin),
         UnaryKind::Cos => map(x, f32::cos),
         UnaryKind::Tanh => map(x, f32::tanh),
-        UnaryKind::Erf => Flex::float_erf(x),
+        UnaryKind::Erf => map(x, libm::erff),
         UnaryKind::Sigmoid => map(x, sigmoid),
         UnaryKind::Relu => map(x, |v| v.max(0.0)),
         UnaryKind::Silu => map(x, |v| swish(v, 1.0)),
-        UnaryKind::Gelu => Flex::gelu(x),
+        UnaryKind::Gelu => map(x, gelu),
         UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702)),
     }
 }
@@ -153,7 +153,7 @@ fn group_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, groups: usize,
             activate(row, act);
         }
     }
-    finish(tensor(data, &shape), None, if act == Activation::Gelu { act } else { Activation::None }, None)
+    tensor(data, &shape)
 }
 
 /// Summed in f64 in four lanes, so that the processor need not wait for one addition before the next.
@@ -221,7 +221,7 @@ fn geglu(x: FlexTensor, output: &[usize]) -> FlexTensor {
     };
     let a = Flex::float_slice(x.clone(), &half(true));
     let b = Flex::float_slice(x, &half(false));
-    zip(a, Flex::gelu(b), output, |a, b| a * b)
+    zip(a, b, output, |a, b| a * gelu(b))
 }
 
 fn pad(x: FlexTensor, padding: &[[usize; 2]], value: f32, output: &[usize]) -> FlexTensor {
