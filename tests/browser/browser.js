@@ -11,8 +11,11 @@ const WEBGPU = [
 
 export const launch = ({ webgpu = true } = {}) => chromium.launch({ executablePath: CHROMIUM, headless: true, args: webgpu ? [...QUIET, ...WEBGPU] : QUIET });
 
+/** What most tests want: left to itself, the page takes the processor where there is only a software adapter. */
+export const ON_WEBGPU = "?backend=webgpu";
+
 /** A page that keeps what went wrong in it and which other hosts it asked for. */
-export async function open(browser, server, { width = 1280, height = 900, colorScheme = "light", path = "", prepare } = {}) {
+export async function open(browser, server, { width = 1280, height = 900, colorScheme = "light", path = ON_WEBGPU, prepare } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme, acceptDownloads: true });
   const page = await context.newPage();
   page.troubles = [];

@@ -30,8 +30,10 @@ async function refused(page) {
   return refusal(page);
 }
 
+const without = () => delete Navigator.prototype.gpu;
+
 test("a browser without WebGPU is told so, in a sentence", { timeout: 60_000 }, async () => {
-  const page = await open(browser, server, { prepare: () => delete Navigator.prototype.gpu });
+  const page = await open(browser, server, { prepare: without });
   await state(page, "cannot");
   assert.match(await refusal(page), /This browser has no WebGPU.*Chrome.*Safari.*Firefox/s);
   assert.ok(await page.isHidden("#download"));
@@ -45,12 +47,43 @@ test("a browser whose WebGPU gives no adapter is told so", { timeout: 60_000 }, 
   assert.match(await refusal(page), /no graphics adapter/);
 });
 
-test("Chromium as it comes, on a machine without a GPU, gets one of these sentences", { timeout: 60_000 }, async (t) => {
+const notes = (page) => page.textContent("#model-notes");
+
+test("left to itself the page takes the processor where there is no GPU, says so, and fetches one module only", { timeout: 180_000 }, async () => {
+  const cases = [
+    [without, /no WebGPU.*runs on the processor/s],
+    [() => (GPU.prototype.requestAdapter = async () => null), /no graphics adapter.*runs on the processor/s],
+    // The adapter of these tests is software.
+    [undefined, /software adapter.*runs on the processor/s],
+  ];
+  for (const [prepare, sentence] of cases) {
+    const page = await open(browser, server, { path: "", prepare });
+    await state(page, "offer");
+    assert.match(await notes(page), sentence);
+    await page.context().close();
+  }
+  server.requests.length = 0;
+  const page = await open(browser, server, { path: "" });
+  await ready(page);
+  await draw(page, "red apple", 1);
+  assert.deepEqual(server.requests.filter((path) => path.endsWith(".wasm")), ["/onestep-wasm-cpu_bg.wasm"]);
+  await page.screenshot({ path: join(RESULTS, "on-the-processor.png"), fullPage: true });
+});
+
+test("a choice that is none is refused", { timeout: 60_000 }, async () => {
+  const page = await open(browser, server, { path: "?backend=abacus" });
+  await state(page, "offer");
+  assert.match(await refusal(page), /abacus is nothing that computes/);
+});
+
+test("Chromium as it comes, on a machine without a GPU, draws on the processor", { timeout: 120_000 }, async (t) => {
   const plain = await launch({ webgpu: false });
   t.after(() => plain.close());
-  const page = await open(plain, server);
-  await state(page, "cannot");
-  assert.match(await refusal(page), /WebGPU/);
+  const page = await open(plain, server, { path: "" });
+  await state(page, "offer");
+  assert.match(await notes(page), /WebGPU.*runs on the processor/s);
+  await ready(page);
+  await draw(page, "red apple", 1);
 });
 
 for (const name of ["weights-00001.safetensors", "generator.json", "tokenizer.json"]) {

@@ -17,25 +17,31 @@ const CASES = [
   ["woman firefighter", 5],
 ];
 
-let server, browser, page;
+const BACKENDS = ["webgpu", "cpu"];
+
+let server, browser;
+const pages = {};
 before(async () => {
   server = await serve();
   browser = await launch();
-  page = await open(browser, server);
-  await ready(page);
+  for (const backend of BACKENDS) {
+    pages[backend] = await open(browser, server, { path: `?backend=${backend}` });
+    await ready(pages[backend]);
+  }
 });
 after(() => Promise.all([browser?.close(), server?.close()]));
 
-for (const [prompt, seed] of CASES) {
-  test(`${prompt}, seed ${seed}`, { timeout: 300_000 }, async () => {
+for (const [backend, [prompt, seed]] of BACKENDS.flatMap((backend) => CASES.map((words) => [backend, words]))) {
+  test(`${prompt}, seed ${seed}, on ${backend}`, { timeout: 300_000 }, async () => {
+    const page = pages[backend];
     await draw(page, prompt, seed);
     assert.equal(await page.textContent("#prompt-error"), "");
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
     const bytes = await readFile(await download.path());
-    await writeFile(join(RESULTS, `page-${seed}.png`), bytes);
+    await writeFile(join(RESULTS, `page-${backend}-${seed}.png`), bytes);
     const file = decode(bytes);
     const screenshot = await page.locator("#picture").screenshot();
-    await writeFile(join(RESULTS, `canvas-${seed}.png`), screenshot);
+    await writeFile(join(RESULTS, `canvas-${backend}-${seed}.png`), screenshot);
     const canvas = shrink(decode(screenshot), file.width, file.height);
     const colours = new Set();
     for (let at = 0; at < file.data.length; at += 4) colours.add(file.data.readUInt32LE(at));
@@ -46,28 +52,34 @@ for (const [prompt, seed] of CASES) {
       found[`file and native ${device}`] = psnr(file, expected);
       found[`canvas and native ${device}`] = psnr(canvas, expected);
     }
-    console.log(`# ${prompt}, seed ${seed}:`, Object.entries(found).map(([pair, decibels]) => `${pair} ${decibels.toFixed(1)} dB`).join(", "));
+    const timings = await page.textContent("#timings-rows");
+    console.log(`# ${prompt}, seed ${seed}, on ${backend} (${timings}):`, Object.entries(found).map(([pair, decibels]) => `${pair} ${decibels.toFixed(1)} dB`).join(", "));
     for (const [pair, decibels] of Object.entries(found)) assert.ok(decibels >= LEAST_DECIBELS, `${pair}: ${decibels.toFixed(1)} dB`);
     // What the file says of itself.
     const text = bytes.toString("latin1");
     assert.match(text, new RegExp(`parameters\\0${prompt}\\nSteps: 1, Sampler: onestep, Seed: ${seed}, Size: ${file.width}x${file.height}`));
-    assert.match(text, new RegExp(`onestep\\0.*"prompt":"${prompt}".*"seed":"${seed}"`));
+    assert.match(text, new RegExp(`onestep\\0.*"backend":"${backend}".*"prompt":"${prompt}".*"seed":"${seed}"`));
   });
 }
 
-test("the same prompt and seed give the same bytes, another seed another picture", { timeout: 300_000 }, async () => {
-  const file = async (seed) => {
-    await draw(page, "red apple", seed);
-    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
-    return readFile(await download.path());
-  };
-  const [first, other, again] = [await file(1), await file("18446744073709551615"), await file(1)];
-  assert.ok(first.equals(again));
-  assert.ok(psnr(decode(first), decode(other)) < 40);
-});
+for (const backend of BACKENDS) {
+  test(`the same prompt and seed give the same bytes, another seed another picture, on ${backend}`, { timeout: 300_000 }, async () => {
+    const page = pages[backend];
+    const file = async (seed) => {
+      await draw(page, "red apple", seed);
+      const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
+      return readFile(await download.path());
+    };
+    const [first, other, again] = [await file(1), await file("18446744073709551615"), await file(1)];
+    assert.ok(first.equals(again));
+    assert.ok(psnr(decode(first), decode(other)) < 40);
+  });
+}
 
 test("nothing was asked of another host, no rule of the policy broken, nothing written to the console", () => {
-  assert.deepEqual(page.foreign, []);
+  for (const page of Object.values(pages)) {
+    assert.deepEqual(page.foreign, []);
+    assert.deepEqual(page.troubles, []);
+  }
   assert.deepEqual(server.complaints, []);
-  assert.deepEqual(page.troubles, []);
 });

@@ -12,8 +12,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onestep-noise", &[]),
     ("onestep-shaders", &["naga"]),
     ("onestep-nets", &["burn"]),
-    ("onestep-cpu", &["burn", "onestep-program"]),
-    ("onestep-compile", &["burn", "burn-capture", "burn-router", "onestep-cpu", "onestep-program"]),
+    ("onestep-cpu", &["burn-backend", "burn-flex", "onestep-program"]),
+    ("onestep-compile", &["burn", "burn-backend", "burn-capture", "burn-flex", "burn-router", "onestep-cpu", "onestep-program"]),
     ("onestep-runtime", &["onestep-program", "onestep-shaders", "wgpu"]),
     ("onestep", &["onestep-cpu", "onestep-noise", "onestep-program", "onestep-runtime"]),
     ("onestep-train", &["burn", "onestep-nets", "onestep-noise"]),
@@ -59,17 +59,29 @@ fn every_crate_uses_only_what_is_below_it() {
     }
 }
 
-#[test]
-fn no_burn_is_in_the_module_that_the_page_loads() {
+/// Every crate that a module for browsers is built from.
+fn tree(features: &[&str]) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
         .args(["tree", "--package", "onestep-wasm", "--edges", "normal", "--target", "wasm32-unknown-unknown", "--prefix", "none", "--format", "{p}"])
+        .args(features)
         .current_dir(root())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tree = String::from_utf8_lossy(&output.stdout);
-    assert!(tree.contains("onestep-runtime"), "{tree}");
-    let burnt: Vec<_> = tree.lines().filter(|line| line.starts_with("burn") || line.starts_with("cubecl")).collect();
-    assert!(burnt.is_empty(), "{burnt:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn beginning<'a>(tree: &'a str, names: &[&str]) -> Vec<&'a str> {
+    tree.lines().filter(|line| names.iter().any(|name| line.starts_with(name))).collect()
+}
+
+#[test]
+fn the_page_loads_one_path_and_no_large_library_of_the_other() {
+    let webgpu = tree(&[]);
+    assert!(webgpu.contains("onestep-runtime"), "{webgpu}");
+    assert_eq!(beginning(&webgpu, &["burn", "cubecl", "gemm", "tokenizers"]), [""; 0]);
+    let cpu = tree(&["--no-default-features", "--features=cpu"]);
+    assert!(cpu.contains("onestep-cpu"), "{cpu}");
+    assert_eq!(beginning(&cpu, &["onestep-runtime", "wgpu", "naga", "tokenizers", "rayon"]), [""; 0]);
 }

@@ -4,12 +4,14 @@
 //               │         ▲         │         │
 //               └► cannot └─────────┴─────────┘ (cancelled, failed, lost)
 import { load, probe } from "../packages/onestep/src/public/index.js";
-import { TIMINGS, failure, loading, megabytes, offer, omitted } from "./sentences.js";
+import { TIMINGS, device, failure, loading, megabytes, offer, omitted } from "./sentences.js";
 
 const BUNDLE = new URL("bundle/", document.baseURI);
 const ASSETS = new URL("./", document.baseURI);
 /** Pictures are shown at about this many pixels a side, each of theirs as a square of whole ones. */
 const SHOWN = 512;
+/** `?backend=webgpu` or `?backend=cpu` decides what computes, for tests and for those who compare. */
+const BACKEND = new URLSearchParams(location.search).get("backend") ?? "auto";
 
 const $ = (id) => document.getElementById(id);
 
@@ -36,11 +38,11 @@ const announce = (text) => ($("status").textContent = text);
 async function look() {
   enter("probing");
   try {
-    offered = await probe(BUNDLE);
+    offered = await probe(BUNDLE, { backend: BACKEND });
   } catch (error) {
     return refuse(error);
   }
-  if (offered.backend === null) return cannot(offered.reasons[0]);
+  if (offered.backend === null) return cannot(offered.reasons.join(" "));
   $("model-about").textContent = offer(offered);
   $("model-notes").replaceChildren(...offered.reasons.map((reason) => Object.assign(document.createElement("li"), { textContent: reason })));
   $("model-notes").hidden = offered.reasons.length === 0;
@@ -71,7 +73,7 @@ async function get() {
   $("model-error").textContent = "";
   running = new AbortController();
   try {
-    model = await load(BUNDLE, { assets: ASSETS, signal: running.signal, onProgress: show });
+    model = await load(BUNDLE, { backend: BACKEND, assets: ASSETS, signal: running.signal, onProgress: show });
   } catch (error) {
     if (running.signal.aborted) {
       announce("Cancelled.");
@@ -101,12 +103,12 @@ function show(progress) {
   // Fetching is most of the way; the bar never goes back.
   const value = phase === "download" ? 0.8 * part : phase === "verify" ? 0.8 : 0.85 + 0.15 * part;
   $("progress-bar").value = value;
-  $("progress-text").textContent = loading(progress);
+  $("progress-text").textContent = loading(progress, offered.backend);
   document.title = `${Math.floor(value * 100)} % · onestep`;
   const mark = `${phase} ${phase === "download" ? Math.floor(part * 4) : ""}`;
   if (mark !== heard) {
     heard = mark;
-    announce(phase === "download" ? `Fetching the model: ${Math.floor(part * 4) * 25} percent.` : loading(progress));
+    announce(phase === "download" ? `Fetching the model: ${Math.floor(part * 4) * 25} percent.` : loading(progress, offered.backend));
   }
 }
 
@@ -140,7 +142,7 @@ async function draw() {
   $("caption").textContent = `${picture.prompt} · seed ${picture.seed} · ${Math.round(picture.timings.total)} ms`;
   $("prompt-hint").textContent = omitted(picture.reading);
   $("timings-rows").replaceChildren(...TIMINGS.map(([key, name]) => row(name, picture.timings[key])));
-  $("device").textContent = `${model.device.name || "GPU"}${model.device.software ? ", in software" : ""} (${model.device.interface})`;
+  $("device").textContent = device(model);
   $("save").disabled = false;
   enter("ready");
   announce(`${text} is ready.`);

@@ -10,15 +10,22 @@ export function offer({ model, downloadBytes }) {
 }
 
 /** A phase of loading, for the eye. */
-export function loading({ phase, done, total }) {
+export function loading({ phase, done, total }, backend) {
   switch (phase) {
     case "download":
       return `Fetching: ${megabytes(done)} of ${megabytes(total)}`;
     case "verify":
       return "Checking what was fetched…";
     default:
-      return done < total ? `Compiling for this graphics processor: part ${done + 1} of ${total}` : "Ready";
+      if (done >= total) return "Ready";
+      return `${backend === "cpu" ? "Preparing for this processor" : "Compiling for this graphics processor"}: part ${done + 1} of ${total}`;
   }
+}
+
+/** What computed. */
+export function device({ backend, device: { name, interface: by, software } }) {
+  if (backend === "cpu") return "This device's processor, by WebAssembly";
+  return `${name || "GPU"}${software ? ", in software" : ""} (${by})`;
 }
 
 /** What went wrong. The package's sentences are for people already; only a page without a model is the page's own matter. */

@@ -1,9 +1,7 @@
 //! Between flex's tensors and plain vectors of f32.
 
-use burn::{
-    backend::flex::FlexTensor,
-    tensor::{Shape, TensorData},
-};
+use burn_backend::{Shape, TensorData};
+use burn_flex::FlexTensor;
 
 /// A flex tensor of these elements; a program's scalar (no axes) becomes one axis of length 1.
 pub(crate) fn tensor(data: Vec<f32>, shape: &[usize]) -> FlexTensor {

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use burn::{
-    backend::{
-        flex::{Flex, FlexTensor},
-        ops::{ActivationOps, FloatTensorOps, ModuleOps},
-    },
-    tensor::{
-        Shape, Slice, TensorData,
-        ops::{AttentionModuleOptions, ConvOptions},
-    },
+use burn_backend::{
+    Shape, Slice, TensorData,
+    ops::{ActivationOps, AttentionModuleOptions, FloatTensorOps, ModuleOps},
 };
-use onestep_program::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
+use burn_flex::{Flex, FlexTensor};
+use onestep_program::{Activation, Op, UnaryKind};
 
-use crate::dense::{elements, flex_shape, map, tensor};
+use crate::{
+    conv::{Window, conv2d},
+    dense::{elements, flex_shape, map, tensor},
+    elementwise::{binary, concat, reduce, zip},
+    epilogue::{BiasAxis, activate, finish, gelu},
+    exp::swish,
+};
 
 /// A value while a program runs.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
         }
     }
     if let Op::Concat { axis } = op {
-        return Some(Flex::float_cat(floats, *axis));
+        return Some(concat(&floats, *axis, output));
     }
     let mut floats = floats.into_iter();
     let x = floats.next()?;
@@ -52,21 +53,21 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
             let weight = floats.next()?;
             let bias = if *bias { Some(floats.next()?) } else { None };
             let residual = if *residual { Some(floats.next()?) } else { None };
-            let [top, left, bottom, right] = *padding;
-            let options = ConvOptions::new_with_padding(*stride, [(top, bottom), (left, right)], *dilation, *groups);
-            finish(Flex::conv2d(x, weight, bias, options), *act, residual)
+            let window = Window { stride: *stride, padding: *padding, dilation: *dilation, groups: *groups };
+            let runs = BiasAxis::Runs(output[2..].iter().product());
+            finish(conv2d(x, weight, &window, output), bias.map(|bias| (bias, runs)), *act, residual)
         }
         Op::UpConv2d { bias, act, residual } => {
             let weight = floats.next()?;
             let bias = if *bias { Some(floats.next()?) } else { None };
             let residual = if *residual { Some(floats.next()?) } else { None };
-            finish(up_conv2d(x, weight, bias, output), *act, residual)
+            finish(up_conv2d(x, weight, bias, output), None, *act, residual)
         }
         Op::Linear { bias, act, residual } => {
             let weight = floats.next()?;
             let bias = if *bias { Some(floats.next()?) } else { None };
             let residual = if *residual { Some(floats.next()?) } else { None };
-            finish(linear(x, weight, bias, output), *act, residual)
+            finish(linear(x, weight, output), bias.map(|bias| (bias, BiasAxis::Row)), *act, residual)
         }
         Op::MatMul => Flex::float_matmul(x, floats.next()?),
         Op::GroupNorm { groups, epsilon, act } => group_norm(x, floats.next()?, floats.next()?, *groups, *epsilon, *act),
@@ -79,11 +80,7 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
         Op::Embedding | Op::Concat { .. } => return None,
         Op::UpsampleNearest { scale } => upsample_nearest(x, *scale, output),
         Op::Geglu => geglu(x, output),
-        Op::Reduce { reduce, axis } => match reduce {
-            ReduceKind::Sum => Flex::float_sum_dim(x, *axis),
-            ReduceKind::Mean => Flex::float_mean_dim(x, *axis),
-            ReduceKind::Max => Flex::float_max_dim(x, *axis),
-        },
+        Op::Reduce { reduce: kind, axis } => reduce(&x, *kind, *axis, output),
         Op::Unary { unary: kind } => unary(x, *kind),
         Op::Binary { binary: kind } => binary(x, floats.next()?, *kind, output),
         Op::Affine { mul, add } => map(x, |value| value * mul + add),
@@ -103,21 +100,6 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
         }
         Op::Expand => Flex::float_expand(x, flex_shape(output)),
     })
-}
-
-/// The value after `act`, plus the residual.
-fn finish(x: FlexTensor, act: Activation, residual: Option<FlexTensor>) -> FlexTensor {
-    let x = match act {
-        Activation::None => x,
-        Activation::Relu => unary(x, UnaryKind::Relu),
-        Activation::Silu => unary(x, UnaryKind::Silu),
-        Activation::Gelu => unary(x, UnaryKind::Gelu),
-        Activation::QuickGelu => unary(x, UnaryKind::QuickGelu),
-    };
-    match residual {
-        Some(residual) => Flex::float_add(x, residual),
-        None => x,
-    }
 }
 
 /// `1 / (1 + e^-x)` without overflow.
@@ -141,32 +123,13 @@ fn unary(x: FlexTensor, kind: UnaryKind) -> FlexTensor {
         UnaryKind::Sin => map(x, f32::sin),
         UnaryKind::Cos => map(x, f32::cos),
         UnaryKind::Tanh => map(x, f32::tanh),
-        UnaryKind::Erf => Flex::float_erf(x),
+        UnaryKind::Erf => map(x, libm::erff),
         UnaryKind::Sigmoid => map(x, sigmoid),
         UnaryKind::Relu => map(x, |v| v.max(0.0)),
-        UnaryKind::Silu => map(x, |v| v * sigmoid(v)),
-        UnaryKind::Gelu => Flex::gelu(x),
-        UnaryKind::QuickGelu => map(x, |v| v * sigmoid(1.702 * v)),
+        UnaryKind::Silu => map(x, |v| swish(v, 1.0)),
+        UnaryKind::Gelu => map(x, gelu),
+        UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702)),
     }
-}
-
-fn binary(a: FlexTensor, b: FlexTensor, kind: BinaryKind, output: &[usize]) -> FlexTensor {
-    match kind {
-        BinaryKind::Add => Flex::float_add(a, b),
-        BinaryKind::Sub => Flex::float_sub(a, b),
-        BinaryKind::Mul => Flex::float_mul(a, b),
-        BinaryKind::Div => Flex::float_div(a, b),
-        BinaryKind::Pow => Flex::float_powf(a, b),
-        BinaryKind::Min => zip(a, b, output, f32::min),
-        BinaryKind::Max => zip(a, b, output, f32::max),
-    }
-}
-
-/// Elementwise with broadcasting.
-fn zip(a: FlexTensor, b: FlexTensor, output: &[usize], function: impl Fn(f32, f32) -> f32) -> FlexTensor {
-    let a = elements(Flex::float_expand(a, flex_shape(output)));
-    let b = elements(Flex::float_expand(b, flex_shape(output)));
-    tensor(a.into_iter().zip(b).map(|(a, b)| function(a, b)).collect(), output)
 }
 
 /// x [N,Cin,H,W], weight [4,Cout,Cin,2,2], bias [Cout]: [N,Cout,2H,2W].
@@ -177,8 +140,8 @@ fn up_conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output
     let [batch, _, height, width] = x.layout().shape().dims();
     let [_, channels, summed, ..] = weight.layout().shape().dims::<5>();
     let weight = Flex::float_reshape(weight, Shape::new([4 * channels, summed, 2, 2]));
-    let options = ConvOptions::new_with_padding([1, 1], [(1, 1), (1, 1)], [1, 1], 1);
-    let places = elements(Flex::conv2d(x, weight, None, options));
+    let window = Window { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1 };
+    let places = elements(conv2d(x, weight, &window, &[batch, 4 * channels, height + 1, width + 1]));
     let bias = bias.map_or_else(|| vec![0.0; channels], elements);
     let (rows, columns) = (height + 1, width + 1);
     let mut data = Vec::with_capacity(batch * channels * 4 * height * width);
@@ -197,18 +160,13 @@ fn up_conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output
     tensor(data, output)
 }
 
-/// x […,K], weight [D,K], bias [D]: `x·weightᵀ + bias`, […,D].
-fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output: &[usize]) -> FlexTensor {
-    let [width, summed] = weight.layout().shape().dims();
+/// x […,K], weight [D,K]: `x·weightᵀ`, […,D].
+fn linear(x: FlexTensor, weight: FlexTensor, output: &[usize]) -> FlexTensor {
+    let [_, summed] = weight.layout().shape().dims();
     let rows = x.layout().num_elements() / summed;
     let x = Flex::float_reshape(x, Shape::new([rows, summed]));
     // A transposed view: the multiplication reads it by strides.
-    let y = Flex::float_matmul(x, Flex::float_swap_dims(weight, 0, 1));
-    let y = match bias {
-        Some(bias) => Flex::float_add(y, Flex::float_reshape(bias, Shape::new([1, width]))),
-        None => y,
-    };
-    Flex::float_reshape(y, flex_shape(output))
+    Flex::float_reshape(Flex::float_matmul(x, Flex::float_swap_dims(weight, 0, 1)), flex_shape(output))
 }
 
 /// x [N,C,…], gamma [C], beta [C]. Mean and variance are summed in f64.
@@ -220,18 +178,31 @@ fn group_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, groups: usize,
     let mut data = elements(x);
     for (index, group) in data.chunks_exact_mut(channels * pixels).enumerate() {
         let count = group.len() as f64;
-        let mean = group.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-        let variance = group.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
+        let mean = sum(group, |value| value) / count;
+        let variance = sum(group, |value| (value - mean) * (value - mean)) / count;
         let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
         let first = index % groups * channels;
         for (channel, row) in group.chunks_exact_mut(pixels).enumerate() {
-            let (factor, offset) = (scale * f64::from(gamma[first + channel]), f64::from(beta[first + channel]));
-            for value in row {
-                *value = ((f64::from(*value) - mean) * factor + offset) as f32;
+            let (factor, offset) = ((scale * f64::from(gamma[first + channel])) as f32, beta[first + channel]);
+            for value in &mut *row {
+                *value = (f64::from(*value) - mean) as f32 * factor + offset;
             }
+            activate(row, act);
         }
     }
-    finish(tensor(data, &shape), act, None)
+    tensor(data, &shape)
+}
+
+/// Summed in f64 in four lanes, so that the processor need not wait for one addition before the next.
+fn sum(values: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    let (fours, rest) = values.as_chunks::<4>();
+    let mut lanes = [0.0; 4];
+    for four in fours {
+        for (lane, &value) in lanes.iter_mut().zip(four) {
+            *lane += of(f64::from(value));
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&value| of(f64::from(value))).sum::<f64>()
 }
 
 /// As many ones as the last axis of a shape is long.
@@ -256,7 +227,9 @@ fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32, causal: bo
 /// table [V,D], ids […]: […,D]; ids outside read the first or last row.
 fn embedding(table: FlexTensor, ids: &[i32], output: &[usize]) -> FlexTensor {
     let [rows, width] = table.layout().shape().dims();
-    let table = elements(table);
+    // Not copied: a vocabulary's table is large.
+    let table = table.to_contiguous();
+    let table: &[f32] = table.storage();
     let mut data = Vec::with_capacity(ids.len() * width);
     for &id in ids {
         let row = usize::try_from(id).unwrap_or(0).min(rows - 1);
@@ -291,7 +264,7 @@ fn geglu(x: FlexTensor, output: &[usize]) -> FlexTensor {
     };
     let a = Flex::float_slice(x.clone(), &half(true));
     let b = Flex::float_slice(x, &half(false));
-    Flex::float_mul(a, Flex::gelu(b))
+    zip(a, b, output, |a, b| a * gelu(b))
 }
 
 fn pad(x: FlexTensor, padding: &[[usize; 2]], value: f32, output: &[usize]) -> FlexTensor {

@@ -3,6 +3,11 @@
 //! Everything that is decided is decided below, in `onestep`, or above, in `web/packages/onestep`. Calls are one at a time: the package
 //! queues them. Errors arrive in JavaScript as `Error` objects with a `kind`, and `file` where a file of the bundle is at fault.
 
+#[cfg(not(any(feature = "webgpu", feature = "cpu")))]
+compile_error!("onestep-wasm needs one of its features `webgpu` and `cpu`");
+
+#[cfg(feature = "webgpu")]
+mod canvas;
 mod files;
 mod js;
 mod model;
@@ -11,6 +16,6 @@ mod selftest;
 
 pub use files::{Files, describe};
 pub use js::last_panic;
-pub use model::{Loaded, open, probe};
+pub use model::{Loaded, open};
 #[cfg(feature = "selftest")]
 pub use selftest::selftest;

@@ -1,18 +1,17 @@
-//! A loaded model, its pictures, and the canvas that shows them.
+//! A loaded model and its pictures.
 
 use js_sys::{Function, Int32Array, Reflect, Uint8Array};
-use onestep::{Backend, DeviceInfo, Error, ErrorKind, GenerateOptions, Model, Picture, Prompt, Timings, webgpu};
+use onestep::{Backend, DeviceInfo, GenerateOptions, Model, Picture, Prompt, Timings};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
-use web_sys::OffscreenCanvas;
 
 use crate::{files::Files, js};
 
-/// What would compute here: `{ name, interface, software }`; refused with kind `unsupported` where nothing would.
-#[wasm_bindgen]
-pub async fn probe() -> Result<JsValue, JsValue> {
-    js::object(&device(&webgpu::probe().await.map_err(js::error)?))
-}
+/// The one path that this module has; the page fetches another module for the other.
+#[cfg(feature = "webgpu")]
+const BACKEND: Backend = Backend::WebGpu;
+#[cfg(not(feature = "webgpu"))]
+const BACKEND: Backend = Backend::Cpu;
 
 fn device(info: &DeviceInfo) -> serde_json::Value {
     json!({ "name": info.name, "interface": info.interface, "software": info.software })
@@ -26,15 +25,20 @@ fn reading(prompt: &Prompt) -> Result<JsValue, JsValue> {
 #[wasm_bindgen]
 pub async fn open(files: Files, watch: Function) -> Result<Loaded, JsValue> {
     let bundle = files.bundle().map_err(js::error)?;
-    let model = Model::open(bundle, Backend::WebGpu, &mut js::Callback(watch)).await.map_err(js::error)?;
-    Ok(Loaded { model, canvas: None })
+    let model = Model::open(bundle, BACKEND, &mut js::Callback(watch)).await.map_err(js::error)?;
+    Ok(Loaded {
+        model,
+        #[cfg(feature = "webgpu")]
+        canvas: None,
+    })
 }
 
 /// A model that is ready.
 #[wasm_bindgen]
 pub struct Loaded {
-    model: Model,
-    canvas: Option<webgpu::Canvas>,
+    pub(crate) model: Model,
+    #[cfg(feature = "webgpu")]
+    pub(crate) canvas: Option<onestep::webgpu::Canvas>,
 }
 
 #[wasm_bindgen]
@@ -66,21 +70,6 @@ impl Loaded {
         Reflect::set(&object, &"ids".into(), &Int32Array::from(picture.prompt.ids.as_slice()))?;
         Reflect::set(&object, &"reading".into(), &reading(&picture.prompt)?)?;
         Ok(object)
-    }
-
-    /// Makes `canvas` the place where [`show`](Self::show) shows pictures.
-    pub async fn attach(&mut self, canvas: OffscreenCanvas) -> Result<(), JsValue> {
-        let (width, height) = (canvas.width(), canvas.height());
-        self.canvas = Some(self.model.canvas(webgpu::SurfaceTarget::OffscreenCanvas(canvas), width, height).await.map_err(js::error)?);
-        Ok(())
-    }
-
-    /// Shows the last picture on the canvas, straight from the GPU.
-    pub async fn show(&self) -> Result<(), JsValue> {
-        match &self.canvas {
-            Some(canvas) => self.model.show(canvas).await.map_err(js::error),
-            None => Err(js::error(Error::new(ErrorKind::InvalidOption, "there is no canvas to show the picture on"))),
-        }
     }
 
     /// A picture of this model's as a PNG file, with or without how it was made.

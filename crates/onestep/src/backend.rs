@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind};
 #[non_exhaustive]
 pub enum Backend {
     /// A GPU: WebGPU in a browser; Vulkan, Metal or Direct3D 12 natively.
+    #[cfg(feature = "webgpu")]
     WebGpu,
     /// The processor.
     #[cfg(feature = "cpu")]
@@ -19,6 +20,7 @@ impl Backend {
     /// The name on the command line and in the npm package.
     pub fn name(self) -> &'static str {
         match self {
+            #[cfg(feature = "webgpu")]
             Backend::WebGpu => "webgpu",
             #[cfg(feature = "cpu")]
             Backend::Cpu => "cpu",
@@ -37,7 +39,10 @@ impl FromStr for Backend {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         match name {
+            #[cfg(feature = "webgpu")]
             "webgpu" => Ok(Backend::WebGpu),
+            #[cfg(not(feature = "webgpu"))]
+            "webgpu" => Err(Error::new(ErrorKind::Unsupported, "this build has no GPU path; it was compiled without the feature `webgpu`")),
             #[cfg(feature = "cpu")]
             "cpu" => Ok(Backend::Cpu),
             #[cfg(not(feature = "cpu"))]
@@ -71,13 +76,14 @@ mod tests {
 
     #[test]
     fn names_are_read_back_and_strange_ones_refused_with_the_choice() {
-        assert_eq!("webgpu".parse::<Backend>().unwrap().name(), "webgpu");
         let error = "cuda".parse::<Backend>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidOption);
         assert!(error.to_string().contains("`webgpu` and `cpu`"));
-        match "cpu".parse::<Backend>() {
-            Ok(backend) => assert_eq!(backend.name(), "cpu"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+        for name in ["webgpu", "cpu"] {
+            match name.parse::<Backend>() {
+                Ok(backend) => assert_eq!(backend.name(), name),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One program on its own: for looking at a component, and for comparing it with another system's.
 
 use onestep_program::{Program, TensorRef, WeightView};
+#[cfg(feature = "webgpu")]
 use onestep_runtime::{Executor, Gpu, GpuOptions, Plan};
 
 use crate::{backend::Backend, engine::Outputs, error::Result};
@@ -17,6 +18,7 @@ pub async fn run_program<'w>(
     inputs: &[(&str, TensorRef<'_>)],
 ) -> Result<Outputs> {
     match backend {
+        #[cfg(feature = "webgpu")]
         Backend::WebGpu => {
             let gpu = Gpu::request(&GpuOptions::default()).await?;
             let plan = Plan::new(&program, gpu.capabilities())?;
@@ -27,6 +29,7 @@ pub async fn run_program<'w>(
     }
 }
 
+#[cfg(feature = "webgpu")]
 /// What running a program would take on a device with WebGPU's default limits; no device is asked.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cpu")]
 mod cpu;
+#[cfg(feature = "webgpu")]
 pub mod webgpu;
 
 use onestep_program::{Bundle, TensorRef};
@@ -16,6 +17,7 @@ use crate::{
 pub(crate) type Outputs = Vec<(String, Vec<f32>)>;
 
 pub(crate) enum Engine {
+    #[cfg(feature = "webgpu")]
     WebGpu(webgpu::WebGpu),
     #[cfg(feature = "cpu")]
     Cpu(cpu::Cpu),
@@ -24,6 +26,7 @@ pub(crate) enum Engine {
 impl Engine {
     pub(crate) async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
         Ok(match backend {
+            #[cfg(feature = "webgpu")]
             Backend::WebGpu => Engine::WebGpu(webgpu::WebGpu::open(bundle, watch).await?),
             #[cfg(feature = "cpu")]
             Backend::Cpu => Engine::Cpu(cpu::Cpu::open(bundle, watch)?),
@@ -32,6 +35,7 @@ impl Engine {
 
     pub(crate) fn device(&self) -> DeviceInfo {
         match self {
+            #[cfg(feature = "webgpu")]
             Engine::WebGpu(engine) => engine.device(),
             #[cfg(feature = "cpu")]
             Engine::Cpu(engine) => engine.device(),
@@ -41,6 +45,7 @@ impl Engine {
     /// Token ids to text states, which stay where the generator reads them.
     pub(crate) async fn encode(&mut self, ids: &[i32]) -> Result<()> {
         match self {
+            #[cfg(feature = "webgpu")]
             Engine::WebGpu(engine) => engine.encode(ids).await,
             #[cfg(feature = "cpu")]
             Engine::Cpu(engine) => engine.encode(ids),
@@ -50,6 +55,7 @@ impl Engine {
     /// Noise to a latent picture, which stays where the decoder reads it.
     pub(crate) async fn generate(&mut self, noise: &[f32]) -> Result<()> {
         match self {
+            #[cfg(feature = "webgpu")]
             Engine::WebGpu(engine) => engine.generate(noise).await,
             #[cfg(feature = "cpu")]
             Engine::Cpu(engine) => engine.generate(noise),
@@ -59,6 +65,7 @@ impl Engine {
     /// The latent picture to three planes of floats in −1 … 1.
     pub(crate) async fn decode(&mut self) -> Result<Vec<f32>> {
         match self {
+            #[cfg(feature = "webgpu")]
             Engine::WebGpu(engine) => engine.decode().await,
             #[cfg(feature = "cpu")]
             Engine::Cpu(engine) => engine.decode(),
@@ -67,6 +74,7 @@ impl Engine {
 
     pub(crate) async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
         match self {
+            #[cfg(feature = "webgpu")]
             Engine::WebGpu(engine) => engine.run(component, inputs).await,
             #[cfg(feature = "cpu")]
             Engine::Cpu(engine) => engine.run(component, inputs),

@@ -1,6 +1,7 @@
 //! What can go wrong, as a kind to branch on and a sentence for people.
 
 use onestep_program::{BundleError, error::Kind as BundleKind};
+#[cfg(feature = "webgpu")]
 use onestep_runtime::{ErrorKind as RunKind, RunError};
 
 /// Shorthand for results of this crate.
@@ -69,6 +70,7 @@ impl Error {
     pub fn place(&self) -> Option<&str> {
         self.place.as_deref()
     }
+    #[cfg(feature = "webgpu")]
     /// What a run reports once its program and inputs have been checked: a refusal then is our mistake and not the bundle's.
     pub(crate) fn while_running(error: RunError) -> Self {
         match error.kind() {
@@ -88,6 +90,7 @@ impl From<BundleError> for Error {
     }
 }
 
+#[cfg(feature = "webgpu")]
 impl From<RunError> for Error {
     fn from(error: RunError) -> Self {
         let kind = match error.kind() {

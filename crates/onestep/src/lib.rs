@@ -5,6 +5,9 @@
 //! prompt and a seed. Nothing here opens a file, reads a clock, starts a thread or blocks: bytes come in, and a [`Watch`] of the
 //! caller's tells the time and may cancel between the stages.
 
+#[cfg(not(any(feature = "webgpu", feature = "cpu")))]
+compile_error!("onestep needs one of its features `webgpu` and `cpu`");
+
 pub mod backend;
 pub mod component;
 pub mod error;
@@ -16,11 +19,15 @@ pub mod watch;
 
 mod engine;
 mod ports;
+mod tokenizer;
 
 pub use onestep_program as program;
 
 pub use backend::{Backend, DeviceInfo};
-pub use component::{plan, run_program};
+#[cfg(feature = "webgpu")]
+pub use component::plan;
+pub use component::run_program;
+#[cfg(feature = "webgpu")]
 pub use engine::webgpu;
 pub use error::{Error, ErrorKind, Result};
 pub use model::{GenerateOptions, Model};

@@ -2,9 +2,11 @@
 
 use onestep_program::{Bundle, Manifest, TensorRef};
 
+#[cfg(feature = "webgpu")]
+use crate::engine::webgpu;
 use crate::{
     backend::{Backend, DeviceInfo},
-    engine::{Engine, Outputs, enter, webgpu},
+    engine::{Engine, Outputs, enter},
     error::{Error, ErrorKind, Result},
     picture::{self, Picture, Timings},
     png, ports,
@@ -134,6 +136,7 @@ impl Model {
         png::encode(picture, Some(&png::Facts { prompt, title: &self.manifest.title, bundle: &self.id, backend: self.backend.name() }))
     }
 
+    #[cfg(feature = "webgpu")]
     /// A canvas that shows this model's pictures straight from the GPU.
     ///
     /// # Errors
@@ -146,6 +149,7 @@ impl Model {
         }
     }
 
+    #[cfg(feature = "webgpu")]
     /// Shows the picture that was made last.
     ///
     /// # Errors

@@ -1,24 +1,17 @@
 //! Prompts: from text to the token ids that the text encoder reads, by the bundle's `tokenizer.json`.
-//!
-//! The file belongs to the bundle and hence to whoever made it. The `tokenizers` crate reads it, after [`audit`] has refused what could
-//! make that crate panic or a short prompt take gigabytes.
 
 use std::collections::BTreeSet;
 
-use onestep_program::{
-    BundleError,
-    error::Kind,
-    limits::{self, Limit},
-};
+use onestep_program::{BundleError, error::Kind, limits};
 use serde_json::Value as Json;
-use tokenizers::{Encoding, PaddingDirection, Tokenizer, TruncationDirection};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    tokenizer::{Nfc, Token, Tokenizer, letters},
+};
 
 /// Characters that have no shape of their own: joiners and variation selectors. Nobody typed them, so nobody is told of them.
 const SHAPELESS: [char; 4] = ['\u{200c}', '\u{200d}', '\u{fe0e}', '\u{fe0f}'];
-
-const PATTERN_BYTES: Limit = Limit { what: "bytes of a pattern in the tokenizer", max: 1_024 };
 
 /// A prompt as the model reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,58 +30,44 @@ pub struct Prompt {
 #[derive(Clone, Debug)]
 pub(crate) struct PromptReader {
     tokenizer: Tokenizer,
-    unknown: Option<u32>,
-    special: BTreeSet<u32>,
-    padding: Padding,
-    truncation: TruncationDirection,
+    /// What short prompts are filled up with.
+    padding: u32,
+    /// Whether the beginning is what is filled up, and what is cut off.
+    at_start: Sides,
     /// Tokens per prompt.
     length: usize,
-    /// Tokens that the template adds.
-    added: usize,
     /// Rows of the token embedding.
     rows: usize,
 }
 
-#[derive(Clone, Debug)]
-struct Padding {
-    id: u32,
-    type_id: u32,
-    token: String,
-    direction: PaddingDirection,
+#[derive(Clone, Copy, Debug)]
+struct Sides {
+    padding: bool,
+    truncation: bool,
 }
 
 impl PromptReader {
     /// `length` is the number of ids per prompt, `rows` the number of ids that the text encoder knows; `place` is the file's name in errors.
     pub(crate) fn new(bytes: &[u8], place: &str, length: usize, rows: usize) -> Result<Self> {
         let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
-        let mut json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, place)?;
-        audit(&json, place)?;
-        let padding =
-            padding(&json["padding"]).ok_or_else(|| malformed("says no padding token, so that short prompts cannot be filled up".into()))?;
-        let truncation = match json["truncation"]["direction"].as_str() {
-            Some("Left") => TruncationDirection::Left,
-            _ => TruncationDirection::Right,
+        let json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, place)?;
+        let tokenizer = Tokenizer::new(&json, place)?;
+        // Length, padding and cutting follow the program's shapes; only what is filled in, and where, is the file's to say.
+        let padding = json["padding"]["pad_id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let padding = padding.ok_or_else(|| malformed("says no padding token, so that short prompts cannot be filled up".into()))?;
+        let at_start = |key: &str| match json[key]["direction"].as_str() {
+            None | Some("Right") => Ok(false),
+            Some("Left") => Ok(true),
+            Some(other) => Err(malformed(format!("has a {key} at the side {other:?}; there are Left and Right"))),
         };
-        let unknown = json["model"]["unk_token"].as_str().map(str::to_owned);
-        // Length, padding and cutting follow the program's shapes, and nothing is ever decoded.
-        for key in ["padding", "truncation", "decoder"] {
-            json[key] = Json::Null;
-        }
-        let bytes = serde_json::to_vec(&json).map_err(|error| malformed(format!("is not JSON: {error}")))?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| malformed(format!("is no tokenizer that can be used: {error}")))?;
-        let unknown = unknown
-            .map(|token| {
-                tokenizer.token_to_id(&token).ok_or_else(|| malformed(format!("names {token:?} for what is unknown, which is not in its vocabulary")))
-            })
-            .transpose()?;
-        let special = tokenizer.get_added_tokens_decoder().iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
-        let added = tokenizer.get_post_processor().map_or(0, |processor| tokenizers::PostProcessor::added_tokens(processor, false));
+        let at_start = Sides { padding: at_start("padding")?, truncation: at_start("truncation")? };
+        let added = tokenizer.template().len();
         if added >= length {
             return Err(malformed(format!("adds {added} tokens of its own, the model reads {length} in all")).into());
         }
-        let reader = Self { tokenizer, unknown, special, padding, truncation, length, added, rows };
+        let reader = Self { tokenizer, padding, at_start, length, rows };
         // The template and the padding, which every prompt gets, must be ids that the model has.
-        reader.ids(Encoding::default()).map_err(|error| malformed(error.to_string()))?;
+        reader.ids(&[]).map_err(|error| malformed(error.to_string()))?;
         Ok(reader)
     }
 
@@ -102,9 +81,9 @@ impl PromptReader {
         if text.trim().is_empty() {
             return Err(refuse("the prompt is empty; say in a few words what the picture shall show".into()));
         }
-        let whole = self.tokenizer.encode(text, false).map_err(|error| refuse(format!("the prompt cannot be read: {error}")))?;
+        let whole = self.tokenizer.encode(text);
         let unknown = self.unknown_characters(text, &whole);
-        let tokens = whole.get_ids().iter().filter(|&id| Some(*id) != self.unknown && !self.special.contains(id)).count();
+        let tokens = whole.iter().filter(|token| Some(token.id) != self.tokenizer.unknown() && !self.tokenizer.is_special(token.id)).count();
         if tokens == 0 {
             let signs: String = unknown.iter().take(16).collect();
             let message = match signs.is_empty() {
@@ -113,144 +92,56 @@ impl PromptReader {
             };
             return Err(refuse(message));
         }
-        let truncated = whole.len() > self.length - self.added;
-        Ok(Prompt { ids: self.ids(whole)?, unknown, truncated, tokens })
+        let truncated = whole.len() > self.room();
+        Ok(Prompt { ids: self.ids(&whole)?, unknown, truncated, tokens })
+    }
+
+    /// Tokens of a prompt that fit between those of the template.
+    fn room(&self) -> usize {
+        self.length - self.tokenizer.template().len()
     }
 
     /// Cuts, wraps and fills up.
-    fn ids(&self, mut encoding: Encoding) -> Result<Vec<i32>> {
-        let internal = |message: String| Error::new(ErrorKind::InvalidBundle, message);
-        encoding.truncate(self.length - self.added, 0, self.truncation);
-        let mut encoding =
-            self.tokenizer.post_process(encoding, None, true).map_err(|error| internal(format!("the tokenizer's template fails: {error}")))?;
-        encoding.pad(self.length, self.padding.id, self.padding.type_id, &self.padding.token, self.padding.direction);
-        let ids = encoding.get_ids();
-        if ids.len() != self.length {
-            return Err(internal(format!("the tokenizer makes {} ids, the model reads {}", ids.len(), self.length)));
+    fn ids(&self, tokens: &[Token]) -> Result<Vec<i32>> {
+        let surplus = tokens.len().saturating_sub(self.room());
+        let kept = if self.at_start.truncation { &tokens[surplus..] } else { &tokens[..tokens.len() - surplus] };
+        let template = self.tokenizer.template();
+        let mut ids: Vec<u32> =
+            template.before.iter().copied().chain(kept.iter().map(|token| token.id)).chain(template.after.iter().copied()).collect();
+        let missing = std::iter::repeat_n(self.padding, self.length - ids.len());
+        if self.at_start.padding {
+            ids.splice(0..0, missing);
+        } else {
+            ids.extend(missing);
         }
         match ids.iter().find(|&&id| id as usize >= self.rows) {
-            Some(id) => Err(internal(format!("the tokenizer says id {id}, the model knows ids below {}", self.rows))),
+            Some(id) => Err(Error::new(ErrorKind::InvalidBundle, format!("the tokenizer says id {id}, the model knows ids below {}", self.rows))),
             None => Ok(ids.iter().map(|&id| id as i32).collect()),
         }
     }
 
     /// With a token for what is unknown: the characters that became it. Without one: the characters that became nothing.
-    fn unknown_characters(&self, text: &str, encoding: &Encoding) -> Vec<char> {
-        let spans = |is_unknown: bool| {
-            let ids = encoding.get_ids().iter().zip(encoding.get_offsets());
-            ids.filter(move |(id, _)| (Some(**id) == self.unknown) == is_unknown).map(|(_, span)| *span)
-        };
-        let mut seen = BTreeSet::new();
-        let found: Vec<char> = match self.unknown {
-            Some(_) => spans(true).filter_map(|(start, end)| text.get(start..end)).flat_map(str::chars).collect(),
+    fn unknown_characters(&self, text: &str, tokens: &[Token]) -> Vec<char> {
+        let found: Vec<char> = match self.tokenizer.unknown() {
+            // Composed, since a letter and its accent are one sign to the tokenizer.
+            Some(unknown) => {
+                let nfc = Nfc::new();
+                let spans = tokens.iter().filter(|token| token.id == unknown).filter_map(|token| text.get(token.start..token.end));
+                spans.flat_map(|part| nfc.compose(letters(part))).map(|letter| letter.sign).collect()
+            }
             None => {
                 let mut read = vec![false; text.len()];
-                for (start, end) in spans(false) {
-                    if let Some(bytes) = read.get_mut(start..end) {
+                for token in tokens {
+                    if let Some(bytes) = read.get_mut(token.start..token.end) {
                         bytes.fill(true);
                     }
                 }
                 text.char_indices().filter(|(at, _)| !read[*at]).map(|(_, sign)| sign).collect()
             }
         };
+        let mut seen = BTreeSet::new();
         found.into_iter().filter(|sign| !sign.is_whitespace() && !SHAPELESS.contains(sign) && seen.insert(*sign)).collect()
     }
-}
-
-fn padding(json: &Json) -> Option<Padding> {
-    let number = |key: &str| json[key].as_u64().and_then(|number| u32::try_from(number).ok());
-    let direction = match json["direction"].as_str() {
-        Some("Left") => PaddingDirection::Left,
-        _ => PaddingDirection::Right,
-    };
-    Some(Padding { id: number("pad_id")?, type_id: number("pad_type_id").unwrap_or(0), token: json["pad_token"].as_str()?.to_owned(), direction })
-}
-
-/// Refuses kinds of tokenizer that have not been looked at, and numbers with which a known kind would panic or run away.
-fn audit(json: &Json, place: &str) -> Result<(), BundleError> {
-    let unsupported = |message: String| BundleError::new(Kind::Unsupported, place, message);
-    let malformed = |message: &str| BundleError::new(Kind::Malformed, place, message);
-    let model = &json["model"];
-    if model["type"].as_str() != Some("BPE") {
-        return Err(unsupported(format!("holds a tokenizer of the type {}; BPE is read", model["type"])));
-    }
-    if model["dropout"].as_f64().is_some_and(|dropout| dropout != 0.0) {
-        return Err(unsupported("wants dropout, with which a prompt reads differently every time".into()));
-    }
-    for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
-        let affix = model[key].as_str().unwrap_or_default();
-        limits::check(limits::TOKENIZER_ENTRY_BYTES, affix.len() as u64, place)?;
-        // The crate slices off this prefix from every second half of a merge, also from shorter ones.
-        if key.starts_with("continuing") && !affix.is_empty() {
-            return Err(unsupported("marks the inner parts of words with a prefix".into()));
-        }
-    }
-    let vocabulary = model["vocab"].as_object().ok_or_else(|| malformed("has no vocabulary"))?;
-    let merges = model["merges"].as_array().ok_or_else(|| malformed("has no merges"))?;
-    let added = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
-    limits::check(limits::TOKENIZER_ENTRIES, (vocabulary.len() + added.len()) as u64, place)?;
-    limits::check(limits::TOKENIZER_ENTRIES, merges.len() as u64, place)?;
-    let contents = added.iter().map(|token| token["content"].as_str().unwrap_or_default());
-    for entry in vocabulary.keys().map(String::as_str).chain(contents) {
-        limits::check(limits::TOKENIZER_ENTRY_BYTES, entry.len() as u64, place)?;
-    }
-    if added.iter().any(|token| token["content"].as_str().is_none_or(str::is_empty)) {
-        return Err(malformed("has an added token without text"));
-    }
-    const NORMALIZERS: &[&str] = &["Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "BertNormalizer", "Replace"];
-    const PRE_TOKENIZERS: &[&str] = &[
-        "Sequence",
-        "ByteLevel",
-        "Whitespace",
-        "WhitespaceSplit",
-        "Punctuation",
-        "Digits",
-        "BertPreTokenizer",
-        "Split",
-        "Metaspace",
-        "CharDelimiterSplit",
-        "UnicodeScripts",
-    ];
-    const POST_PROCESSORS: &[&str] = &["Sequence", "TemplateProcessing", "ByteLevel", "BertProcessing", "RobertaProcessing"];
-    for (key, known) in [("normalizer", NORMALIZERS), ("pre_tokenizer", PRE_TOKENIZERS), ("post_processor", POST_PROCESSORS)] {
-        let mut parts = vec![&json[key]];
-        while let Some(part) = parts.pop() {
-            if part.is_null() {
-                continue;
-            }
-            let kind = part["type"].as_str().unwrap_or_default();
-            if !known.contains(&kind) {
-                return Err(unsupported(format!("uses {kind:?} as {key}; these are read: {}", known.join(", "))));
-            }
-            // Other replacements can make the crate lose count of its bytes, and repeated ones a short prompt take gigabytes.
-            if kind == "Replace" && (part["pattern"]["Regex"].as_str(), part["content"].as_str()) != (Some(r"\s+"), Some(" ")) {
-                return Err(unsupported("replaces something else than white space by a blank".into()));
-            }
-            for pattern in part["pattern"].as_object().into_iter().flat_map(|pattern| pattern.values()) {
-                limits::check(PATTERN_BYTES, pattern.as_str().map_or(0, str::len) as u64, place)?;
-            }
-            if kind == "TemplateProcessing" && !is_template(part) {
-                return Err(malformed("has a template that is not its own signs around one text"));
-            }
-            for list in ["normalizers", "pretokenizers", "processors"] {
-                parts.extend(part[list].as_array().into_iter().flatten());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The crate looks the signs up without asking whether they are there.
-fn is_template(json: &Json) -> bool {
-    let signs = &json["special_tokens"];
-    let known = |sign: &Json| {
-        let lengths = [&sign["ids"], &sign["tokens"]].map(|list| list.as_array().map(Vec::len));
-        lengths[0].is_some() && lengths[0] == lengths[1]
-    };
-    let pieces = json["single"].as_array().map_or(&[][..], Vec::as_slice);
-    let texts = pieces.iter().filter(|piece| piece["Sequence"]["id"].as_str() == Some("A")).count();
-    let own = pieces.iter().filter_map(|piece| piece["SpecialToken"]["id"].as_str()).filter(|id| known(&signs[*id])).count();
-    texts == 1 && own + 1 == pieces.len()
 }
 
 #[cfg(test)]
@@ -405,11 +296,16 @@ mod tests {
         let parts = [
             serde_json::json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true }),
             serde_json::json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true }),
+            serde_json::json!({ "type": "Split", "pattern": { "Regex": r" ?\p{L}+|\s+(?!\S)|\|" }, "behavior": "Removed", "invert": true }),
             serde_json::json!({ "type": "Split", "pattern": { "Regex": "(?<=r)e|(a*)*b" }, "behavior": "Removed", "invert": true }),
             serde_json::json!({ "type": "Replace", "pattern": { "Regex": r"\s+" }, "content": " " }),
             serde_json::json!({ "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true }),
             serde_json::json!({ "type": "RobertaProcessing", "sep": ["r", 4], "cls": ["a", 3], "trim_offsets": true, "add_prefix_space": false }),
-            serde_json::json!({ "type": "Sequence", "processors": [], "normalizers": [], "pretokenizers": [] }),
+            serde_json::json!({ "type": "Sequence", "processors": [] }),
+            serde_json::json!({ "type": "Punctuation", "behavior": "Isolated" }),
+            serde_json::json!({ "type": "WhitespaceSplit" }),
+            serde_json::json!({ "type": "NFC" }),
+            serde_json::json!({ "type": "Lowercase" }),
             serde_json::json!({ "type": "StripAccents" }),
             serde_json::json!({ "type": "Digits", "individual_digits": true }),
             serde_json::json!({ "type": "Strip", "strip_left": true, "strip_right": true }),

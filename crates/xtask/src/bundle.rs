@@ -1,10 +1,13 @@
 //! The model that the page is built with.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     folders,
-    process::{Failure, Result, while_doing},
+    process::{Result, while_doing},
 };
 
 /// The bundle's folder, if it is there.
@@ -14,10 +17,7 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 /// Copies the bundle into the page that trunk is building. The page without one says so itself.
-pub fn copy() -> Result<()> {
-    let Some(staging) = env::var_os("TRUNK_STAGING_DIR").map(PathBuf::from) else {
-        return Err(Failure("copy-bundle is for trunk, which says where to; see Trunk.toml".into()));
-    };
+pub fn copy(staging: &Path) -> Result<()> {
     let Some(folder) = folder() else {
         println!("there is no bundle in models/emoji yet, so the page comes without a model");
         return Ok(());

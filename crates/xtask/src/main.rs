@@ -5,6 +5,7 @@
 
 mod bundle;
 mod folders;
+mod module_size;
 mod native;
 mod page;
 mod process;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         ["setup", "page"] => setup::page().map(drop),
         ["setup", "test"] => setup::everything(),
         // Called by trunk, see Trunk.toml.
-        ["copy-bundle"] => bundle::copy(),
+        ["finish-page"] => page::finish(),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");
             Ok(())

@@ -1,12 +1,16 @@
 //! The page: built by trunk, served by trunk.
 
-use std::process::Command;
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     bundle, folders,
     process::{self, Failure, Result},
     setup,
-    wasm::Toolchain,
+    wasm::{Module, Toolchain},
 };
 
 const PORT: u16 = 8080;
@@ -44,10 +48,41 @@ pub fn build(toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
+/// What trunk calls when it has built the rest: the page's model, and the module for browsers without a GPU.
+pub fn finish() -> Result<()> {
+    let Some(staging) = env::var_os("TRUNK_STAGING_DIR").map(PathBuf::from) else {
+        return Err(Failure("finish-page is for trunk, which says where to; see Trunk.toml".into()));
+    };
+    bundle::copy(&staging)?;
+    let toolchain = setup::page()?;
+    // Once more than trunk did it, without the functions' names, which are a quarter of the module.
+    bindgen(Module::WebGpu, &staging)?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--no-default-features", "--features=cpu"]);
+    process::run(toolchain.prepare(Module::Cpu, &mut cargo))?;
+    bindgen(Module::Cpu, &staging)
+}
+
+/// JavaScript's side of the module that cargo built last; it gives both the same name.
+fn bindgen(module: Module, folder: &Path) -> Result<()> {
+    let built = folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm");
+    let mut command = Command::new(setup::wasm_bindgen());
+    command.args([
+        "--target=web",
+        "--no-typescript",
+        "--remove-name-section",
+        "--remove-producers-section",
+        "--out-name",
+        module.name(),
+        "--out-dir",
+    ]);
+    process::run(command.arg(folder).arg(built))
+}
+
 /// trunk would download the tools that it misses; set-up has installed them.
 fn trunk(toolchain: &Toolchain, subcommand: &str) -> Command {
     let mut command = Command::new(setup::trunk());
-    toolchain.prepare(&mut command);
+    toolchain.prepare(Module::WebGpu, &mut command);
     // trunk reads NO_COLOR as a value of its own and refuses what others set it to.
     command.env_remove("NO_COLOR").args([subcommand, "--release", "--offline"]);
     command

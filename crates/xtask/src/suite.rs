@@ -5,9 +5,10 @@ mod tally;
 use std::{env, process::Command, time::Instant};
 
 use crate::{
-    bundle, folders, native, page,
+    bundle, folders, module_size, native, page,
     process::{self, Failure, Result},
     setup,
+    wasm::Module,
 };
 
 use tally::Tally;
@@ -80,6 +81,7 @@ fn cuda(tally: &mut Tally) -> Result<()> {
 
 fn build_page(tally: &mut Tally) -> Result<()> {
     page::build(&setup::page()?)?;
+    module_size::check()?;
     tally.pass();
     Ok(())
 }
@@ -99,7 +101,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     let selftest = results.join("selftest");
     let mut cargo = native::cargo();
     cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--features=selftest"]);
-    process::run(toolchain.prepare(&mut cargo))?;
+    process::run(toolchain.prepare(Module::WebGpu, &mut cargo))?;
     let module = folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm");
     process::run(Command::new(setup::wasm_bindgen()).args(["--target=web", "--no-typescript", "--out-dir"]).arg(&selftest).arg(module))?;
 

@@ -4,6 +4,30 @@ use std::{env, ffi::OsString, path::PathBuf, process::Command};
 
 use crate::folders;
 
+/// One of the page's two modules: each has one path, so that a page fetches no more than it uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Module {
+    WebGpu,
+    Cpu,
+}
+
+impl Module {
+    /// Its files are named after it: `NAME.js` and `NAME_bg.wasm`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Module::WebGpu => "onestep-wasm",
+            Module::Cpu => "onestep-wasm-cpu",
+        }
+    }
+    /// The GPU computes for the one, so that it need only be small; the other computes itself.
+    fn opt_level(self) -> &'static str {
+        match self {
+            Module::WebGpu => "s",
+            Module::Cpu => "3",
+        }
+    }
+}
+
 /// A compiler that has the standard library for wasm32, and the programs that pack its output.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
@@ -12,15 +36,15 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Gives a command this toolchain, the tools that set-up installed, and the settings of a release for browsers.
-    pub fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    /// Gives a command this toolchain, the tools that set-up installed, and the settings of a module's release.
+    pub fn prepare<'a>(&self, module: Module, command: &'a mut Command) -> &'a mut Command {
         let path: Vec<PathBuf> = std::iter::once(folders::tools().join("bin")).chain(env::var_os("PATH").iter().flat_map(env::split_paths)).collect();
         command
             .current_dir(folders::root())
             .env("PATH", env::join_paths(path).unwrap_or_else(|_| OsString::new()))
             .env("CARGO_TARGET_DIR", folders::wasm_target())
             // Small and fast to load. Set here and not in Cargo.toml, where these would hold for native builds as well.
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", module.opt_level())
             .env("CARGO_PROFILE_RELEASE_LTO", "fat")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
             .env("CARGO_PROFILE_RELEASE_PANIC", "abort");

@@ -1,5 +1,8 @@
-/** What computes. */
-export type Backend = "webgpu";
+/** What computes: the graphics processor, or the processor by WebAssembly. */
+export type Backend = "webgpu" | "cpu";
+
+/** `auto`, the default, takes the graphics processor where there is one, and the processor where there is none or only software in its place. */
+export type BackendChoice = Backend | "auto";
 
 /** The category of an error. May gain members in a minor version. */
 export type ErrorKind =
@@ -31,8 +34,9 @@ export interface ModelInfo {
 export interface Adapter { readonly vendor: string; readonly architecture: string; readonly software: boolean; readonly f16: boolean }
 
 export interface Probe {
-  /** `null` where nothing here can run the model; then `reasons` says why, in sentences. */
+  /** What `load` with the same choice would take; `null` where nothing here can run the model. */
   readonly backend: Backend | null;
+  /** Why it is not a graphics processor, in sentences. */
   readonly reasons: readonly string[];
   readonly model: ModelInfo;
   readonly adapter?: Adapter;
@@ -43,12 +47,14 @@ export interface Probe {
 /** One stream of numbers. `download` counts bytes, the others steps. May gain phases in a minor version. */
 export interface Progress { readonly phase: "download" | "verify" | "compile"; readonly done: number; readonly total: number }
 
-export interface ProbeOptions { signal?: AbortSignal }
+export interface ProbeOptions { signal?: AbortSignal; backend?: BackendChoice }
 
 export interface LoadOptions {
   signal?: AbortSignal;
   onProgress?(progress: Progress): void;
-  /** The folder of `onestep-wasm.js` and `onestep-wasm_bg.wasm`, if it is not the package's own `wasm/`. */
+  /** What shall compute; `auto` where it is missing. */
+  backend?: BackendChoice;
+  /** The folder of the modules (`onestep-wasm.js`, `onestep-wasm_bg.wasm`, the same with `-cpu`; only one of the two is fetched), if it is not the package's own `wasm/`. */
   assets?: string | URL;
   /** Makes the worker, where a bundler needs to see the expression: `() => new Worker(new URL("onestep/worker", import.meta.url), { type: "module" })`. */
   worker?: () => Worker;
@@ -59,7 +65,7 @@ export interface LoadOptions {
 export interface GenerateOptions {
   /** 0 to 2^64 - 1; a random one is chosen, and reported, where it is missing. */
   seed?: number | bigint;
-  /** Shows the picture, straight from the GPU. The canvas is handed to the worker for good: give it no context of your own. */
+  /** Shows the picture, from the GPU straight away. The canvas is handed to the worker for good: give it no context of your own. */
   canvas?: HTMLCanvasElement | OffscreenCanvas;
   signal?: AbortSignal;
 }

@@ -1,6 +1,6 @@
 // The page's side of the worker: calls that become messages, answers that become promises.
 import { OneStepError } from "../public/errors.js";
-import { findAdapter } from "./probe.js";
+import { choose } from "./probe.js";
 import { bundleAddress } from "./loading.js";
 
 const SEEDS = 1n << 64n;
@@ -11,7 +11,7 @@ export async function load(bundle, options = {}) {
   signal?.throwIfAborted();
   const { url, sha256 } = bundleAddress(bundle);
   if (maxBytes !== undefined && !(maxBytes >= 0)) throw new OneStepError("invalid-option", "maxBytes must be a number of bytes.");
-  const { backend, reasons } = await findAdapter();
+  const { backend, reasons } = await choose(options.backend);
   if (backend === null) throw new OneStepError("unsupported", reasons[0]);
   // The folder `wasm/` beside `src/`. Not one expression with `new URL`: bundlers take those for files.
   const own = import.meta.url;
@@ -21,8 +21,8 @@ export async function load(bundle, options = {}) {
   const worker = options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const channel = new Channel(worker);
   try {
-    const loaded = await channel.call("load", { url: url.href, sha256, assets: assets.href, maxBytes }, { signal, onProgress });
-    return new Client(channel, loaded);
+    const loaded = await channel.call("load", { url: url.href, sha256, assets: assets.href, maxBytes, backend }, { signal, onProgress });
+    return new Client(channel, backend, loaded);
   } catch (error) {
     channel.close(error instanceof OneStepError ? error : new OneStepError("disposed", "Loading was cancelled."));
     throw error;
@@ -108,10 +108,10 @@ let nextCanvas = 0;
 
 class Client {
   #channel;
-  backend = "webgpu";
 
-  constructor(channel, { model, device, card }) {
+  constructor(channel, backend, { model, device, card }) {
     this.#channel = channel;
+    this.backend = backend;
     this.model = model;
     this.device = device;
     this.card = card;

@@ -1,28 +1,55 @@
-// What this browser can do, and what the model would cost it. Runs on the page: no worker, no wasm, no bytes but the manifest's.
+// What this browser can do, and what the model would cost it. Runs on the page: no worker, no module, no bytes but the manifest's.
+import { OneStepError } from "../public/errors.js";
 import { bundleAddress, fetchManifest } from "./loading.js";
 import { readManifest } from "./manifest.js";
 
 /** Software that does a GPU's work names itself like this. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
 
+/** A module whose one function makes a vector of 128 bits: whether the browser takes it says whether it can run the CPU path. */
+const VECTORS = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+
 /** @type {typeof import("../../index.js").probe} */
 export async function probe(bundle, options = {}) {
   const { url, sha256 } = bundleAddress(bundle);
-  const [manifest, found] = await Promise.all([fetchManifest(url, sha256, options.signal).then(readManifest), findAdapter()]);
+  const [manifest, found] = await Promise.all([fetchManifest(url, sha256, options.signal).then(readManifest), choose(options.backend)]);
   return { ...found, model: manifest.model, downloadBytes: manifest.bytes };
 }
 
-/** The adapter that would be used, or the sentence that says why there is none. */
-export async function findAdapter() {
-  const none = (reason) => ({ backend: null, reasons: [reason] });
-  if (globalThis.navigator === undefined) {
-    return none("There is no browser here, and the model runs in a browser's WebGPU.");
+/**
+ * What would compute, and the sentences that say why it is not a graphics processor.
+ * @param {import("../../index.js").BackendChoice} [wanted]
+ */
+export async function choose(wanted = "auto") {
+  if (!["auto", "webgpu", "cpu"].includes(wanted)) {
+    throw new OneStepError("invalid-option", `${String(wanted).slice(0, 50)} is nothing that computes; there are auto, webgpu and cpu.`);
   }
+  if (globalThis.navigator === undefined) return { backend: null, reasons: ["There is no browser here, and the model runs in a browser."] };
   if (!globalThis.isSecureContext) {
-    return none("This page was opened by an insecure address, for which browsers switch WebGPU off. Open it by https:// or on localhost.");
+    const reason = "This page was opened by an insecure address, for which browsers switch off WebGPU and what the model is checked with. Open it by https:// or on localhost.";
+    return { backend: null, reasons: [reason] };
   }
+  const { reason, adapter } = wanted === "cpu" ? {} : await findAdapter();
+  const none = reason !== undefined;
+  if (wanted === "webgpu") {
+    if (none) return { backend: null, reasons: [reason] };
+    return { backend: "webgpu", reasons: adapter.software ? ["Only a software adapter was found: it works, but much slower than a graphics processor."] : [], adapter };
+  }
+  if (wanted === "auto" && !none && !adapter.software) return { backend: "webgpu", reasons: [], adapter };
+  if (!globalThis.WebAssembly?.validate(VECTORS)) {
+    // A slow GPU is better than none.
+    if (wanted === "auto" && !none) return { backend: "webgpu", reasons: ["Only a software adapter was found: it works, but much slower than a graphics processor."], adapter };
+    const vectors = "This browser's WebAssembly has no vectors of 128 bits, which the model needs where it runs on the processor.";
+    return { backend: null, reasons: none ? [reason, vectors] : [vectors] };
+  }
+  const why = { cpu: [], auto: none ? [reason] : ["Only a software adapter was found, and the processor itself is faster than that."] }[wanted];
+  return { backend: "cpu", reasons: [...why, "The model runs on the processor, a second or so for a picture."], ...(adapter ? { adapter } : {}) };
+}
+
+/** The adapter, or the sentence that says why there is none. */
+async function findAdapter() {
   if (!navigator.gpu) {
-    return none("This browser has no WebGPU, which the model needs. Chrome and Edge have it since version 113, Safari since 26, Firefox since 141 on Windows and 145 on macOS.");
+    return { reason: "This browser has no WebGPU, with which the model would run faster. Chrome and Edge have it since version 113, Safari since 26, Firefox since 141 on Windows and 145 on macOS." };
   }
   let adapter = null;
   try {
@@ -31,10 +58,9 @@ export async function findAdapter() {
     // The same as none.
   }
   if (!adapter) {
-    return none("This browser has WebGPU but gives no graphics adapter. Hardware acceleration may be switched off in its settings, or the graphics driver is too old.");
+    return { reason: "This browser has WebGPU but gives no graphics adapter. Hardware acceleration may be switched off in its settings, or the graphics driver is too old." };
   }
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const software = adapter.info?.isFallbackAdapter === true || SOFTWARE.test(`${vendor} ${architecture} ${description}`);
-  const reasons = software ? ["Only a software adapter was found: it works, but much slower than a graphics processor."] : [];
-  return { backend: "webgpu", reasons, adapter: { vendor, architecture, software, f16: adapter.features.has("shader-f16") } };
+  return { adapter: { vendor, architecture, software, f16: adapter.features.has("shader-f16") } };
 }

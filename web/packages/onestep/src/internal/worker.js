@@ -4,6 +4,10 @@
 // Out: { id, progress } any number of times, then { id, result } or { id, error }
 import { OneStepError } from "../public/errors.js";
 import { fetchFile, fetchManifest } from "./loading.js";
+import { paint } from "./paint.js";
+
+/** A module has one path; the other one is not fetched. */
+const MODULES = { webgpu: "onestep-wasm", cpu: "onestep-wasm-cpu" };
 
 /** The wasm module's side of the boundary, once it is there. */
 let wasm;
@@ -40,10 +44,10 @@ async function answer(data, signal, arrived) {
 }
 
 const CALLS = {
-  async load({ id, url, sha256, assets, maxBytes }, signal) {
+  async load({ id, url, sha256, assets, maxBytes, backend }, signal) {
     const progress = throttle((phase, done, total) => self.postMessage({ id, progress: { phase, done, total } }));
     const manifestUrl = new URL(url);
-    const [manifest] = await Promise.all([fetchManifest(manifestUrl, sha256, signal), start(assets)]);
+    const [manifest] = await Promise.all([fetchManifest(manifestUrl, sha256, signal), start(assets, MODULES[backend])]);
     const description = wasm.describe(manifest);
     if (maxBytes !== undefined && description.bytes > maxBytes) {
       throw new OneStepError("invalid-option", `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`, { limit: maxBytes });
@@ -69,7 +73,9 @@ const CALLS = {
     const started = performance.now();
     const picture = await loaded.generate(prompt, seed, () => !signal.aborted);
     const before = performance.now();
-    if (canvas) {
+    if (canvas && !loaded.show) {
+      paint(canvases.get(canvas.id), picture);
+    } else if (canvas) {
       if (attached !== canvas.id) {
         attached = undefined;
         await loaded.attach(canvases.get(canvas.id));
@@ -89,23 +95,23 @@ const CALLS = {
   },
 };
 
-/** Loads the wasm module once. */
-async function start(assets) {
+/** Loads a wasm module once. */
+async function start(assets, name) {
   if (wasm) return;
   const missing = (what) => new OneStepError("network", `The page's own program could not be loaded (${what}). Loading the page again may help.`, { file: what });
   let module;
   try {
-    module = await import(/* webpackIgnore: true */ /* @vite-ignore */ new URL("onestep-wasm.js", assets).href);
+    module = await import(/* webpackIgnore: true */ /* @vite-ignore */ new URL(`${name}.js`, assets).href);
   } catch {
-    throw missing("onestep-wasm.js");
+    throw missing(`${name}.js`);
   }
   try {
-    await module.default({ module_or_path: new URL("onestep-wasm_bg.wasm", assets) });
+    await module.default({ module_or_path: new URL(`${name}_bg.wasm`, assets) });
   } catch (error) {
     if (error instanceof WebAssembly.CompileError) {
       throw new OneStepError("unsupported", `This browser cannot run the page's program: ${error.message}`);
     }
-    throw missing("onestep-wasm_bg.wasm");
+    throw missing(`${name}_bg.wasm`);
   }
   wasm = module;
 }

@@ -1,0 +1,93 @@
+//! What every prompt begins and ends with.
+
+use onestep_program::{BundleError, error::Kind, limits};
+use serde_json::Value as Json;
+
+use super::fields::{Fields, kind, unknown_kind};
+
+/// Ids around those of the text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Template {
+    pub(crate) before: Vec<u32>,
+    pub(crate) after: Vec<u32>,
+}
+
+impl Template {
+    pub(super) fn new(json: &Json, place: &str) -> Result<Self, BundleError> {
+        let mut template = Self::default();
+        template.read(json, place)?;
+        Ok(template)
+    }
+
+    /// Each part goes around what the parts before it have made.
+    fn read(&mut self, json: &Json, place: &str) -> Result<(), BundleError> {
+        let Some(kind) = kind(json) else { return Ok(()) };
+        let fields = |known: &'static [&'static str]| Fields::new(json, "post_processor", known, place);
+        match kind {
+            "Sequence" => {
+                for part in fields(&["type", "processors"])?.list("processors")? {
+                    self.read(part, place)?;
+                }
+            }
+            // About offsets, which nobody reads.
+            "ByteLevel" => {
+                fields(&["type", "add_prefix_space", "trim_offsets", "use_regex"])?;
+            }
+            "RobertaProcessing" | "BertProcessing" => {
+                let fields = fields(&["type", "sep", "cls", "trim_offsets", "add_prefix_space"])?;
+                let id = |key: &str| {
+                    let id = fields.get(key)[1].as_u64().and_then(|id| u32::try_from(id).ok());
+                    id.ok_or_else(|| fields.malformed(format!("has a template whose {key:?} is not a token and its id")))
+                };
+                self.wrap(vec![id("cls")?], vec![id("sep")?]);
+            }
+            "TemplateProcessing" => {
+                // What two texts would become is of no interest.
+                let fields = fields(&["type", "single", "pair", "special_tokens"])?;
+                let malformed = || BundleError::new(Kind::Malformed, place, "has a template that is not its own signs around one text");
+                let mut around: [Vec<u32>; 2] = Default::default();
+                let mut texts = 0;
+                for piece in fields.list("single")? {
+                    if piece["Sequence"]["id"].as_str() == Some("A") {
+                        texts += 1;
+                        continue;
+                    }
+                    let sign = &fields.get("special_tokens")[piece["SpecialToken"]["id"].as_str().ok_or_else(malformed)?];
+                    let (ids, tokens) = (sign["ids"].as_array().ok_or_else(malformed)?, sign["tokens"].as_array().ok_or_else(malformed)?);
+                    if ids.len() != tokens.len() {
+                        return Err(malformed());
+                    }
+                    for id in ids {
+                        around[texts.min(1)].push(id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(malformed)?);
+                    }
+                    limits::check(limits::TOKENIZER_ENTRIES, around[texts.min(1)].len() as u64, place)?;
+                }
+                if texts != 1 {
+                    return Err(malformed());
+                }
+                let [before, after] = around;
+                self.wrap(before, after);
+            }
+            other => {
+                return Err(unknown_kind(
+                    other,
+                    "post_processor",
+                    "Sequence, TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel",
+                    place,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn wrap(&mut self, mut before: Vec<u32>, mut after: Vec<u32>) {
+        before.append(&mut self.before);
+        self.before = before;
+        self.after.append(&mut after);
+    }
+
+    /// How many ids it adds.
+    pub(crate) fn len(&self) -> usize {
+        self.before.len() + self.after.len()
+    }
+}
