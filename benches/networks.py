@@ -1,10 +1,10 @@
 """Makes the networks of the comparison: for each one folder with diffusers' layout, and one ONNX file per component.
 
-    python benches/networks.py folders OUT    the pipeline folders, OUT/NAME/model
-    python benches/networks.py onnx OUT       OUT/NAME/{text_encoder,generator,decoder}.onnx from these folders
+    python benches/networks.py folders OUT NAME…    the pipeline folders, OUT/NAME/model
+    python benches/networks.py onnx OUT NAME…       OUT/NAME/{text_encoder,generator,decoder}.onnx from these folders
 
 `benches/networks/NAME` holds the configurations. `emoji` gets the very weights that models/emoji ships, and an empty file `shipped` beside
-its folder says so; where compiling has left too little of them under their own names it gets seeded random ones, as `medium` always does.
+its folder says so; where compiling has left too little of them under their own names it gets seeded random ones, as the others always do.
 These 16-bit floats hold exactly, so that every side computes with the same numbers whether it stores 16 or 32 bits.
 """
 
@@ -21,7 +21,6 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 HERE = pathlib.Path(__file__).resolve().parent
 SHIPPED = HERE.parent / "models" / "emoji"
-NAMES = ("emoji", "medium")
 CONFIGS = ("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json")
 WEIGHTS = {
     "unet": "unet/diffusion_pytorch_model.safetensors",
@@ -122,8 +121,8 @@ def random_weights(networks):
     return filled
 
 
-def write_folders(out):
-    for name in NAMES:
+def write_folders(out, names):
+    for name in names:
         configs, folder = HERE / "networks" / name, out / name / "model"
         networks = modules(configs)
         shipped = shipped_weights(networks) if name == "emoji" else None
@@ -211,8 +210,8 @@ def components(folder):
     }
 
 
-def write_onnx(out):
-    for name in NAMES:
+def write_onnx(out, names):
+    for name in names:
         for component, (module, inputs, output) in components(out / name / "model").items():
             path = out / name / f"{component}.onnx"
             with torch.no_grad():
@@ -226,4 +225,4 @@ def write_onnx(out):
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    {"folders": write_folders, "onnx": write_onnx}[sys.argv[1]](pathlib.Path(sys.argv[2]))
+    {"folders": write_folders, "onnx": write_onnx}[sys.argv[1]](pathlib.Path(sys.argv[2]), sys.argv[3:])
