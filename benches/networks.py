@@ -3,9 +3,9 @@
     python benches/networks.py folders OUT NAME…    the pipeline folders, OUT/NAME/model
     python benches/networks.py onnx OUT NAME…       OUT/NAME/{text_encoder,generator,decoder}.onnx from these folders
 
-`benches/networks/NAME` holds the configurations. `emoji` gets the very weights that models/emoji ships, and an empty file `shipped` beside
-its folder says so; where compiling has left too little of them under their own names it gets seeded random ones, as the others always do.
-These 16-bit floats hold exactly, so that every side computes with the same numbers whether it stores 16 or 32 bits.
+`benches/networks/NAME` holds the configurations. `emoji` gets the very weights that models/emoji ships, as long as compiling left all of
+them under their own names; otherwise, and always for the others, they are seeded random ones, and the times are the same.
+16-bit floats hold all of them exactly, so that every side computes with the same numbers whether it stores 16 or 32 bits.
 """
 
 import json
@@ -125,8 +125,7 @@ def write_folders(out, names):
     for name in names:
         configs, folder = HERE / "networks" / name, out / name / "model"
         networks = modules(configs)
-        shipped = shipped_weights(networks) if name == "emoji" else None
-        filled = shipped or random_weights(networks)
+        filled = (shipped_weights(networks) if name == "emoji" else None) or random_weights(networks)
         shutil.rmtree(out / name, ignore_errors=True)
         for file in CONFIGS:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -139,8 +138,6 @@ def write_folders(out, names):
         tokenizer["truncation"]["max_length"] = tokenizer["padding"]["strategy"]["Fixed"] = tokens
         (folder / "tokenizer").mkdir(exist_ok=True)
         (folder / "tokenizer/tokenizer.json").write_text(json.dumps(tokenizer))
-        if shipped:
-            (out / name / "shipped").touch()
         millions = {component: sum(p.numel() for p in module.parameters()) / 1e6 for component, module in networks.items()}
         print(name, ", ".join(f"{component} {count:.2f} M parameters" for component, count in millions.items()))
 

@@ -1,5 +1,5 @@
 // Sides in Chromium: each has a page of its own in one browser, which a strict and cross-origin isolated server serves.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { BENCHES, CHROMIUM, CORES, GPU, ONNXRUNTIME_WEB, PAGE, PROMPT, SEED, WORK, chromium } from "../settings.js";
@@ -13,6 +13,8 @@ const server = await serve({ "": PAGE, ort: ONNXRUNTIME_WEB, bench: join(BENCHES
 const launch = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
 const browser = await launch();
 
+/** The package's module for the processor, where it was built. */
+const CPU_MODULE = "onestep-wasm-cpu_bg.wasm";
 const OURS = "/bench/our-side.js";
 const ORT = "/bench/ort-side.js";
 const wasm = (threads) => ({ build: "ort.wasm.min.mjs", provider: "wasm", threads });
@@ -95,12 +97,14 @@ export function downloads() {
     const bytes = files.map((file) => readFileSync(file));
     return { bytes: bytes.reduce((sum, { length }) => sum + length, 0), gzip: bytes.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0) };
   };
+  const page = (...names) => size(names.map((name) => join(PAGE, name)));
   const ort = (...names) => size(names.map((name) => join(ONNXRUNTIME_WEB, name)));
   return {
     version: browser.version(),
     flags: FLAGS,
     code: {
-      ours: size(["onestep-wasm.js", "onestep-wasm_bg.wasm"].map((name) => join(PAGE, name))),
+      "ours, WebGPU": page("onestep-wasm.js", "onestep-wasm_bg.wasm"),
+      ...(existsSync(join(PAGE, CPU_MODULE)) ? { "ours, WASM": page("onestep-wasm-cpu.js", CPU_MODULE) } : {}),
       "onnxruntime-web, WebGPU": ort("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
       "onnxruntime-web, WASM": ort("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
     },

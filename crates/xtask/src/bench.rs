@@ -99,17 +99,12 @@ fn networks(python: &Path, program: &Path, work: &Path, names: &[&str], with_onn
             process::run(&mut script("onnx"))?;
         }
     }
-    // The bundles always: they depend on the compiler, which is ours.
+    // The bundles always: they are our compiler's, and so is what they cost.
     for name in names {
         let bundle = work.join(name).join("bundle");
-        if work.join(name).join("shipped").is_file() {
-            copy(&folders::root().join("models/emoji"), &bundle)?;
-        } else {
-            let mut export = Command::new(program);
-            process::run(
-                export.arg("export").arg("--model").arg(work.join(name).join("model")).arg("--out").arg(&bundle).args(["--title", name, "--quiet"]),
-            )?;
-        }
+        let mut export = Command::new(program);
+        export.arg("export").arg("--model").arg(work.join(name).join("model")).arg("--out").arg(&bundle);
+        process::run(export.args(["--title", name, "--quiet"]))?;
     }
     fs::write(&mark, made_from).map_err(while_doing(mark.display()))
 }
@@ -131,16 +126,4 @@ fn made_from(names: &[&str]) -> Result<String> {
         text += &fs::read_to_string(&file).map_err(while_doing(file.display()))?;
     }
     Ok(text)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).map_err(while_doing(to.display()))?;
-    for entry in fs::read_dir(from).map_err(while_doing(from.display()))? {
-        let path = entry.map_err(while_doing(from.display()))?.path();
-        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-            fs::copy(&path, to.join(name)).map_err(while_doing(path.display()))?;
-        }
-    }
-    Ok(())
 }
