@@ -37,7 +37,8 @@ fn build() -> Result<(), Vec<String>> {
     }
     let mut text = String::new();
     for variant in &variants {
-        match compile(variant, &kernels, &shared) {
+        let narrow = variants.iter().find(|other| other.name == format!("{}_narrow", variant.name)).map(|other| other.name.as_str());
+        match compile(variant, narrow, &kernels, &shared) {
             Ok(constant) => text.push_str(&constant),
             Err(error) => errors.push(format!("{}: {error}", variant.name)),
         }
@@ -55,7 +56,7 @@ fn build() -> Result<(), Vec<String>> {
     std::fs::write(out.join("kernels.rs"), text).map_err(|error| one(error.to_string()))
 }
 
-fn compile(variant: &compose::Variant, kernels: &BTreeMap<String, String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
+fn compile(variant: &compose::Variant, narrow: Option<&str>, kernels: &BTreeMap<String, String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
     let source = kernels.get(&variant.file).ok_or_else(|| format!("no kernels/{}.wgsl", variant.file))?;
     if !source.starts_with("//") {
         return Err("a kernel opens with its contract".into());
@@ -66,7 +67,7 @@ fn compile(variant: &compose::Variant, kernels: &BTreeMap<String, String>, share
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
         .validate(&module)
         .map_err(|error| error.emit_to_string(&wgsl))?;
-    reflect::constant(&variant.name, &variant.file, &wgsl, &module)
+    reflect::constant(&variant.name, &variant.file, narrow, &wgsl, &module)
 }
 
 fn folder(name: &str) -> Result<BTreeMap<String, String>, String> {

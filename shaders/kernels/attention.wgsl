@@ -1,60 +1,64 @@
-// Attention in one pass over the keys, for scores too many to be stored: an invocation computes FEATURES features of one query.
+// Attention in one pass over the keys, in register tiles: an invocation computes FEATURES units of features of QUERIES queries of one head.
 //
-// y[b, i, e] = Σ_j softmax_j(scale · Σ_d q[b, i, d] · k[b, j, d]) · v[b, j, e]; a causal query i sees keys 0..=i.
+// y[n, h, i, e] = Σ_j softmax_j(scale · Σ_d q[n, h, i, d] · k[n, h, j, d]) · v[n, h, j, e]; a causal query i sees keys 0..=i.
 //
-// q: f32 [B, Lq, D], k: f32 [B, Lk, D], v: f32 [B, Lk, E], y: f32 [B, Lq, E], B counting batch and heads.
-// Grid: one invocation per query and tile of features; queries count first, so that neighbours read the same keys.
-// The maximum runs along: what is summed is rescaled when a larger score comes. Sums run over d, then j.
-// In bounds: features in the tail read the last one and are not stored.
+// q, k, v, y: units of D or E, with starts and strides between n, heads and tokens in units, so that heads may lie side by side.
+// Grid: one invocation per tile; tiles of queries count first, so that neighbours read the same keys.
+// Four keys at a time, their scores in registers; the maximum runs along: what is summed is rescaled when a larger score comes.
+// In bounds: queries, keys and features in the tail read the last one; keys count as hidden, the others are not stored.
 #import grid
+#import unit
 
-// Features of a tile.
-const FEATURES = 32u;
+const QUERIES = 4u;
+// Units of features of a tile.
+const FEATURES = 8u;
+// Lower than every score, and its exponential is zero; finite, because implementations may assume that no infinity exists.
+const HIDDEN = -1.0e30;
 
 struct Params {
-  // Queries times tiles of features, in all b.
   count: u32,
-  // Lq.
-  queries: u32,
-  // Lk.
-  keys: u32,
-  // D.
-  depth: u32,
-  // E; at least 1.
-  features: u32,
-  // Tiles of the features: E / FEATURES, rounded up.
+  // Tiles of the queries, and of the features.
+  query_tiles: u32,
   feature_tiles: u32,
+  heads: u32,
+  // Lq, Lk.
+  queries: u32,
+  keys: u32,
+  // Units of D, of E.
+  depth: u32,
+  features: u32,
   // 1: later keys are hidden.
   causal: u32,
   scale: f32,
+  q_start: u32,
+  q_n: u32,
+  q_head: u32,
+  q_token: u32,
+  k_start: u32,
+  k_n: u32,
+  k_head: u32,
+  k_token: u32,
+  v_start: u32,
+  v_n: u32,
+  v_head: u32,
+  v_token: u32,
+  y_start: u32,
+  y_n: u32,
+  y_head: u32,
+  y_token: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> q: array<f32>;
-@group(0) @binding(2) var<storage, read> k: array<f32>;
-@group(0) @binding(3) var<storage, read> v: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> q: array<Unit>;
+@group(0) @binding(2) var<storage, read> k: array<Unit>;
+@group(0) @binding(3) var<storage, read> v: array<Unit>;
+@group(0) @binding(4) var<storage, read_write> y: array<Unit>;
 
-// Four features from `e` on of the row that starts at `row`.
-fn values(row: u32, e: u32) -> vec4<f32> {
-  let last = p.features - 1u;
-  return vec4<f32>(v[row + min(e, last)], v[row + min(e + 1u, last)], v[row + min(e + 2u, last)], v[row + min(e + 3u, last)]);
-}
-
-// Stores four features from `e` on.
-fn store(row: u32, e: u32, sums: vec4<f32>) {
-  if (e < p.features) {
-    y[row + e] = sums.x;
-  }
-  if (e + 1u < p.features) {
-    y[row + e + 1u] = sums.y;
-  }
-  if (e + 2u < p.features) {
-    y[row + e + 2u] = sums.z;
-  }
-  if (e + 3u < p.features) {
-    y[row + e + 3u] = sums.w;
-  }
+// The scores of one query for the keys j..j+3, hidden where it does not see them.
+fn seen(scores: vec4<f32>, j: u32, query: u32) -> vec4<f32> {
+  let end = select(p.keys, min(p.keys, query + 1u), p.causal != 0u);
+  let keys = vec4<u32>(j, j + 1u, j + 2u, j + 3u);
+  return select(vec4<f32>(HIDDEN), scores * p.scale, keys < vec4<u32>(end));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -63,51 +67,76 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   if (tile >= p.count) {
     return;
   }
-  let i = tile % p.queries;
-  let e = ((tile / p.queries) % p.feature_tiles) * FEATURES;
-  let b = tile / (p.queries * p.feature_tiles);
-  let query = (b * p.queries + i) * p.depth;
-  let seen = select(p.keys, min(p.keys, i + 1u), p.causal != 0u);
-  var largest = -1.0e30;
-  var total = 0.0;
-  var sum0 = vec4<f32>();
-  var sum1 = vec4<f32>();
-  var sum2 = vec4<f32>();
-  var sum3 = vec4<f32>();
-  var sum4 = vec4<f32>();
-  var sum5 = vec4<f32>();
-  var sum6 = vec4<f32>();
-  var sum7 = vec4<f32>();
-  for (var j = 0u; j < seen; j++) {
-    let key = (b * p.keys + j) * p.depth;
-    var score = 0.0;
+  let query = (tile % p.query_tiles) * QUERIES;
+  let feature = ((tile / p.query_tiles) % p.feature_tiles) * FEATURES;
+  let batch = tile / (p.query_tiles * p.feature_tiles);
+  let n = batch / p.heads;
+  let head = batch % p.heads;
+  let all_q = p.q_start + n * p.q_n + head * p.q_head;
+  let all_k = p.k_start + n * p.k_n + head * p.k_head;
+  let all_v = p.v_start + n * p.v_n + head * p.v_head;
+  let all_y = p.y_start + n * p.y_n + head * p.y_head;
+#for i 4
+  let q{i} = all_q + min(query + {i}u, p.queries - 1u) * p.q_token;
+  var largest{i} = HIDDEN;
+  var total{i} = 0.0;
+#for f 8
+  var sum{i}_{f} = vec4<f32>();
+#end
+#end
+#for f 8
+  let e{f} = min(feature + {f}u, p.features - 1u);
+#end
+  // The last query sees the most.
+  let end = select(p.keys, min(p.keys, query + QUERIES), p.causal != 0u);
+  for (var j = 0u; j < end; j += 4u) {
+#for j 4
+    let key{j} = min(j + {j}u, p.keys - 1u);
+    let k{j} = all_k + key{j} * p.k_token;
+#end
+#for i 4
+    var score{i} = vec4<f32>();
+#end
     for (var d = 0u; d < p.depth; d++) {
-      score = fma(q[query + d], k[key + d], score);
+#for j 4
+      let b{j} = up(k[k{j} + d]);
+#end
+#for i 4
+      let a{i} = up(q[q{i} + d]);
+      score{i} += vec4<f32>(dot(a{i}, b0), dot(a{i}, b1), dot(a{i}, b2), dot(a{i}, b3));
+#end
     }
-    score *= p.scale;
-    let raised = max(largest, score);
-    let keep = exp(max(largest - raised, -87.0)) * select(1.0, 0.0, j == 0u);
-    let share = exp(max(score - raised, -87.0));
-    largest = raised;
-    total = fma(total, keep, share);
-    let row = (b * p.keys + j) * p.features;
-    sum0 = fma(sum0, vec4<f32>(keep), share * values(row, e));
-    sum1 = fma(sum1, vec4<f32>(keep), share * values(row, e + 4u));
-    sum2 = fma(sum2, vec4<f32>(keep), share * values(row, e + 8u));
-    sum3 = fma(sum3, vec4<f32>(keep), share * values(row, e + 12u));
-    sum4 = fma(sum4, vec4<f32>(keep), share * values(row, e + 16u));
-    sum5 = fma(sum5, vec4<f32>(keep), share * values(row, e + 20u));
-    sum6 = fma(sum6, vec4<f32>(keep), share * values(row, e + 24u));
-    sum7 = fma(sum7, vec4<f32>(keep), share * values(row, e + 28u));
+#for i 4
+    let masked{i} = seen(score{i}, j, query + {i}u);
+    let raised{i} = max(max(largest{i}, max(masked{i}.x, masked{i}.y)), max(masked{i}.z, masked{i}.w));
+    let keep{i} = exp(max(largest{i} - raised{i}, -87.0)) * select(1.0, 0.0, j == 0u);
+    let share{i} = select(exp(max(masked{i} - raised{i}, vec4<f32>(-87.0))), vec4<f32>(), masked{i} <= vec4<f32>(HIDDEN));
+    largest{i} = raised{i};
+    total{i} = fma(total{i}, keep{i}, dot(share{i}, vec4<f32>(1.0)));
+#end
+#for j 4
+    let v{j} = all_v + key{j} * p.v_token;
+#end
+#for f 8
+    {
+#for j 4
+      let b{j} = up(v[v{j} + e{f}]);
+#end
+#for i 4
+      sum{i}_{f} = fma(vec4<f32>(share{i}.w), b3, fma(vec4<f32>(share{i}.z), b2, fma(vec4<f32>(share{i}.y), b1, fma(vec4<f32>(share{i}.x), b0, sum{i}_{f} * keep{i}))));
+#end
+    }
+#end
   }
-  let scale = 1.0 / max(total, 1.0e-30);
-  let row = (b * p.queries + i) * p.features;
-  store(row, e, sum0 * scale);
-  store(row, e + 4u, sum1 * scale);
-  store(row, e + 8u, sum2 * scale);
-  store(row, e + 12u, sum3 * scale);
-  store(row, e + 16u, sum4 * scale);
-  store(row, e + 20u, sum5 * scale);
-  store(row, e + 24u, sum6 * scale);
-  store(row, e + 28u, sum7 * scale);
+#for i 4
+  if (query + {i}u < p.queries) {
+    let scale = 1.0 / max(total{i}, 1.0e-30);
+    let to = all_y + (query + {i}u) * p.y_token + feature;
+#for f 8
+    if (feature + {f}u < p.features) {
+      y[to + {f}u] = down(sum{i}_{f} * scale);
+    }
+#end
+  }
+#end
 }

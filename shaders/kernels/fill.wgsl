@@ -1,16 +1,20 @@
-// One value everywhere: y[i] = value. What a padded tensor is before its inside is copied in.
+// The same value everywhere: y[…, j] = value, in units whose padding becomes zero.
 //
-// y: f32 [count]. Grid: one invocation per element.
+// y: units, `length` elements along the innermost axis. Grid: one invocation per unit.
 #import grid
+#import unit
 
 struct Params {
-  // Elements.
+  // Units in all.
   count: u32,
+  // Units along the innermost axis.
+  units: u32,
+  length: u32,
   value: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<Unit>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -18,5 +22,5 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   if (i >= p.count) {
     return;
   }
-  y[i] = p.value;
+  y[i] = down(p.value * lanes_inside(i % p.units, p.length));
 }

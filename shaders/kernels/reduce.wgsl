@@ -1,29 +1,36 @@
-// The sum, mean or largest value along an axis: y[o, s] = Σ_l x[o, l, s], or its mean, or max_l x[o, l, s].
+// Sum, mean or maximum along the innermost axis, which stays with length 1: y[…, 0] = f(x[…, j] for all j).
 //
-// x: f32 [O, L, S], L the axis; y: f32 [O, 1, S]. A row is one (o, s).
-// Grid: a row per workgroup (LANES_64) or per invocation. Sums in f32 and in a fixed order.
+// x: units, y: one unit per row whose first lane is the result and whose others become zero; strides between rows in units.
+// Grid: a row per workgroup (LANES_64) or per invocation.
 #import lanes
+#import unit
+#import shape
 
 const SUM = 0u;
 const MEAN = 1u;
 const MAX = 2u;
 
 struct Params {
-  // O·S.
   rows: u32,
-  // L; at least 1.
+  // Axes of rows.
+  rank: u32,
+  // Units and elements of a row.
+  units: u32,
   length: u32,
-  // S: elements between neighbours along the axis.
-  stride: u32,
-  // Turns of a lane: length / LANES, rounded up.
+  // Turns of a lane: units / LANES, rounded up.
   turns: u32,
-  // One of the above.
+  x_start: u32,
+  y_start: u32,
+  // One of the functions above.
   kind: u32,
+  shape: array<vec4<u32>, 2>,
+  x_strides: array<vec4<u32>, 2>,
+  y_strides: array<vec4<u32>, 2>,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Unit>;
+@group(0) @binding(2) var<storage, read_write> y: array<Unit>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -32,27 +39,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let lane = lane_of(local);
-  let first = (row / p.stride) * p.length * p.stride + row % p.stride;
-  var sum = 0.0;
-  var highest = LOWEST;
+  let source = p.x_start + place(row, p.rank, p.shape, p.x_strides);
+  let to = p.y_start + place(row, p.rank, p.shape, p.y_strides);
+  var sums = vec4<f32>();
+  var highest = vec4<f32>(LOWEST);
   for (var turn = 0u; turn < p.turns; turn++) {
-    let i = turn * LANES + lane;
-    if (i < p.length) {
-      let value = x[first + i * p.stride];
-      sum += value;
-      highest = max(highest, value);
+    let unit = turn * LANES + lane;
+    if (unit < p.units) {
+      let v = up(x[source + unit]);
+      let inside = lanes_inside(unit, p.length) > vec4<f32>(0.5);
+      sums += select(vec4<f32>(), v, inside);
+      highest = max(highest, select(vec4<f32>(LOWEST), v, inside));
     }
   }
-  var result = 0.0;
-  if (p.kind == MAX) {
-    result = lanes_max(lane, highest);
-  } else {
-    result = lanes_sum(lane, sum);
-  }
+  let sum = lanes_sum(lane, dot(sums, vec4<f32>(1.0)));
+  let largest = lanes_max(lane, max(max(highest.x, highest.y), max(highest.z, highest.w)));
+  var result = sum;
   if (p.kind == MEAN) {
-    result /= f32(p.length);
+    result = sum / f32(p.length);
+  }
+  if (p.kind == MAX) {
+    result = largest;
   }
   if (lane == 0u) {
-    y[row] = result;
+    y[to] = down(vec4<f32>(result, 0.0, 0.0, 0.0));
   }
 }

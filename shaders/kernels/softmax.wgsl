@@ -1,28 +1,33 @@
-// Exponentials that sum to one along an axis: y[o, l, s] = exp(x[o, l, s] - max) / Σ_l exp(x[o, l, s] - max).
+// Softmax along the innermost axis: y[…, j] = exp(x[…, j] - max) / Σ exp(x[…, j] - max).
 //
-// x, y: f32 [O, L, S], L the axis. A row is one (o, s).
-// Grid: a row per workgroup (LANES_64) or per invocation. The largest value comes off first, so that no exponential overflows.
+// x, y: units, strides between rows in units. Grid: a row per workgroup (LANES_64) or per invocation. The padding of y becomes zero.
 #import lanes
+#import unit
+#import shape
 
 struct Params {
-  // O·S.
   rows: u32,
-  // L; at least 1.
+  // Axes of rows.
+  rank: u32,
+  // Units and elements of a row.
+  units: u32,
   length: u32,
-  // S: elements between neighbours along the axis.
-  stride: u32,
-  // Turns of a lane: length / LANES, rounded up.
+  // Turns of a lane: units / LANES, rounded up.
   turns: u32,
+  x_start: u32,
+  y_start: u32,
+  shape: array<vec4<u32>, 2>,
+  x_strides: array<vec4<u32>, 2>,
+  y_strides: array<vec4<u32>, 2>,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Unit>;
+@group(0) @binding(2) var<storage, read_write> y: array<Unit>;
 
-// Exponentials below the smallest normal number are zero.
-fn share(x: f32, largest: f32) -> f32 {
-  let below = x - largest;
-  return select(exp(max(below, -87.0)), 0.0, below < -87.0);
+// A unit of x whose padding is lower than everything.
+fn values(at: u32, unit: u32) -> vec4<f32> {
+  return select(vec4<f32>(LOWEST), up(x[at + unit]), lanes_inside(unit, p.length) > vec4<f32>(0.5));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -32,27 +37,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let lane = lane_of(local);
-  let first = (row / p.stride) * p.length * p.stride + row % p.stride;
-  var highest = LOWEST;
+  let source = p.x_start + place(row, p.rank, p.shape, p.x_strides);
+  let to = p.y_start + place(row, p.rank, p.shape, p.y_strides);
+  var highest = vec4<f32>(LOWEST);
   for (var turn = 0u; turn < p.turns; turn++) {
-    let i = turn * LANES + lane;
-    if (i < p.length) {
-      highest = max(highest, x[first + i * p.stride]);
+    let unit = turn * LANES + lane;
+    if (unit < p.units) {
+      highest = max(highest, values(source, unit));
     }
   }
-  let largest = lanes_max(lane, highest);
-  var sum = 0.0;
+  let largest = lanes_max(lane, max(max(highest.x, highest.y), max(highest.z, highest.w)));
+  var sums = vec4<f32>();
   for (var turn = 0u; turn < p.turns; turn++) {
-    let i = turn * LANES + lane;
-    if (i < p.length) {
-      sum += share(x[first + i * p.stride], largest);
+    let unit = turn * LANES + lane;
+    if (unit < p.units) {
+      sums += exp(max(values(source, unit) - largest, vec4<f32>(-87.0))) * lanes_inside(unit, p.length);
     }
   }
-  let scale = 1.0 / max(lanes_sum(lane, sum), 1.0e-30);
+  let scale = 1.0 / lanes_sum(lane, dot(sums, vec4<f32>(1.0)));
   for (var turn = 0u; turn < p.turns; turn++) {
-    let i = turn * LANES + lane;
-    if (i < p.length) {
-      y[first + i * p.stride] = share(x[first + i * p.stride], largest) * scale;
+    let unit = turn * LANES + lane;
+    if (unit < p.units) {
+      y[to + unit] = down(exp(max(values(source, unit) - largest, vec4<f32>(-87.0))) * scale * lanes_inside(unit, p.length));
     }
   }
 }

@@ -1,10 +1,12 @@
-// A pointwise function of one tensor: y[i] = f(x[i]).
+// A pointwise function of one tensor: y[…, j] = f(x[…, j]).
 //
-// x: f32 [count], y: f32 [count], any shape, row-major.
-// Grid: one invocation per element.
+// x, y: units; the last axis of `shape` counts the units along the innermost axis, strides count units.
+// Grid: one invocation per unit of y. The padding of y becomes zero.
 // Accuracy: no worse than 4e-7 relative, or absolute where |y| < 1; sin and cos while |x| < 10,000; exp saturates at the ends of f32.
 #import grid
+#import unit
 #import math
+#import shape
 
 const NEG = 0u;
 const ABS = 1u;
@@ -25,19 +27,29 @@ const AFFINE = 15u;
 const CLAMP = 16u;
 
 struct Params {
-  // Elements.
+  // Units in all.
   count: u32,
+  // Units and elements along the innermost axis.
+  units: u32,
+  length: u32,
+  // Axes of units; at least 1.
+  rank: u32,
+  x_start: u32,
+  y_start: u32,
   // One of the functions above.
   kind: u32,
   // AFFINE: factor. CLAMP: lower bound.
   a: f32,
   // AFFINE: addend. CLAMP: upper bound.
   b: f32,
+  shape: array<vec4<u32>, 2>,
+  x_strides: array<vec4<u32>, 2>,
+  y_strides: array<vec4<u32>, 2>,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Unit>;
+@group(0) @binding(2) var<storage, read_write> y: array<Unit>;
 
 fn apply(v: f32) -> f32 {
   switch p.kind {
@@ -68,5 +80,8 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   if (i >= p.count) {
     return;
   }
-  y[i] = apply(x[i]);
+  let v = up(x[p.x_start + place(i, p.rank, p.shape, p.x_strides)]);
+  let inside = lanes_inside(i % p.units, p.length) > vec4<f32>(0.5);
+  let value = vec4<f32>(apply(v.x), apply(v.y), apply(v.z), apply(v.w));
+  y[p.y_start + place(i, p.rank, p.shape, p.y_strides)] = down(select(vec4<f32>(), value, inside));
 }

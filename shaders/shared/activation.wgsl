@@ -1,4 +1,4 @@
-// The pointwise functions at the end of other operations.
+// The pointwise functions at the end of other operations. All of them keep zero.
 #import math
 
 const ACT_NONE = 0u;
@@ -16,4 +16,11 @@ fn activate(kind: u32, x: f32) -> f32 {
     case ACT_QUICK_GELU: { return quick_gelu(x); }
     default: { return x; }
   }
+}
+
+fn activate4(kind: u32, x: vec4<f32>) -> vec4<f32> {
+  if (kind == ACT_NONE) {
+    return x;
+  }
+  return vec4<f32>(activate(kind, x.x), activate(kind, x.y), activate(kind, x.z), activate(kind, x.w));
 }

@@ -10,6 +10,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// The file in `kernels/`, without its extension.
     pub file: &'static str,
+    /// The same for activations in 16 bits.
+    pub narrow: Option<&'static Kernel>,
     /// The text for the GPU.
     pub wgsl: &'static str,
     /// Functions to start at: one for compute; vertex, then fragment for drawing.

@@ -35,10 +35,30 @@ fn mistakes_are_refused_with_their_line() {
         ("#ifdef", "line 1: a condition without a name"),
         ("#ifdef X", "not closed"),
         ("#define X", "line 1: unknown directive #define"),
+        ("#for i", "line 1: a loop is"),
+        ("x\n#for i 2\nx", "line 2: a loop is not closed"),
+        ("#end", "line 1: #end without"),
+        ("#for i 2000\n#for j 2000\nx\n#end\n#end", "too many turns"),
     ] {
         let error = composed(source, &[]).unwrap_err();
         assert!(error.contains(says), "{source:?}: {error}");
     }
+}
+
+#[test]
+fn loops_are_written_out_and_nest() {
+    assert_eq!(composed("#for i 2\na{i}\n#for j 2\nb{i}{j}\n#end\n#end\nend", &[]).unwrap(), "a0\nb00\nb01\na1\nb10\nb11\nend\n");
+    assert_eq!(composed("#for i 2\n#ifdef X\nx{i}\n#endif\n#end", &["X"]).unwrap(), "x0\nx1\n");
+    assert_eq!(composed("#ifdef X\n#for i 2\nx\n#end\n#endif\nend", &[]).unwrap(), "end\n");
+}
+
+#[test]
+fn narrow_kernels_come_twice() {
+    let rows = compose::variants("alone narrow\nmany narrow\n  one: A\nlast").unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names, ["alone", "alone_narrow", "one", "one_narrow", "last"]);
+    assert!(rows[3].defines.contains("UNIT_F16") && rows[3].defines.contains("A"));
+    assert!(compose::variants("alone wide").unwrap_err().contains("narrow"));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use onestep_noise::{Philox, Stream};
 use onestep_program::{
-    Bundle, BundleError, BundleWriter, DType, Generation, Kind, Manifest, Node, Op, Port, Program, UnaryKind, Value, ValueId, WeightFile, limits,
-    program,
+    Activation, Bundle, BundleError, BundleWriter, DType, Generation, Kind, Manifest, Node, Op, Port, Program, UnaryKind, Value, ValueId, WeightFile,
+    limits, program,
 };
 
 /// A small valid bundle: one program that adds a weight to its input.
@@ -98,7 +98,8 @@ fn programs_that_cannot_run_are_refused_before_anything_is_allocated() {
     let base = files();
     let text = String::from_utf8(base["sum.json"].clone()).expect("UTF-8");
     let cases: &[(&str, &str, Kind, &str)] = &[
-        ("\"version\":1", "\"version\":9", Kind::Unsupported, "version 9"),
+        ("\"version\":2", "\"version\":9", Kind::Unsupported, "version 9"),
+        ("\"version\":2", "\"version\":0", Kind::Unsupported, "version 0"),
         ("\"inputs\":[0,1]", "\"inputs\":[0,7]", Kind::Malformed, "value 7 does not exist"),
         ("\"inputs\":[0,1]", "\"inputs\":[2,1]", Kind::Malformed, "before it is computed"),
         ("\"output\":2", "\"output\":0", Kind::Malformed, "writes value 0"),
@@ -213,4 +214,40 @@ fn every_unary_function_survives_the_format() {
         let text = serde_json::to_string(&Op::Unary { unary }).expect("JSON");
         assert_eq!(serde_json::from_str::<Op>(&text).expect("read back"), Op::Unary { unary });
     }
+}
+
+#[test]
+fn up_conv2d_of_odd_shapes_is_refused() {
+    let op = Op::UpConv2d { bias: true, act: Activation::Silu, residual: true };
+    let (x, weight, bias, output) = ([2, 3, 5, 7], [4, 6, 3, 2, 2], [6], [2, 6, 10, 14]);
+    op.check(&[&x, &weight, &bias, &output], &output, "here").expect("valid");
+    assert_eq!(op.flops(&[&x, &weight, &bias, &output], &output), 2 * (2 * 6 * 10 * 14) * (3 * 4));
+    let cases: &[&[&[usize]]] = &[
+        &[],
+        &[&x, &weight, &bias],
+        &[&x, &weight, &bias, &output, &output],
+        &[&x, &[3, 6, 3, 2, 2], &bias, &output],
+        &[&x, &[4, 6, 4, 2, 2], &bias, &output],
+        &[&x, &[4, 6, 3, 3, 3], &bias, &output],
+        &[&x, &[6, 3, 3, 3], &bias, &output],
+        &[&[3, 5, 7], &weight, &bias, &output],
+        &[&x, &weight, &[5], &output],
+        &[&x, &weight, &bias, &[2, 6, 10, 13]],
+        &[&[2, 3, usize::MAX / 2 + 1, 7], &weight, &bias, &output],
+    ];
+    for inputs in cases {
+        assert_eq!(op.check(inputs, &output, "here").expect_err("odd").kind(), Kind::Malformed, "{inputs:?}");
+    }
+    assert!(op.check(&[&x, &weight, &bias, &output], &[2, 6, 5, 7], "here").is_err());
+}
+
+#[test]
+fn layer_norms_of_the_first_version_have_factor_and_offset() {
+    let op: Op = serde_json::from_str(r#"{"kind":"layer_norm","epsilon":1e-5}"#).expect("of version 1");
+    assert_eq!(op, Op::LayerNorm { epsilon: 1e-5, affine: true });
+    let plain = Op::LayerNorm { epsilon: 1e-5, affine: false };
+    plain.check(&[&[2, 3]], &[2, 3], "here").expect("valid");
+    assert!(plain.check(&[&[2, 3], &[3], &[3]], &[2, 3], "here").is_err() && op.check(&[&[2, 3]], &[2, 3], "here").is_err());
+    let version = String::from_utf8(files()["sum.json"].clone()).expect("UTF-8").replacen("\"version\":2", "\"version\":1", 1);
+    assert_eq!(Program::from_json(version.as_bytes(), "old").expect("still read").version, 1);
 }

@@ -21,6 +21,11 @@ impl Constant {
         Self { parameter: None, untouched: false, data: Arc::new(data) }
     }
 
+    /// Whether 16 bits can hold every element. What a pass computes from weights must be storable wherever the weights were.
+    pub(crate) fn fits_half(&self) -> bool {
+        self.data.iter().all(|value| value.abs() <= f32::from(half::f16::MAX))
+    }
+
     /// The element of a constant that has the same one everywhere and is no parameter.
     pub(crate) fn uniform(&self) -> Option<f32> {
         let first = *self.data.first()?;
@@ -92,6 +97,20 @@ impl Graph {
         for id in self.nodes.iter_mut().flat_map(|node| &mut node.inputs).chain(self.outputs.iter_mut().map(|port| &mut port.value)) {
             if *id == old {
                 *id = new;
+            }
+        }
+    }
+
+    /// Gives a convolution or linear layer this bias in place of the one it has, if it has one.
+    pub(crate) fn set_bias(&mut self, layer: usize, bias: Constant) {
+        let id = self.add_constant(vec![bias.data.len()], bias);
+        let node = &mut self.nodes[layer];
+        if let Op::Conv2d { bias, .. } | Op::UpConv2d { bias, .. } | Op::Linear { bias, .. } = &mut node.op {
+            if *bias {
+                node.inputs[2] = id;
+            } else {
+                node.inputs.insert(2, id);
+                *bias = true;
             }
         }
     }

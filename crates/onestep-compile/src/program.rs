@@ -120,7 +120,7 @@ fn matrices(graph: &Graph) -> Vec<bool> {
     let mut otherwise = vec![false; graph.values.len()];
     for node in &graph.nodes {
         for (position, id) in node.inputs.iter().enumerate() {
-            let matrix = matches!((&node.op, position), (Op::Conv2d { .. } | Op::Linear { .. }, 1) | (Op::Embedding, 0));
+            let matrix = matches!((&node.op, position), (Op::Conv2d { .. } | Op::UpConv2d { .. } | Op::Linear { .. }, 1) | (Op::Embedding, 0));
             let seen = if matrix { &mut as_matrix } else { &mut otherwise };
             seen[id.index()] = true;
         }

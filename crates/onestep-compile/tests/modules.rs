@@ -19,7 +19,7 @@ use burn::{
 };
 use common::{assert_histogram, noise};
 use onestep_compile::{CompileError, Names, Options, Passes, Storage, bundle_weights, compile};
-use onestep_program::{DType, WeightFile};
+use onestep_program::{DType, Op, WeightFile};
 
 const BOUND: f64 = 1e-5;
 
@@ -182,10 +182,12 @@ fn attention_whole_and_explicit() {
                 found.count("softmax"),
                 found.count("affine")
             ),
-            (1, 4, 1, 0, 0, 0),
+            // The keys have no bias, so they stay alone beside queries and values; what leaves is added to the image.
+            (1, 2, 1, 0, 0, 0),
             "{found}"
         );
-        assert_eq!(found.count("binary"), 1, "{found}");
+        assert_eq!((found.count("binary"), found.count("conv2d")), (0, 1), "{found}");
+        assert!(compiled.program.nodes.iter().any(|node| node.op == Op::Attention { scale: 1.0, causal: false }));
     }
 }
 
@@ -314,9 +316,17 @@ fn causal_text_encoder() {
                 .program
                 .nodes
                 .iter()
-                .filter_map(|node| if let onestep_program::Op::Attention { causal, .. } = node.op { Some(causal) } else { None })
+                .filter_map(|node| if let Op::Attention { causal, .. } = node.op { Some(causal) } else { None })
                 .all(|causal| causal)
         );
+        // Queries are a part of a wider layer's features, normalised before.
+        for node in &compiled.program.nodes {
+            match node.op {
+                Op::Attention { scale, .. } => assert_eq!(scale, 1.0),
+                Op::LayerNorm { affine, .. } => assert_eq!(affine, compiled.program.outputs.iter().any(|port| port.value == node.output)),
+                _ => {}
+            }
+        }
     }
     let compiled = case!(&module, &Names::paths(), 50, BOUND, false, |net, io| {
         let ids = io.ids("ids", [1, 9]);
@@ -343,7 +353,9 @@ fn upsampling_and_uneven_downsampling() {
         let y = net.up.forward(net.interpolate.forward(x));
         io.output("y", net.down.forward(y.pad([(0, 1), (0, 1)], PadMode::Constant(0.0))));
     });
-    assert_histogram(&compiled.histogram(), &[("conv2d", 2), ("upsample_nearest", 1)]);
+    assert_histogram(&compiled.histogram(), &[("conv2d", 1), ("up_conv2d", 1)]);
+    let weight = compiled.weights.iter().find(|weight| weight.shape == [4, 6, 4, 2, 2]).unwrap();
+    assert_eq!(weight.name, "net.constant.0");
 }
 
 #[derive(Module, Debug)]
@@ -396,6 +408,64 @@ fn elementary_operations_stay_what_they_are() {
         let y = quiet_softmax_free(y);
         io.output("y", burn::tensor::activation::leaky_relu(y, 0.1));
     });
+}
+
+#[derive(Module, Debug)]
+struct Layers {
+    first: Linear,
+    second: Linear,
+    third: Linear,
+}
+
+#[test]
+fn layers_of_one_tensor_become_one() {
+    let device = Device::flex();
+    let linear = |width| LinearConfig::new(6, width).init(&device);
+    let module = Layers { first: linear(8), second: linear(4), third: linear(12) };
+    let compiled = case!(&module, &Names::paths(), 0, BOUND, true, |net, io| {
+        let x = io.float("x", [2, 5, 6]);
+        io.output("first", net.first.forward(x.clone()));
+        io.output("second", net.second.forward(x.clone()).sin());
+        io.output("third", net.third.forward(x));
+    });
+    assert_histogram(&compiled.histogram(), &[("linear", 1), ("slice", 3), ("unary", 1)]);
+    let rows: Vec<f32> = [&module.first, &module.second, &module.third]
+        .iter()
+        .flat_map(|layer| layer.weight.val().transpose().into_data().try_into_vec::<f32>().unwrap())
+        .collect();
+    assert_eq!(compiled.weight("net.constant.0").unwrap().to_f32(), rows);
+    // Another tensor, an odd width and a function at the end are reasons to stay alone.
+    let module = Layers { first: linear(8), second: linear(5), third: linear(8) };
+    let compiled = case!(&module, &Names::paths(), 0, BOUND, false, |net, io| {
+        let (x, y) = (io.float("x", [2, 5, 6]), io.float("y", [2, 5, 6]));
+        io.output("first", net.first.forward(x.clone()));
+        io.output("second", net.second.forward(x.clone()));
+        io.output("third", silu(net.third.forward(x)));
+        io.output("other", net.first.forward(y));
+    });
+    assert_histogram(&compiled.histogram(), &[("linear", 4)]);
+}
+
+#[derive(Module, Debug)]
+struct Scaled {
+    enter: Conv2d,
+    tokens: Linear,
+    leave: Conv2d,
+}
+
+#[test]
+fn factors_and_sums_become_part_of_layers() {
+    let device = Device::flex();
+    let module = stir(Scaled { enter: conv([4, 8], 1, &device), tokens: LinearConfig::new(8, 8).init(&device), leave: conv([8, 4], 3, &device) });
+    let compiled = case!(&module, &Names::paths(), 0, BOUND, true, |net, io| {
+        let x = io.float("x", [2, 4, 3, 5]);
+        let h = net.enter.forward(x.clone() * 3.0 - 1.0);
+        let tokens = net.tokens.forward(h.clone().reshape([2, 8, 15]).swap_dims(1, 2));
+        let h = tokens.swap_dims(1, 2).reshape([2, 8, 3, 5]) + h;
+        io.output("y", (x - net.leave.forward(h) * 0.5) / 0.07 + 2.0);
+    });
+    // What is left is the factor of x, which nothing but the sum could take in.
+    assert_histogram(&compiled.histogram(), &[("affine", 1), ("conv2d", 3), ("permute", 2), ("reshape", 2)]);
 }
 
 /// A softmax written out.

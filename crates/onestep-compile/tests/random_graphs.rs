@@ -109,7 +109,7 @@ impl Growth {
 
     /// One more operation or pattern.
     fn grow(&mut self) -> Option<()> {
-        let grown = match self.below(14) {
+        let grown = match self.below(19) {
             0 => {
                 let x = self.any();
                 let unary = [
@@ -198,6 +198,29 @@ impl Growth {
                 let reduce = [ReduceKind::Mean, ReduceKind::Max][self.below(2)];
                 self.emit(Op::Reduce { reduce, axis }, vec![x], shape)
             }
+            13 => self.normalised_tokens()?,
+            14 => self.projected_attention()?,
+            15 => self.tokens_on_image()?,
+            16 => {
+                // A factor before and after a layer, or after a sum with one.
+                let x = self.any();
+                let before = self.affine(x, 0.6, [0.0, 0.1][self.state as usize % 2]);
+                self.values.push(before);
+                let value = if self.maybe() { self.linear()? } else { self.convolution()? };
+                let value = if self.maybe() { self.affine(value, -1.2, 0.3) } else { value };
+                let other = self.any();
+                let value = if self.shape(other) == self.shape(value) {
+                    let (a, b) = if self.maybe() { (value, other) } else { (other, value) };
+                    self.binary(a, b, [BinaryKind::Add, BinaryKind::Sub][self.state as usize % 2])
+                } else {
+                    value
+                };
+                self.affine(value, 1.5, [0.0, -0.2][self.state as usize % 2])
+            }
+            17 => {
+                let x = self.of_rank(3)?;
+                self.layers(x, 3)
+            }
             _ => {
                 let x = self.any();
                 let shape = self.shape(x);
@@ -269,8 +292,94 @@ impl Growth {
         Some(value)
     }
 
+    /// x times a matrix, perhaps with a bias.
+    fn dense(&mut self, x: ValueId, width: usize, bias: bool) -> ValueId {
+        let summed = *self.shape(x).last().unwrap();
+        let matrix = self.constant(vec![summed, width], 0.5);
+        let value = self.mat_mul(x, matrix);
+        if bias {
+            let bias = self.constant(vec![width], 0.3);
+            self.binary(value, bias, BinaryKind::Add)
+        } else {
+            value
+        }
+    }
+
+    /// Several layers of one tensor; the results are combined, and some are read elsewhere too.
+    fn layers(&mut self, x: ValueId, most: usize) -> ValueId {
+        let bias = self.maybe();
+        let mut all = Vec::new();
+        for _ in 0..=self.below(most) {
+            let (width, odd) = ([8, 8, 4, 6][self.below(4)], self.below(4) == 0);
+            let value = self.dense(x, width, bias != odd);
+            all.push(if self.below(4) == 0 { self.unary(value, UnaryKind::Gelu) } else { value });
+        }
+        self.values.extend(&all[1..]);
+        all[0]
+    }
+
+    /// A layer normalisation and what reads it.
+    fn normalised_tokens(&mut self) -> Option<ValueId> {
+        let x = self.of_rank(3)?;
+        let shape = self.shape(x);
+        let (gamma, beta) = (self.constant(vec![shape[2]], 1.1), self.constant(vec![shape[2]], 0.4));
+        let value = self.emit(Op::LayerNorm { epsilon: 0.1, affine: true }, vec![x, gamma, beta], shape.clone());
+        match self.below(4) {
+            0 => {
+                let flat = self.reshape(value, vec![shape[0] * shape[1], shape[2]]);
+                Some(self.layers(flat, 2))
+            }
+            1 => {
+                self.values.push(value);
+                Some(self.layers(value, 2))
+            }
+            _ => Some(self.layers(value, 3)),
+        }
+    }
+
+    /// Attention of linear layers' results, each of its own or all parts of one.
+    fn projected_attention(&mut self) -> Option<ValueId> {
+        let x = self.of_rank(3)?;
+        let [batch, length, _] = *self.graph.shape(x) else { return None };
+        let (heads, depth) = (2, 4);
+        let bias = self.maybe();
+        let mut parts = Vec::new();
+        let whole = if self.maybe() { Some(self.dense(x, 3 * heads * depth, bias)) } else { None };
+        for part in 0..3 {
+            let tokens = match whole {
+                Some(whole) => self.emit(Op::Slice { start: vec![0, 0, part * heads * depth] }, vec![whole], vec![batch, length, heads * depth]),
+                None => self.dense(x, heads * depth, bias),
+            };
+            let split = self.reshape(tokens, vec![batch, length, heads, depth]);
+            parts.push(self.permute(split, vec![0, 2, 1, 3]));
+        }
+        if self.below(4) == 0 {
+            // Queries that are keys too.
+            parts[1] = parts[0];
+        }
+        let op = Op::Attention { scale: [0.5, 0.3, 1.0, 1.4][self.below(4)], causal: self.maybe() };
+        let value = self.emit(op, parts, vec![batch, heads, length, depth]);
+        let value = self.permute(value, vec![0, 2, 1, 3]);
+        Some(self.reshape(value, vec![batch, length, heads * depth]))
+    }
+
+    /// An image as tokens, a layer of them, and back with an image added.
+    fn tokens_on_image(&mut self) -> Option<ValueId> {
+        let x = self.of_rank(4)?;
+        let [batch, channels, height, width] = *self.graph.shape(x) else { return None };
+        let flat = self.reshape(x, vec![batch, channels, height * width]);
+        let tokens = self.permute(flat, vec![0, 2, 1]);
+        let bias = self.maybe();
+        let value = self.dense(tokens, channels, bias);
+        let value = if self.maybe() { self.unary(value, UnaryKind::Silu) } else { value };
+        let value = self.permute(value, vec![0, 2, 1]);
+        let value = self.reshape(value, vec![batch, channels, height, width]);
+        Some(self.binary(value, x, BinaryKind::Add))
+    }
+
     fn convolution(&mut self) -> Option<ValueId> {
         let x = self.of_rank(4)?;
+        let x = if self.maybe() { self.enlarged(x) } else { x };
         let shape = self.shape(x);
         let channels = [shape[1], 8][self.below(2)];
         let mut padded = shape.clone();
@@ -304,6 +413,18 @@ impl Growth {
             value = self.binary(value, x, BinaryKind::Add);
         }
         Some(value)
+    }
+
+    /// Pixels repeated in both directions, or in a way that no pass looks for.
+    fn enlarged(&mut self, x: ValueId) -> ValueId {
+        let mut shape = self.shape(x);
+        let scale = [[2, 2], [2, 2], [2, 2], [1, 2]][self.below(4)];
+        if shape.iter().product::<usize>() > 1000 {
+            return x;
+        }
+        shape[2] *= scale[0];
+        shape[3] *= scale[1];
+        self.emit(Op::UpsampleNearest { scale }, vec![x], shape)
     }
 
     fn attention(&mut self) -> Option<ValueId> {
@@ -360,6 +481,7 @@ fn passes_keep_what_random_graphs_compute() {
         .collect();
     let mut smaller = 0;
     let mut fused = std::collections::BTreeMap::new();
+    let mut changed = std::collections::BTreeMap::new();
     for seed in 0..400 {
         let mut growth = Growth::new(seed);
         for _ in 0..25 {
@@ -372,6 +494,7 @@ fn passes_keep_what_random_graphs_compute() {
             Compiled::from_graph(&graph, "random", "random", Storage::F32).unwrap()
         };
         let plain = compile(Passes::none());
+        let full = compile(Passes::all());
         let expected = run(&plain, &inputs);
         let mut variants = vec![("all".to_owned(), Passes::all())];
         for name in Passes::names() {
@@ -395,6 +518,9 @@ fn passes_keep_what_random_graphs_compute() {
                     compiled.histogram()
                 );
             }
+            if let Some(name) = variant.strip_prefix("without ") {
+                *changed.entry(name.to_owned()).or_insert(0) += usize::from(compiled != full);
+            }
             if variant == "all" {
                 smaller += usize::from(compiled.program.nodes.len() < plain.program.nodes.len());
                 for (name, count) in compiled.histogram().0 {
@@ -404,8 +530,11 @@ fn passes_keep_what_random_graphs_compute() {
         }
     }
     // The graphs must contain what the passes look for.
+    for name in Passes::names() {
+        assert!(changed[name] > 5, "{name}: {changed:?}");
+    }
     assert!(smaller > 300, "{smaller}");
-    for name in ["attention", "geglu", "group_norm", "linear", "conv2d"] {
+    for name in ["attention", "geglu", "group_norm", "linear", "conv2d", "up_conv2d"] {
         assert!(fused.get(name).copied().unwrap_or(0) > 20, "{name}: {fused:?}");
     }
 }

@@ -56,6 +56,12 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
             let options = ConvOptions::new_with_padding(*stride, [(top, bottom), (left, right)], *dilation, *groups);
             finish(Flex::conv2d(x, weight, bias, options), *act, residual)
         }
+        Op::UpConv2d { bias, act, residual } => {
+            let weight = floats.next()?;
+            let bias = if *bias { Some(floats.next()?) } else { None };
+            let residual = if *residual { Some(floats.next()?) } else { None };
+            finish(up_conv2d(x, weight, bias, output), *act, residual)
+        }
         Op::Linear { bias, act, residual } => {
             let weight = floats.next()?;
             let bias = if *bias { Some(floats.next()?) } else { None };
@@ -64,7 +70,10 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<F
         }
         Op::MatMul => Flex::float_matmul(x, floats.next()?),
         Op::GroupNorm { groups, epsilon, act } => group_norm(x, floats.next()?, floats.next()?, *groups, *epsilon, *act),
-        Op::LayerNorm { epsilon } => Flex::layer_norm(x, floats.next()?, Some(floats.next()?), f64::from(*epsilon)),
+        Op::LayerNorm { epsilon, affine } => {
+            let (gamma, beta) = if *affine { (floats.next()?, Some(floats.next()?)) } else { (ones(output), None) };
+            Flex::layer_norm(x, gamma, beta, f64::from(*epsilon))
+        }
         Op::Attention { scale, causal } => attention(x, floats.next()?, floats.next()?, *scale, *causal),
         Op::Softmax { axis } => Flex::softmax(x, *axis),
         Op::Embedding | Op::Concat { .. } => return None,
@@ -160,6 +169,34 @@ fn zip(a: FlexTensor, b: FlexTensor, output: &[usize], function: impl Fn(f32, f3
     tensor(a.into_iter().zip(b).map(|(a, b)| function(a, b)).collect(), output)
 }
 
+/// x [N,Cin,H,W], weight [4,Cout,Cin,2,2], bias [Cout]: [N,Cout,2H,2W].
+///
+/// One 2x2 convolution computes all four parities at every place of x with a pixel of zeros around it; each parity takes the places that
+/// begin at its own row and column.
+fn up_conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output: &[usize]) -> FlexTensor {
+    let [batch, _, height, width] = x.layout().shape().dims();
+    let [_, channels, summed, ..] = weight.layout().shape().dims::<5>();
+    let weight = Flex::float_reshape(weight, Shape::new([4 * channels, summed, 2, 2]));
+    let options = ConvOptions::new_with_padding([1, 1], [(1, 1), (1, 1)], [1, 1], 1);
+    let places = elements(Flex::conv2d(x, weight, None, options));
+    let bias = bias.map_or_else(|| vec![0.0; channels], elements);
+    let (rows, columns) = (height + 1, width + 1);
+    let mut data = Vec::with_capacity(batch * channels * 4 * height * width);
+    for sample in 0..batch {
+        for (channel, offset) in bias.iter().enumerate() {
+            for row in 0..2 * height {
+                let (above, parity) = (row / 2, row % 2);
+                let first = |phase: usize| (((sample * 4 + phase) * channels + channel) * rows + above + parity) * columns;
+                let (even, odd) = (first(2 * parity), first(2 * parity + 1) + 1);
+                for (a, b) in places[even..even + width].iter().zip(&places[odd..odd + width]) {
+                    data.extend([a + offset, b + offset]);
+                }
+            }
+        }
+    }
+    tensor(data, output)
+}
+
 /// x […,K], weight [D,K], bias [D]: `x·weightᵀ + bias`, […,D].
 fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output: &[usize]) -> FlexTensor {
     let [width, summed] = weight.layout().shape().dims();
@@ -195,6 +232,12 @@ fn group_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, groups: usize,
         }
     }
     finish(tensor(data, &shape), act, None)
+}
+
+/// As many ones as the last axis of a shape is long.
+fn ones(shape: &[usize]) -> FlexTensor {
+    let width = shape.last().copied().unwrap_or(1);
+    tensor(vec![1.0; width], &[width])
 }
 
 /// q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv].

@@ -123,6 +123,43 @@ fn conv2d_with_uneven_padding_groups_dilation_and_residual() {
 }
 
 #[test]
+fn up_conv2d_of_odd_images() {
+    for (n, cin, cout, h, w, bias, residual) in [(2, 3, 5, 4, 7, true, true), (1, 1, 1, 1, 1, false, false), (1, 6, 2, 3, 1, true, false)] {
+        let (x, weight, out) = ([n, cin, h, w], [4, cout, cin, 2, 2], [n, cout, 2 * h, 2 * w]);
+        let (data, kernel, offset, added) = (noise(count(&x), 1), noise(count(&weight), 2), noise(cout, 3), noise(count(&out), 4));
+        let expected: Vec<f64> = indices(&out)
+            .iter()
+            .enumerate()
+            .map(|(flat, o)| {
+                let mut sum = if bias { f64::from(offset[o[1]]) } else { 0.0 };
+                for c in 0..cin {
+                    for r in 0..2 {
+                        for s in 0..2 {
+                            let (row, column) = ((o[2] / 2 + o[2] % 2 + r).wrapping_sub(1), (o[3] / 2 + o[3] % 2 + s).wrapping_sub(1));
+                            if row < h && column < w {
+                                let phase = o[2] % 2 * 2 + o[3] % 2;
+                                sum += f64::from(data[at(&x, &[o[0], c, row, column])]) * f64::from(kernel[at(&weight, &[phase, o[1], c, r, s])]);
+                            }
+                        }
+                    }
+                }
+                silu(sum) + if residual { f64::from(added[flat]) } else { 0.0 }
+            })
+            .collect();
+        let mut inputs: Vec<(&[usize], &[f32])> = vec![(&x, &data), (&weight, &kernel)];
+        let vector = [cout];
+        if bias {
+            inputs.push((&vector, &offset));
+        }
+        if residual {
+            inputs.push((&out, &added));
+        }
+        let op = Op::UpConv2d { bias, act: Activation::Silu, residual };
+        assert_close(&run(op, &inputs, &out), &expected, &format!("{x:?} to {cout} channels"));
+    }
+}
+
+#[test]
 fn linear_of_any_rank_with_activation_and_residual() {
     for shape in [vec![5], vec![3, 5], vec![2, 3, 5], vec![1, 1, 1, 5], vec![2, 90, 5]] {
         let (d, k) = (7, 5);
@@ -202,7 +239,10 @@ fn layer_norm_over_the_last_axis() {
                 .collect::<Vec<_>>()
         })
         .collect();
-    assert_close(&run(Op::LayerNorm { epsilon: 1e-6 }, &[(&shape, &x), (&[37], &gamma), (&[37], &beta)], &shape), &expected, "layer_norm");
+    let op = Op::LayerNorm { epsilon: 1e-6, affine: true };
+    assert_close(&run(op, &[(&shape, &x), (&[37], &gamma), (&[37], &beta)], &shape), &expected, "layer_norm");
+    let plain: Vec<f64> = expected.iter().enumerate().map(|(i, v)| (v - f64::from(beta[i % 37])) / f64::from(gamma[i % 37])).collect();
+    assert_close(&run(Op::LayerNorm { epsilon: 1e-6, affine: false }, &[(&shape, &x)], &shape), &plain, "layer_norm without factors");
 }
 
 #[test]

@@ -94,6 +94,21 @@ pub enum Op {
         /// Whether a residual follows.
         residual: bool,
     },
+    /// [`UpsampleNearest`](Op::UpsampleNearest) by 2 and a 3x3 convolution with one pixel of zeros around, in one. Inputs x [N,Cin,H,W], weight
+    /// [4,Cout,Cin,2,2], then bias [Cout] if `bias`, then residual (shaped like the output) if `residual`; gives [N,Cout,2H,2W]:
+    /// `act(conv(x) + bias) + residual`.
+    ///
+    /// The output pixel (2i + p, 2j + q) with p and q 0 or 1 is the sum over c, r, s of `weight[2p + q, o, c, r, s] · x[n, c, i + p + r − 1, j + q + s − 1]`,
+    /// x being zero outside. Where the 3x3 kernel k lay over repeated pixels its taps are summed: along each axis the two taps are
+    /// {k₀, k₁ + k₂} for parity 0 and {k₀ + k₁, k₂} for parity 1.
+    UpConv2d {
+        /// Whether a bias follows.
+        bias: bool,
+        /// Applied before the residual is added.
+        act: Activation,
+        /// Whether a residual follows.
+        residual: bool,
+    },
     /// Inputs x […,K], weight [D,K], then bias [D] if `bias`, then residual […,D] if `residual`: `act(x·weightᵀ + bias) + residual`.
     Linear {
         /// Whether a bias follows.
@@ -114,10 +129,13 @@ pub enum Op {
         /// Applied last.
         act: Activation,
     },
-    /// Inputs x […,D], gamma [D], beta [D]; over the last axis.
+    /// Inputs x […,D], then gamma [D] and beta [D] if `affine`: the last axis is brought to zero mean and unit variance, then `x·gamma + beta`.
     LayerNorm {
         /// Added to the variance.
         epsilon: f32,
+        /// Whether factor and offset follow; programs of version 1 do not say it and always have them.
+        #[serde(default = "always")]
+        affine: bool,
     },
     /// Inputs q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv]: `softmax(scale·q·kᵀ)·v`, [N,heads,Lq,Dv]. Causal: query i sees keys 0..=i.
     Attention {
@@ -204,6 +222,7 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Op::Conv2d { .. } => "conv2d",
+            Op::UpConv2d { .. } => "up_conv2d",
             Op::Linear { .. } => "linear",
             Op::MatMul => "mat_mul",
             Op::GroupNorm { .. } => "group_norm",
@@ -281,6 +300,24 @@ impl Op {
                 }
                 Ok(shape)
             }
+            Op::UpConv2d { bias, residual, .. } => {
+                arity(2 + usize::from(*bias) + usize::from(*residual))?;
+                rank(0, 4)?;
+                rank(1, 5)?;
+                let (x, w) = (inputs[0], inputs[1]);
+                if w[0] != 4 || w[2] != x[1] || w[3..] != [2, 2] {
+                    return Err(refuse(format!("{x:?} with weight {w:?}")));
+                }
+                let twice = |length: usize| length.checked_mul(2).ok_or_else(overflow);
+                let shape = vec![x[0], w[1], twice(x[2])?, twice(x[3])?];
+                if *bias {
+                    vector(2, w[1])?;
+                }
+                if *residual && inputs[inputs.len() - 1] != shape {
+                    return Err(refuse(format!("the residual {:?} is not {shape:?}", inputs[inputs.len() - 1])));
+                }
+                Ok(shape)
+            }
             Op::Linear { bias, residual, .. } => {
                 arity(2 + usize::from(*bias) + usize::from(*residual))?;
                 rank(1, 2)?;
@@ -318,11 +355,13 @@ impl Op {
                 vector(2, x[1])?;
                 Ok(x.to_vec())
             }
-            Op::LayerNorm { .. } => {
-                arity(3)?;
+            Op::LayerNorm { affine, .. } => {
+                arity(if *affine { 3 } else { 1 })?;
                 let width = *inputs[0].last().ok_or_else(|| refuse("a scalar has no last axis".into()))?;
-                vector(1, width)?;
-                vector(2, width)?;
+                if *affine {
+                    vector(1, width)?;
+                    vector(2, width)?;
+                }
                 Ok(inputs[0].to_vec())
             }
             Op::Attention { .. } => {
@@ -452,6 +491,7 @@ impl Op {
         let out: u64 = output.iter().map(|&length| length as u64).product();
         match self {
             Op::Conv2d { .. } => 2 * out * inputs[1][1..].iter().map(|&length| length as u64).product::<u64>(),
+            Op::UpConv2d { .. } => 2 * out * inputs[1][2..].iter().map(|&length| length as u64).product::<u64>(),
             Op::Linear { .. } => 2 * out * inputs[1][1] as u64,
             Op::MatMul => 2 * out * inputs[0][inputs[0].len() - 1] as u64,
             Op::Attention { .. } => {
@@ -471,6 +511,11 @@ impl Op {
             | Op::Expand => 0,
         }
     }
+}
+
+/// What a field means in programs that were written before it.
+fn always() -> bool {
+    true
 }
 
 fn refuse(place: &str, message: String) -> BundleError {

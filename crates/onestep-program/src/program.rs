@@ -11,7 +11,12 @@ use crate::{
 };
 
 /// The version of the program format that this crate writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+///
+/// Version 2 added [`Op::UpConv2d`] and layer norms without factor and offset. A program of version 1 means the same in both.
+pub const VERSION: u32 = 2;
+
+/// The oldest version that this crate reads.
+pub const OLDEST: u32 = 1;
 
 /// The number of a value: its index in [`Program::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,7 +90,7 @@ pub struct Port {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
-    /// [`VERSION`] when written.
+    /// [`VERSION`] when written, [`OLDEST`] or later when read.
     pub version: u32,
     /// The component: `text_encoder`, `generator`, `decoder`, …
     pub name: String,
@@ -111,8 +116,9 @@ impl Program {
             version: u32,
         }
         let head: Head = limits::parse_json(bytes, limits::PROGRAM_BYTES, place)?;
-        if head.version != VERSION {
-            return Err(BundleError::new(Kind::Unsupported, place, format!("program version {}, this release reads {VERSION}", head.version)));
+        if !(OLDEST..=VERSION).contains(&head.version) {
+            let message = format!("program version {}, this release reads {OLDEST} to {VERSION}", head.version);
+            return Err(BundleError::new(Kind::Unsupported, place, message));
         }
         let program: Program = limits::parse_json(bytes, limits::PROGRAM_BYTES, place)?;
         program.check(place)?;

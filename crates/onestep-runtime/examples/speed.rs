@@ -1,28 +1,32 @@
 //! How long programs of the shipped size take on this machine's adapter, and which kernels take it: `cargo run --release --example speed`;
-//! an argument restricts it to the programs whose names contain it.
+//! an argument restricts it to the programs whose names contain it, and `narrow` before it keeps activations in 16 bits.
 
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use onestep_program::{Activation, DType, Op, ValueId};
+use onestep_runtime::plan::PlanOptions;
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Executor, Gpu, GpuOptions, Plan, RunError};
 
 fn main() -> Result<(), RunError> {
     let gpu = pollster::block_on(Gpu::request(&GpuOptions::default()))?;
     println!("{}", gpu.adapter());
-    let filter = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1).peekable();
+    let narrow = arguments.next_if(|argument| argument == "narrow").is_some();
+    let filter = arguments.next().unwrap_or_default();
     let all = [text_encoder(), generator(), decoder(), conv(64, 64), conv(128, 16), linear(256, 128, 512), linear(1, 512, 512), linear(4096, 64, 64)];
     for sketch in all.into_iter().filter(|sketch| sketch.program.name.contains(&filter)) {
-        measure(&gpu, &sketch)?;
+        measure(&gpu, &sketch, narrow)?;
     }
     Ok(())
 }
 
-fn measure(gpu: &Gpu, sketch: &Sketch) -> Result<(), RunError> {
+fn measure(gpu: &Gpu, sketch: &Sketch, narrow: bool) -> Result<(), RunError> {
     let (start, before) = (Instant::now(), processor_seconds());
-    let plan = Plan::new(&sketch.program, gpu.capabilities())?;
+    let options = PlanOptions { narrow, ..PlanOptions::default() };
+    let plan = Plan::with_options(&sketch.program, gpu.capabilities(), options)?;
     let planned = start.elapsed();
     let executor = pollster::block_on(Executor::new(gpu, plan, &|name| sketch.view(name)))?;
     let opened = start.elapsed();
@@ -108,13 +112,13 @@ fn block(sketch: &mut Sketch, x: ValueId, context: ValueId, heads: usize, causal
         sketch.op(Op::Permute { axes: vec![0, 2, 1, 3] }, &[y], &[1, heads, tokens, width / heads])
     };
     let (gamma, beta) = (sketch.weight(&[width], DType::F16), sketch.weight(&[width], DType::F16));
-    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &shape);
+    let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &shape);
     let (q, k, v) = (split(sketch, y), split(sketch, context), split(sketch, context));
     let y = sketch.op(Op::Attention { scale: 0.2, causal }, &[q, k, v], &[1, heads, shape[1], width / heads]);
     let y = sketch.op(Op::Permute { axes: vec![0, 2, 1, 3] }, &[y], &[1, shape[1], heads, width / heads]);
     let y = sketch.op(Op::Reshape, &[y], &shape);
     let y = dense(sketch, y, width, Some(x));
-    let z = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[y, gamma, beta], &shape);
+    let z = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[y, gamma, beta], &shape);
     let z = dense(sketch, z, 8 * width, None);
     let z = sketch.op(Op::Geglu, &[z], &[1, shape[1], 4 * width]);
     dense(sketch, z, width, Some(y))

@@ -22,3 +22,12 @@ fn every_kernel_agrees_with_the_reference() {
     assert!(!results.is_empty(), "no case is called {filter}");
     assert!(failed.is_empty(), "{} of {} cases failed:\n{}", failed.len(), results.len(), failed.join("\n"));
 }
+
+#[test]
+fn every_kernel_of_the_table_is_run_by_a_case() {
+    let run = selftest::kernels_of_cases().unwrap();
+    // What draws and what proves that a run ended is tested by itself.
+    let apart = ["present", "sentinel", "show"];
+    let missing: Vec<&str> = onestep_shaders::KERNELS.iter().map(|kernel| kernel.name).filter(|name| !run.contains(name) && !apart.contains(name)).collect();
+    assert!(missing.is_empty(), "no case runs {missing:?}");
+}

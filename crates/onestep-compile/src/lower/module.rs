@@ -101,7 +101,7 @@ impl Lowering<'_> {
                         self.graph.add_constant(vec![width], Constant::computed(vec![0.0; width]))
                     }
                 };
-                let value = self.graph.emit(Op::LayerNorm { epsilon }, vec![x, gamma, beta], op.out.shape.to_vec());
+                let value = self.graph.emit(Op::LayerNorm { epsilon, affine: true }, vec![x, gamma, beta], op.out.shape.to_vec());
                 self.define(&op.out, value, operation)
             }
             M::BatchNorm(op) => {

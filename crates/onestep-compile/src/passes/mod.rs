@@ -1,17 +1,23 @@
 //! The rewrites, each of which leaves what a program computes as it is, up to rounding.
 
 mod attention;
+mod attention_scale;
 mod bias;
 mod broadcast;
 mod duplicates;
 mod fold;
 mod fuse_activation;
+mod fuse_affine;
 mod fuse_residual;
 mod gated;
 mod group_norm;
+mod joint_linear;
+mod layer_norm_affine;
 mod linear;
 mod movement;
 mod padding;
+mod phases;
+mod pointwise;
 mod scalars;
 mod sigmoid;
 
@@ -35,8 +41,16 @@ const PASSES: &[Pass] = &[
     ("bias", bias::run),
     ("movement", movement::run),
     ("gated", gated::run),
+    ("fuse_affine", fuse_affine::run),
     ("fuse_activation", fuse_activation::run),
+    ("pointwise", pointwise::run),
     ("fuse_residual", fuse_residual::run),
+    ("duplicates", duplicates::run),
+    // The last ones compute new weights from those of the module.
+    ("layer_norm_affine", layer_norm_affine::run),
+    ("attention_scale", attention_scale::run),
+    ("joint_linear", joint_linear::run),
+    ("phases", phases::run),
     ("duplicates", duplicates::run),
 ];
 

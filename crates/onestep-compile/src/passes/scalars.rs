@@ -53,7 +53,7 @@ fn known_number(graph: &mut Graph, _: &Uses, index: usize) -> bool {
 }
 
 /// `(x·a + b)·c + d`, when nothing else reads the inner one.
-fn merge(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
+pub(super) fn merge(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     let Op::Affine { mul, add } = graph.nodes[index].op else { return false };
     let inner = graph.nodes[index].inputs[0];
     let Some((x, first_mul, first_add)) = uses.affine(graph, inner).filter(|_| uses.reads(inner) == 1) else { return false };

@@ -1,7 +1,10 @@
 //! A plan on a device: buffers, pipelines and bind groups made once, runs submitted as often as wanted.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use onestep_program::{DType, TensorRef, WeightView};
 
@@ -25,6 +28,8 @@ pub struct Executor {
     /// One per dispatch.
     groups: Vec<wgpu::BindGroup>,
     sentinel: Sentinel,
+    /// Whether the plan's prologue has run since its inputs were written.
+    prologue_done: AtomicBool,
 }
 
 impl std::fmt::Debug for Executor {
@@ -101,7 +106,7 @@ impl Executor {
                 Ok((groups, Sentinel::new(gpu, sentinel_pipeline, plan.hash())?))
             })
             .await?;
-        Ok(Self { gpu: gpu.clone(), plan, buffers, pipelines, groups, sentinel })
+        Ok(Self { gpu: gpu.clone(), plan, buffers, pipelines, groups, sentinel, prologue_done: AtomicBool::new(false) })
     }
 
     /// What runs.
@@ -148,6 +153,7 @@ impl Executor {
         };
         self.gpu.check()?;
         self.gpu.call("write input")?;
+        self.written(name);
         if !bytes.is_empty() {
             self.gpu.queue().write_buffer(find(&self.buffers, port.slice.buffer)?, port.slice.offset, bytes);
         }
@@ -168,6 +174,7 @@ impl Executor {
         }
         self.gpu.check()?;
         self.gpu.call("copy output")?;
+        to.written(input);
         if from.slice.size > 0 {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy output") });
             let (source, sink) = (find(&self.buffers, from.slice.buffer)?, find(&to.buffers, into.slice.buffer)?);
@@ -188,7 +195,8 @@ impl Executor {
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&self.plan.name), timestamp_writes: None });
             let mut current = "";
-            for (dispatch, group) in self.plan.dispatches.iter().zip(&self.groups) {
+            let first = if self.prologue_done.swap(true, Ordering::Relaxed) { self.plan.prologue } else { 0 };
+            for (dispatch, group) in self.plan.dispatches.iter().zip(&self.groups).skip(first) {
                 self.gpu.call("dispatch")?;
                 if dispatch.kernel.name != current {
                     let pipeline = self.pipelines.get(dispatch.kernel.name).ok_or_else(|| RunError::internal("a kernel was not compiled"))?;
@@ -225,6 +233,13 @@ impl Executor {
         Ok((port, find(&self.buffers, port.slice.buffer)?))
     }
 
+    /// Notes that an input is another.
+    fn written(&self, name: &str) {
+        if self.plan.kept.iter().any(|&number| self.plan.inputs[number].name == name) {
+            self.prologue_done.store(false, Ordering::Relaxed);
+        }
+    }
+
     fn part(&self, slice: &Slice) -> Result<(&wgpu::Buffer, u64, u64), RunError> {
         Ok((find(&self.buffers, slice.buffer)?, slice.offset, slice.size))
     }
@@ -245,6 +260,7 @@ impl Executor {
 impl Executor {
     /// Fills every arena with one word.
     pub(crate) fn poison(&self, word: u32) {
+        self.prologue_done.store(false, Ordering::Relaxed);
         for (id, buffer) in &self.buffers {
             if let BufferId::Arena(_) = id {
                 let bytes = bytemuck::cast_slice::<u32, u8>(&vec![word; buffer.size() as usize / 4]).to_vec();

@@ -176,6 +176,7 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment)),
             software,
+            slow_halves: names.contains("swiftshader"),
         };
         Self {
             inner: Arc::new(Inner {

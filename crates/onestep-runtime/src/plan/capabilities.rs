@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub alignment: u64,
     /// The adapter is a processor that plays a GPU: barriers are expensive there.
     pub software: bool,
+    /// Numbers of 16 bits are unpacked so slowly that weights are better widened once.
+    pub slow_halves: bool,
 }
 
 impl Default for Capabilities {
@@ -30,6 +32,7 @@ impl Default for Capabilities {
             max_invocations: 256,
             alignment: 256,
             software: false,
+            slow_halves: false,
         }
     }
 }

@@ -9,7 +9,8 @@ impl fmt::Display for Plan {
         writeln!(f, "{}: {} operations, {} dispatches, {}", self.name, self.operations, self.dispatches.len(), Flops(self.flops()))?;
         writeln!(f, "  weights  {} for {} tensors in {} buffers", Bytes(self.weight_bytes()), self.weights.len(), self.weight_buffers.len())?;
         let arenas: Vec<String> = self.arenas.iter().map(|&size| Bytes(size).to_string()).collect();
-        writeln!(f, "  arenas   {} ({})", Bytes(self.arena_bytes()), arenas.join(" + "))?;
+        writeln!(f, "  arenas   {} ({}); {} live at once", Bytes(self.arena_bytes()), arenas.join(" + "), Bytes(self.live_bytes))?;
+        writeln!(f, "  moved    {} by {} pipelines", Bytes(self.bytes_moved()), self.kernels().len())?;
         for port in &self.inputs {
             writeln!(f, "  input    {}", Port(port))?;
         }

@@ -94,6 +94,24 @@ pub(crate) fn place(tenants: &[Tenant], rules: Rules) -> Result<(Vec<Place>, Vec
     Ok((places.into_iter().flatten().collect(), arenas.into_iter().map(|arena| arena.size).collect()))
 }
 
+/// The most bytes of tenants that live at the same time.
+pub(crate) fn live_bytes(tenants: &[Tenant]) -> u64 {
+    let mut changes: Vec<(usize, bool, u64)> = Vec::new();
+    for tenant in tenants {
+        let (first, last) = tenant.life.unwrap_or((0, 0));
+        // A tensor still lives in the step that reads it last.
+        changes.extend([(first, true, tenant.size), (last.saturating_add(1), false, tenant.size)]);
+    }
+    // Those that end before a step leave first.
+    changes.sort_unstable();
+    let (mut live, mut most) = (0u64, 0u64);
+    for (_, begins, size) in changes {
+        live = if begins { live.saturating_add(size) } else { live.saturating_sub(size) };
+        most = most.max(live);
+    }
+    most
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

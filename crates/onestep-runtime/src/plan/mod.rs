@@ -3,6 +3,7 @@
 mod axes;
 mod capabilities;
 mod display;
+mod kept;
 mod lower;
 mod memory;
 mod params;
@@ -17,7 +18,7 @@ pub use capabilities::Capabilities;
 pub(crate) use params::Params;
 pub use weights::{Layout, WeightSlot};
 
-use crate::error::RunError;
+use crate::error::{ErrorKind, RunError};
 
 /// A buffer of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,13 +88,17 @@ pub struct PlanOptions {
     pub reuse: bool,
     /// Bytes left free behind every activation, where a test finds stray writes; a multiple of 16.
     pub guard: u64,
-    /// Scores of attention up to this many bytes are stored, larger ones computed as they are needed.
+    /// Attention scores of wide heads are stored up to this many bytes a head, and computed as they are needed beyond.
     pub stored_scores: u64,
+    /// Activations in 16 bits: half the memory, about three digits.
+    pub narrow: bool,
+    /// Inputs that often stay the same from run to run: what depends on them alone is computed again only after they were written.
+    pub kept: &'static [&'static str],
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { reuse: true, guard: 0, stored_scores: 64 << 20 }
+        Self { reuse: true, guard: 0, stored_scores: 64 << 20, narrow: false, kept: &[] }
     }
 }
 
@@ -104,6 +109,10 @@ pub struct Plan {
     pub name: String,
     /// In this order.
     pub dispatches: Vec<Dispatch>,
+    /// How many of the first dispatches depend on kept inputs alone; what the others read of them stays in memory.
+    pub prologue: usize,
+    /// The kept inputs, by their place in [`inputs`](Self::inputs).
+    pub kept: Vec<usize>,
     /// The contents of [`BufferId::Params`].
     pub params: Vec<u8>,
     /// Bytes of [`BufferId::Inputs`].
@@ -112,6 +121,8 @@ pub struct Plan {
     pub weight_buffers: Vec<u64>,
     /// Bytes of each [`BufferId::Arena`].
     pub arenas: Vec<u64>,
+    /// The most bytes of activations that live at the same time: no placement needs less.
+    pub live_bytes: u64,
     /// Where each activation lies while it lives; exactly its bytes.
     pub activations: Vec<Slice>,
     /// What is uploaded once.
@@ -125,16 +136,31 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a program for an adapter.
+    /// Plans a program for an adapter: with activations in 32 bits, or in 16 where a tensor of the program would be larger than what the
+    /// adapter's kernels see of a buffer.
     ///
     /// # Errors
     /// `Invalid` for a program that its own check refuses, `Unsupported` with the operation, the size and the limit where the adapter
     /// does not suffice.
     pub fn new(program: &Program, capabilities: &Capabilities) -> Result<Self, RunError> {
-        Self::with_options(program, capabilities, PlanOptions::default())
+        Self::fitting(program, capabilities, PlanOptions::default())
     }
 
     /// As [`Plan::new`], with a say in how memory is used.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`].
+    pub fn fitting(program: &Program, capabilities: &Capabilities, options: PlanOptions) -> Result<Self, RunError> {
+        match Self::with_options(program, capabilities, options) {
+            Err(error) if error.kind() == ErrorKind::Unsupported && !options.narrow => {
+                // What no narrower activation mends is told as it was found first.
+                Self::with_options(program, capabilities, PlanOptions { narrow: true, ..options }).map_err(|_| error)
+            }
+            result => result,
+        }
+    }
+
+    /// Exactly as the options say: activations that are too large in 32 bits are refused.
     ///
     /// # Errors
     /// Those of [`Plan::new`].
@@ -150,6 +176,12 @@ impl Plan {
     /// Bytes of all arenas: what the activations need at the same time.
     pub fn arena_bytes(&self) -> u64 {
         self.arenas.iter().sum()
+    }
+
+    /// Bytes that the dispatches bind for reading and writing: what a run moves if each is read and written once.
+    pub fn bytes_moved(&self) -> u64 {
+        let bound = self.dispatches.iter().flat_map(|dispatch| &dispatch.bindings).filter(|slice| slice.buffer != BufferId::Params);
+        bound.map(|slice| slice.size).fold(0, u64::saturating_add)
     }
 
     /// Bytes of all weights on the GPU.

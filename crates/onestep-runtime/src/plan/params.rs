@@ -39,6 +39,11 @@ impl Params {
         self.write(name, FieldKind::U32, &words);
     }
 
+    /// Sets a whole number that may be negative.
+    pub(crate) fn integer(&mut self, name: &str, value: i32) {
+        self.write(name, FieldKind::I32, &[value.to_le_bytes()]);
+    }
+
     /// Sets a float.
     pub(crate) fn float(&mut self, name: &str, value: f32) {
         self.write(name, FieldKind::F32, &[value.to_le_bytes()]);
@@ -80,16 +85,13 @@ mod tests {
 
     #[test]
     fn unknown_missing_and_oversized_parameters_are_refused() {
-        let kernel = &onestep_shaders::FILL;
-        let mut params = Params::new(kernel);
-        params.set("count", 3);
-        assert!(params.finish().unwrap_err().to_string().contains("value"));
+        let kernel = &onestep_shaders::PRESENT;
+        assert!(Params::new(kernel).finish().unwrap_err().to_string().contains("count"));
         let mut params = Params::new(kernel);
         params.set("counts", 3);
         assert!(params.finish().unwrap_err().to_string().contains("counts"));
         let mut params = Params::new(kernel);
         params.set("count", 1 << 40);
-        params.float("value", 1.0);
         assert_eq!(params.finish().unwrap_err().kind(), crate::ErrorKind::Unsupported);
     }
 
@@ -97,7 +99,9 @@ mod tests {
     fn fields_land_where_the_shader_reads_them() {
         let mut params = Params::new(&onestep_shaders::FILL);
         params.float("value", 1.5);
+        params.set("length", 5);
+        params.set("units", 2);
         params.set("count", 3);
-        assert_eq!(params.finish().unwrap(), [3u32.to_le_bytes(), 1.5f32.to_le_bytes()].concat());
+        assert_eq!(params.finish().unwrap(), [3u32.to_le_bytes(), 2u32.to_le_bytes(), 5u32.to_le_bytes(), 1.5f32.to_le_bytes()].concat());
     }
 }

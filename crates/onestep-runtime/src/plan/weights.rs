@@ -9,14 +9,24 @@ use crate::error::RunError;
 pub enum Layout {
     /// As in the file.
     Plain,
-    /// A matrix [columns, depth] turned into [depth, padded]: neighbours in memory are neighbouring output channels, zeros in the tail.
-    Turned {
+    /// A vector with zeros behind it.
+    Padded {
+        /// Elements with the zeros.
+        padded: usize,
+    },
+    /// A matrix [columns, depth, taps] as [columns / panel][taps][depth rounded up to 4][panel]: neighbours in memory are neighbouring output
+    /// channels, and what a tile of the matrix kernel reads follows itself. Zeros in the tails.
+    Panels {
+        /// The first of its elements in the file: several matrices may lie in one tensor.
+        start: usize,
         /// Output channels.
         columns: usize,
-        /// Input channels times taps.
+        /// Input channels.
         depth: usize,
-        /// `columns` rounded up to the tile.
-        padded: usize,
+        /// Taps of a convolution's kernel; 1 for a linear layer.
+        taps: usize,
+        /// Columns of a panel.
+        panel: usize,
     },
 }
 
@@ -25,7 +35,10 @@ impl Layout {
     pub(crate) fn elements(self, elements: usize) -> usize {
         match self {
             Layout::Plain => elements,
-            Layout::Turned { depth, padded, .. } => depth.saturating_mul(padded),
+            Layout::Padded { padded } => padded,
+            Layout::Panels { columns, depth, taps, panel, .. } => {
+                columns.next_multiple_of(panel.max(1)).saturating_mul(taps).saturating_mul(depth.next_multiple_of(4))
+            }
         }
     }
 }
@@ -39,7 +52,7 @@ pub struct WeightSlot {
     pub shape: Vec<usize>,
     /// Its storage there.
     pub dtype: DType,
-    /// Its storage on the GPU: 16-bit weights are widened where a kernel wants 32.
+    /// Its storage on the GPU, as the kernel wants it.
     pub stored: DType,
     /// The order of its elements on the GPU.
     pub layout: Layout,
@@ -66,30 +79,47 @@ impl WeightSlot {
                 self.shape
             )));
         }
-        let widened;
-        let source: &[u8] = if self.stored == self.dtype {
-            view.bytes
-        } else {
-            widened = view.to_f32();
-            bytemuck::cast_slice(&widened)
+        let converted;
+        let source: &[u8] = match (self.dtype, self.stored) {
+            (DType::F16, DType::F32) => {
+                converted = view.to_f32();
+                bytemuck::cast_slice(&converted)
+            }
+            (DType::F32, DType::F16) => {
+                let halves: Vec<half::f16> = view.to_f32().into_iter().map(half::f16::from_f32).collect();
+                return self.arrange(bytemuck::cast_slice(&halves));
+            }
+            _ => view.bytes,
         };
+        self.arrange(source)
+    }
+
+    /// Elements as they are stored, into the order of the layout.
+    fn arrange(&self, source: &[u8]) -> Result<Vec<u8>, RunError> {
         let width = self.stored.size();
         let room = usize::try_from(self.size)
             .map_err(|_| RunError::unsupported(format!("the weight {} does not fit this machine's addresses", self.name)))?;
         let mut packed = vec![0; room];
         match self.layout {
-            Layout::Plain => {
+            Layout::Plain | Layout::Padded { .. } => {
                 let length = source.len().min(room);
                 packed[..length].copy_from_slice(&source[..length]);
             }
-            Layout::Turned { columns, depth, padded } => {
-                if depth == 0 || padded == 0 {
+            Layout::Panels { start, columns, depth, taps, panel } => {
+                let row = depth * taps * width;
+                if row == 0 || panel == 0 {
                     return Ok(packed);
                 }
-                // Column by column; the rows of the result stay in cache.
-                for (column, values) in source.chunks_exact(depth * width).take(columns).enumerate() {
-                    for (value, row) in values.chunks_exact(width).zip(packed.chunks_exact_mut(padded * width)) {
-                        row[column * width..(column + 1) * width].copy_from_slice(value);
+                let padded = depth.next_multiple_of(4);
+                // Column by column; the rows of a panel stay in cache.
+                for (column, values) in source[(start * width).min(source.len())..].chunks_exact(row).take(columns).enumerate() {
+                    let at = (column / panel * taps * padded * panel + column % panel) * width;
+                    for (index, value) in values.chunks_exact(width).enumerate() {
+                        let (channel, tap) = (index / taps, index % taps);
+                        let to = at + (tap * padded + channel) * panel * width;
+                        if let Some(place) = packed.get_mut(to..to + width) {
+                            place.copy_from_slice(value);
+                        }
                     }
                 }
             }
@@ -103,22 +133,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turning_puts_neighbouring_channels_side_by_side() {
+    fn panels_put_neighbouring_channels_side_by_side() {
         let slot = WeightSlot {
             name: "w".into(),
-            shape: vec![3, 2],
+            shape: vec![3, 1, 2],
             dtype: DType::F32,
             stored: DType::F32,
-            layout: Layout::Turned { columns: 3, depth: 2, padded: 4 },
+            layout: Layout::Panels { start: 0, columns: 3, depth: 1, taps: 2, panel: 2 },
             buffer: 0,
             offset: 0,
-            size: 32,
+            size: 128,
         };
         let values = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let view = WeightView { shape: &[3, 2], dtype: DType::F32, bytes: bytemuck::cast_slice(&values) };
+        let view = WeightView { shape: &[3, 1, 2], dtype: DType::F32, bytes: bytemuck::cast_slice(&values) };
         let packed: Vec<f32> = bytemuck::pod_collect_to_vec(&slot.pack(&view).unwrap());
-        assert_eq!(packed, [1.0, 3.0, 5.0, 0.0, 2.0, 4.0, 6.0, 0.0]);
+        // Panel, tap, channel, column.
+        let mut expected = vec![0.0; 32];
+        (expected[0], expected[1], expected[8], expected[9]) = (1.0, 3.0, 2.0, 4.0);
+        (expected[16], expected[24]) = (5.0, 6.0);
+        assert_eq!(packed, expected);
         let short = WeightView { bytes: &view.bytes[4..], ..view };
         assert_eq!(slot.pack(&short).unwrap_err().kind(), crate::ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn storage_changes_both_ways() {
+        let slot = |dtype, stored| WeightSlot {
+            name: "w".into(),
+            shape: vec![2],
+            dtype,
+            stored,
+            layout: Layout::Padded { padded: 4 },
+            buffer: 0,
+            offset: 0,
+            size: 16,
+        };
+        let (wide, narrow) = ([1.0f32, -2.0], [0x3c00u16, 0xc000]);
+        let view = WeightView { shape: &[2], dtype: DType::F32, bytes: bytemuck::cast_slice(&wide) };
+        assert_eq!(slot(DType::F32, DType::F16).pack(&view).unwrap()[..8], *bytemuck::cast_slice::<u16, u8>(&[0x3c00, 0xc000, 0, 0]));
+        let view = WeightView { shape: &[2], dtype: DType::F16, bytes: bytemuck::cast_slice(&narrow) };
+        assert_eq!(slot(DType::F16, DType::F32).pack(&view).unwrap(), *bytemuck::cast_slice::<f32, u8>(&[1.0, -2.0, 0.0, 0.0]));
     }
 }

@@ -43,7 +43,14 @@ fn case(cases: &mut Vec<Case>, name: impl Into<String>, tolerance: Tolerance, dr
     let name = name.into();
     let mut sketch = Sketch::new(&name);
     draw(&mut sketch);
-    cases.push(Case { name, sketch, tolerance, stored_scores: crate::plan::PlanOptions::default().stored_scores, max_workgroups: None });
+    cases.push(Case {
+        name,
+        sketch,
+        tolerance,
+        stored_scores: crate::plan::PlanOptions::default().stored_scores,
+        max_workgroups: None,
+        narrow: true,
+    });
 }
 
 /// A convolution with all that it may have.
@@ -101,6 +108,12 @@ fn convolutions(cases: &mut Vec<Case>) {
         ("kernel as large as the picture", Conv { x: [1, 5, 4, 6], w: [7, 4, 6], padding: [0; 4], ..CONV }),
         ("one pixel", Conv { x: [1, 1, 1, 1], w: [1, 1, 1], padding: [0; 4], ..CONV }),
         ("seven taps", Conv { x: [1, 2, 8, 19], w: [2, 7, 7], padding: [3; 4], ..CONV }),
+        ("tiles that workgroups share", Conv { x: [1, 36, 9, 8], w: [70, 3, 3], act: Silu, ..CONV }),
+        ("shared tiles, 16-bit weights, stride two", Conv { x: [2, 33, 13, 11], w: [65, 3, 3], stride: [2, 2], dtype: F16, ..CONV }),
+        ("shared tiles and one slice", Conv { x: [1, 32, 6, 7], w: [33, 1, 2], padding: [0, 1, 0, 0], dtype: F16, ..CONV }),
+        ("shared tiles of a pointwise convolution", Conv { x: [1, 130, 5, 9], w: [40, 1, 1], padding: [0; 4], dtype: F16, ..CONV }),
+        ("many shared tiles, no slices", Conv { x: [1, 4, 96, 90], w: [36, 3, 3], ..CONV }),
+        ("many shared tiles of 16-bit weights", Conv { x: [1, 4, 96, 90], w: [36, 3, 3], dtype: F16, ..CONV }),
         ("in groups", Conv { x: [1, 6, 5, 7], w: [9, 3, 3], groups: 3, act: Silu, ..CONV }),
         ("depthwise with 16-bit weights of odd count", Conv { x: [2, 5, 4, 3], w: [5, 3, 3], groups: 5, dtype: F16, ..CONV }),
         (
@@ -123,6 +136,28 @@ fn convolutions(cases: &mut Vec<Case>) {
             convolve(sketch, &conv, x, w);
         });
     }
+    for (x, columns, extras, dtype) in [
+        ([1, 3, 2, 3], 5, true, F32),
+        ([2, 5, 5, 7], 9, true, F16),
+        ([1, 8, 1, 1], 4, false, F16),
+        ([1, 36, 9, 8], 70, true, F16),
+        ([1, 4, 48, 45], 36, false, F32),
+    ] {
+        case(cases, format!("up_conv2d: {x:?} to {columns} channels, {dtype:?}"), Tolerance::Sum(4 * x[1]), |sketch| {
+            let out = [x[0], columns, 2 * x[2], 2 * x[3]];
+            let mut inputs = vec![sketch.input(&x), sketch.weight(&[4, columns, x[1], 2, 2], dtype)];
+            if extras {
+                inputs.extend([sketch.weight(&[columns], dtype), sketch.input(&out)]);
+            }
+            let y = sketch.op(Op::UpConv2d { bias: extras, act: if extras { Silu } else { Activation::None }, residual: extras }, &inputs, &out);
+            sketch.output(y);
+        });
+    }
+    case(cases, "up_conv2d: weights and bias that are computed", Tolerance::Sum(12), |sketch| {
+        let (x, w, bias) = (sketch.input(&[1, 3, 4, 3]), sketch.input(&[4, 6, 3, 2, 2]), sketch.input(&[6]));
+        let y = sketch.op(Op::UpConv2d { bias: true, act: Relu, residual: false }, &[x, w, bias], &[1, 6, 8, 6]);
+        sketch.output(y);
+    });
     case(cases, "conv2d: bias and residual from 16-bit weights", Tolerance::Sum(27), |sketch| {
         let x = sketch.input(&[1, 3, 4, 5]);
         let (w, bias, residual) = (sketch.weight(&[3, 3, 3, 3], F16), sketch.weight(&[3], F16), sketch.weight(&[1, 3, 4, 5], F16));
@@ -137,7 +172,7 @@ fn convolutions(cases: &mut Vec<Case>) {
         convolve(sketch, &conv, x, w);
     });
     if let Some(last) = cases.last_mut() {
-        last.max_workgroups = Some(3);
+        last.max_workgroups = Some(30);
     }
 }
 
@@ -164,7 +199,7 @@ fn convolve(sketch: &mut Sketch, conv: &Conv, x: ValueId, w: ValueId) {
 }
 
 fn linears(cases: &mut Vec<Case>) {
-    use Activation::{Gelu, None, QuickGelu, Silu};
+    use Activation::{Gelu, None, QuickGelu, Relu, Silu};
     use DType::{F16, F32};
     for (lead, depth, columns, act, bias, residual, dtype) in [
         (vec![1], 1, 1, None, false, false, F32),
@@ -177,6 +212,10 @@ fn linears(cases: &mut Vec<Case>) {
         (vec![1, 2, 1, 2, 1, 3], 4, 13, None, true, true, F16),
         (vec![129], 36, 41, None, true, true, F32),
         (vec![1025], 8, 9, None, true, false, F16),
+        (vec![2, 33], 130, 70, Gelu, true, true, F16),
+        (vec![2, 33], 130, 70, Relu, true, true, F32),
+        (vec![4200], 33, 65, Silu, true, true, F16),
+        (vec![4200], 36, 66, None, false, true, F32),
     ] {
         let name = format!("linear: {lead:?}x{depth} to {columns}, {dtype:?} {act:?} bias {bias} residual {residual}");
         case(cases, name, Tolerance::Sum(depth), |sketch| {
@@ -264,8 +303,10 @@ fn norms(cases: &mut Vec<Case>) {
             let width = shape[shape.len() - 1];
             let x = sketch.input_in(&shape, -6.0, -5.0);
             let (gamma, beta) = (sketch.weight(&[width], DType::F32), sketch.weight(&[width], DType::F16));
-            let y = sketch.op(Op::LayerNorm { epsilon: 1e-5 }, &[x, gamma, beta], &shape);
+            let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &shape);
+            let plain = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: false }, &[x], &shape);
             sketch.output(y);
+            sketch.output(plain);
         });
     }
 }
@@ -367,6 +408,9 @@ fn pointwise(cases: &mut Vec<Case>) {
             let y = sketch.op(Op::Unary { unary }, &[x], &[3, 337]);
             sketch.output(y);
         });
+        if let Some(last) = cases.last_mut() {
+            last.narrow = high < 1000.0;
+        }
     }
     case(cases, "affine: a factor and an addend", ONE_ROUNDING_TWICE, |sketch| {
         let x = sketch.input(&[2, 3, 5]);

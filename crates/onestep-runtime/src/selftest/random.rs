@@ -28,6 +28,7 @@ pub(super) fn case(number: u64) -> Case {
         tolerance: CHAIN,
         stored_scores: if number.is_multiple_of(3) { 0 } else { u64::MAX },
         max_workgroups: None,
+        narrow: true,
     }
 }
 
@@ -76,7 +77,7 @@ fn step(sketch: &mut Sketch, pool: &[ValueId], x: ValueId) -> Option<ValueId> {
         4 => {
             let width = shape[rank - 1];
             let (gamma, beta) = (sketch.weight(&[width], dtype), sketch.weight(&[width], dtype));
-            sketch.op(Op::LayerNorm { epsilon: 1e-3 }, &[x, gamma, beta], &out)
+            sketch.op(Op::LayerNorm { epsilon: 1e-3, affine: true }, &[x, gamma, beta], &out)
         }
         5 if rank == 4 => {
             let keys = pool

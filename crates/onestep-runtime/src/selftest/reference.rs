@@ -86,6 +86,25 @@ fn evaluate(node: &Node, inputs: &[Tensor], shape: &[usize]) -> Tensor {
                 finish(sum, inputs, *bias, *residual, *act, o, o[1])
             })
         }
+        Op::UpConv2d { bias, act, residual } => {
+            let w = &inputs[1];
+            each(shape, |o| {
+                let phase = o[2] % 2 * 2 + o[3] % 2;
+                let mut sum = 0.0;
+                for ci in 0..w.shape[2] {
+                    for ky in 0..2 {
+                        for kx in 0..2 {
+                            let row = (o[2] / 2 + o[2] % 2 + ky).checked_sub(1).filter(|&row| row < x.shape[2]);
+                            let column = (o[3] / 2 + o[3] % 2 + kx).checked_sub(1).filter(|&column| column < x.shape[3]);
+                            if let (Some(row), Some(column)) = (row, column) {
+                                sum += x.at(&[o[0], ci, row, column]) * w.at(&[phase, o[1], ci, ky, kx]);
+                            }
+                        }
+                    }
+                }
+                finish(sum, inputs, *bias, *residual, *act, o, o[1])
+            })
+        }
         Op::Linear { bias, act, residual } => {
             let w = &inputs[1];
             each(shape, |o| {
@@ -126,12 +145,13 @@ fn evaluate(node: &Node, inputs: &[Tensor], shape: &[usize]) -> Tensor {
             }
             Tensor::new(shape, data)
         }
-        Op::LayerNorm { epsilon } => {
+        Op::LayerNorm { epsilon, affine } => {
             let width = shape[shape.len() - 1];
             let mut data = Vec::with_capacity(x.data.len());
             for values in x.data.chunks(width.max(1)) {
                 let (mean, scale) = moments(values, *epsilon);
-                data.extend(values.iter().enumerate().map(|(i, value)| (value - mean) * scale * inputs[1].data[i] + inputs[2].data[i]));
+                let factors = |i: usize| if *affine { (inputs[1].data[i], inputs[2].data[i]) } else { (1.0, 0.0) };
+                data.extend(values.iter().enumerate().map(|(i, value)| (value - mean) * scale * factors(i).0 + factors(i).1));
             }
             Tensor::new(shape, data)
         }

@@ -1,0 +1,127 @@
+//! The factor of an attention's scores becomes part of the linear layer that computes its queries: `scale·(W·x + b)·kᵀ`.
+//!
+//! The layer may be a wider one of which the queries are a part, as long as only queries of the same factor read that part. Which
+//! features of the layer a tensor holds is found by moving the features' numbers in place of the elements.
+
+use onestep_program::{Activation, Op, ValueId};
+
+use super::at_each;
+use crate::{
+    error::CompileError,
+    graph::{Constant, Graph},
+    uses::Uses,
+};
+
+pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
+    at_each(graph, |graph, uses, index| {
+        let Op::Attention { scale, .. } = graph.nodes[index].op else { return false };
+        // A factor above 1 could take a weight beyond what its storage holds.
+        if scale == 1.0 || scale.abs() > 1.0 {
+            return false;
+        }
+        let Some(layer) = layer_of(graph, uses, graph.nodes[index].inputs[0]) else { return false };
+        let Some((queries, attentions)) = queries(graph, uses, layer, index) else { return false };
+        for id in graph.nodes[layer].inputs[1..].to_vec() {
+            let shape = graph.shape(id).to_vec();
+            let Some(constant) = graph.constant(id) else { continue };
+            let per_feature = constant.data.len() / queries.len();
+            let scaled = constant.data.iter().enumerate().map(|(at, value)| if queries[at / per_feature] { value * scale } else { *value }).collect();
+            let scaled = graph.add_constant(shape, Constant::computed(scaled));
+            graph.nodes[layer].inputs.iter_mut().filter(|input| **input == id).for_each(|input| *input = scaled);
+        }
+        for attention in attentions {
+            if let Op::Attention { scale, .. } = &mut graph.nodes[attention].op {
+                *scale = 1.0;
+            }
+        }
+        true
+    });
+    Ok(())
+}
+
+/// The position of the linear layer whose features a tensor shows, in whatever shape and order.
+fn layer_of(graph: &Graph, uses: &Uses, tensor: ValueId) -> Option<usize> {
+    let position = uses.position(tensor)?;
+    let node = &graph.nodes[position];
+    match node.op {
+        Op::Slice { .. } | Op::Reshape | Op::Permute { .. } => layer_of(graph, uses, node.inputs[0]),
+        Op::Linear { act: Activation::None, residual: false, .. } => {
+            node.inputs[1..].iter().all(|&id| graph.constant(id).is_some()).then_some(position)
+        }
+        _ => None,
+    }
+}
+
+/// By feature of the layer whether it is part of the queries of the attention at `index`, and all attentions whose queries are among
+/// these; `None` if anything else reads them.
+fn queries(graph: &Graph, uses: &Uses, layer: usize, index: usize) -> Option<(Vec<bool>, Vec<usize>)> {
+    let parts = parts(graph, uses, layer);
+    let wanted = &parts.iter().find(|part| part.reader == Some((index, 0)))?.features;
+    let mut attentions = Vec::new();
+    for part in &parts {
+        let mut both = part.features.iter().zip(wanted).filter(|(inside, wanted)| **inside && **wanted).peekable();
+        let Some((reader, position)) = (if both.peek().is_some() { part.reader } else { continue }) else { return None };
+        let within = part.features.iter().zip(wanted).all(|(inside, wanted)| *wanted || !*inside);
+        let same = match (&graph.nodes[reader].op, &graph.nodes[index].op) {
+            (Op::Attention { scale, .. }, Op::Attention { scale: wanted, .. }) => scale == wanted,
+            _ => false,
+        };
+        if !(within && same && position == 0) {
+            return None;
+        }
+        attentions.push(reader);
+    }
+    Some((wanted.clone(), attentions))
+}
+
+/// Features of a layer that something reads.
+struct Part {
+    /// The operation and which of its inputs it is; `None` for an output of the program.
+    reader: Option<(usize, usize)>,
+    /// By feature.
+    features: Vec<bool>,
+}
+
+fn parts(graph: &Graph, uses: &Uses, layer: usize) -> Vec<Part> {
+    let output = graph.nodes[layer].output;
+    let width = graph.shape(output).last().copied().unwrap_or(1);
+    let numbers: Vec<usize> = (0..graph.shape(output).iter().product()).map(|at: usize| at % width).collect();
+    let mut parts = Vec::new();
+    let mut open = vec![(output, numbers)];
+    while let Some((value, numbers)) = open.pop() {
+        let mut part = |reader| {
+            let mut features = vec![false; width];
+            numbers.iter().for_each(|&number| features[number] = true);
+            parts.push(Part { reader, features });
+        };
+        graph.outputs.iter().filter(|port| port.value == value).for_each(|_| part(None));
+        for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| uses.is_live(*index)) {
+            for (position, _) in node.inputs.iter().enumerate().filter(|(_, id)| **id == value) {
+                match moved(&numbers, &node.op, graph.shape(value), graph.shape(node.output)) {
+                    Some(moved) => open.push((node.output, moved)),
+                    None => part(Some((index, position))),
+                }
+            }
+        }
+    }
+    parts
+}
+
+/// The elements of a tensor of shape `from` after a movement into the shape `to`; `None` if the operation is no movement.
+fn moved(elements: &[usize], op: &Op, from: &[usize], to: &[usize]) -> Option<Vec<usize>> {
+    let mut strides = vec![1; from.len()];
+    for axis in (1..from.len()).rev() {
+        strides[axis - 1] = strides[axis] * from[axis];
+    }
+    let (first, strides) = match op {
+        Op::Reshape => return Some(elements.to_vec()),
+        Op::Permute { axes } => (0, axes.iter().map(|&axis| strides[axis]).collect()),
+        Op::Slice { start } => (start.iter().zip(&strides).map(|(start, stride)| start * stride).sum(), strides),
+        _ => return None,
+    };
+    let mut places: Vec<usize> = vec![first];
+    for (length, stride) in to.iter().zip(strides) {
+        places = places.iter().flat_map(|place| (0..*length).map(move |step| place + step * stride)).collect();
+    }
+    Some(places.into_iter().map(|place| elements[place]).collect())
+}

@@ -1,0 +1,58 @@
+//! A convolution over repeated pixels is one convolution of the pixels for each parity of the result's rows and columns.
+//!
+//! Three taps side by side on a row in which every pixel stands twice see two pixels only: at an even place the one before and, twice, the
+//! one here; at an odd place, twice, the one here and the next. So of nine products four are left, with weights that are summed now. The
+//! zeros around the enlarged image fall on the zeros around the small one, so the edges are exact too. The decomposition is that of
+//! Shi et al., "Is the deconvolution layer the same as a convolutional layer?" (arXiv:1609.07009).
+
+use onestep_program::Op;
+
+use super::at_each;
+use crate::{
+    error::CompileError,
+    graph::{Constant, Graph},
+};
+
+pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
+    at_each(graph, |graph, uses, index| {
+        let node = &graph.nodes[index];
+        let Op::Conv2d { stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1, bias, act, residual } = node.op else { return false };
+        let Some(enlarged) = uses.producer(graph, node.inputs[0]).filter(|node| node.op == Op::UpsampleNearest { scale: [2, 2] }) else {
+            return false;
+        };
+        let (x, weight) = (enlarged.inputs[0], node.inputs[1]);
+        let [out, summed, 3, 3] = *graph.shape(weight) else { return false };
+        let Some(kernel) = graph.constant(weight) else { return false };
+        let phases = Constant::computed(phases(&kernel.data));
+        if !phases.fits_half() {
+            return false;
+        }
+        let phases = graph.add_constant(vec![4, out, summed, 2, 2], phases);
+        let node = &mut graph.nodes[index];
+        node.op = Op::UpConv2d { bias, act, residual };
+        node.inputs[0] = x;
+        node.inputs[1] = phases;
+        true
+    });
+    Ok(())
+}
+
+/// The taps of one axis that fall on the first and on the second pixel, by parity.
+const TAPS: [[&[usize]; 2]; 2] = [[&[0], &[1, 2]], [&[0, 1], &[2]]];
+
+/// Kernels […,3,3] as [4,…,2,2].
+fn phases(kernels: &[f32]) -> Vec<f32> {
+    let mut data = Vec::with_capacity(kernels.len() / 9 * 16);
+    for rows in TAPS {
+        for columns in TAPS {
+            for kernel in kernels.chunks_exact(9) {
+                for row in rows {
+                    for column in columns {
+                        data.push(row.iter().flat_map(|row| column.iter().map(move |column| kernel[3 * row + column])).sum());
+                    }
+                }
+            }
+        }
+    }
+    data
+}
