@@ -6,11 +6,13 @@ import { join } from "node:path";
 import { browserSides, coldStarts, downloads } from "./browser/sides.js";
 import { processSides } from "./process-sides.js";
 import { summary, table } from "./report.js";
-import { BENCHES, MINUTES, NETWORKS, ONLY, PROGRAM, ROUNDS, WORK } from "./settings.js";
+import { BENCHES, COLD, MINUTES, NETWORKS, ONLY, PROGRAM, ROUNDS, WORK } from "./settings.js";
 
 const CELLS = ["text_encoder", "generator", "decoder", "picture"];
 /** Sides that are further from the reference than this do other work, and are not timed: relative L2 of a component, decibels of a picture. */
 const [FURTHEST, LEAST_DECIBELS] = [1e-2, 40];
+/** A side that took longer than this to open and agree has shown that it is slow, and warm: it is spared the uncounted round. */
+const SLOW = 60_000;
 /** Milliseconds after which a side that is opened or run is given up. */
 const PATIENCE = 15 * 60_000;
 /** Milliseconds that one cell of the table may take in all; one that is slower gets fewer than ROUNDS runs, and the table says how many. */
@@ -49,10 +51,11 @@ async function compare(network) {
   const wanted = (await Promise.all([processSides(network), browserSides(network)])).flat().filter((side) => ONLY === undefined || ONLY.test(side.name));
   for (const side of wanted) {
     const result = (results[side.name] = { ...side.about, times: {} });
+    const begun = Date.now();
     try {
       Object.assign(result, await within(PATIENCE, side.open()));
       if (!agrees(result.agreement, result.furthest)) throw new Error(`does not compute what the reference does: ${JSON.stringify(result.agreement)}`);
-      for (const cell of side.whole ? [CELLS.at(-1)] : CELLS) await within(PATIENCE, side.run(cell));
+      if (Date.now() - begun < SLOW) for (const cell of side.whole ? [CELLS.at(-1)] : CELLS) await within(PATIENCE, side.run(cell));
       open.push(side);
       say(`${network.name}: ${side.name} is ready`);
     } catch (error) {
@@ -82,8 +85,8 @@ async function compare(network) {
     say(`${network.name}: round ${round + 1} of ${ROUNDS}`);
   }
   await Promise.all(open.map((side) => side.close().catch(() => {})));
-  say(`${network.name}: first pictures in fresh browsers`);
-  const cold = await coldStarts(network, (name) => ONLY === undefined || ONLY.test(name), (promise) => within(PATIENCE, promise).catch((error) => ({ failure: sentence(error) })));
+  if (COLD) say(`${network.name}: first pictures in fresh browsers`);
+  const cold = !COLD ? {} : await coldStarts(network, (name) => ONLY === undefined || ONLY.test(name), (promise) => within(PATIENCE, promise).catch((error) => ({ failure: sentence(error) })));
   return { cost, cold, sides: results };
 }
 

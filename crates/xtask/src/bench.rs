@@ -13,7 +13,7 @@ use crate::{
 };
 
 const HELP: &str = "cargo xtask bench takes --rounds N, --minutes N (for one cell of the table), --networks emoji,medium, --only PATTERN (of sides' names) \
-                    --no-burn, and --gpu (a network of Stable Diffusion's size as well, beside PyTorch on an NVIDIA GPU)";
+                    --no-cold, --no-burn, and --gpu (a network of Stable Diffusion's size as well, beside PyTorch on an NVIDIA GPU)";
 /// Those that every side runs.
 const NETWORKS: [&str; 2] = ["emoji", "medium"];
 /// Each with the environment variable by which the comparison knows it.
@@ -31,6 +31,7 @@ pub fn run(options: &[&str]) -> Result<()> {
         match OPTIONS.iter().find(|(name, _)| name == option) {
             Some((_, variable)) => passed.push((*variable, *options.next().ok_or_else(|| Failure(HELP.into()))?)),
             None if *option == "--no-burn" => with_burn = false,
+            None if *option == "--no-cold" => passed.push(("ONESTEP_BENCH_COLD", "no")),
             None if *option == "--gpu" => gpu = true,
             None => return Err(Failure(format!("{HELP}; it does not know {option:?}"))),
         }
