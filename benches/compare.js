@@ -85,18 +85,26 @@ async function compare(network) {
     say(`${network.name}: round ${round + 1} of ${ROUNDS}`);
   }
   await Promise.all(open.map((side) => side.close().catch(() => {})));
+  // What there is so far, should somebody end this before it is done.
+  write(network.name, { cost, cold: {}, sides: results });
   if (COLD) say(`${network.name}: first pictures in fresh browsers`);
   const cold = !COLD ? {} : await coldStarts(network, (name) => ONLY === undefined || ONLY.test(name), (promise) => within(PATIENCE, promise).catch((error) => ({ failure: sentence(error) })));
-  return { cost, cold, sides: results };
+  write(network.name, { cost, cold, sides: results });
 }
 
-const results = { schema: 1, date: new Date().toISOString(), rounds: ROUNDS, machine: { processor: cpus()[0]?.model, cores: cpus().length, load: loadavg()[0] }, downloads: downloads(), networks: {} };
-for (const network of NETWORKS.map((name) => ({ name, folder: join(WORK, name), model: join(WORK, name, "model"), tensors: join(WORK, name, "tensors.safetensors"), bundle: join(WORK, name, "bundle") }))) {
-  results.networks[network.name] = await compare(network);
+function write(name, network) {
+  results.networks[name] = network;
+  results.machine.load_after = loadavg()[0];
+  writeFileSync(join(BENCHES, "results.json"), `${JSON.stringify(results, undefined, 1)}\n`);
+  writeFileSync(join(BENCHES, "results.md"), table(results));
 }
-results.machine.load_after = loadavg()[0];
-writeFileSync(join(BENCHES, "results.json"), `${JSON.stringify(results, undefined, 1)}\n`);
-const text = table(results);
-writeFileSync(join(BENCHES, "results.md"), text);
-console.log(`\n${text}\n${summary(results)}`);
+
+const machine = { processor: cpus()[0]?.model, cores: cpus().length, load: loadavg()[0] };
+const results = { schema: 1, date: new Date().toISOString(), rounds: ROUNDS, machine, downloads: downloads(), networks: {} };
+for (const name of NETWORKS) {
+  const folder = join(WORK, name);
+  const network = { name, folder, model: join(folder, "model"), bundle: join(folder, "bundle"), tensors: join(folder, "tensors.safetensors") };
+  await compare(network);
+}
+console.log(`\n${table(results)}\n${summary(results)}`);
 process.exit(0);

@@ -1,7 +1,7 @@
 //! What the comparison with other systems needs of npm and PyPI: kept beside the other tools, out of the repository.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -56,12 +56,18 @@ fn packages() -> Result<PathBuf> {
 
 /// PyTorch and diffusers, which make the networks and export them, and onnxruntime.
 fn python() -> Result<PathBuf> {
+    if let Some(own) = env::var_os("ONESTEP_BENCH_PYTHON").filter(|value| !value.is_empty()) {
+        return Ok(PathBuf::from(own));
+    }
     let (requirements, kept) = (folders::root().join("benches/requirements.txt"), folders::bench().join("python"));
     let python = if cfg!(windows) { kept.join("Scripts/python.exe") } else { kept.join("bin/python") };
     once(&requirements, &kept.join("installed-requirements.txt"), || {
         let found = ["python3", "python"].iter().find_map(|name| process::find(name));
         let found = found.ok_or_else(|| Failure("Python is missing, which exports the networks for the other side of the comparison".into()))?;
-        println!("Installing PyTorch, diffusers and onnxruntime (benches/requirements.txt) into {} (some GB, once)", kept.display());
+        println!(
+            "Installing PyTorch, diffusers and onnxruntime (benches/requirements.txt) into {} (6 GB, once; ONESTEP_BENCH_PYTHON names another Python that has them)",
+            kept.display()
+        );
         process::run(Command::new(found).args(["-m", "venv", "--clear"]).arg(&kept))?;
         process::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))
     })?;
