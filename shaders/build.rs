@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-#[path = "build/compose.rs"]
+#[path = "src/compose.rs"]
 mod compose;
 #[path = "build/reflect.rs"]
 mod reflect;
+#[path = "build/table.rs"]
+mod table;
 
 fn main() -> ExitCode {
     match build() {
@@ -24,13 +26,13 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), Vec<String>> {
     let one = |error: String| vec![error];
-    for path in ["variants", "kernels", "shared", "build", "build.rs"] {
+    for path in ["variants", "kernels", "shared", "build", "build.rs", "src/compose.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
     let table = read(Path::new("variants")).map_err(one)?;
     let shared = folder("shared").map_err(one)?;
     let kernels = folder("kernels").map_err(one)?;
-    let variants = compose::variants(&table).map_err(one)?;
+    let variants = table::variants(&table).map_err(one)?;
     let mut errors = Vec::new();
     for file in kernels.keys().filter(|file| !variants.iter().any(|variant| variant.file == **file)) {
         errors.push(format!("kernels/{file}.wgsl has no row in the table of variants"));
@@ -46,6 +48,14 @@ fn build() -> Result<(), Vec<String>> {
     if !errors.is_empty() {
         return Err(errors);
     }
+    // The texts that the kernels are composed of when they are used: written out they would be a megabyte.
+    for (name, files) in [("SOURCES", &kernels), ("SNIPPETS", &shared)] {
+        text.push_str(&format!("static {name}: [(&str, &str); {}] = [\n", files.len()));
+        for (file, source) in files {
+            text.push_str(&format!("    ({file:?}, {:?}),\n", table::stripped(source)));
+        }
+        text.push_str("];\n");
+    }
     let names: Vec<String> = variants.iter().map(|variant| format!("&{}", variant.name.to_uppercase())).collect();
     text.push_str(&format!(
         "/// All of them, in the order of the table.\npub static KERNELS: [&Kernel; {}] = [{}];\n",
@@ -56,7 +66,7 @@ fn build() -> Result<(), Vec<String>> {
     std::fs::write(out.join("kernels.rs"), text).map_err(|error| one(error.to_string()))
 }
 
-fn compile(variant: &compose::Variant, narrow: Option<&str>, kernels: &BTreeMap<String, String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
+fn compile(variant: &table::Variant, narrow: Option<&str>, kernels: &BTreeMap<String, String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
     let source = kernels.get(&variant.file).ok_or_else(|| format!("no kernels/{}.wgsl", variant.file))?;
     if !source.starts_with("//") {
         return Err("a kernel opens with its contract".into());
@@ -67,7 +77,7 @@ fn compile(variant: &compose::Variant, narrow: Option<&str>, kernels: &BTreeMap<
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
         .validate(&module)
         .map_err(|error| error.emit_to_string(&wgsl))?;
-    reflect::constant(&variant.name, &variant.file, narrow, &wgsl, &module)
+    reflect::constant(variant, narrow, &module)
 }
 
 fn folder(name: &str) -> Result<BTreeMap<String, String>, String> {

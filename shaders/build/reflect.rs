@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use super::table::Variant;
 use naga::{AddressSpace, Expression, Literal, Module, Scalar, ScalarKind, StorageAccess, TypeInner};
 
 /// The constant of one variant.
-pub fn constant(name: &str, file: &str, narrow: Option<&str>, wgsl: &str, module: &Module) -> Result<String, String> {
+pub fn constant(variant: &Variant, narrow: Option<&str>, module: &Module) -> Result<String, String> {
+    let (name, file) = (&variant.name, &variant.file);
     let entry = module.entry_points.first().ok_or("no entry point")?;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|error| error.to_string())?;
@@ -52,8 +54,9 @@ pub fn constant(name: &str, file: &str, narrow: Option<&str>, wgsl: &str, module
     let upper = name.to_uppercase();
     writeln!(
         text,
-        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {},\n    wgsl: {wgsl:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: &[{}],\n    params: &[{params}],\n    params_size: {params_size},\n    constants: &[{}],\n}};",
+        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: &[{}],\n    params: &[{params}],\n    params_size: {params_size},\n    constants: &[{}],\n}};",
         narrow.map_or_else(|| "None".to_owned(), |narrow| format!("Some(&{})", narrow.to_uppercase())),
+        variant.defines.iter().collect::<Vec<_>>(),
         entries.join(", "),
         entry.workgroup_size,
         bindings.join(", "),

@@ -3,6 +3,8 @@
 //!
 //! The sources are `kernels/*.wgsl`, each with its contract on top, and the snippets of `shared/`; `variants` lists what is compiled.
 
+mod compose;
+
 /// A compiled variant of a kernel.
 #[derive(Debug)]
 pub struct Kernel {
@@ -12,8 +14,8 @@ pub struct Kernel {
     pub file: &'static str,
     /// The same for activations in 16 bits.
     pub narrow: Option<&'static Kernel>,
-    /// The text for the GPU.
-    pub wgsl: &'static str,
+    /// What its file is composed with.
+    pub defines: &'static [&'static str],
     /// Functions to start at: one for compute; vertex, then fragment for drawing.
     pub entry_points: &'static [&'static str],
     /// Invocations of a workgroup along x, y, z; zeros for drawing.
@@ -31,6 +33,15 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// The text for the GPU, as it was validated when this crate was built.
+    pub fn wgsl(&self) -> String {
+        let shared = SNIPPETS.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let source = SOURCES.iter().find(|(name, _)| *name == self.file).map_or("", |(_, text)| text);
+        let defines = self.defines.iter().map(|define| (*define).to_owned()).collect();
+        // What the build has composed composes.
+        compose::compose(source, &defines, &shared).unwrap_or_default()
+    }
+
     /// The value of a constant of the shader.
     pub fn constant(&self, name: &str) -> Option<u32> {
         self.constants.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)

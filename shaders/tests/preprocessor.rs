@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-#[path = "../build/compose.rs"]
+#[path = "../src/compose.rs"]
 mod compose;
+#[path = "../build/table.rs"]
+#[allow(dead_code, reason = "the build alone strips")]
+mod table;
 
 fn composed(source: &str, defines: &[&str]) -> Result<String, String> {
     let shared = BTreeMap::from([("a".to_owned(), "A\n#import b".to_owned()), ("b".to_owned(), "B\n#ifdef X\nBX\n#endif".to_owned())]);
@@ -56,20 +59,20 @@ fn loops_are_written_out_and_nest() {
 
 #[test]
 fn narrow_kernels_come_twice() {
-    let rows = compose::variants("alone narrow\nmany narrow\n  one: A\nlast").unwrap();
+    let rows = table::variants("alone narrow\nmany narrow\n  one: A\nlast").unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names, ["alone", "alone_narrow", "one", "one_narrow", "last"]);
     assert!(rows[3].defines.contains("UNIT_F16") && rows[3].defines.contains("A"));
-    assert!(compose::variants("alone wide").unwrap_err().contains("narrow"));
+    assert!(table::variants("alone wide").unwrap_err().contains("narrow"));
 }
 
 #[test]
 fn a_kernel_without_variants_is_one_variant() {
-    let rows = compose::variants("# comment\nalone\nmany\n  one: A B\n  two:\nlast").unwrap();
+    let rows = table::variants("# comment\nalone\nmany\n  one: A B\n  two:\nlast").unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names, ["alone", "one", "two", "last"]);
     assert_eq!(rows[1].file, "many");
     assert_eq!(rows[1].defines.len(), 2);
-    assert!(compose::variants("  one: A").is_err());
-    assert!(compose::variants("one\none").is_err());
+    assert!(table::variants("  one: A").is_err());
+    assert!(table::variants("one\none").is_err());
 }

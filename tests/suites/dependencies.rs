@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onestep-runtime", &["onestep-program", "onestep-shaders", "wgpu"]),
     ("onestep", &["onestep-cpu", "onestep-noise", "onestep-program", "onestep-runtime"]),
     ("onestep-train", &["burn", "onestep-nets", "onestep-noise"]),
-    ("onestep-cli", &["burn", "onestep", "onestep-compile", "onestep-nets", "onestep-program", "onestep-train"]),
+    ("onestep-cli", &["burn", "onestep", "onestep-compile", "onestep-nets", "onestep-noise", "onestep-program", "onestep-train"]),
     ("onestep-wasm", &["onestep", "wasm-bindgen"]),
     ("xtask", &[]),
 ];

@@ -40,6 +40,11 @@ pub fn tools() -> PathBuf {
     cache().join("tools")
 }
 
+/// What the comparison with other systems keeps: them, and the networks.
+pub fn bench() -> PathBuf {
+    cache().join("bench")
+}
+
 /// Where the browser tests leave screenshots and what they compared.
 pub fn browser_results() -> PathBuf {
     target().join("browser")

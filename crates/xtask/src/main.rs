@@ -3,6 +3,7 @@
 //! It uses the standard library alone, so that it is there within seconds on a machine that has nothing but Rust.
 #![allow(clippy::print_stdout, reason = "this is a program for a terminal")]
 
+mod bench;
 mod bundle;
 mod folders;
 mod module_size;
@@ -20,6 +21,7 @@ use crate::process::Failure;
 const HELP: &str = "\
 cargo xtask page [--port N] [--no-serve]   build the page with the shipped model, serve it and print its address
 cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
+cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
 cargo xtask setup [page|test]              install what the above need, saying what and why
 
 Steps of test: fmt clippy native cuda page browser
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["page", options @ ..] => page::run(options),
         ["test", steps @ ..] => suite::run(steps),
+        ["bench", options @ ..] => bench::run(options),
         ["setup"] => setup::everything(),
         ["setup", "page"] => setup::page().map(drop),
         ["setup", "test"] => setup::everything(),

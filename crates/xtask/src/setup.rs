@@ -1,5 +1,6 @@
 //! What must be on the machine: each thing is looked for first, then installed, and where that may not be, its command is said.
 
+mod bench;
 mod browser;
 mod packages;
 mod tool;
@@ -37,6 +38,12 @@ pub fn native() -> Result<()> {
 pub fn browser() -> Result<browser::Programs> {
     packages::find_or_install(&[packages::NODE, packages::NPM, packages::CHROMIUM])?;
     browser::install()
+}
+
+/// What the comparison with others needs besides the page.
+pub fn bench() -> Result<bench::Tools> {
+    packages::find_or_install(&[packages::NODE, packages::NPM, packages::CHROMIUM, packages::VULKAN, packages::PYTHON])?;
+    bench::install()
 }
 
 /// Everything.

@@ -1,5 +1,6 @@
 //! The commands, one file each. A new one is a module, a line in [`Command`] and a line in [`Command::run`].
 
+mod bench;
 mod completions;
 mod data;
 mod distil;
@@ -42,6 +43,8 @@ pub enum Command {
     Inspect(inspect::Inspect),
     /// Evaluate one component on given tensors
     Run(Box<run::Run>),
+    /// Time a bundle's components and whole pictures
+    Bench(bench::Bench),
     /// Serve the page, and a bundle with it, on this machine
     Serve(serve::Serve),
     /// Print the completions for a shell
@@ -63,6 +66,7 @@ impl Command {
             Self::Generate(generate) => generate.run(shared),
             Self::Inspect(inspect) => inspect.run(shared),
             Self::Run(run) => run.run(shared),
+            Self::Bench(bench) => bench.run(shared),
             Self::Serve(serve) => serve.run(shared),
             Self::Completions(completions) => completions.run(),
             Self::Doctor(doctor) => doctor.run(shared),

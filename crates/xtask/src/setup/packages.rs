@@ -24,6 +24,11 @@ pub const VULKAN: Package = Package {
     why: "is a graphics driver that needs no GPU",
     is_there: || !cfg!(target_os = "linux") || has_vulkan_driver(),
 };
+pub const PYTHON: Package = Package {
+    debian: "python3-venv",
+    why: "runs what we are compared with",
+    is_there: || process::find("python3").is_some() || process::find("python").is_some(),
+};
 pub const EMOJI_FONT: Package = Package {
     debian: "fonts-noto-color-emoji",
     why: "holds the pictures of the built-in data",

@@ -10,67 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The most text that one kernel may unroll to: a mistaken count is refused, not written.
 const BYTES: usize = 1 << 20;
 
-/// A row of the variant table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variant {
-    /// The compiled shader's name.
-    pub name: String,
-    /// Its kernel's file, without the extension.
-    pub file: String,
-    /// What it defines.
-    pub defines: BTreeSet<String>,
-}
-
-/// Reads the variant table.
-pub fn variants(table: &str) -> Result<Vec<Variant>, String> {
-    /// A kernel whose rows are being read: its file, whether it is compiled narrow too, whether it has had a row.
-    struct Open {
-        file: String,
-        narrow: bool,
-        has_rows: bool,
-    }
-    let mut rows: Vec<Variant> = Vec::new();
-    let add = |rows: &mut Vec<Variant>, open: &Open, name: &str, defines: BTreeSet<String>| {
-        rows.push(Variant { name: name.to_owned(), file: open.file.clone(), defines: defines.clone() });
-        if open.narrow {
-            let defines = defines.into_iter().chain(["UNIT_F16", "WEIGHT_F16"].map(str::to_owned)).collect();
-            rows.push(Variant { name: format!("{name}_narrow"), file: open.file.clone(), defines });
-        }
-    };
-    let finish = |open: &Option<Open>, rows: &mut Vec<Variant>| {
-        if let Some(open) = open.as_ref().filter(|open| !open.has_rows) {
-            add(rows, open, &open.file, BTreeSet::new());
-        }
-    };
-    let mut open: Option<Open> = None;
-    for (number, line) in table.lines().enumerate() {
-        let text = line.split('#').next().unwrap_or_default();
-        if text.trim().is_empty() {
-            continue;
-        }
-        if !text.starts_with(' ') {
-            finish(&open, &mut rows);
-            let (file, narrow) = match text.trim().split_once(' ') {
-                None => (text.trim(), false),
-                Some((file, "narrow")) => (file, true),
-                Some((_, other)) => return Err(format!("variants, line {}: {other:?} is not `narrow`", number + 1)),
-            };
-            open = Some(Open { file: file.to_owned(), narrow, has_rows: false });
-            continue;
-        }
-        let (name, defines) = text.split_once(':').ok_or_else(|| format!("variants, line {}: a variant is `name: DEFINES`", number + 1))?;
-        let kernel = open.as_mut().ok_or_else(|| format!("variants, line {}: no file above it", number + 1))?;
-        kernel.has_rows = true;
-        add(&mut rows, kernel, name.trim(), defines.split_whitespace().map(str::to_owned).collect());
-    }
-    finish(&open, &mut rows);
-    let mut names = BTreeSet::new();
-    match rows.iter().find(|row| !names.insert(&row.name)) {
-        Some(twice) => Err(format!("variants: {} is there twice", twice.name)),
-        None => Ok(rows),
-    }
-}
-
 /// Whether a name is defined, with a value or without.
 fn is_defined(defines: &BTreeSet<String>, name: &str) -> bool {
     defines.iter().any(|define| define.split('=').next() == Some(name))

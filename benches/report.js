@@ -1,0 +1,113 @@
+// Numbers into tables.
+
+const CELLS = { text_encoder: "text encoder", generator: "generator", decoder: "decoder", picture: "picture" };
+/** Medians of fewer runs than this are marked. */
+const ENOUGH = 5;
+
+const sorted = (values) => [...values].sort((a, b) => a - b);
+export function median(values) {
+  const all = sorted(values);
+  const middle = all.length >> 1;
+  return all.length % 2 ? all[middle] : (all[middle - 1] + all[middle]) / 2;
+}
+
+const digits = (ms) => (ms >= 100 ? ms.toFixed(0) : ms.toPrecision(3));
+function time(values) {
+  if (!values?.length) return "";
+  const all = sorted(values);
+  const count = all.length < ENOUGH ? `, n=${all.length}` : "";
+  return `**${digits(median(all))}** (${digits(all[0])}–${digits(all.at(-1))}${count})`;
+}
+const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+const row = (cells) => `| ${cells.join(" | ")} |`;
+const rows = (head, body) => [row(head), row(head.map(() => "---")), ...body.map(row)].join("\n");
+
+/** Median of one cell, or nothing. */
+function cell(network, side, name) {
+  const times = network.sides[side]?.times?.[name];
+  return times?.length ? median(times) : undefined;
+}
+
+/** The fastest of the sides whose names fit. */
+function best(network, pattern, name) {
+  const found = Object.keys(network.sides).filter((side) => pattern.test(side)).map((side) => [side, cell(network, side, name)]).filter(([, ms]) => ms !== undefined);
+  return found.sort((a, b) => a[1] - b[1])[0] ?? [];
+}
+
+/** What the comparison is for: ratios with their targets. */
+const LINES = [
+  { what: "browser, WebGPU: ours ÷ onnxruntime-web", target: 0.2, ours: /^browser · ours, WebGPU$/, theirs: /^browser · onnxruntime-web, WebGPU$/, cells: ["generator", "decoder", "picture"] },
+  { what: "browser, best path, at most 1 thread: ours ÷ onnxruntime-web", target: 1, ours: /^browser · ours/, theirs: /^browser · onnxruntime-web, (WebGPU|WASM, 1 thread)$/, cells: ["picture"] },
+  { what: "browser, best path, any threads: ours ÷ onnxruntime-web", ours: /^browser · ours/, theirs: /^browser · onnxruntime-web/, cells: ["picture"] },
+  { what: "browser, WASM, 1 thread: ours ÷ onnxruntime-web", ours: /^browser · ours, WASM/, theirs: /^browser · onnxruntime-web, WASM, 1 thread$/, cells: ["generator", "decoder", "picture"] },
+  { what: "native GPU interface: ours ÷ burn's faster one", target: 0.4, ours: /^native · ours, WebGPU/, theirs: /^native · burn, (wgpu|vulkan)$/, cells: ["generator", "decoder", "picture"] },
+  { what: "native processor, 1 thread: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, 1 thread$/, theirs: /^native · onnxruntime, processor, 1 thread$/, cells: ["generator", "decoder", "picture"] },
+  { what: "native processor, all threads: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, \d+ threads$/, theirs: /^native · onnxruntime, processor, \d+ threads$/, cells: ["generator", "decoder", "picture"] },
+  { what: "GPU, f16: ours (native) ÷ PyTorch, compiled", ours: /^native · ours, WebGPU/, theirs: /^native · PyTorch, compiled/, cells: ["generator", "decoder"] },
+];
+
+export function ratios(results) {
+  return LINES.flatMap(({ what, target, ours, theirs, cells }) =>
+    Object.entries(results.networks).flatMap(([network, found]) =>
+      cells.map((name) => {
+        const [[our, ourMs], [their, theirMs]] = [best(found, ours, name), best(found, theirs, name)];
+        const ratio = ourMs === undefined || theirMs === undefined ? undefined : ourMs / theirMs;
+        return { what, network, cell: name, target, ratio, our, their, met: target === undefined || ratio === undefined ? undefined : ratio <= target };
+      }),
+    ),
+  );
+}
+
+const verdict = ({ ratio, met }) => (ratio === undefined ? "not measured" : met === undefined ? "" : met ? "met" : "**not met**");
+
+function ratioTable(results) {
+  const measured = ratios(results).filter(({ target, ratio }) => target !== undefined || ratio !== undefined);
+  const body = measured.map((line) => [line.what, line.network, CELLS[line.cell], line.ratio?.toFixed(line.ratio < 1 ? 3 : 2) ?? "–", line.target === undefined ? "" : `≤ ${line.target}`, verdict(line)]);
+  return rows(["what", "network", "of", "ratio", "target", ""], body);
+}
+
+function agreement({ agreement }) {
+  if (!agreement) return "";
+  if (agreement.picture_db !== undefined) return agreement.picture_db === 999 ? "equal" : `${agreement.picture_db.toFixed(1)} dB`;
+  return Math.max(...Object.values(agreement)).toExponential(1);
+}
+
+export function table(results) {
+  const { machine, downloads, rounds, date } = results;
+  const parts = [
+    "# Times beside others'",
+    "Written by `cargo xtask bench`; [README.md](README.md) says how. Every ratio is between two medians of this one run; times from other machines or runs have no place beside them.",
+    `${date.slice(0, 10)} · ${machine.processor}, ${machine.cores} cores · Chromium ${downloads.version} · ${rounds} rounds · ` +
+      `load of the machine ${machine.load.toFixed(1)} before and ${machine.load_after?.toFixed(1)} after (${machine.cores} would be the comparison alone, on all cores).`,
+    "## Ratios\n\nBelow 1 we are faster.",
+    ratioTable(results),
+  ];
+  for (const [name, network] of Object.entries(results.networks)) {
+    parts.push(`## ${name}`);
+    const cost = Object.entries(network.cost.components).map(([component, facts]) => [
+      CELLS[component] ?? component, (facts.flops / 1e9).toFixed(3), (facts.parameters / 1e6).toFixed(2), facts.dispatches, facts.pipelines, mebibytes(facts.weight_bytes), mebibytes(facts.arena_bytes),
+    ]);
+    parts.push(`Bundle: ${mebibytes(network.cost.bundle_bytes)}.`);
+    parts.push(rows(["component", "GFLOP", "million parameters", "dispatches", "pipelines", "weights", "arenas"], cost));
+    parts.push("Milliseconds, warm: **median** (least–most). Agreement: the largest relative L2 of a component's result, or the picture's PSNR, beside our processor path.");
+    const shown = Object.entries(network.sides).filter(([, side]) => !side.failure || Object.keys(side.times).length > 0);
+    parts.push(rows(["side", ...Object.values(CELLS), "agreement"], shown.map(([side, found]) => [side, ...Object.keys(CELLS).map((key) => time(found.times[key])), agreement(found)])));
+    const failed = Object.entries(network.sides).filter(([, side]) => side.failure);
+    if (failed.length) parts.push(`Left out, or broken off:\n\n${failed.map(([side, { failure }]) => `- ${side}: ${failure}`).join("\n")}`);
+    const cold = Object.entries(network.cold).map(([side, { times, failure }]) => [side, times ? time(times) : failure]);
+    if (cold.length) parts.push("The first picture in a browser that has just been started, from an empty page, everything fetched from this machine:", rows(["side", "milliseconds"], cold));
+  }
+  parts.push("## Settings");
+  parts.push(rows(["code that a page fetches", "bytes", "gzipped"], Object.entries(downloads.code).map(([name, { bytes, gzip }]) => [name, mebibytes(bytes), mebibytes(gzip)])));
+  const settings = Object.entries(Object.values(results.networks)[0]?.sides ?? {}).filter(([, side]) => !side.failure).map(([name, { device, adapter, version, settings, threads, what }]) => {
+    return [name, [device ?? adapter, version && `version ${version}`, what, settings && `\`${JSON.stringify(settings)}\``, threads && `${threads} threads`].filter(Boolean).join(", ")];
+  });
+  parts.push(rows(["side", "what it runs on"], settings));
+  parts.push(`Chromium's flags: \`${downloads.flags.join(" ")}\``);
+  return `${parts.join("\n\n")}\n`;
+}
+
+/** For the terminal: the lines with a target. */
+export function summary(results) {
+  return ratios(results).filter(({ target }) => target !== undefined).map((line) => `${verdict(line).replaceAll("*", "").padEnd(12)} ${line.ratio?.toFixed(3) ?? "–"} ≤ ${line.target}  ${line.what}, ${line.network}, ${CELLS[line.cell]}`).join("\n");
+}

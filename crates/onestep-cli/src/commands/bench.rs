@@ -1,0 +1,197 @@
+//! `onestep bench`: how long a bundle's components take on this machine.
+
+use std::io::{self, BufRead};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use onestep::{Backend, GenerateOptions, Model};
+use onestep_program::{Program, TensorRef};
+use onestep_train::store;
+use serde_json::json;
+
+use crate::arguments::Shared;
+use crate::exit::{Exit, Failure};
+use crate::{bundle_folder, output};
+
+/// Time a bundle: each component from tensors in memory to tensors in memory, and whole pictures.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  onestep bench models/emoji --device webgpu\n  onestep bench models/emoji --device cpu --repeats 50 --json\n\n\
+                        The components take turns, after one round that is not counted. `cargo xtask bench` compares these times with those of others.")]
+pub struct Bench {
+    /// The bundle's folder
+    #[arg(value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// The device
+    #[arg(long, value_enum, default_value_t)]
+    device: BenchDevice,
+    /// Rounds that are counted
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    repeats: usize,
+    /// What is drawn
+    #[arg(long, default_value = "red heart")]
+    prompt: String,
+    /// Which noise it is drawn from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Also write the tensors that went in and came out, for comparison with another system
+    #[arg(long, value_name = "FILE")]
+    tensors: Option<PathBuf>,
+    /// Count nothing, but run what each line of standard input names, and answer with a line of JSON: so that others may take turns with it
+    #[arg(long)]
+    on_request: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum BenchDevice {
+    /// Our kernels through wgpu
+    #[default]
+    Webgpu,
+    /// The programs on the processor
+    Cpu,
+}
+
+/// What is timed besides the components.
+const PICTURE: &str = "picture";
+const COMPONENTS: [&str; 3] = ["text_encoder", "generator", "decoder"];
+
+/// A model and the inputs of each of its components.
+struct Timed {
+    model: Model,
+    options: GenerateOptions,
+    ids: Vec<i32>,
+    noise: Vec<f32>,
+    states: Vec<f32>,
+    latents: Vec<f32>,
+    sample: Vec<f32>,
+}
+
+impl Bench {
+    /// Times; prints a line for each component.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let folder = bundle_folder::find(self.bundle.as_deref())?;
+        let bundle = bundle_folder::open(&folder)?;
+        let shapes = self.tensors.as_ref().map(|_| shapes(&bundle)).transpose()?;
+        let backend = match self.device {
+            BenchDevice::Webgpu => Backend::WebGpu,
+            BenchDevice::Cpu => Backend::Cpu,
+        };
+        let begun = Instant::now();
+        let model = pollster::block_on(Model::open(bundle, backend, &mut ()))?;
+        let opened = milliseconds(begun);
+        let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), seed: self.seed })?;
+        if let (Some(path), Some(shapes)) = (&self.tensors, shapes) {
+            store::write(path, &store::tensor_bytes(&timed.tensors(shapes), &[]))?;
+        }
+        let facts = json!({ "schema": 1, "device": timed.model.device().to_string(), "bundle": timed.model.id(), "opened_ms": opened });
+        if self.on_request { timed.answer(&facts) } else { self.count(timed, facts, shared) }
+    }
+
+    fn count(&self, mut timed: Timed, mut facts: serde_json::Value, shared: &Shared) -> Result<(), Failure> {
+        let names = [COMPONENTS[0], COMPONENTS[1], COMPONENTS[2], PICTURE];
+        let mut times = vec![Vec::with_capacity(self.repeats); names.len()];
+        for round in 0..=self.repeats {
+            for (name, times) in names.iter().zip(&mut times) {
+                if let Some(exit) = crate::interrupt::exit() {
+                    return Err(Failure::silent(exit));
+                }
+                let took = timed.once(name)?;
+                if round > 0 {
+                    times.push(took);
+                }
+            }
+        }
+        if shared.json {
+            facts["milliseconds"] = names.iter().zip(&times).map(|(name, times)| ((*name).to_owned(), json!(times))).collect();
+            return output::json(&facts);
+        }
+        if !shared.quiet {
+            output::message(&format!("{}, {} rounds, milliseconds", timed.model.device(), self.repeats));
+        }
+        for (name, mut times) in names.into_iter().zip(times) {
+            times.sort_by(f64::total_cmp);
+            if let (Some(least), Some(median), Some(most)) = (times.first(), times.get(times.len() / 2), times.last()) {
+                output::data(&format!("{name:12} median {median:9.2}  least {least:9.2}  most {most:9.2}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Timed {
+    /// Runs every component once, each on what the one before gave.
+    fn new(mut model: Model, options: GenerateOptions) -> Result<Self, Failure> {
+        let ids = model.prompt(&options.prompt)?.ids;
+        let noise = onestep_noise::standard_normal(options.seed, model.manifest().generation.latent.iter().product());
+        let states = only(&mut model, COMPONENTS[0], &[("input_ids", TensorRef::I32(&ids))])?;
+        let latents = only(&mut model, COMPONENTS[1], &[("noise", TensorRef::F32(&noise)), ("encoder_hidden_states", TensorRef::F32(&states))])?;
+        let sample = only(&mut model, COMPONENTS[2], &[("latents", TensorRef::F32(&latents))])?;
+        Ok(Self { model, options, ids, noise, states, latents, sample })
+    }
+
+    /// Milliseconds of one run of a component or of a whole picture.
+    fn once(&mut self, name: &str) -> Result<f64, Failure> {
+        let inputs = match name {
+            "text_encoder" => vec![("input_ids", TensorRef::I32(&self.ids))],
+            "generator" => vec![("noise", TensorRef::F32(&self.noise)), ("encoder_hidden_states", TensorRef::F32(&self.states))],
+            "decoder" => vec![("latents", TensorRef::F32(&self.latents))],
+            PICTURE => {
+                // So that the prompt is encoded again: a model remembers the last one, but not across this.
+                pollster::block_on(self.model.run(COMPONENTS[0], &[("input_ids", TensorRef::I32(&self.ids))]))?;
+                let begun = Instant::now();
+                pollster::block_on(self.model.generate(&self.options, &mut ()))?;
+                return Ok(milliseconds(begun));
+            }
+            other => return Err(Failure::new(Exit::Usage, format!("{other:?} is neither a component ({}) nor {PICTURE}", COMPONENTS.join(", ")))),
+        };
+        let begun = Instant::now();
+        pollster::block_on(self.model.run(name, &inputs))?;
+        Ok(milliseconds(begun))
+    }
+
+    /// One line in, one line out, until there are no more.
+    fn answer(&mut self, facts: &serde_json::Value) -> Result<(), Failure> {
+        output::json(facts)?;
+        for line in io::stdin().lock().lines() {
+            let line = line.map_err(|error| Failure::new(Exit::Input, format!("reading what to time: {error}")))?;
+            let took = self.once(line.trim())?;
+            output::json(&json!({ "ms": took }))?;
+        }
+        Ok(())
+    }
+
+    fn tensors(&self, shapes: Shapes) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let ids = self.ids.iter().map(|&id| id as f32).collect();
+        let data = [ids, self.noise.clone(), self.states.clone(), self.latents.clone(), self.sample.clone()];
+        shapes.into_iter().zip(data).map(|((name, shape), data)| (name, shape, data)).collect()
+    }
+}
+
+type Shapes = Vec<(String, Vec<usize>)>;
+
+/// Names and shapes of ids, noise, states, latents and sample.
+fn shapes(bundle: &onestep_program::Bundle) -> Result<Shapes, Failure> {
+    let mut found = Vec::new();
+    let mut take = |component: &str, port: &str| -> Result<(), Failure> {
+        let program: &Program = bundle.program(component).map_err(onestep::Error::from)?;
+        let shape =
+            program.inputs.iter().chain(&program.outputs).find(|other| other.name == port).map(|port| program.value(port.value).shape.clone());
+        found.push((port.to_owned(), shape.ok_or_else(|| Failure::new(Exit::Input, format!("{component} has no {port}")))?));
+        Ok(())
+    };
+    take("text_encoder", "input_ids")?;
+    take("generator", "noise")?;
+    take("generator", "encoder_hidden_states")?;
+    take("generator", "latents")?;
+    take("decoder", "sample")?;
+    Ok(found)
+}
+
+/// The one output of a component.
+fn only(model: &mut Model, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Vec<f32>, Failure> {
+    let outputs = pollster::block_on(model.run(component, inputs))?;
+    outputs.into_iter().next().map(|(_, data)| data).ok_or_else(|| Failure::new(Exit::Input, format!("{component} computed nothing")))
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
