@@ -52,7 +52,7 @@ class ProcessSide {
 const all = `${CORES} threads`;
 
 export function processSides({ folder, bundle, model, tensors }) {
-  const ours = (device) => [PROGRAM, "bench", bundle, "--device", device, "--on-request"];
+  const ours = (device) => [PROGRAM, "bench", bundle, "--device", device, "--against", tensors, "--on-request"];
   const onnx = (threads) => [PYTHON, join(BENCHES, "onnxruntime_cpu.py"), folder, tensors, String(threads)];
   const burn = (device) => [BURN, model, tensors, device];
   const rayon = (threads) => ({ RAYON_NUM_THREADS: String(threads) });

@@ -10,6 +10,7 @@ use onestep_train::store;
 use serde_json::json;
 
 use crate::arguments::Shared;
+use crate::commands::run;
 use crate::exit::{Exit, Failure};
 use crate::{bundle_folder, output};
 
@@ -36,6 +37,9 @@ pub struct Bench {
     /// Also write the tensors that went in and came out, for comparison with another system
     #[arg(long, value_name = "FILE")]
     tensors: Option<PathBuf>,
+    /// Also say how far the results are from those in a file that --tensors wrote
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Count nothing, but run what each line of standard input names, and answer with a line of JSON: so that others may take turns with it
     #[arg(long)]
     on_request: bool,
@@ -82,7 +86,10 @@ impl Bench {
         if let (Some(path), Some(shapes)) = (&self.tensors, shapes) {
             store::write(path, &store::tensor_bytes(&timed.tensors(shapes), &[]))?;
         }
-        let facts = json!({ "schema": 1, "device": timed.model.device().to_string(), "bundle": timed.model.id(), "opened_ms": opened });
+        let mut facts = json!({ "schema": 1, "device": timed.model.device().to_string(), "bundle": timed.model.id(), "opened_ms": opened });
+        if let Some(path) = &self.against {
+            facts["agreement"] = timed.agreement(&run::read_inputs(path)?)?;
+        }
         if self.on_request { timed.answer(&facts) } else { self.count(timed, facts, shared) }
     }
 
@@ -157,6 +164,24 @@ impl Timed {
             output::json(&json!({ "ms": took }))?;
         }
         Ok(())
+    }
+
+    /// For each component the relative L2 of what it gave, beside another's tensors for the same prompt and seed.
+    fn agreement(&self, others: &run::Tensors) -> Result<serde_json::Value, Failure> {
+        let mut found = serde_json::Map::new();
+        for (component, name, ours) in [
+            (COMPONENTS[0], "encoder_hidden_states", &self.states),
+            (COMPONENTS[1], "latents", &self.latents),
+            (COMPONENTS[2], "sample", &self.sample),
+        ] {
+            let other = others.get(name).map(|given| &given.data).filter(|data| data.len() == ours.len());
+            let other = other.ok_or_else(|| Failure::new(Exit::Input, format!("the tensors to compare with have no {name} of this size")))?;
+            let square = |value: f32| f64::from(value) * f64::from(value);
+            let difference: f64 = ours.iter().zip(other).map(|(&a, &b)| square(a - b)).sum();
+            let norm: f64 = other.iter().map(|&value| square(value)).sum();
+            found.insert(component.into(), json!((difference / norm).sqrt()));
+        }
+        Ok(found.into())
     }
 
     fn tensors(&self, shapes: Shapes) -> Vec<(String, Vec<usize>, Vec<f32>)> {

@@ -60,13 +60,13 @@ enum RunDevice {
 
 /// A tensor of the input file.
 #[derive(Clone, Debug)]
-struct Given {
+pub(super) struct Given {
     shape: Vec<usize>,
     /// Ids stay exact below 2^24.
-    data: Vec<f32>,
+    pub(super) data: Vec<f32>,
 }
 
-type Tensors = BTreeMap<String, Given>;
+pub(super) type Tensors = BTreeMap<String, Given>;
 
 impl Run {
     /// Evaluates; prints the path of the result.
@@ -384,7 +384,7 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-fn read_inputs(path: &Path) -> Result<Tensors, Failure> {
+pub(super) fn read_inputs(path: &Path) -> Result<Tensors, Failure> {
     let bytes = store::read(path)?;
     let refuse = |reason: String| Failure::new(Exit::Input, format!("{}: {reason}", path.display()));
     let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(format!("not a valid safetensors file ({error})")))?;
