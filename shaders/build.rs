@@ -66,7 +66,12 @@ fn build() -> Result<(), Vec<String>> {
     std::fs::write(out.join("kernels.rs"), text).map_err(|error| one(error.to_string()))
 }
 
-fn compile(variant: &table::Variant, narrow: Option<&str>, kernels: &BTreeMap<String, String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
+fn compile(
+    variant: &table::Variant,
+    narrow: Option<&str>,
+    kernels: &BTreeMap<String, String>,
+    shared: &BTreeMap<String, String>,
+) -> Result<String, String> {
     let source = kernels.get(&variant.file).ok_or_else(|| format!("no kernels/{}.wgsl", variant.file))?;
     if !source.starts_with("//") {
         return Err("a kernel opens with its contract".into());

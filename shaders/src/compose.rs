@@ -23,7 +23,10 @@ fn valued(line: &str, defines: &BTreeSet<String>) -> String {
 
 /// A line in which a loop's number stands for its name, alone or in a sum.
 fn turned(line: &str, name: &str, number: &str) -> String {
-    let line = line.replace(&format!("{{{name}}}"), number).replace(&format!("{{{name}+"), &format!("{{{number}+")).replace(&format!("+{name}}}"), &format!("+{number}}}"));
+    let line = line
+        .replace(&format!("{{{name}}}"), number)
+        .replace(&format!("{{{name}+"), &format!("{{{number}+"))
+        .replace(&format!("+{name}}}"), &format!("+{number}}}"));
     let mut text = String::with_capacity(line.len());
     let mut rest = line.as_str();
     while let Some((before, after)) = rest.split_once('{') {

@@ -147,11 +147,7 @@ fn runs() {
         check(&compiled, &[("noise", z), ("encoder_hidden_states", text)], &expected);
     }
     {
-        let config = AutoencoderKlConfig {
-            block_out_channels: vec![128, 256, 512, 512],
-            layers_per_block: 2,
-            ..AutoencoderKlConfig::default()
-        };
+        let config = AutoencoderKlConfig { block_out_channels: vec![128, 256, 512, 512], layers_per_block: 2, ..AutoencoderKlConfig::default() };
         let module = Decoder::new(config.init(&device));
         let names = Names::given(weights::parameters(&module).into_iter().map(|parameter| (parameter.id, parameter.name)));
         let z = noise(&[1, 4, 64, 64], 3);

@@ -28,6 +28,7 @@ fn every_kernel_of_the_table_is_run_by_a_case() {
     let run = selftest::kernels_of_cases().unwrap();
     // What draws and what proves that a run ended is tested by itself.
     let apart = ["present", "sentinel", "show"];
-    let missing: Vec<&str> = onestep_shaders::KERNELS.iter().map(|kernel| kernel.name).filter(|name| !run.contains(name) && !apart.contains(name)).collect();
+    let missing: Vec<&str> =
+        onestep_shaders::KERNELS.iter().map(|kernel| kernel.name).filter(|name| !run.contains(name) && !apart.contains(name)).collect();
     assert!(missing.is_empty(), "no case runs {missing:?}");
 }

@@ -149,7 +149,8 @@ fn software_adapters_get_kernels_without_barriers() {
     let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &[64, 128]);
     let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[y, w], &[64, 128]);
     sketch.output(y);
-    let of = |software, slow_halves| kernels(&Plan::new(&sketch.program, &Capabilities { software, slow_halves, ..Capabilities::default() }).unwrap());
+    let of =
+        |software, slow_halves| kernels(&Plan::new(&sketch.program, &Capabilities { software, slow_halves, ..Capabilities::default() }).unwrap());
     assert_eq!(of(false, false)[1..], ["layer_norm", "gemm_tile_split_f16", "split_sum", "copy_out"]);
     assert_eq!(of(true, false)[1..], ["layer_norm_serial", "gemm_f16", "copy_out"]);
     assert_eq!(of(true, true)[2], "gemm");

@@ -30,8 +30,14 @@ pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty()).map_or_else(|| cache().join("target"), |folder| root().join(folder))
 }
 
+/// Tells a task that a build for browsers has begun where that build goes: `CARGO_TARGET_DIR` is another there.
+pub const WASM_TARGET: &str = "ONESTEP_WASM_TARGET";
+
 /// Where wasm builds go. Apart, since their compiler may be another version.
 pub fn wasm_target() -> PathBuf {
+    if let Some(folder) = env::var_os(WASM_TARGET) {
+        return PathBuf::from(folder);
+    }
     if env::var_os("CARGO_TARGET_DIR").is_some_and(|value| !value.is_empty()) { target().join("web") } else { cache().join("target-wasm") }
 }
 

@@ -43,6 +43,7 @@ impl Toolchain {
             .current_dir(folders::root())
             .env("PATH", env::join_paths(path).unwrap_or_else(|_| OsString::new()))
             .env("CARGO_TARGET_DIR", folders::wasm_target())
+            .env(folders::WASM_TARGET, folders::wasm_target())
             // Small and fast to load. Set here and not in Cargo.toml, where these would hold for native builds as well.
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", module.opt_level())
             .env("CARGO_PROFILE_RELEASE_LTO", "fat")

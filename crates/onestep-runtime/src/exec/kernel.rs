@@ -49,7 +49,8 @@ pub(crate) fn bind(gpu: &Gpu, kernel: &Kernel, layout: &wgpu::BindGroupLayout, p
 
 /// The text of a kernel, checked by wgpu natively and by the browser on the web.
 pub(crate) fn module(gpu: &Gpu, kernel: &Kernel) -> wgpu::ShaderModule {
-    gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()) })
+    gpu.device()
+        .create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()) })
 }
 
 impl Pipeline {

@@ -18,7 +18,8 @@ pub(super) struct Traffic {
 pub(super) fn keepable(steps: &[Traffic], kept: &BTreeSet<usize>) -> Vec<bool> {
     let mut keep: Vec<bool> = steps.iter().map(|step| step.inputs.is_subset(kept)).collect();
     loop {
-        let changing: BTreeSet<usize> = steps.iter().zip(&keep).filter(|(_, keep)| !**keep).flat_map(|(step, _)| step.written.iter().copied()).collect();
+        let changing: BTreeSet<usize> =
+            steps.iter().zip(&keep).filter(|(_, keep)| !**keep).flat_map(|(step, _)| step.written.iter().copied()).collect();
         let mut changed = false;
         for (step, keep) in steps.iter().zip(&mut keep) {
             if *keep && !(step.read.is_disjoint(&changing) && step.written.is_disjoint(&changing)) {

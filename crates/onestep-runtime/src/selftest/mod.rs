@@ -143,9 +143,8 @@ async fn run(gpu: &Gpu, case: &Case, form: Form) -> Result<f64, Failure> {
     let executor = Executor::new(gpu, Plan::with_options(program, &capabilities, options)?, &|name| case.sketch.view(name)).await?;
     executor.poison(form.poison);
     let again = executor.run(&case.sketch.inputs()).await?;
-    let bits = |outputs: &[(String, Vec<f32>)]| -> Vec<u32> {
-        outputs.iter().flat_map(|(_, values)| values.iter().map(|value| value.to_bits())).collect()
-    };
+    let bits =
+        |outputs: &[(String, Vec<f32>)]| -> Vec<u32> { outputs.iter().flat_map(|(_, values)| values.iter().map(|value| value.to_bits())).collect() };
     if bits(&outputs) != bits(&again) {
         return Err(Failure { what: "memory that is used again changes the result".into(), worst: f64::INFINITY });
     }
@@ -222,7 +221,13 @@ fn magnitudes(case: &Case) -> Vec<Option<Tensor>> {
 }
 
 /// The worst error of the outputs as a share of the tolerance.
-fn compare(case: &Case, narrow: bool, values: &[Option<Tensor>], magnitudes: &[Option<Tensor>], outputs: &[(String, Vec<f32>)]) -> Result<f64, Failure> {
+fn compare(
+    case: &Case,
+    narrow: bool,
+    values: &[Option<Tensor>],
+    magnitudes: &[Option<Tensor>],
+    outputs: &[(String, Vec<f32>)],
+) -> Result<f64, Failure> {
     let mut worst: f64 = 0.0;
     let wrong = |what: String| Failure { what, worst: f64::INFINITY };
     for (port, (name, output)) in case.sketch.program.outputs.iter().zip(outputs) {

@@ -3,9 +3,7 @@
 use onestep_program::{Activation, DType, Node, Op, ValueId};
 use onestep_shaders::{self as shaders, Kernel};
 
-use super::{
-    Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, movement::NOTHING, order, unit_strides,
-};
+use super::{Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, movement::NOTHING, order, unit_strides};
 use crate::{
     error::RunError,
     plan::{Layout, axes::IndexBox, axes::broadcast_strides},
@@ -228,7 +226,15 @@ impl Lowering<'_> {
     }
 
     /// A bias that is computed cannot be packed: then bias, activation and residual follow the sum by themselves.
-    fn finish_apart(&mut self, node: &Node, sum: &View, channel: usize, bias: ValueId, act: Activation, residual: Option<ValueId>) -> Result<(), RunError> {
+    fn finish_apart(
+        &mut self,
+        node: &Node,
+        sum: &View,
+        channel: usize,
+        bias: ValueId,
+        act: Activation,
+        residual: Option<ValueId>,
+    ) -> Result<(), RunError> {
         let shape = self.shape(node.output);
         let inner = channel;
         let bias = self.per_channel(bias, shape, channel)?;
@@ -451,7 +457,10 @@ impl Lowering<'_> {
         let lengths: Vec<usize> = outer.iter().map(|&axis| shape[axis]).collect();
         let merge = |x: &View, y: &View, residual: &Option<View>| {
             let of_residual = residual.as_ref().map_or_else(|| vec![0; outer.len()], |view| unit_strides(view, &outer));
-            IndexBox::merged(&lengths, [&unit_strides(x, &outer), &unit_strides(y, &outer), &if residual.is_some() { of_residual } else { unit_strides(y, &outer) }])
+            IndexBox::merged(
+                &lengths,
+                [&unit_strides(x, &outer), &unit_strides(y, &outer), &if residual.is_some() { of_residual } else { unit_strides(y, &outer) }],
+            )
         };
         let mut merged = merge(&x, &y, &of_residual);
         if merged.shape.len() > 3 {
@@ -532,7 +541,9 @@ impl Lowering<'_> {
             let own = &own[..own.len() - 2];
             let new = lead - own.len();
             let repeats = broadcast_strides(own, batch);
-            (0..lead).map(|axis| if axis < new || (repeats[axis] == 0 && own[axis - new] == 1) { 0 } else { view.strides[axis - new] / UNIT }).collect()
+            (0..lead)
+                .map(|axis| if axis < new || (repeats[axis] == 0 && own[axis - new] == 1) { 0 } else { view.strides[axis - new] / UNIT })
+                .collect()
         };
         let (a_strides, b_strides) = (of_matrices(of_a, &a), of_matrices(of_b, &b));
         let merged = IndexBox::merged(batch, [&a_strides, &b_strides]);

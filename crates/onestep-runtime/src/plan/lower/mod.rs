@@ -333,7 +333,8 @@ impl<'a> Lowering<'a> {
         let alone = units <= 4 || (self.capabilities.software && units <= SERIAL_ROW);
         let kernel = self.form(if alone { serial } else { together });
         let outer = around(shape, inner);
-        let merged = IndexBox::merged(&outer.iter().map(|&axis| shape[axis]).collect::<Vec<_>>(), [&unit_strides(x, &outer), &unit_strides(y, &outer)]);
+        let merged =
+            IndexBox::merged(&outer.iter().map(|&axis| shape[axis]).collect::<Vec<_>>(), [&unit_strides(x, &outer), &unit_strides(y, &outer)]);
         let mut params = Params::new(kernel);
         fill(&mut params);
         let rows = elements(&merged.shape);
@@ -606,7 +607,8 @@ impl<'a> Lowering<'a> {
                 let Bound::Tenant(tenant) = *bound else { continue };
                 let stays = number >= prologue && of_prologue.contains(&tenant);
                 let life = &mut self.tenants[tenant].life;
-                *life = Some((life.map_or(number, |(first, _)| first), if stays { usize::MAX } else { number.max(life.map_or(0, |(_, last)| last)) }));
+                *life =
+                    Some((life.map_or(number, |(first, _)| first), if stays { usize::MAX } else { number.max(life.map_or(0, |(_, last)| last)) }));
                 if number < prologue {
                     of_prologue.insert(tenant);
                 }

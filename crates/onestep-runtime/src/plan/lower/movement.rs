@@ -50,7 +50,11 @@ impl Lowering<'_> {
         // A scalar is a row of one.
         let scalar = [1];
         let (shape, source, sink) = match shape.is_empty() {
-            true => (&scalar[..], &View { strides: vec![1], ..source.clone() }, &View { strides: vec![1], inner: (!sink.raw).then_some(0), ..sink.clone() }),
+            true => (
+                &scalar[..],
+                &View { strides: vec![1], ..source.clone() },
+                &View { strides: vec![1], inner: (!sink.raw).then_some(0), ..sink.clone() },
+            ),
             false => (shape, source, sink),
         };
         let inner = match (sink.raw, sink.inner) {

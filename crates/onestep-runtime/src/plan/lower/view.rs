@@ -52,7 +52,9 @@ impl View {
 
     /// Whether it is the whole tensor as a caller sees it, from the start.
     pub(super) fn is_raw_and_dense(&self, shape: &[usize]) -> bool {
-        self.raw && self.start == 0 && shape.iter().zip(self.strides.iter().zip(strides(shape))).all(|(&length, (own, dense))| length == 1 || *own == dense)
+        self.raw
+            && self.start == 0
+            && shape.iter().zip(self.strides.iter().zip(strides(shape))).all(|(&length, (own, dense))| length == 1 || *own == dense)
     }
 
     pub(super) fn permuted(&self, axes: &[usize]) -> Self {
@@ -65,9 +67,8 @@ impl View {
 
     /// The part of `shape` that begins at `start`, for a tensor of the shape `whole`.
     pub(super) fn part(&self, whole: &[usize], start: &[usize], shape: &[usize]) -> Self {
-        let fits = |&inner: &usize| {
-            start[inner].is_multiple_of(UNIT) && (shape[inner].is_multiple_of(UNIT) || start[inner] + shape[inner] == whole[inner])
-        };
+        let fits =
+            |&inner: &usize| start[inner].is_multiple_of(UNIT) && (shape[inner].is_multiple_of(UNIT) || start[inner] + shape[inner] == whole[inner]);
         Self {
             inner: self.inner.filter(fits),
             start: start.iter().zip(&self.strides).fold(self.start, |at, (start, stride)| at.saturating_add(start.saturating_mul(*stride))),
