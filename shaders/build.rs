@@ -38,9 +38,10 @@ fn build() -> Result<(), Vec<String>> {
         errors.push(format!("kernels/{file}.wgsl has no row in the table of variants"));
     }
     let mut text = String::new();
+    let mut lists = reflect::Lists::default();
     for variant in &variants {
         let narrow = variants.iter().find(|other| other.name == format!("{}_narrow", variant.name)).map(|other| other.name.as_str());
-        match compile(variant, narrow, &kernels, &shared) {
+        match compile(variant, narrow, &kernels, &shared, &mut lists) {
             Ok(constant) => text.push_str(&constant),
             Err(error) => errors.push(format!("{}: {error}", variant.name)),
         }
@@ -48,6 +49,7 @@ fn build() -> Result<(), Vec<String>> {
     if !errors.is_empty() {
         return Err(errors);
     }
+    text.push_str(&lists.text);
     // The texts that the kernels are composed of when they are used: written out they would be a megabyte.
     for (name, files) in [("SOURCES", &kernels), ("SNIPPETS", &shared)] {
         text.push_str(&format!("static {name}: [(&str, &str); {}] = [\n", files.len()));
@@ -71,18 +73,21 @@ fn compile(
     narrow: Option<&str>,
     kernels: &BTreeMap<String, String>,
     shared: &BTreeMap<String, String>,
+    lists: &mut reflect::Lists,
 ) -> Result<String, String> {
     let source = kernels.get(&variant.file).ok_or_else(|| format!("no kernels/{}.wgsl", variant.file))?;
     if !source.starts_with("//") {
         return Err("a kernel opens with its contract".into());
     }
-    let wgsl = compose::compose(source, &variant.defines, shared)?;
+    let defines: Vec<&str> = variant.defines.iter().map(String::as_str).collect();
+    let shared: Vec<(&str, &str)> = shared.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let wgsl = compose::compose(source, &defines, &shared)?;
     let module = naga::front::wgsl::parse_str(&wgsl).map_err(|error| error.emit_to_string(&wgsl))?;
     // What every WebGPU adapter can; the one capability is that of `unpack2x16float`.
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
         .validate(&module)
         .map_err(|error| error.emit_to_string(&wgsl))?;
-    reflect::constant(variant, narrow, &module)
+    reflect::constant(variant, narrow, &module, lists)
 }
 
 fn folder(name: &str) -> Result<BTreeMap<String, String>, String> {

@@ -1,12 +1,34 @@
 //! What a shader says about itself, read from naga's representation and written as a Rust constant.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::table::Variant;
 use naga::{AddressSpace, Expression, Literal, Module, Scalar, ScalarKind, StorageAccess, TypeInner};
 
+/// Lists that many variants share, each written once.
+#[derive(Default)]
+pub struct Lists {
+    names: BTreeMap<String, String>,
+    /// Their definitions.
+    pub text: String,
+}
+
+impl Lists {
+    /// The name of a list of that type.
+    fn name(&mut self, of: &str, elements: &str) -> String {
+        let (names, text) = (&mut self.names, &mut self.text);
+        let number = names.len();
+        let name = names.entry(format!("{of}: {elements}")).or_insert_with(|| {
+            let name = format!("LIST_{number}");
+            text.push_str(&format!("static {name}: &[{of}] = &[{elements}];\n"));
+            name
+        });
+        name.clone()
+    }
+}
+
 /// The constant of one variant.
-pub fn constant(variant: &Variant, narrow: Option<&str>, module: &Module) -> Result<String, String> {
+pub fn constant(variant: &Variant, narrow: Option<&str>, module: &Module, lists: &mut Lists) -> Result<String, String> {
     let (name, file) = (&variant.name, &variant.file);
     let entry = module.entry_points.first().ok_or("no entry point")?;
     let mut layouter = naga::proc::Layouter::default();
@@ -54,13 +76,14 @@ pub fn constant(variant: &Variant, narrow: Option<&str>, module: &Module) -> Res
     let upper = name.to_uppercase();
     writeln!(
         text,
-        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: &[{}],\n    params: &[{params}],\n    params_size: {params_size},\n    constants: &[{}],\n}};",
+        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: {},\n    params: {},\n    params_size: {params_size},\n    constants: {},\n}};",
         narrow.map_or_else(|| "None".to_owned(), |narrow| format!("Some(&{})", narrow.to_uppercase())),
         variant.defines.iter().collect::<Vec<_>>(),
         entries.join(", "),
         entry.workgroup_size,
-        bindings.join(", "),
-        constants.join(", "),
+        lists.name("Binding", &bindings.join(", ")),
+        lists.name("Field", &params),
+        lists.name("(&str, u32)", &constants.join(", ")),
     )
     .map_err(|error| error.to_string())?;
     Ok(text)

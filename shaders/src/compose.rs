@@ -5,18 +5,16 @@
 //! Loops are unrolled here because a list of accumulators that a shader's own loop indexes falls out of the registers wherever a driver
 //! does not unroll it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 /// The most text that one kernel may unroll to: a mistaken count is refused, not written.
 const BYTES: usize = 1 << 20;
 
 /// Whether a name is defined, with a value or without.
-fn is_defined(defines: &BTreeSet<String>, name: &str) -> bool {
+fn is_defined(defines: &[&str], name: &str) -> bool {
     defines.iter().any(|define| define.split('=').next() == Some(name))
 }
 
 /// A line with `{NAME}` replaced by the value of every definition that has one.
-fn valued(line: &str, defines: &BTreeSet<String>) -> String {
+fn valued(line: &str, defines: &[&str]) -> String {
     let values = defines.iter().filter_map(|define| define.split_once('='));
     values.fold(line.to_owned(), |line, (name, value)| line.replace(&format!("{{{name}}}"), value))
 }
@@ -51,19 +49,13 @@ fn turned(line: &str, name: &str, number: &str) -> String {
 }
 
 /// The text of a kernel with its imports, without comments and indentation.
-pub fn compose(kernel: &str, defines: &BTreeSet<String>, shared: &BTreeMap<String, String>) -> Result<String, String> {
+pub fn compose(kernel: &str, defines: &[&str], shared: &[(&str, &str)]) -> Result<String, String> {
     let mut text = String::new();
-    append(&mut text, kernel, defines, shared, &mut BTreeSet::new())?;
+    append(&mut text, kernel, defines, shared, &mut Vec::new())?;
     Ok(text)
 }
 
-fn append(
-    text: &mut String,
-    source: &str,
-    defines: &BTreeSet<String>,
-    shared: &BTreeMap<String, String>,
-    imported: &mut BTreeSet<String>,
-) -> Result<(), String> {
+fn append(text: &mut String, source: &str, defines: &[&str], shared: &[(&str, &str)], imported: &mut Vec<String>) -> Result<(), String> {
     let lines: Vec<(usize, String)> = source.lines().enumerate().map(|(number, line)| (number + 1, valued(line.trim(), defines))).collect();
     lines_into(text, &lines, defines, shared, imported)
 }
@@ -71,9 +63,9 @@ fn append(
 fn lines_into(
     text: &mut String,
     lines: &[(usize, String)],
-    defines: &BTreeSet<String>,
-    shared: &BTreeMap<String, String>,
-    imported: &mut BTreeSet<String>,
+    defines: &[&str],
+    shared: &[(&str, &str)],
+    imported: &mut Vec<String>,
 ) -> Result<(), String> {
     // For every open condition: whether its current branch is taken, and whether its `#else` has come.
     let mut open: Vec<(bool, bool)> = Vec::new();
@@ -116,8 +108,9 @@ fn lines_into(
             Some("#end") => return Err(at("#end without a loop")),
             Some("#import") => {
                 let name = words.next().ok_or_else(|| at("an import without a name"))?;
-                let snippet = shared.get(name).ok_or_else(|| at(&format!("no shared/{name}.wgsl")))?;
-                if imported.insert(name.to_owned()) {
+                let (_, snippet) = shared.iter().find(|(known, _)| *known == name).ok_or_else(|| at(&format!("no shared/{name}.wgsl")))?;
+                if !imported.iter().any(|known| known == name) {
+                    imported.push(name.to_owned());
                     append(text, snippet, defines, shared, imported).map_err(|error| at(&format!("in shared/{name}.wgsl, {error}")))?;
                 }
             }

@@ -35,11 +35,9 @@ pub struct Kernel {
 impl Kernel {
     /// The text for the GPU, as it was validated when this crate was built.
     pub fn wgsl(&self) -> String {
-        let shared = SNIPPETS.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         let source = SOURCES.iter().find(|(name, _)| *name == self.file).map_or("", |(_, text)| text);
-        let defines = self.defines.iter().map(|define| (*define).to_owned()).collect();
         // What the build has composed composes.
-        compose::compose(source, &defines, &shared).unwrap_or_default()
+        compose::compose(source, self.defines, &SNIPPETS).unwrap_or_default()
     }
 
     /// The value of a constant of the shader.

@@ -1,7 +1,5 @@
 //! The preprocessor does what its first line says, and refuses the rest with the line.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 #[path = "../src/compose.rs"]
 mod compose;
 #[path = "../build/table.rs"]
@@ -9,9 +7,8 @@ mod compose;
 mod table;
 
 fn composed(source: &str, defines: &[&str]) -> Result<String, String> {
-    let shared = BTreeMap::from([("a".to_owned(), "A\n#import b".to_owned()), ("b".to_owned(), "B\n#ifdef X\nBX\n#endif".to_owned())]);
-    let defines: BTreeSet<String> = defines.iter().map(|name| (*name).to_owned()).collect();
-    compose::compose(source, &defines, &shared)
+    let shared = [("a", "A\n#import b"), ("b", "B\n#ifdef X\nBX\n#endif")];
+    compose::compose(source, defines, &shared)
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Module {
     /// The GPU computes for the one, so that it need only be small; the other computes itself.
     fn opt_level(self) -> &'static str {
         match self {
-            Module::WebGpu => "s",
+            Module::WebGpu => "z",
             Module::Cpu => "3",
         }
     }

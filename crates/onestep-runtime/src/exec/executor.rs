@@ -1,6 +1,5 @@
 //! A plan on a device: buffers, pipelines and bind groups made once, runs submitted as often as wanted.
 
-use std::collections::BTreeMap;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -23,8 +22,9 @@ use crate::{
 pub struct Executor {
     gpu: Gpu,
     plan: Plan,
-    buffers: BTreeMap<BufferId, wgpu::Buffer>,
-    pipelines: BTreeMap<&'static str, Arc<Pipeline>>,
+    buffers: Vec<(BufferId, wgpu::Buffer)>,
+    /// One per dispatch.
+    pipelines: Vec<Arc<Pipeline>>,
     /// One per dispatch.
     groups: Vec<wgpu::BindGroup>,
     sentinel: Sentinel,
@@ -51,7 +51,7 @@ impl Executor {
             .chain([(BufferId::Inputs, plan.inputs_size)])
             .chain(plan.weight_buffers.iter().enumerate().map(|(number, &size)| (BufferId::Weights(number), size)))
             .chain(plan.arenas.iter().enumerate().map(|(number, &size)| (BufferId::Arena(number), size)));
-        let mut buffers = BTreeMap::new();
+        let mut buffers = Vec::new();
         for (id, size) in sizes {
             let usage = match id {
                 BufferId::Params => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
@@ -69,33 +69,28 @@ impl Executor {
                     }))
                 })
                 .await?;
-            buffers.insert(id, buffer);
+            buffers.push((id, buffer));
         }
-        if let Some(params) = buffers.get(&BufferId::Params).filter(|_| !plan.params.is_empty()) {
+        if !plan.params.is_empty() {
             gpu.call("write parameters")?;
-            gpu.queue().write_buffer(params, 0, &plan.params);
+            gpu.queue().write_buffer(find(&buffers, BufferId::Params)?, 0, &plan.params);
         }
         for slot in &plan.weights {
             let view = weights(&slot.name).ok_or_else(|| RunError::invalid(format!("the weight {} of {} is missing", slot.name, plan.name)))?;
             let bytes = slot.pack(&view)?;
             gpu.call("write weights")?;
-            if let Some(buffer) = buffers.get(&BufferId::Weights(slot.buffer)) {
-                gpu.queue().write_buffer(buffer, slot.offset, &bytes);
-            }
+            gpu.queue().write_buffer(find(&buffers, BufferId::Weights(slot.buffer))?, slot.offset, &bytes);
         }
-        let mut pipelines = BTreeMap::new();
+        let mut pipelines = Vec::with_capacity(plan.dispatches.len());
         for dispatch in &plan.dispatches {
-            if !pipelines.contains_key(dispatch.kernel.name) {
-                pipelines.insert(dispatch.kernel.name, gpu.pipeline(dispatch.kernel).await?);
-            }
+            pipelines.push(gpu.pipeline(dispatch.kernel).await?);
         }
         let sentinel_pipeline = gpu.pipeline(&onestep_shaders::SENTINEL).await?;
         let (groups, sentinel) = gpu
             .scoped(&what, || {
                 let mut groups = Vec::with_capacity(plan.dispatches.len());
-                for dispatch in &plan.dispatches {
+                for (dispatch, pipeline) in plan.dispatches.iter().zip(&pipelines) {
                     gpu.call("bind group")?;
-                    let pipeline = pipelines.get(dispatch.kernel.name).ok_or_else(|| RunError::internal("a kernel was not compiled"))?;
                     let parts = dispatch
                         .bindings
                         .iter()
@@ -196,10 +191,9 @@ impl Executor {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&self.plan.name), timestamp_writes: None });
             let mut current = "";
             let first = if self.prologue_done.swap(true, Ordering::Relaxed) { self.plan.prologue } else { 0 };
-            for (dispatch, group) in self.plan.dispatches.iter().zip(&self.groups).skip(first) {
+            for ((dispatch, pipeline), group) in self.plan.dispatches.iter().zip(&self.pipelines).zip(&self.groups).skip(first) {
                 self.gpu.call("dispatch")?;
                 if dispatch.kernel.name != current {
-                    let pipeline = self.pipelines.get(dispatch.kernel.name).ok_or_else(|| RunError::internal("a kernel was not compiled"))?;
                     pass.set_pipeline(&pipeline.pipeline);
                     current = dispatch.kernel.name;
                 }
@@ -272,15 +266,15 @@ impl Executor {
     /// Every arena after the last run, as words.
     pub(crate) async fn read_arenas(&self) -> Result<Vec<Vec<u32>>, RunError> {
         let parts: Vec<_> = (0..self.plan.arenas.len())
-            .filter_map(|number| self.buffers.get(&BufferId::Arena(number)).map(|buffer| (buffer, 0, self.plan.arenas[number])))
+            .filter_map(|number| find(&self.buffers, BufferId::Arena(number)).ok().map(|buffer| (buffer, 0, self.plan.arenas[number])))
             .collect();
         let read = readback::read(&self.gpu, &self.sentinel, &parts).await?;
         Ok(read.into_iter().map(|bytes| bytemuck::pod_collect_to_vec(&bytes)).collect())
     }
 }
 
-fn find(buffers: &BTreeMap<BufferId, wgpu::Buffer>, id: BufferId) -> Result<&wgpu::Buffer, RunError> {
-    buffers.get(&id).ok_or_else(|| RunError::internal(format!("there is no buffer {id:?}")))
+fn find(buffers: &[(BufferId, wgpu::Buffer)], id: BufferId) -> Result<&wgpu::Buffer, RunError> {
+    buffers.iter().find(|(known, _)| *known == id).map(|(_, buffer)| buffer).ok_or_else(|| RunError::internal(format!("there is no buffer {id:?}")))
 }
 
 fn named<'a>(ports: &'a [PortSlot], name: &str) -> Option<&'a PortSlot> {

@@ -1,6 +1,5 @@
 //! The device: which one, what it can, and whether it is still there.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{
     Arc, Mutex,
@@ -78,7 +77,7 @@ struct Inner {
     capabilities: Capabilities,
     fate: Arc<Fate>,
     /// Compiled once, whatever number of plans runs them.
-    pipelines: Mutex<BTreeMap<&'static str, Arc<Pipeline>>>,
+    pipelines: Mutex<Vec<(&'static str, Arc<Pipeline>)>>,
     #[cfg(feature = "faults")]
     calls: super::calls::Calls,
 }
@@ -187,7 +186,7 @@ impl Gpu {
                 report,
                 capabilities,
                 fate,
-                pipelines: Mutex::new(BTreeMap::new()),
+                pipelines: Mutex::new(Vec::new()),
                 #[cfg(feature = "faults")]
                 calls: super::calls::Calls::default(),
             }),
@@ -271,7 +270,12 @@ impl Gpu {
 
     /// The pipeline of a kernel, compiled when it is first asked for.
     pub(crate) async fn pipeline(&self, kernel: &'static Kernel) -> Result<Arc<Pipeline>, RunError> {
-        let known = self.inner.pipelines.lock().ok().and_then(|pipelines| pipelines.get(kernel.name).cloned());
+        let known = self
+            .inner
+            .pipelines
+            .lock()
+            .ok()
+            .and_then(|pipelines| pipelines.iter().find(|(name, _)| *name == kernel.name).map(|(_, pipeline)| pipeline.clone()));
         if let Some(known) = known {
             return Ok(known);
         }
@@ -282,7 +286,7 @@ impl Gpu {
             })
             .await?;
         if let Ok(mut pipelines) = self.inner.pipelines.lock() {
-            pipelines.insert(kernel.name, compiled.clone());
+            pipelines.push((kernel.name, compiled.clone()));
         }
         Ok(compiled)
     }

@@ -1,8 +1,6 @@
 //! Where activations live: few arenas, places reused as soon as the last reader is done, and no dispatch that reads and writes
 //! one arena, because WebGPU forbids a buffer to be bound for both.
 
-use std::collections::BTreeSet;
-
 use crate::error::RunError;
 
 /// Bytes between the starts of placed tensors: what WebGPU accepts as an offset everywhere.
@@ -16,7 +14,7 @@ pub(crate) struct Tenant {
     /// The first step that writes it, and the last that uses it.
     pub(crate) life: Option<(usize, usize)>,
     /// What must not share an arena with it: what is read where it is written, and written where it is read.
-    pub(crate) apart: BTreeSet<usize>,
+    pub(crate) apart: Vec<usize>,
     /// What its place is called in errors.
     pub(crate) name: String,
 }
@@ -135,7 +133,7 @@ fn place_in(order: &[usize], tenants: &[Tenant], rules: Rules) -> Result<Placed,
         let tenant = &tenants[index];
         let (first, last) = life(index);
         let size = (tenant.size.max(16) + rules.guard).next_multiple_of(ALIGNMENT);
-        let forbidden: BTreeSet<usize> = tenant.apart.iter().filter_map(|&other| places[other]).map(|(arena, _)| arena).collect();
+        let forbidden: Vec<usize> = tenant.apart.iter().filter_map(|&other| places[other]).map(|(arena, _)| arena).collect();
         let mut best: Option<(u64, usize, u64)> = None;
         for (number, (length, residents)) in arenas.iter().enumerate() {
             if forbidden.contains(&number) {
@@ -232,7 +230,7 @@ mod tests {
             .collect();
         for i in 0..tenants.len() {
             for other in tenants[i].apart.clone() {
-                tenants[other].apart.insert(i);
+                tenants[other].apart.push(i);
             }
         }
         let (places, arenas) = place(&tenants, RULES).unwrap();

@@ -9,8 +9,6 @@ mod memory;
 mod params;
 mod weights;
 
-use std::collections::BTreeMap;
-
 use onestep_program::{DType, Program};
 use onestep_shaders::{Access, Kernel};
 
@@ -191,11 +189,15 @@ impl Plan {
 
     /// How often each kernel runs, by name.
     pub fn kernels(&self) -> Vec<(&'static str, usize)> {
-        let mut counts = BTreeMap::new();
+        let mut counts: Vec<(&'static str, usize)> = Vec::new();
         for dispatch in &self.dispatches {
-            *counts.entry(dispatch.kernel.name).or_insert(0) += 1;
+            match counts.iter_mut().find(|(name, _)| *name == dispatch.kernel.name) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((dispatch.kernel.name, 1)),
+            }
         }
-        counts.into_iter().collect()
+        counts.sort_unstable();
+        counts
     }
 
     /// A number that two plans share only if they do the same.

@@ -7,8 +7,6 @@ mod norm;
 mod pointwise;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use onestep_program::{Activation, DType, Node, Op, Program, ReduceKind, ValueId};
 use onestep_shaders::{self as shaders, Access, Kernel};
 
@@ -72,6 +70,7 @@ impl Step {
 }
 
 /// Where a value goes so that a concatenation finds it in its place.
+#[derive(Clone)]
 struct Destination {
     /// The concatenation's result.
     whole: ValueId,
@@ -86,12 +85,12 @@ struct Lowering<'a> {
     /// How each value lies in memory: once, or in several ways that were needed.
     views: Vec<Vec<View>>,
     /// Parts of concatenations.
-    destinations: BTreeMap<ValueId, Destination>,
+    destinations: Vec<Option<Destination>>,
     inputs: Vec<PortSlot>,
     inputs_size: u64,
     weights: Vec<WeightSlot>,
     /// Slots by value, layout and whether they are stored in 16 bits.
-    weight_index: BTreeMap<(ValueId, Layout, bool), usize>,
+    weight_index: Vec<((ValueId, Layout, bool), usize)>,
     weight_buffers: Vec<u64>,
     tenants: Vec<Tenant>,
     steps: Vec<Step>,
@@ -134,7 +133,7 @@ impl<'a> Lowering<'a> {
             inputs,
             inputs_size: inputs_size.max(ALIGNMENT),
             weights: Vec::new(),
-            weight_index: BTreeMap::new(),
+            weight_index: Vec::new(),
             weight_buffers: vec![ABSENT_BYTES],
             tenants: Vec::new(),
             steps: Vec::new(),
@@ -174,7 +173,7 @@ impl<'a> Lowering<'a> {
                 self.capabilities.max_storage_binding
             )));
         }
-        self.tenants.push(Tenant { size, life: None, apart: BTreeSet::new(), name: format!("the result of {}", self.place()) });
+        self.tenants.push(Tenant { size, life: None, apart: Vec::new(), name: format!("the result of {}", self.place()) });
         Ok(Bound::Tenant(self.tenants.len() - 1))
     }
 
@@ -273,7 +272,8 @@ impl<'a> Lowering<'a> {
     /// A weight slot in a layout, stored in that type.
     fn weight(&mut self, id: ValueId, layout: Layout, stored: DType) -> Result<usize, RunError> {
         let value = self.program.value(id);
-        if let Some(&slot) = self.weight_index.get(&(id, layout, stored == DType::F16)) {
+        let key = (id, layout, stored == DType::F16);
+        if let Some(&(_, slot)) = self.weight_index.iter().find(|(known, _)| *known == key) {
             return Ok(slot);
         }
         let name = value.weight.clone().unwrap_or_default();
@@ -291,7 +291,7 @@ impl<'a> Lowering<'a> {
         self.weight_buffers.resize(buffer + 1, 0);
         self.weight_buffers[buffer] = offset + size;
         self.weights.push(WeightSlot { name, shape: value.shape.clone(), dtype: value.dtype, stored, layout, buffer, offset, size });
-        self.weight_index.insert((id, layout, stored == DType::F16), self.weights.len() - 1);
+        self.weight_index.push((key, self.weights.len() - 1));
         Ok(self.weights.len() - 1)
     }
 
@@ -571,7 +571,7 @@ impl<'a> Lowering<'a> {
         if self.options.kept.is_empty() {
             return 0;
         }
-        let kept: BTreeSet<usize> = (0..self.inputs.len()).filter(|&number| self.options.kept.contains(&self.inputs[number].name.as_str())).collect();
+        let kept: Vec<usize> = (0..self.inputs.len()).filter(|&number| self.options.kept.contains(&self.inputs[number].name.as_str())).collect();
         let traffic: Vec<Traffic> = self
             .steps
             .iter()
@@ -579,9 +579,9 @@ impl<'a> Lowering<'a> {
                 let mut traffic = Traffic::default();
                 for (name, bound) in &step.bound {
                     match *bound {
-                        Bound::Input(number) => drop(traffic.inputs.insert(number)),
-                        Bound::Tenant(tenant) if step.writes(name) => drop(traffic.written.insert(tenant)),
-                        Bound::Tenant(tenant) => drop(traffic.read.insert(tenant)),
+                        Bound::Input(number) => traffic.inputs.push(number),
+                        Bound::Tenant(tenant) if step.writes(name) => traffic.written.push(tenant),
+                        Bound::Tenant(tenant) => traffic.read.push(tenant),
                         Bound::Weight(_) | Bound::Absent => {}
                     }
                 }
@@ -599,18 +599,18 @@ impl<'a> Lowering<'a> {
     ///
     /// What the first `prologue` steps write and others read lives on: those steps are not taken in every run.
     fn trace_lives(&mut self, prologue: usize) {
-        let mut of_prologue = BTreeSet::new();
+        let mut of_prologue = vec![false; self.tenants.len()];
         for (number, step) in self.steps.iter().enumerate() {
             let mut written = Vec::new();
             let mut read = Vec::new();
             for (name, bound) in &step.bound {
                 let Bound::Tenant(tenant) = *bound else { continue };
-                let stays = number >= prologue && of_prologue.contains(&tenant);
+                let stays = number >= prologue && of_prologue[tenant];
                 let life = &mut self.tenants[tenant].life;
                 *life =
                     Some((life.map_or(number, |(first, _)| first), if stays { usize::MAX } else { number.max(life.map_or(0, |(_, last)| last)) }));
                 if number < prologue {
-                    of_prologue.insert(tenant);
+                    of_prologue[tenant] = true;
                 }
                 if step.writes(name) { &mut written } else { &mut read }.push(tenant);
             }

@@ -1,7 +1,5 @@
 //! Operations that move elements: most are other views of the same memory.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use onestep_program::{Node, Op, Program, ValueId};
 use onestep_shaders as shaders;
 
@@ -9,19 +7,20 @@ use super::{Bound, Destination, Lowering, Params, UNIT, View, around, constant, 
 use crate::{error::RunError, plan::axes::IndexBox};
 
 /// For every value that is a part of a concatenation, and of that alone: its place there.
-pub(super) fn destinations(program: &Program) -> BTreeMap<ValueId, Destination> {
-    let computed: BTreeSet<ValueId> = program.nodes.iter().map(|node| node.output).collect();
-    let mut destinations = BTreeMap::new();
+pub(super) fn destinations(program: &Program) -> Vec<Option<Destination>> {
+    let mut computed = vec![false; program.values.len()];
+    program.nodes.iter().for_each(|node| computed[node.output.index()] = true);
+    let mut destinations = vec![None; program.values.len()];
     for node in &program.nodes {
         let Op::Concat { axis } = node.op else { continue };
         let mut at = 0;
         for &part in &node.inputs {
             let shape = &program.value(part).shape;
             let once = node.inputs.iter().filter(|&&other| other == part).count() == 1;
-            if once && computed.contains(&part) && !destinations.contains_key(&part) {
+            if once && computed[part.index()] && destinations[part.index()].is_none() {
                 let mut start = vec![0; shape.len()];
                 start[axis] = at;
-                destinations.insert(part, Destination { whole: node.output, start });
+                destinations[part.index()] = Some(Destination { whole: node.output, start });
             }
             at += shape[axis];
         }
@@ -155,7 +154,7 @@ impl Lowering<'_> {
     /// The place of a value in the concatenation that it is a part of: if it lies in the order that its operation writes, and nothing
     /// that the operation reads lies in the same memory.
     pub(super) fn place_in_whole(&mut self, id: ValueId, order: &[usize], reads: &[&View]) -> Result<Option<View>, RunError> {
-        let Some(Destination { whole, start }) = self.destinations.get(&id) else { return Ok(None) };
+        let Some(Destination { whole, start }) = &self.destinations[id.index()] else { return Ok(None) };
         let (whole, start) = (*whole, start.clone());
         let (shape, whole_shape) = (self.shape(id), self.shape(whole));
         if elements(whole_shape) == 0 {
