@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn tenant(size: u64, life: (usize, usize), reads: &[usize]) -> Tenant {
-        Tenant { size, life: Some(life), apart: reads.iter().copied().collect(), name: "t".into() }
+        Tenant { size, life: Some(life), apart: reads.to_vec(), name: "t".into() }
     }
     const RULES: Rules = Rules { max_buffer: 1 << 20, reuse: true, guard: 0 };
 

@@ -56,7 +56,7 @@ impl<'a> Fields<'a> {
 }
 
 /// What a part says it is; nothing where there is no such part.
-pub(super) fn kind<'a>(part: &'a Json) -> Option<&'a str> {
+pub(super) fn kind(part: &Json) -> Option<&str> {
     if part.is_null() { None } else { Some(part["type"].as_str().unwrap_or_default()) }
 }
 

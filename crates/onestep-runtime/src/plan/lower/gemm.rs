@@ -3,7 +3,7 @@
 use onestep_program::{Activation, DType, Node, Op, ValueId};
 use onestep_shaders::{self as shaders, Kernel};
 
-use super::{Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, movement::NOTHING, order, unit_strides};
+use super::{Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, order, unit_strides};
 use crate::{
     error::RunError,
     plan::{Layout, axes::IndexBox, axes::broadcast_strides},
@@ -29,7 +29,7 @@ impl Pixels {
     }
 
     fn nothing() -> Self {
-        Self { bound: NOTHING, start: 0, strides: [0; 3] }
+        Self { bound: Bound::Absent, start: 0, strides: [0; 3] }
     }
 }
 
@@ -130,7 +130,7 @@ impl Lowering<'_> {
         let weight = self.panels(product, taps, panel, half)?;
         let bias = match product.bias {
             Some(id) => self.vector(id, columns.next_multiple_of(16) * UNIT)?,
-            None => NOTHING,
+            None => Bound::Absent,
         };
         let residual = product.residual.clone().unwrap_or_else(Pixels::nothing);
         let mut params = Params::new(kernel);
@@ -182,7 +182,7 @@ impl Lowering<'_> {
             return Ok(());
         }
         let partial = self.tenant(slices * rows * columns * UNIT, 4)?;
-        let bound = vec![("x", product.x.bound), ("w", weight), ("bias", NOTHING), ("residual", NOTHING), ("y", partial)];
+        let bound = vec![("x", product.x.bound), ("w", weight), ("bias", Bound::Absent), ("residual", Bound::Absent), ("y", partial)];
         self.step(kernel, params, bound, row_tiles * column_tiles, slices);
         let kernel = self.form(&shaders::SPLIT_SUM);
         let mut params = Params::new(kernel);
@@ -392,7 +392,7 @@ impl Lowering<'_> {
             (true, true) => &shaders::CONV2D_F16_NARROW,
         };
         let weight = if half { Bound::Weight(self.weight(w, Layout::Plain, DType::F16)?) } else { self.raw(w)? };
-        let of_bias = bias.map_or(Ok(NOTHING), |id| self.raw(id))?;
+        let of_bias = bias.map_or(Ok(Bound::Absent), |id| self.raw(id))?;
         let x = self.along(x, 1)?;
         let of_residual = match residual {
             Some(id) => Pixels::of_image(&self.along(id, 1)?),

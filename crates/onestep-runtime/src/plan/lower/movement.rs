@@ -3,7 +3,7 @@
 use onestep_program::{Node, Op, Program, ValueId};
 use onestep_shaders as shaders;
 
-use super::{Bound, Destination, Lowering, Params, UNIT, View, around, constant, elements, order, unit_strides};
+use super::{Destination, Lowering, Params, UNIT, View, around, constant, elements, order, unit_strides};
 use crate::{error::RunError, plan::axes::IndexBox};
 
 /// For every value that is a part of a concatenation, and of that alone: its place there.
@@ -217,6 +217,3 @@ pub(super) fn units_of<const TENSORS: usize>(shape: &[usize], inner: usize, view
         .collect();
     IndexBox::merged(&lengths, std::array::from_fn(|tensor| strides[tensor].as_slice()))
 }
-
-/// What has no memory of its own.
-pub(super) const NOTHING: Bound = Bound::Absent;

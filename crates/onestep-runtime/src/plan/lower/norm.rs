@@ -3,7 +3,7 @@
 use onestep_program::{Activation, Node, ValueId};
 use onestep_shaders as shaders;
 
-use super::{Bound, Lowering, Params, UNIT, View, activation, constant, elements, movement::NOTHING, order, unit_strides};
+use super::{Bound, Lowering, Params, UNIT, View, activation, constant, elements, order, unit_strides};
 use crate::{error::RunError, plan::axes::IndexBox};
 
 /// Pixels that one invocation of the first step sums.
@@ -65,7 +65,7 @@ impl Lowering<'_> {
         params.set("chunk", CHUNK);
         params.set("pixels", pixels);
         params.float("epsilon", epsilon);
-        let (gamma, beta) = (self.channels(gamma)?, self.channels(beta)?);
+        let (gamma, beta) = (self.raw(gamma)?, self.raw(beta)?);
         self.items(kernel, params, vec![("stats", stats), ("gamma", gamma), ("beta", beta), ("scale", scale)], batch * groups);
         let kernel = self.form(&shaders::SCALE_SHIFT);
         let mut params = Params::new(kernel);
@@ -77,11 +77,6 @@ impl Lowering<'_> {
         at(&mut params, "y", &y, &merged.strides[1]);
         self.items(kernel, params, vec![("x", x.bound), ("scale", scale), ("y", y.bound)], batch * pixels * units);
         Ok(())
-    }
-
-    /// A vector of f32, one per channel, as it lies in a file or as a caller would see it.
-    fn channels(&mut self, id: ValueId) -> Result<Bound, RunError> {
-        self.raw(id)
     }
 
     pub(super) fn layer_norm(&mut self, node: &Node, epsilon: f32, affine: bool) -> Result<(), RunError> {
@@ -99,7 +94,7 @@ impl Lowering<'_> {
         let padded = shape[last].next_multiple_of(UNIT);
         let (of_gamma, of_beta) = match stored {
             Some((gamma, beta)) => (self.vector(gamma, padded)?, self.vector(beta, padded)?),
-            None => (NOTHING, NOTHING),
+            None => (Bound::Absent, Bound::Absent),
         };
         let plain = if computed.is_none() { y.clone() } else { self.units(shape, last)? };
         let kernels = (&shaders::LAYER_NORM, &shaders::LAYER_NORM_SERIAL);
