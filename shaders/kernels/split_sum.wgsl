@@ -2,8 +2,7 @@
 //
 // x: f32 [slices, rows, columns in units], as gemm_tile with SPLIT left it; bias, residual, y as there. Grid: one invocation per unit of y.
 #import grid
-#import unit
-#import activation
+#import epilogue
 
 struct Params {
   // rows · columns.
@@ -45,16 +44,5 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   for (var slice = 0u; slice < p.slices; slice++) {
     value += x[slice * p.count + i];
   }
-  let unit = i % p.columns;
-  let row = i / p.columns;
-  let line = row / p.out_width;
-  let pixel = vec3<u32>(line / p.out_height, line % p.out_height, row % p.out_width);
-  if (p.has_bias != 0u) {
-    value += bias[unit];
-  }
-  value = activate4(p.act, value);
-  if (p.has_residual != 0u) {
-    value += up(residual[p.residual_start + pixel.x * p.residual_n + pixel.y * p.residual_y + pixel.z * p.residual_x + unit]);
-  }
-  y[p.y_start + pixel.x * p.y_n + pixel.y * p.y_y + pixel.z * p.y_x + unit] = down(value);
+  store(pixel_of(i / p.columns), i % p.columns, value);
 }

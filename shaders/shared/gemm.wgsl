@@ -73,24 +73,8 @@ struct Params {
 #else
 @group(0) @binding(5) var<storage, read_write> y: array<Unit>;
 #endif
-
-// The pixel of a row: n, oy, ox.
-fn pixel_of(row: u32) -> vec3<u32> {
-  let line = row / p.out_width;
-  return vec3<u32>(line / p.out_height, line % p.out_height, row % p.out_width);
-}
-
 #ifndef SPLIT
-// Finishes and stores the sums of unit `unit` of the columns at a pixel.
-fn store(pixel: vec3<u32>, unit: u32, sums: vec4<f32>) {
-  var value = sums;
-  if (p.has_bias != 0u) {
-    value += bias[unit];
-  }
-  value = activate4(p.act, value);
-  if (p.has_residual != 0u) {
-    value += up(residual[p.residual_start + pixel.x * p.residual_n + pixel.y * p.residual_y + pixel.z * p.residual_x + unit]);
-  }
-  y[p.y_start + pixel.x * p.y_n + pixel.y * p.y_y + pixel.z * p.y_x + unit] = down(value);
-}
+#import epilogue
+#else
+#import pixel
 #endif

@@ -141,17 +141,11 @@ impl Lowering<'_> {
             ("columns", columns),
             ("depth", depth),
             ("panel", panel / UNIT),
-            ("out_height", product.rows[1]),
-            ("out_width", product.rows[2]),
-            ("act", constant(kernel, activation(product.act))?),
         ] {
             params.set(name, value);
         }
-        for (name, pixels) in [("x", &product.x), ("y", &product.y), ("residual", &residual)] {
-            place(&mut params, name, pixels);
-        }
-        params.flag("has_bias", product.bias.is_some());
-        params.flag("has_residual", product.residual.is_some());
+        place(&mut params, "x", &product.x);
+        epilogue(&mut params, kernel, product, &residual)?;
         if let Some(taps) = &product.taps {
             for (name, value) in [
                 ("height", taps.input[0]),
@@ -188,13 +182,7 @@ impl Lowering<'_> {
         let mut params = Params::new(kernel);
         params.set("slices", slices);
         params.set("columns", columns);
-        params.set("out_height", product.rows[1]);
-        params.set("out_width", product.rows[2]);
-        params.set("act", constant(kernel, activation(product.act))?);
-        place(&mut params, "y", &product.y);
-        place(&mut params, "residual", &residual);
-        params.flag("has_bias", product.bias.is_some());
-        params.flag("has_residual", product.residual.is_some());
+        epilogue(&mut params, kernel, product, &residual)?;
         let bound = vec![("x", partial), ("bias", bias), ("residual", residual.bound), ("y", product.y.bound)];
         self.items(kernel, params, bound, rows * columns);
         Ok(())
@@ -565,6 +553,18 @@ impl Lowering<'_> {
         self.items(kernel, params, vec![("a", a.bound), ("c", b.bound), ("y", y.bound)], columns * row_tiles * elements(&merged.shape));
         Ok(())
     }
+}
+
+/// What the end of every form of the matrix kernel wants to know: shared/epilogue.wgsl.
+fn epilogue(params: &mut Params, kernel: &'static Kernel, product: &Product<'_>, residual: &Pixels) -> Result<(), RunError> {
+    params.set("out_height", product.rows[1]);
+    params.set("out_width", product.rows[2]);
+    params.set("act", constant(kernel, activation(product.act))?);
+    place(params, "y", &product.y);
+    place(params, "residual", residual);
+    params.flag("has_bias", product.bias.is_some());
+    params.flag("has_residual", product.residual.is_some());
+    Ok(())
 }
 
 /// Start and strides of a tensor among a kernel's parameters.

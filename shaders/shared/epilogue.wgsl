@@ -1,0 +1,18 @@
+// What happens to a finished sum of the matrix kernel: act(sum + bias) + residual. The importing kernel declares `p`, `bias`, `residual` and
+// `y`, as shared/gemm.wgsl does.
+#import unit
+#import activation
+#import pixel
+
+// Finishes and stores the sums of unit `unit` of the columns at a pixel.
+fn store(pixel: vec3<u32>, unit: u32, sums: vec4<f32>) {
+  var value = sums;
+  if (p.has_bias != 0u) {
+    value += bias[unit];
+  }
+  value = activate4(p.act, value);
+  if (p.has_residual != 0u) {
+    value += up(residual[p.residual_start + pixel.x * p.residual_n + pixel.y * p.residual_y + pixel.z * p.residual_x + unit]);
+  }
+  y[p.y_start + pixel.x * p.y_n + pixel.y * p.y_y + pixel.z * p.y_x + unit] = down(value);
+}
