@@ -12,8 +12,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onestep-noise", &[]),
     ("onestep-shaders", &["naga"]),
     ("onestep-nets", &["burn"]),
-    ("onestep-cpu", &["burn-backend", "burn-flex", "onestep-program"]),
-    ("onestep-compile", &["burn", "burn-backend", "burn-capture", "burn-flex", "burn-router", "onestep-cpu", "onestep-program"]),
+    ("onestep-cpu", &["onestep-program"]),
+    ("onestep-compile", &["burn", "burn-capture", "burn-router", "onestep-cpu", "onestep-program"]),
     ("onestep-runtime", &["onestep-program", "onestep-shaders", "wgpu"]),
     ("onestep", &["onestep-cpu", "onestep-noise", "onestep-program", "onestep-runtime"]),
     ("onestep-train", &["burn", "onestep-nets", "onestep-noise"]),
@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Libraries that only the crates above may name.
-const GUARDED: &[&str] = &["burn", "burn-capture", "burn-router", "wgpu", "naga", "wasm-bindgen"];
+const GUARDED: &[&str] = &["burn", "burn-backend", "burn-flex", "burn-capture", "burn-router", "wgpu", "naga", "wasm-bindgen"];
 
 fn metadata() -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());

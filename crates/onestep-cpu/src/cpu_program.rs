@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use onestep_program::{DType, Program, TensorRef, ValueId, WeightView};
+use onestep_program::{DType, Op, Program, TensorRef, ValueId, WeightView};
 
 use crate::{
-    dense::{elements, tensor},
     error::CpuError,
     operation::{Operand, apply},
+    product::Panels,
+    tensor::Tensor,
+    threads,
+    winograd::{self, Winograd},
 };
 
 /// A checked [`Program`] and its weights in memory as f32.
@@ -47,11 +50,20 @@ impl CpuProgram {
                 });
             }
         }
+        let forms = weight_forms(&program);
         let mut loaded = Vec::with_capacity(program.values.len());
-        for value in &program.values {
+        for (value, form) in program.values.iter().zip(forms) {
             loaded.push(match &value.weight {
                 None => None,
-                Some(name) => Some(load(name, &value.shape, value.dtype, weights(name))?),
+                Some(name) => Some(match (load(name, &value.shape, value.dtype, weights(name))?, form) {
+                    (Operand::Float(weight), Form::Panels) => {
+                        Operand::Panels(Arc::new(Panels::transposed(weight.elements(), weight.shape[0], weight.shape[1])))
+                    }
+                    (Operand::Float(weight), Form::Winograd) => {
+                        Operand::Winograd(Arc::new(Winograd::new(weight.elements(), weight.shape[0], weight.shape[1])))
+                    }
+                    (other, _) => other,
+                }),
             });
         }
         let last_reads = last_reads(&program);
@@ -75,7 +87,15 @@ impl CpuProgram {
     ///
     /// # Errors
     /// As [`run`](Self::run), and [`CpuError::Cancelled`].
-    pub fn run_watched(&self, inputs: &[(&str, TensorRef<'_>)], watch: &mut dyn FnMut(usize) -> bool) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
+    pub fn run_watched(
+        &self,
+        inputs: &[(&str, TensorRef<'_>)],
+        watch: &mut (dyn FnMut(usize) -> bool + Send),
+    ) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
+        threads::enter(|| self.compute(inputs, watch))
+    }
+
+    fn compute(&self, inputs: &[(&str, TensorRef<'_>)], watch: &mut (dyn FnMut(usize) -> bool + Send)) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
         let mut values = self.weights.clone();
         self.place_inputs(inputs, &mut values)?;
         for (index, node) in self.program.nodes.iter().enumerate() {
@@ -100,7 +120,7 @@ impl CpuProgram {
         let mut outputs = Vec::with_capacity(self.program.outputs.len());
         for port in &self.program.outputs {
             match &values[port.value.index()] {
-                Some(Operand::Float(value)) => outputs.push((port.name.clone(), elements(value.clone()))),
+                Some(Operand::Float(value)) => outputs.push((port.name.clone(), value.clone().into_elements())),
                 _ => {
                     return Err(CpuError::Unsupported {
                         place: format!("{}, output {}", self.program.name, port.name),
@@ -134,7 +154,7 @@ impl CpuProgram {
                 ));
             }
             values[port.value.index()] = Some(match data {
-                TensorRef::F32(data) => Operand::Float(tensor(data.to_vec(), &value.shape)),
+                TensorRef::F32(data) => Operand::Float(Tensor::new(data.to_vec(), &value.shape)),
                 TensorRef::I32(data) => Operand::Ids(Arc::new(data.to_vec())),
             });
         }
@@ -154,9 +174,43 @@ fn load(name: &str, shape: &[usize], dtype: DType, found: Option<WeightView<'_>>
         return Err(refuse(format!("has {} bytes for {count} elements of {dtype:?}", view.bytes.len())));
     }
     Ok(match dtype {
-        DType::F32 | DType::F16 => Operand::Float(tensor(view.to_f32(), shape)),
+        DType::F32 | DType::F16 => Operand::Float(Tensor::new(view.to_f32(), shape)),
         DType::I32 => Operand::Ids(Arc::new(view.bytes.as_chunks::<4>().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())),
     })
+}
+
+/// What a weight becomes when a program is loaded.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Plain,
+    Panels,
+    Winograd,
+}
+
+/// By value: the form that everything which reads it can read.
+fn weight_forms(program: &Program) -> Vec<Form> {
+    let mut forms = vec![None; program.values.len()];
+    for node in &program.nodes {
+        for (place, id) in node.inputs.iter().enumerate() {
+            let form = match &node.op {
+                Op::Linear { .. } if place == 1 => Form::Panels,
+                Op::Conv2d { stride: [1, 1], dilation: [1, 1], groups: 1, .. } if place == 1 => {
+                    let shape = &program.value(*id).shape;
+                    let pays = shape[2..] == [3, 3] && winograd::pays(shape, &program.value(node.output).shape);
+                    if pays { Form::Winograd } else { Form::Plain }
+                }
+                _ => Form::Plain,
+            };
+            let known = forms[id.index()].get_or_insert(form);
+            if *known != form {
+                *known = Form::Plain;
+            }
+        }
+    }
+    for port in &program.outputs {
+        forms[port.value.index()] = Some(Form::Plain);
+    }
+    forms.into_iter().map(|form| form.unwrap_or(Form::Plain)).collect()
 }
 
 /// For each operation, which inputs nothing reads afterwards: those are moved, which frees or reuses their memory. Weights live in the

@@ -1,282 +1,116 @@
-//! What each operation computes.
+//! What each operation computes, by name.
 
 use std::sync::Arc;
 
-use burn_backend::{
-    Shape, Slice, TensorData,
-    ops::{ActivationOps, AttentionModuleOptions, FloatTensorOps, ModuleOps},
-};
-use burn_flex::{Flex, FlexTensor};
-use onestep_program::{Activation, Op, UnaryKind};
+use onestep_program::Op;
 
 use crate::{
-    conv::{Window, conv2d},
-    dense::{elements, flex_shape, map, tensor},
-    elementwise::{binary, concat, reduce, zip},
-    epilogue::{BiasAxis, activate, finish, gelu},
-    exp::swish,
+    attention::attention,
+    conv::{Epilogue, Window, conv2d, up_conv2d, winograd_conv2d},
+    linear::{linear, mat_mul},
+    movement::{concat, embedding, expand, pad, permute, slice, upsample_nearest},
+    norm::{group_norm, layer_norm},
+    pointwise::{binary, geglu, map, unary},
+    product::Panels,
+    reduce::{reduce, softmax_over},
+    tensor::Tensor,
+    winograd::Winograd,
 };
 
 /// A value while a program runs.
 #[derive(Clone)]
 pub(crate) enum Operand {
     /// An activation or a weight.
-    Float(FlexTensor),
+    Float(Tensor),
+    /// A weight [D,K] that nothing but linears reads.
+    Panels(Arc<Panels>),
+    /// A weight [D,C,3,3] that nothing but convolutions reads for which [`winograd`](crate::winograd) pays.
+    Winograd(Arc<Winograd>),
     /// Token ids.
     Ids(Arc<Vec<i32>>),
 }
 
+/// Operands one after the other. `None` where there is none left or it is of another kind, which a checked program excludes.
+struct Operands(std::vec::IntoIter<Operand>);
+
+impl Operands {
+    fn float(&mut self) -> Option<Tensor> {
+        match self.0.next()? {
+            Operand::Float(tensor) => Some(tensor),
+            Operand::Panels(_) | Operand::Winograd(_) | Operand::Ids(_) => None,
+        }
+    }
+
+    fn float_if(&mut self, there: bool) -> Option<Option<Tensor>> {
+        if there { self.float().map(Some) } else { Some(None) }
+    }
+}
+
 /// Computes `op` of `inputs` into a value of shape `output`. The program has been checked: shapes and counts fit the operation, and no
 /// axis is empty. `None` when an operand is ids where floats belong, which the check excludes.
-pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<FlexTensor> {
-    if matches!(op, Op::Embedding) {
-        let mut inputs = inputs.into_iter();
-        return match (inputs.next()?, inputs.next()?) {
-            (Operand::Float(table), Operand::Ids(ids)) => Some(embedding(table, &ids, output)),
-            _ => None,
-        };
-    }
-    let mut floats = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        match input {
-            Operand::Float(tensor) => floats.push(tensor),
-            Operand::Ids(_) => return None,
-        }
-    }
+pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<Tensor> {
+    let mut inputs = Operands(inputs.into_iter());
     if let Op::Concat { axis } = op {
-        return Some(concat(&floats, *axis, output));
+        let mut parts = Vec::new();
+        while !inputs.0.as_slice().is_empty() {
+            parts.push(inputs.float()?);
+        }
+        return Some(concat(&parts, *axis, output));
     }
-    let mut floats = floats.into_iter();
-    let x = floats.next()?;
+    let x = inputs.float()?;
     Some(match op {
         Op::Conv2d { stride, padding, dilation, groups, bias, act, residual } => {
-            let weight = floats.next()?;
-            let bias = if *bias { Some(floats.next()?) } else { None };
-            let residual = if *residual { Some(floats.next()?) } else { None };
+            let weight = inputs.0.next()?;
+            let (bias, residual) = (inputs.float_if(*bias)?, inputs.float_if(*residual)?);
             let window = Window { stride: *stride, padding: *padding, dilation: *dilation, groups: *groups };
-            let runs = BiasAxis::Runs(output[2..].iter().product());
-            finish(conv2d(x, weight, &window, output), bias.map(|bias| (bias, runs)), *act, residual)
+            let epilogue = Epilogue { bias: bias.as_ref().map(Tensor::elements), act: *act, residual: residual.as_ref().map(Tensor::elements) };
+            match weight {
+                Operand::Float(weight) => conv2d(&x, &weight, &window, &epilogue, output),
+                Operand::Winograd(weight) => winograd_conv2d(&x, &weight, *padding, &epilogue, output),
+                Operand::Panels(_) | Operand::Ids(_) => return None,
+            }
         }
         Op::UpConv2d { bias, act, residual } => {
-            let weight = floats.next()?;
-            let bias = if *bias { Some(floats.next()?) } else { None };
-            let residual = if *residual { Some(floats.next()?) } else { None };
-            finish(up_conv2d(x, weight, bias, output), None, *act, residual)
+            let (weight, bias, residual) = (inputs.float()?, inputs.float_if(*bias)?, inputs.float_if(*residual)?);
+            let epilogue = Epilogue { bias: bias.as_ref().map(Tensor::elements), act: *act, residual: residual.as_ref().map(Tensor::elements) };
+            up_conv2d(&x, &weight, &epilogue, output)
         }
         Op::Linear { bias, act, residual } => {
-            let weight = floats.next()?;
-            let bias = if *bias { Some(floats.next()?) } else { None };
-            let residual = if *residual { Some(floats.next()?) } else { None };
-            finish(linear(x, weight, output), bias.map(|bias| (bias, BiasAxis::Row)), *act, residual)
+            let weight = match inputs.0.next()? {
+                Operand::Panels(panels) => panels,
+                Operand::Float(weight) => Arc::new(Panels::transposed(weight.elements(), weight.shape[0], weight.shape[1])),
+                Operand::Winograd(_) | Operand::Ids(_) => return None,
+            };
+            let (bias, residual) = (inputs.float_if(*bias)?, inputs.float_if(*residual)?);
+            linear(&x, &weight, bias.as_ref().map(Tensor::elements), *act, residual.as_ref().map(Tensor::elements), output)
         }
-        Op::MatMul => Flex::float_matmul(x, floats.next()?),
-        Op::GroupNorm { groups, epsilon, act } => group_norm(x, floats.next()?, floats.next()?, *groups, *epsilon, *act),
+        Op::MatMul => mat_mul(&x, &inputs.float()?, output),
+        Op::GroupNorm { groups, epsilon, act } => {
+            let (gamma, beta) = (inputs.float()?, inputs.float()?);
+            group_norm(x, gamma.elements(), beta.elements(), *groups, *epsilon, *act)
+        }
         Op::LayerNorm { epsilon, affine } => {
-            let (gamma, beta) = if *affine { (floats.next()?, Some(floats.next()?)) } else { (ones(output), None) };
-            Flex::layer_norm(x, gamma, beta, f64::from(*epsilon))
+            let (gamma, beta) = (inputs.float_if(*affine)?, inputs.float_if(*affine)?);
+            layer_norm(x, gamma.as_ref().zip(beta.as_ref()).map(|(gamma, beta)| (gamma.elements(), beta.elements())), *epsilon)
         }
-        Op::Attention { scale, causal } => attention(x, floats.next()?, floats.next()?, *scale, *causal),
-        Op::Softmax { axis } => Flex::softmax(x, *axis),
-        Op::Embedding | Op::Concat { .. } => return None,
-        Op::UpsampleNearest { scale } => upsample_nearest(x, *scale, output),
-        Op::Geglu => geglu(x, output),
+        Op::Attention { scale, causal } => attention(&x, &inputs.float()?, &inputs.float()?, *scale, *causal, output),
+        Op::Softmax { axis } => softmax_over(x, *axis),
+        Op::Embedding => match inputs.0.next()? {
+            Operand::Ids(ids) => embedding(&x, &ids, output),
+            _ => return None,
+        },
+        Op::Concat { .. } => return None,
+        Op::UpsampleNearest { scale } => upsample_nearest(&x, *scale, output),
+        Op::Geglu => geglu(&x, output),
         Op::Reduce { reduce: kind, axis } => reduce(&x, *kind, *axis, output),
         Op::Unary { unary: kind } => unary(x, *kind),
-        Op::Binary { binary: kind } => binary(x, floats.next()?, *kind, output),
+        Op::Binary { binary: kind } => binary(x, &inputs.float()?, *kind, output),
         Op::Affine { mul, add } => map(x, |value| value * mul + add),
         Op::Clamp { min, max } => map(x, |value| value.max(*min).min(*max)),
-        Op::Slice { start } => {
-            let ranges: Vec<Slice> = start.iter().zip(output).map(|(&start, &length)| range(start, length)).collect();
-            if ranges.is_empty() { x } else { Flex::float_slice(x, &ranges) }
-        }
-        Op::Pad { padding, value } => pad(x, padding, *value, output),
-        Op::Reshape => Flex::float_reshape(x, flex_shape(output)),
-        Op::Permute { axes } => {
-            if axes.is_empty() {
-                x
-            } else {
-                Flex::float_permute(x, axes)
-            }
-        }
-        Op::Expand => Flex::float_expand(x, flex_shape(output)),
+        Op::Slice { start } => slice(&x, start, output),
+        Op::Pad { padding, value } => pad(&x, padding, *value, output),
+        Op::Reshape => x.reshaped(output),
+        Op::Permute { axes } => permute(&x, axes, output),
+        Op::Expand => expand(&x, output),
     })
-}
-
-/// `1 / (1 + e^-x)` without overflow.
-fn sigmoid(x: f32) -> f32 {
-    if x >= 0.0 {
-        1.0 / (1.0 + (-x).exp())
-    } else {
-        let e = x.exp();
-        e / (1.0 + e)
-    }
-}
-
-fn unary(x: FlexTensor, kind: UnaryKind) -> FlexTensor {
-    match kind {
-        UnaryKind::Neg => map(x, |v| -v),
-        UnaryKind::Abs => map(x, f32::abs),
-        UnaryKind::Exp => map(x, f32::exp),
-        UnaryKind::Log => map(x, f32::ln),
-        UnaryKind::Sqrt => map(x, f32::sqrt),
-        UnaryKind::Recip => map(x, f32::recip),
-        UnaryKind::Sin => map(x, f32::sin),
-        UnaryKind::Cos => map(x, f32::cos),
-        UnaryKind::Tanh => map(x, f32::tanh),
-        UnaryKind::Erf => map(x, libm::erff),
-        UnaryKind::Sigmoid => map(x, sigmoid),
-        UnaryKind::Relu => map(x, |v| v.max(0.0)),
-        UnaryKind::Silu => map(x, |v| swish(v, 1.0)),
-        UnaryKind::Gelu => map(x, gelu),
-        UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702)),
-    }
-}
-
-/// x [N,Cin,H,W], weight [4,Cout,Cin,2,2], bias [Cout]: [N,Cout,2H,2W].
-///
-/// One 2x2 convolution computes all four parities at every place of x with a pixel of zeros around it; each parity takes the places that
-/// begin at its own row and column.
-fn up_conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, output: &[usize]) -> FlexTensor {
-    let [batch, _, height, width] = x.layout().shape().dims();
-    let [_, channels, summed, ..] = weight.layout().shape().dims::<5>();
-    let weight = Flex::float_reshape(weight, Shape::new([4 * channels, summed, 2, 2]));
-    let window = Window { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1 };
-    let places = elements(conv2d(x, weight, &window, &[batch, 4 * channels, height + 1, width + 1]));
-    let bias = bias.map_or_else(|| vec![0.0; channels], elements);
-    let (rows, columns) = (height + 1, width + 1);
-    let mut data = Vec::with_capacity(batch * channels * 4 * height * width);
-    for sample in 0..batch {
-        for (channel, offset) in bias.iter().enumerate() {
-            for row in 0..2 * height {
-                let (above, parity) = (row / 2, row % 2);
-                let first = |phase: usize| (((sample * 4 + phase) * channels + channel) * rows + above + parity) * columns;
-                let (even, odd) = (first(2 * parity), first(2 * parity + 1) + 1);
-                for (a, b) in places[even..even + width].iter().zip(&places[odd..odd + width]) {
-                    data.extend([a + offset, b + offset]);
-                }
-            }
-        }
-    }
-    tensor(data, output)
-}
-
-/// x […,K], weight [D,K]: `x·weightᵀ`, […,D].
-fn linear(x: FlexTensor, weight: FlexTensor, output: &[usize]) -> FlexTensor {
-    let [_, summed] = weight.layout().shape().dims();
-    let rows = x.layout().num_elements() / summed;
-    let x = Flex::float_reshape(x, Shape::new([rows, summed]));
-    // A transposed view: the multiplication reads it by strides.
-    Flex::float_reshape(Flex::float_matmul(x, Flex::float_swap_dims(weight, 0, 1)), flex_shape(output))
-}
-
-/// x [N,C,…], gamma [C], beta [C]. Mean and variance are summed in f64.
-fn group_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, groups: usize, epsilon: f32, act: Activation) -> FlexTensor {
-    let shape = x.layout().shape().to_vec();
-    let pixels: usize = shape[2..].iter().product();
-    let channels = shape[1] / groups;
-    let (gamma, beta) = (elements(gamma), elements(beta));
-    let mut data = elements(x);
-    for (index, group) in data.chunks_exact_mut(channels * pixels).enumerate() {
-        let count = group.len() as f64;
-        let mean = sum(group, |value| value) / count;
-        let variance = sum(group, |value| (value - mean) * (value - mean)) / count;
-        let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
-        let first = index % groups * channels;
-        for (channel, row) in group.chunks_exact_mut(pixels).enumerate() {
-            let (factor, offset) = ((scale * f64::from(gamma[first + channel])) as f32, beta[first + channel]);
-            for value in &mut *row {
-                *value = (f64::from(*value) - mean) as f32 * factor + offset;
-            }
-            activate(row, act);
-        }
-    }
-    tensor(data, &shape)
-}
-
-/// Summed in f64 in four lanes, so that the processor need not wait for one addition before the next.
-fn sum(values: &[f32], of: impl Fn(f64) -> f64) -> f64 {
-    let (fours, rest) = values.as_chunks::<4>();
-    let mut lanes = [0.0; 4];
-    for four in fours {
-        for (lane, &value) in lanes.iter_mut().zip(four) {
-            *lane += of(f64::from(value));
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().map(|&value| of(f64::from(value))).sum::<f64>()
-}
-
-/// As many ones as the last axis of a shape is long.
-fn ones(shape: &[usize]) -> FlexTensor {
-    let width = shape.last().copied().unwrap_or(1);
-    tensor(vec![1.0; width], &[width])
-}
-
-/// q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv].
-fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32, causal: bool) -> FlexTensor {
-    let (queries, keys) = (q.layout().shape()[2], k.layout().shape()[2]);
-    // flex aligns its own causal mask at the last query and key; programs align it at the first. The two are the same for equal lengths.
-    let aligned = causal && queries == keys;
-    let mask = (causal && !aligned).then(|| {
-        let hidden: Vec<bool> = (0..queries).flat_map(|query| (0..keys).map(move |key| key > query)).collect();
-        FlexTensor::from_data(TensorData::new(hidden, [1, 1, queries, keys]))
-    });
-    let options = AttentionModuleOptions { scale: Some(f64::from(scale)), softcap: None, is_causal: aligned };
-    Flex::attention(q, k, v, mask, None, options)
-}
-
-/// table [V,D], ids […]: […,D]; ids outside read the first or last row.
-fn embedding(table: FlexTensor, ids: &[i32], output: &[usize]) -> FlexTensor {
-    let [rows, width] = table.layout().shape().dims();
-    // Not copied: a vocabulary's table is large.
-    let table = table.to_contiguous();
-    let table: &[f32] = table.storage();
-    let mut data = Vec::with_capacity(ids.len() * width);
-    for &id in ids {
-        let row = usize::try_from(id).unwrap_or(0).min(rows - 1);
-        data.extend_from_slice(&table[row * width..(row + 1) * width]);
-    }
-    tensor(data, output)
-}
-
-/// x [N,C,H,W]: [N,C,H·rows,W·columns].
-fn upsample_nearest(x: FlexTensor, [rows, columns]: [usize; 2], output: &[usize]) -> FlexTensor {
-    let [_, _, _, width] = x.layout().shape().dims();
-    let x = elements(x);
-    let mut data = Vec::with_capacity(x.len() * rows * columns);
-    for row in x.chunks_exact(width) {
-        let start = data.len();
-        for &value in row {
-            data.extend(std::iter::repeat_n(value, columns));
-        }
-        let end = data.len();
-        for _ in 1..rows {
-            data.extend_from_within(start..end);
-        }
-    }
-    tensor(data, output)
-}
-
-/// x […,2D], halves a and b: `a · gelu(b)`.
-fn geglu(x: FlexTensor, output: &[usize]) -> FlexTensor {
-    let half = |first: bool| -> Vec<Slice> {
-        let last = output.len() - 1;
-        output.iter().enumerate().map(|(axis, &length)| range(if axis == last && !first { length } else { 0 }, length)).collect()
-    };
-    let a = Flex::float_slice(x.clone(), &half(true));
-    let b = Flex::float_slice(x, &half(false));
-    zip(a, b, output, |a, b| a * gelu(b))
-}
-
-fn pad(x: FlexTensor, padding: &[[usize; 2]], value: f32, output: &[usize]) -> FlexTensor {
-    if padding.is_empty() {
-        return x;
-    }
-    let inside: Vec<Slice> = x.layout().shape().iter().zip(padding).map(|(&length, &[before, _])| range(before, length)).collect();
-    let count = output.iter().product();
-    Flex::float_slice_assign(tensor(vec![value; count], output), &inside, x)
-}
-
-/// `start..start + length` of one axis. Lengths are below 2^24.
-fn range(start: usize, length: usize) -> Slice {
-    Slice::new(start as isize, Some((start + length) as isize), 1)
 }

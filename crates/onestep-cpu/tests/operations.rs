@@ -37,6 +37,21 @@ fn single(op: Op, inputs: &[(&[usize], DType)], output: &[usize]) -> Program {
     }
 }
 
+/// Runs one operation whose second operand is a weight.
+fn run_with_weight(op: Op, inputs: &[(&[usize], &[f32])], output: &[usize]) -> Vec<f32> {
+    let shapes: Vec<(&[usize], DType)> = inputs.iter().map(|(shape, _)| (*shape, DType::F32)).collect();
+    let mut program = single(op, &shapes, output);
+    program.values[1].weight = Some("w".into());
+    program.inputs.remove(1);
+    let bytes: Vec<u8> = inputs[1].1.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let weight = WeightView { shape: inputs[1].0, dtype: DType::F32, bytes: &bytes };
+    let program = CpuProgram::new(program, &|name| (name == "w").then_some(weight)).unwrap();
+    let given: Vec<(String, TensorRef<'_>)> =
+        (0..inputs.len()).filter(|&index| index != 1).map(|index| (index.to_string(), TensorRef::F32(inputs[index].1))).collect();
+    let given: Vec<(&str, TensorRef<'_>)> = given.iter().map(|(name, data)| (name.as_str(), *data)).collect();
+    program.run(&given).unwrap().remove(0).1
+}
+
 /// Runs one operation on floats.
 fn run(op: Op, inputs: &[(&[usize], &[f32])], output: &[usize]) -> Vec<f32> {
     let shapes: Vec<(&[usize], DType)> = inputs.iter().map(|(shape, _)| (*shape, DType::F32)).collect();
@@ -85,13 +100,20 @@ fn conv2d_with_uneven_padding_groups_dilation_and_residual() {
         ([1, 4, 9, 7], [4, 1, 3, 2], [1, 2], [2, 0, 1, 3], [2, 1], 4),
         ([3, 5, 4, 3], [7, 5, 1, 1], [1, 1], [0, 0, 0, 0], [1, 1], 1),
         ([1, 70, 6, 6], [65, 70, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
-        // A kernel that is larger than the picture, edges that some of its places never leave, pictures without patches, and one whose
-        // patches are too many for one matrix.
+        // A kernel that is larger than the picture, edges that some of its places never leave, pictures without patches, and one for
+        // several threads.
         ([1, 3, 5, 4], [2, 3, 4, 5], [1, 1], [6, 5, 4, 7], [2, 3], 1),
         ([1, 2, 3, 2], [3, 2, 1, 1], [1, 1], [2, 4, 0, 3], [1, 1], 1),
         ([1, 5, 4, 3], [7, 5, 1, 1], [1, 1], [0, 0, 0, 0], [1, 1], 1),
         ([1, 5, 5, 6], [7, 5, 1, 1], [2, 3], [0, 0, 0, 0], [1, 1], 1),
-        ([1, 4, 190, 160], [2, 4, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
+        ([1, 4, 190, 160], [12, 4, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
+        // Where 3x3 kernels take fewer products: odd sizes and paddings, one row, one column, several threads.
+        ([2, 9, 7, 13], [11, 9, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
+        ([1, 9, 8, 12], [10, 9, 3, 3], [1, 1], [0, 2, 1, 0], [1, 1], 1),
+        ([1, 8, 12, 9], [9, 8, 3, 3], [1, 1], [3, 0, 2, 5], [1, 1], 1),
+        ([1, 8, 4, 34], [8, 8, 3, 3], [1, 1], [0, 0, 0, 0], [1, 1], 1),
+        ([1, 9, 65, 3], [10, 9, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
+        ([1, 16, 65, 50], [17, 16, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
     ]
     .into_iter()
     .enumerate()
@@ -124,8 +146,9 @@ fn conv2d_with_uneven_padding_groups_dilation_and_residual() {
             })
             .collect();
         let op = Op::Conv2d { stride, padding, dilation, groups, bias: true, act: Activation::Silu, residual: true };
-        let found = run(op, &[(x, &data), (w, &kernel), (&[w[0]], &bias), (&out, &residual)], &out);
-        assert_close(&found, &expected, &format!("convolution {case}"));
+        let inputs: [(&[usize], &[f32]); 4] = [(x, &data), (w, &kernel), (&[w[0]], &bias), (&out, &residual)];
+        assert_close(&run(op.clone(), &inputs, &out), &expected, &format!("convolution {case}"));
+        assert_close(&run_with_weight(op, &inputs, &out), &expected, &format!("convolution {case} with a weight"));
     }
 }
 
@@ -168,8 +191,8 @@ fn up_conv2d_of_odd_images() {
 
 #[test]
 fn linear_of_any_rank_with_activation_and_residual() {
-    for shape in [vec![5], vec![3, 5], vec![2, 3, 5], vec![1, 1, 1, 5], vec![2, 90, 5]] {
-        let (d, k) = (7, 5);
+    for (shape, d) in [(vec![5], 7), (vec![3, 5], 7), (vec![2, 3, 5], 7), (vec![1, 1, 1, 5], 7), (vec![2, 90, 5], 7), (vec![31, 600], 133)] {
+        let k = shape[shape.len() - 1];
         let mut out = shape.clone();
         *out.last_mut().unwrap() = d;
         let (x, w, b, r) = (noise(count(&shape), 1), noise(d * k, 2), noise(d, 3), noise(count(&out), 4));
@@ -181,7 +204,9 @@ fn linear_of_any_rank_with_activation_and_residual() {
             })
             .collect();
         let op = Op::Linear { bias: true, act: Activation::Relu, residual: true };
-        assert_close(&run(op, &[(&shape, &x), (&[d, k], &w), (&[d], &b), (&out, &r)], &out), &expected, "linear");
+        let inputs: [(&[usize], &[f32]); 4] = [(&shape, &x), (&[d, k], &w), (&[d], &b), (&out, &r)];
+        assert_close(&run(op.clone(), &inputs, &out), &expected, "linear");
+        assert_close(&run_with_weight(op, &inputs, &out), &expected, "linear with a weight");
     }
 }
 
@@ -254,9 +279,9 @@ fn layer_norm_over_the_last_axis() {
 
 #[test]
 fn attention_plain_and_causal_with_any_lengths() {
-    // The last case is long enough for flex's tiled form.
+    // The last case has several blocks of queries, deep sums and several threads.
     for (n, heads, lq, lk, d, dv, causal) in
-        [(2, 3, 5, 7, 4, 6, false), (1, 2, 6, 6, 5, 5, true), (1, 2, 3, 7, 4, 3, true), (1, 1, 7, 3, 4, 4, true), (1, 1, 600, 600, 3, 3, true)]
+        [(2, 3, 5, 7, 4, 6, false), (1, 2, 6, 6, 5, 5, true), (1, 2, 3, 7, 4, 3, true), (1, 1, 7, 3, 4, 4, true), (1, 2, 600, 600, 3, 3, true)]
     {
         let (qs, ks, vs, out) = ([n, heads, lq, d], [n, heads, lk, d], [n, heads, lk, dv], [n, heads, lq, dv]);
         let (q, k, v) = (noise(count(&qs), 1), noise(count(&ks), 2), noise(count(&vs), 3));

@@ -57,7 +57,7 @@ impl FromStr for Backend {
 pub struct DeviceInfo {
     /// What the driver calls it.
     pub name: String,
-    /// The interface below: `Vulkan`, `Metal`, `BrowserWebGpu`, `flex`.
+    /// The interface below: `Vulkan`, `Metal`, `BrowserWebGpu`, `CPU`.
     pub interface: String,
     /// Whether a processor does a GPU's work.
     pub software: bool,

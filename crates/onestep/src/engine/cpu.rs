@@ -36,7 +36,7 @@ impl Cpu {
     }
 
     pub(crate) fn device(&self) -> DeviceInfo {
-        DeviceInfo { name: "processor".into(), interface: "flex".into(), software: true }
+        DeviceInfo { name: "processor".into(), interface: "CPU".into(), software: true }
     }
 
     pub(crate) fn encode(&mut self, ids: &[i32]) -> Result<()> {

@@ -1,0 +1,220 @@
+//! Functions of one element, or of two, in forms that compilers turn into vectors: the standard library's take one number at a time.
+
+use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
+
+use onestep_program::{Activation, BinaryKind, UnaryKind};
+
+use crate::{
+    movement::{for_rows, spread},
+    reduce::vectorized,
+    tensor::Tensor,
+};
+
+/// In place when the tensor is the only owner of its memory.
+pub(crate) fn map(x: Tensor, function: impl Fn(f32) -> f32) -> Tensor {
+    let shape = x.shape.clone();
+    let mut elements = x.into_elements();
+    each(&mut elements, function);
+    Tensor::new(elements, &shape)
+}
+
+#[inline(always)]
+fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
+    vectorized(|| {
+        for value in values {
+            *value = function(*value);
+        }
+    });
+}
+
+pub(crate) fn activate(values: &mut [f32], act: Activation) {
+    match act {
+        Activation::None => {}
+        Activation::Relu => each(values, |x| x.max(0.0)),
+        Activation::Silu => each(values, |x| swish(x, 1.0)),
+        Activation::Gelu => each(values, gelu),
+        Activation::QuickGelu => each(values, |x| swish(x, 1.702)),
+    }
+}
+
+/// `a += b`.
+pub(crate) fn add(a: &mut [f32], b: &[f32]) {
+    vectorized(|| {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a += b;
+        }
+    });
+}
+
+pub(crate) fn unary(x: Tensor, kind: UnaryKind) -> Tensor {
+    match kind {
+        UnaryKind::Neg => map(x, |v| -v),
+        UnaryKind::Abs => map(x, f32::abs),
+        UnaryKind::Exp => map(x, f32::exp),
+        UnaryKind::Log => map(x, f32::ln),
+        UnaryKind::Sqrt => map(x, f32::sqrt),
+        UnaryKind::Recip => map(x, f32::recip),
+        UnaryKind::Sin => map(x, f32::sin),
+        UnaryKind::Cos => map(x, f32::cos),
+        UnaryKind::Tanh => map(x, f32::tanh),
+        UnaryKind::Erf => map(x, erf),
+        UnaryKind::Sigmoid => map(x, |v| 1.0 / (1.0 + (-v).exp())),
+        UnaryKind::Relu => map(x, |v| v.max(0.0)),
+        UnaryKind::Silu => map(x, |v| swish(v, 1.0)),
+        UnaryKind::Gelu => map(x, gelu),
+        UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702)),
+    }
+}
+
+pub(crate) fn binary(a: Tensor, b: &Tensor, kind: BinaryKind, output: &[usize]) -> Tensor {
+    match kind {
+        BinaryKind::Add => zip(a, b, output, |a, b| a + b),
+        BinaryKind::Sub => zip(a, b, output, |a, b| a - b),
+        BinaryKind::Mul => zip(a, b, output, |a, b| a * b),
+        BinaryKind::Div => zip(a, b, output, |a, b| a / b),
+        BinaryKind::Pow => zip(a, b, output, f32::powf),
+        BinaryKind::Min => zip(a, b, output, f32::min),
+        BinaryKind::Max => zip(a, b, output, f32::max),
+    }
+}
+
+/// With broadcasting; in the memory of `a` where it has the output's shape and nothing else reads it.
+fn zip(a: Tensor, b: &Tensor, output: &[usize], function: impl Fn(f32, f32) -> f32) -> Tensor {
+    if a.shape == output && b.shape == output {
+        let mut elements = a.into_elements();
+        vectorized(|| {
+            for (a, &b) in elements.iter_mut().zip(b.elements()) {
+                *a = function(*a, b);
+            }
+        });
+        return Tensor::new(elements, output);
+    }
+    let (a_apart, b_apart) = (spread(&a.shape, output), spread(&b.shape, output));
+    let length = output.last().copied().unwrap_or(1);
+    let step = |apart: &[usize]| apart.last().copied().unwrap_or(0);
+    let (a_step, b_step) = (step(&a_apart), step(&b_apart));
+    let mut result = Vec::with_capacity(output.iter().product());
+    for_rows(output, [&a_apart, &b_apart], |[a_place, b_place]| {
+        let (a, b) = (&a.elements()[a_place..], &b.elements()[b_place..]);
+        result.extend((0..length).map(|index| function(a[index * a_step], b[index * b_step])));
+    });
+    Tensor::new(result, output)
+}
+
+/// x […,2D], halves a and b: `a · gelu(b)`.
+pub(crate) fn geglu(x: &Tensor, output: &[usize]) -> Tensor {
+    let width = output.last().copied().unwrap_or(1);
+    let mut result = vec![0.0; output.iter().product()];
+    vectorized(|| {
+        for (row, halves) in result.chunks_exact_mut(width).zip(x.elements().chunks_exact(2 * width)) {
+            let (a, b) = halves.split_at(width);
+            for (value, (a, &b)) in row.iter_mut().zip(a.iter().zip(b)) {
+                *value = a * gelu(b);
+            }
+        }
+    });
+    Tensor::new(result, output)
+}
+
+/// Added and taken away again, it rounds to whole numbers.
+const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts, the first of which has few digits, so that its multiples are exact.
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// Where the result would leave the normal numbers.
+const RANGE: [f32; 2] = [-87.3, 88.3];
+
+/// e^x within two units in the last place; beyond the range of normal numbers, that of its end. What is not a number stays so.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    let x = x.clamp(RANGE[0], RANGE[1]);
+    let rounded = x * LOG2_E + ROUND;
+    let whole = rounded - ROUND;
+    let r = (x - whole * LN_2[0]) - whole * LN_2[1];
+    // Cephes' polynomial for |r| up to half of ln 2.
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    // The whole part, which stands in the lowest bits of `rounded`, becomes the exponent.
+    let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
+    p * power
+}
+
+/// x / (1 + e^-kx).
+#[inline(always)]
+fn swish(x: f32, k: f32) -> f32 {
+    x / (1.0 + exp(-k * x))
+}
+
+/// The error function within 3e-7: a polynomial near zero, 1 - e^polynomial outside; flat from 4 on, where 1 - erf is below 2e-8.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let s = x * x;
+    let near = -5.967_617e-4 * s + 4.991_194e-3;
+    let near = near * s - 2.676_813_5e-2;
+    let near = near * s + 1.128_199_3e-1;
+    let near = near * s - 3.761_253_4e-1;
+    let near = near * s + 1.283_791_7e-1;
+    let near = near * x + x;
+    let t = x.abs();
+    let t = if t > 4.0 { 4.0 } else { t };
+    let t2 = t * t;
+    let far = -1.728_534_7e-5 * t + 3.831_972e-4;
+    let far = far * t2 + (-3.883_964_4e-3 * t + 2.425_462_2e-2);
+    let far = far * t - 1.067_778_8e-1;
+    let far = far * t - 6.348_468_7e-1;
+    let far = far * t - 1.287_175_1e-1;
+    let far = far * t - t;
+    let tail = (1.0 - exp(far)).copysign(x);
+    if t > 0.927_734_4 { tail } else { near }
+}
+
+/// The exact form, by the error function.
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_exponential_function() {
+        let mut worst = 0f64;
+        for step in -870_000..880_000 {
+            let x = step as f32 * 1e-4;
+            let expected = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) - expected).abs() / expected);
+        }
+        assert!(worst < 2.5e-7, "{worst}");
+        assert!(exp(f32::NAN).is_nan());
+        assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn swish_goes_to_zero_and_to_its_argument() {
+        assert_eq!(swish(1e30, 1.0), 1e30);
+        assert!(swish(-1e30, 1.0).abs() < 1e-7);
+        assert!(swish(f32::NAN, 1.0).is_nan() && swish(f32::NEG_INFINITY, 1.0).is_infinite());
+        assert!((swish(1.0, 1.702) - 1.0 / (1.0 + (-1.702f32).exp())).abs() < 1e-6);
+    }
+
+    /// Where e^(-t²) is integrated in f64.
+    #[test]
+    fn is_the_error_function() {
+        let (mut integral, step) = (0f64, 1e-5);
+        for index in 0..500_000 {
+            let at = |offset: f64| (-((index as f64 + offset) * step).powi(2)).exp();
+            integral += step / 6.0 * (at(0.0) + 4.0 * at(0.5) + at(1.0));
+            let (x, expected) = ((index as f64 + 1.0) * step, integral * std::f64::consts::FRAC_2_SQRT_PI);
+            assert!((f64::from(erf(x as f32)) - expected).abs() < 3e-7, "{x}");
+            assert_eq!(erf(-x as f32), -erf(x as f32));
+        }
+        assert!(erf(f32::NAN).is_nan());
+        assert_eq!((erf(f32::INFINITY), erf(f32::NEG_INFINITY), erf(0.0)), (1.0, -1.0, 0.0));
+    }
+}

@@ -1,0 +1,84 @@
+//! Sums and greatest values, in as many lanes as vectors have.
+
+use onestep_program::ReduceKind;
+
+use crate::{attention::softmax, tensor::Tensor};
+
+/// Runs the loops of a closure with the widest vectors of this processor.
+#[inline(always)]
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// The sum of a function of each element: in f32 over 1,024 of them, those sums in f64.
+pub(crate) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
+    vectorized(|| {
+        let mut total = 0.0;
+        for chunk in values.chunks(1024) {
+            let (parts, rest) = chunk.as_chunks::<16>();
+            let mut lanes = [0.0f32; 16];
+            for part in parts {
+                for (lane, &value) in lanes.iter_mut().zip(part) {
+                    *lane += of(value);
+                }
+            }
+            total += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>() + rest.iter().map(|&value| f64::from(of(value))).sum::<f64>();
+        }
+        total
+    })
+}
+
+/// The greatest element.
+pub(crate) fn maximum(values: &[f32]) -> f32 {
+    vectorized(|| {
+        let (parts, rest) = values.as_chunks::<16>();
+        let mut lanes = [f32::NEG_INFINITY; 16];
+        for part in parts {
+            for (lane, &value) in lanes.iter_mut().zip(part) {
+                *lane = if value > *lane { value } else { *lane };
+            }
+        }
+        lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    })
+}
+
+/// Over one axis, which stays with length 1. Sums are in f64, from the first to the last.
+pub(crate) fn reduce(x: &Tensor, kind: ReduceKind, axis: usize, output: &[usize]) -> Tensor {
+    let (length, inner) = (x.shape[axis], x.shape[axis + 1..].iter().product::<usize>());
+    let mut result = Vec::with_capacity(x.elements().len() / length);
+    for block in x.elements().chunks_exact(length * inner) {
+        for at in 0..inner {
+            let column = block[at..].iter().step_by(inner).copied();
+            result.push(match kind {
+                ReduceKind::Sum => column.map(f64::from).sum::<f64>() as f32,
+                ReduceKind::Mean => (column.map(f64::from).sum::<f64>() / length as f64) as f32,
+                ReduceKind::Max => column.fold(f32::NEG_INFINITY, |most, value| if value > most || value.is_nan() { value } else { most }),
+            });
+        }
+    }
+    Tensor::new(result, output)
+}
+
+/// Over one axis.
+pub(crate) fn softmax_over(x: Tensor, axis: usize) -> Tensor {
+    let shape = x.shape.clone();
+    let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+    let mut elements = x.into_elements();
+    let mut column = vec![0.0; length];
+    for block in elements.chunks_exact_mut(length * inner) {
+        if inner == 1 {
+            softmax(block, 1.0);
+            continue;
+        }
+        for at in 0..inner {
+            for (to, from) in column.iter_mut().zip(block[at..].iter().step_by(inner)) {
+                *to = *from;
+            }
+            softmax(&mut column, 1.0);
+            for (to, from) in block[at..].iter_mut().step_by(inner).zip(&column) {
+                *to = *from;
+            }
+        }
+    }
+    Tensor::new(elements, &shape)
+}
