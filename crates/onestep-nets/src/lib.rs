@@ -11,7 +11,9 @@ mod blocks;
 mod clip;
 mod config;
 mod decoder;
+mod discriminator;
 mod generator;
+mod latent_lpips;
 mod schedule;
 mod unet;
 mod vae;
@@ -25,7 +27,9 @@ pub use clip::{
 };
 pub use config::{ConfigError, PerBlock};
 pub use decoder::Decoder;
+pub use discriminator::{Discriminator, DiscriminatorParts, Readout, Readouts};
 pub use generator::Generator;
+pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
 pub use schedule::{BetaSchedule, DdimStep, NoiseSchedule, SchedulerConfig, TimestepSpacing};
 pub use unet::{
     AddedConditions, BasicTransformerBlock, DownBlock, DownBlockType, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d,

@@ -26,6 +26,12 @@ pub enum Stream {
     Posterior = 5,
     /// First weights of a network.
     Weights = 6,
+    /// Random changes of latents before they are compared.
+    Augmentation = 8,
+    /// What a discriminator is shown as false besides the student's pictures.
+    Mix = 9,
+    /// Distortions of pictures whose order a metric is calibrated on.
+    Distortion = 10,
 }
 
 /// `count` independent standard normal numbers for a picture's seed: the noise `z` that the student turns into a picture.

@@ -9,12 +9,14 @@
 //! unbroken one would have drawn.
 
 pub mod autoencoder;
+pub mod chart;
 pub mod checkpoint;
 pub mod data;
 pub mod device;
 pub mod distil;
 pub mod error;
 pub mod evaluate;
+pub mod latent_metric;
 pub mod observer;
 pub mod optimizer;
 pub mod pairs;

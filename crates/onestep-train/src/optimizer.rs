@@ -49,13 +49,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// A fresh state.
     pub fn new(options: OptimizerOptions) -> Self {
-        let rule = AdamWConfig::new()
-            .with_beta_1(options.beta_1)
-            .with_beta_2(options.beta_2)
-            .with_epsilon(1e-8)
-            .with_weight_decay(options.weight_decay)
-            .build();
-        Self { options, rule, states: Vec::new() }
+        Self { rule: rule(&options), options, states: Vec::new() }
     }
 
     /// The rate at step `step` of `steps`: warm-up, constant, linear decay.
@@ -66,21 +60,24 @@ impl Optimizer {
         self.options.learning_rate * warm.min(left)
     }
 
-    /// One update; returns the module and the norm of its gradients before clipping.
-    pub fn step<M: Module>(&mut self, module: M, gradients: &mut Gradients, rate: f64) -> (M, f64) {
-        let mut norms = Vec::new();
-        let collected = {
-            let mut collect = Collect { gradients, flat: Vec::new() };
-            module.visit(&mut collect);
-            collect.flat
-        };
-        for gradient in collected.iter().flatten() {
-            norms.push(gradient.clone().square().sum());
+    /// From now on with other decays of the moments, whose values stay.
+    pub fn set_decays(&mut self, beta_1: f32, beta_2: f32) {
+        if (beta_1, beta_2) != (self.options.beta_1, self.options.beta_2) {
+            self.options = OptimizerOptions { beta_1, beta_2, ..self.options.clone() };
+            self.rule = rule(&self.options);
         }
-        let norm = if norms.is_empty() { 0.0 } else { f64::from(Tensor::cat(norms, 0).sum().into_scalar::<f32>()).sqrt() };
+    }
+
+    /// One update; returns the module and the norm of its gradients before clipping. Gradients that are not finite change nothing, and the
+    /// norm says so.
+    pub fn step<M: Module>(&mut self, module: M, gradients: FlatGradients, rate: f64) -> (M, f64) {
+        let norm = gradients.norm();
+        if !norm.is_finite() {
+            return (module, norm);
+        }
         let factor = if norm > self.options.clip_norm { self.options.clip_norm / norm } else { 1.0 };
-        self.states.resize_with(collected.len(), || None);
-        let mut update = Update { rule: &self.rule, rate, factor, gradients: collected.into_iter(), states: self.states.iter_mut() };
+        self.states.resize_with(gradients.0.len(), || None);
+        let mut update = Update { rule: &self.rule, rate, factor, gradients: gradients.0.into_iter(), states: self.states.iter_mut() };
         (module.map(&mut update), norm)
     }
 
@@ -122,6 +119,42 @@ impl Optimizer {
             *state = Some(AdamWState::new(momentum));
         }
         Ok(())
+    }
+}
+
+fn rule(options: &OptimizerOptions) -> AdamW {
+    AdamWConfig::new().with_beta_1(options.beta_1).with_beta_2(options.beta_2).with_epsilon(1e-8).with_weight_decay(options.weight_decay).build()
+}
+
+/// The gradients of a module's parameters, each flat, in the module's own order; none where a parameter has none.
+#[derive(Default)]
+pub struct FlatGradients(Vec<Option<Tensor<1>>>);
+
+impl FlatGradients {
+    /// Takes those of `module` out of a backward pass.
+    pub fn take<M: Module>(module: &M, gradients: &mut Gradients) -> Self {
+        let mut collect = Collect { gradients, flat: Vec::new() };
+        module.visit(&mut collect);
+        Self(collect.flat)
+    }
+
+    /// The sum of two backward passes; an empty one is zero.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        if self.0.is_empty() {
+            return other;
+        }
+        let sum = |pair| match pair {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        Self(self.0.into_iter().zip(other.0).map(sum).collect())
+    }
+
+    /// The norm of all together.
+    pub fn norm(&self) -> f64 {
+        let squares: Vec<Tensor<1>> = self.0.iter().flatten().map(|gradient| gradient.clone().square().sum()).collect();
+        if squares.is_empty() { 0.0 } else { f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt() }
     }
 }
 

@@ -133,6 +133,25 @@ impl PipelineFolder {
         Ok(Sizes { picture: side("vae/config.json", &self.vae_config()?.sample_size)?, latent: [unet.in_channels, latent, latent] })
     }
 
+    /// The side of the pictures that the autoencoder was made for.
+    ///
+    /// # Errors
+    /// Names the file at fault.
+    pub fn picture_size(&self) -> Result<usize, TrainError> {
+        match self.vae_config()?.sample_size {
+            Some(PerBlock::One(side)) => Ok(side),
+            _ => Err(self.refuse("vae/config.json", "expected sample_size to be one number")),
+        }
+    }
+
+    /// A name for the autoencoder's latents that no other autoencoder has.
+    ///
+    /// # Errors
+    /// A folder without an autoencoder.
+    pub fn encoder_name(&self) -> Result<String, TrainError> {
+        Ok(format!("vae-{}", &sha256(self.file(VAE_WEIGHTS)?)[..12]))
+    }
+
     fn vae_config(&self) -> Result<AutoencoderKlConfig, TrainError> {
         AutoencoderKlConfig::from_json(&self.text("vae/config.json")?).map_err(|error| self.refuse("vae/config.json", error))
     }

@@ -11,7 +11,7 @@ use crate::{
     checkpoint::{Checkpoint, Counters},
     error::{TrainError, TrainErrorKind},
     observer::Observer,
-    optimizer::{Optimizer, OptimizerOptions},
+    optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     parameters,
     picture_grid::PictureGrid,
     run_folder::{Entry, RunFolder},
@@ -55,7 +55,126 @@ impl Default for LoopOptions {
     }
 }
 
-/// What is trained, and on what.
+/// Something that is trained in steps, and can be put away and taken up again.
+pub trait Trainee {
+    /// Update number `step`, counted from 0. Returns the figures to log, first the one to watch.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite: see [`finite`].
+    fn update(&mut self, step: u64) -> Result<Vec<(&'static str, f64)>, TrainError>;
+    /// What a later process needs to go on, by path within a checkpoint.
+    fn files(&self) -> Vec<(String, Vec<u8>)>;
+    /// Takes up what [`Trainee::files`] gave.
+    ///
+    /// # Errors
+    /// Files that are missing or do not fit.
+    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError>;
+    /// Pictures that show how far the training is.
+    fn sample(&self) -> PictureGrid;
+}
+
+/// Trains to the end. `identity` names the options that decide the result and `data` what it is trained on: a run is not resumed with others.
+///
+/// # Errors
+/// Storage, a damaged checkpoint, a loss that is not finite, or an interruption (the state is saved).
+pub fn run(
+    trainee: &mut impl Trainee,
+    options: &LoopOptions,
+    identity: &str,
+    data: &str,
+    folder: &mut RunFolder,
+    entry: Entry,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    let mut step = 0;
+
+    // Resume.
+    if entry == Entry::Resume
+        && let Some(checkpoint) = Checkpoint::newest(&folder.checkpoints(), &mut |note| observer.note(note))?
+    {
+        for (what, saved, now) in [("options", &checkpoint.counters.options, identity), ("data", &checkpoint.counters.data, data)] {
+            if saved != now {
+                return Err(TrainError::new(
+                    TrainErrorKind::Usage,
+                    format!(
+                        "this run was started with other {what}; give the same ones (see config.toml in {}), or start a new run",
+                        folder.path().display()
+                    ),
+                ));
+            }
+        }
+        trainee.load(&checkpoint)?;
+        step = checkpoint.counters.step;
+    }
+    folder.rewind_log(step)?;
+    observer.begin("training", options.steps, step);
+
+    let started = Instant::now();
+    let first = step;
+    while step < options.steps {
+        let figures = trainee.update(step)?;
+        step += 1;
+
+        // Log, sample, save.
+        let seconds = started.elapsed().as_secs_f64();
+        let per_second = (step - first) as f64 * options.batch as f64 / seconds.max(1e-9);
+        let mut line = json!({ "step": step, "samples": step * options.batch as u64 });
+        for (name, value) in &figures {
+            line[*name] = json!(value);
+        }
+        line["seconds"] = json!((seconds * 1000.0).round() / 1000.0);
+        folder.log(&line)?;
+        let watched = figures.first().map_or(String::new(), |(name, value)| format!("{name} {value:.4} · "));
+        observer.step(step, &format!("{watched}{per_second:.0} samples/s"));
+        let stopping = observer.stopped();
+        if step % options.sample_every.max(1) == 0 || step == options.steps {
+            trainee.sample().write(&folder.sample(step))?;
+        }
+        if step % options.save_every.max(1) == 0 || step == options.steps || stopping {
+            let files = trainee.files().into_iter().collect();
+            let counters = Counters { step, samples: step * options.batch as u64, options: identity.into(), data: data.into() };
+            let checkpoint = Checkpoint { files, counters };
+            checkpoint.write(&folder.checkpoints(), options.keep_last)?;
+            if step == options.steps {
+                observer.note(&format!("state hash {}", checkpoint.state_hash()));
+            }
+        }
+        if stopping && step < options.steps {
+            return Err(TrainError::new(
+                TrainErrorKind::Interrupted,
+                format!("stopped at step {step} of {}, everything saved; go on with the same command and --resume", options.steps),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `value`, or the sentence that ends a run: what went wrong is not written, so the last checkpoint is good.
+///
+/// # Errors
+/// What is not finite.
+pub fn finite(what: &str, value: f64, step: u64) -> Result<f64, TrainError> {
+    if value.is_finite() {
+        return Ok(value);
+    }
+    let message = format!("{what} became {value} at step {}; the last checkpoint is good: resume with a lower learning rate", step + 1);
+    Err(TrainError::new(TrainErrorKind::NonFinite, message))
+}
+
+/// The mean of the weights over steps, with which pictures are drawn.
+///
+/// A short run must not average in its first weights for ever, so the decay rises from nearly nothing.
+pub fn average<M: Module>(average: M, net: &M, decay: f64, step: u64) -> M {
+    let step = (step + 1) as f64;
+    parameters::average(average, net, decay.min((1.0 + step) / (10.0 + step)))
+}
+
+/// The value of a tensor of one element.
+pub fn scalar(value: &Tensor<1>) -> f64 {
+    f64::from(value.clone().into_scalar::<f32>())
+}
+
+/// One network that one loss trains.
 pub trait Task {
     /// The trained modules.
     type Net: Module;
@@ -73,12 +192,15 @@ pub trait Task {
 }
 
 /// Where the average's files stand in a checkpoint.
-const AVERAGE: &str = "ema/";
+pub const AVERAGE: &str = "ema/";
+/// Where the optimizer's state stands in a checkpoint.
+pub const OPTIMIZER: &str = "state/optimizer.safetensors";
 
 /// Trains `net` (on an autodiff device) to the end and returns the averaged networks, outside autodiff.
 ///
 /// # Errors
-/// Storage, a damaged checkpoint, a loss that is not finite, or an interruption (the state is saved).
+/// See [`run`].
+#[allow(clippy::too_many_arguments)]
 pub fn train<T: Task>(
     task: &T,
     net: T::Net,
@@ -89,102 +211,56 @@ pub fn train<T: Task>(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<T::Net, TrainError> {
-    let mut net = net;
-    let mut ema = net.clone().valid();
-    let mut optimizer = Optimizer::new(options.optimizer.clone());
     let identity = sha256(serde_json::to_string(options).unwrap_or_default().as_bytes());
-    let mut step = 0;
-
-    // Resume.
-    if entry == Entry::Resume
-        && let Some(checkpoint) = Checkpoint::newest(&folder.checkpoints(), &mut |note| observer.note(note))?
-    {
-        for (what, saved, now) in [("options", &checkpoint.counters.options, identity.as_str()), ("data", &checkpoint.counters.data, data)] {
-            if saved != now {
-                return Err(TrainError::new(
-                    TrainErrorKind::Usage,
-                    format!(
-                        "this run was started with other {what}; give the same ones (see config.toml in {}), or start a new run",
-                        folder.path().display()
-                    ),
-                ));
-            }
-        }
-        net = task.load(net, &|name| checkpoint.file(name).map(<[u8]>::to_vec))?;
-        ema = task.load(ema, &|name| checkpoint.file(&format!("{AVERAGE}{name}")).map(<[u8]>::to_vec))?;
-        optimizer.load(checkpoint.file("state/optimizer.safetensors")?, device)?;
-        step = checkpoint.counters.step;
-    }
-    folder.rewind_log(step)?;
-    observer.begin("training", options.steps, step);
-
-    let started = Instant::now();
-    let first = step;
-    while step < options.steps {
-        // One update.
-        let (loss, figures) = task.loss(&net, step);
-        let mut line = json!({ "step": step + 1, "samples": (step + 1) * options.batch as u64, "loss": scalar(&loss) });
-        for (name, value) in &figures {
-            line[*name] = json!(scalar(value));
-        }
-        let value = scalar(&loss);
-        if !value.is_finite() {
-            return Err(TrainError::new(
-                TrainErrorKind::NonFinite,
-                format!(
-                    "the loss became {value} at step {}; no weight was changed and the last checkpoint is good: resume with a lower learning rate",
-                    step + 1
-                ),
-            ));
-        }
-        let rate = optimizer.rate(step, options.steps);
-        let mut gradients = loss.backward();
-        let (updated, norm) = optimizer.step(net, &mut gradients, rate);
-        if !norm.is_finite() {
-            return Err(TrainError::new(
-                TrainErrorKind::NonFinite,
-                format!("the gradient became {norm} at step {}; the last checkpoint is good: resume with a lower learning rate", step + 1),
-            ));
-        }
-        net = updated;
-        step += 1;
-        // A short run must not average in its first weights for ever.
-        let decay = options.ema_decay.min((1.0 + step as f64) / (10.0 + step as f64));
-        ema = parameters::average(ema, &net, decay);
-
-        // Log, sample, save.
-        let seconds = started.elapsed().as_secs_f64();
-        let per_second = (step - first) as f64 * options.batch as f64 / seconds.max(1e-9);
-        line["learning_rate"] = json!(rate);
-        line["gradient_norm"] = json!(norm);
-        line["seconds"] = json!((seconds * 1000.0).round() / 1000.0);
-        folder.log(&line)?;
-        observer.step(step, &format!("loss {value:.4} · |g| {norm:.2} · {per_second:.0} samples/s"));
-        let stopping = observer.stopped();
-        if step % options.sample_every.max(1) == 0 || step == options.steps {
-            task.sample(&ema).write(&folder.sample(step))?;
-        }
-        if step % options.save_every.max(1) == 0 || step == options.steps || stopping {
-            let mut files: std::collections::BTreeMap<_, _> = task.files(&net).into_iter().collect();
-            files.extend(task.files(&ema).into_iter().map(|(name, bytes)| (format!("{AVERAGE}{name}"), bytes)));
-            files.insert("state/optimizer.safetensors".into(), optimizer.to_bytes());
-            let counters = Counters { step, samples: step * options.batch as u64, options: identity.clone(), data: data.into() };
-            let checkpoint = Checkpoint { files, counters };
-            checkpoint.write(&folder.checkpoints(), options.keep_last)?;
-            if step == options.steps {
-                observer.note(&format!("state hash {}", checkpoint.state_hash()));
-            }
-        }
-        if stopping && step < options.steps {
-            return Err(TrainError::new(
-                TrainErrorKind::Interrupted,
-                format!("stopped at step {step} of {}, everything saved; go on with the same command and --resume", options.steps),
-            ));
-        }
-    }
-    Ok(ema)
+    let average = net.clone().valid();
+    let optimizer = Optimizer::new(options.optimizer.clone());
+    let mut trainee = Single { task, net: Some(net), average: Some(average), optimizer, options, device };
+    run(&mut trainee, options, &identity, data, folder, entry, observer)?;
+    trainee.average.ok_or_else(|| TrainError::input("nothing was trained"))
 }
 
-fn scalar(value: &Tensor<1>) -> f64 {
-    f64::from(value.clone().into_scalar::<f32>())
+/// A [`Task`] under way. The networks are taken out while they are changed.
+struct Single<'a, T: Task> {
+    task: &'a T,
+    net: Option<T::Net>,
+    average: Option<T::Net>,
+    optimizer: Optimizer,
+    options: &'a LoopOptions,
+    device: &'a Device,
+}
+
+impl<T: Task> Trainee for Single<'_, T> {
+    fn update(&mut self, step: u64) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        let (Some(net), Some(before)) = (self.net.take(), self.average.take()) else { return Err(TrainError::input("nothing is trained")) };
+        let (loss, figures) = self.task.loss(&net, step);
+        let mut log = vec![("loss", finite("the loss", scalar(&loss), step)?)];
+        log.extend(figures.iter().map(|(name, value)| (*name, scalar(value))));
+        let rate = self.optimizer.rate(step, self.options.steps);
+        let gradients = FlatGradients::take(&net, &mut loss.backward());
+        let (net, norm) = self.optimizer.step(net, gradients, rate);
+        log.extend([("gradient_norm", finite("the gradient", norm, step)?), ("learning_rate", rate)]);
+        self.average = Some(average(before, &net, self.options.ema_decay, step));
+        self.net = Some(net);
+        Ok(log)
+    }
+
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let (Some(net), Some(average)) = (&self.net, &self.average) else { return Vec::new() };
+        let mut files = self.task.files(net);
+        files.extend(self.task.files(average).into_iter().map(|(name, bytes)| (format!("{AVERAGE}{name}"), bytes)));
+        files.push((OPTIMIZER.into(), self.optimizer.to_bytes()));
+        files
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let file = |name: &str| checkpoint.file(name).map(<[u8]>::to_vec);
+        self.net = self.net.take().map(|net| self.task.load(net, &file)).transpose()?;
+        let averaged = |name: &str| file(&format!("{AVERAGE}{name}"));
+        self.average = self.average.take().map(|net| self.task.load(net, &averaged)).transpose()?;
+        self.optimizer.load(checkpoint.file(OPTIMIZER)?, self.device)
+    }
+
+    fn sample(&self) -> PictureGrid {
+        self.average.as_ref().map_or_else(|| PictureGrid::new(1), |net| self.task.sample(net))
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use onestep_train::distil::mix_and_match::MixOptions;
+use onestep_train::distil::regression::DISTANCES;
 use onestep_train::distil::{DistilOptions, train};
 
 use crate::arguments::Shared;
@@ -11,7 +13,7 @@ use crate::output;
 
 /// Train the one-step student from the teacher's pairs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --out runs/student")]
+#[command(after_help = "Example:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student")]
 pub struct Distil {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
@@ -19,10 +21,63 @@ pub struct Distil {
     /// The pair set
     #[arg(long, value_name = "DIR")]
     pairs: Option<PathBuf>,
+    /// The distance that leads the student
+    #[arg(long, value_parser = onestep_train::distil::regression::DISTANCES.map(|distance| distance.0))]
+    distance: Option<String>,
+    /// The metric of distances that have one, from onestep train latent-vgg or latent-lpips
+    #[arg(long, value_name = "PATH")]
+    metric: Option<PathBuf>,
+    /// Random changes of e-latent-lpips: letters of b, g, c, o
+    #[arg(long, value_name = "LETTERS")]
+    groups: Option<String>,
+    /// Weight of the mean absolute difference of the latents beside the distance
+    #[arg(long, value_name = "WEIGHT")]
+    absolute: Option<f64>,
+    /// Cut a batch into so many parts to need less memory
+    #[arg(long, value_name = "PARTS")]
+    accumulate: Option<usize>,
+    /// Compute activations again in the backward pass, where that is cheap, to need less memory
+    #[arg(long)]
+    checkpointing: bool,
+    #[command(flatten)]
+    game: Game,
     #[command(flatten)]
     run: Run,
     #[command(flatten)]
     training: Training,
+}
+
+/// The discriminator and its parts.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Discriminator")]
+struct Game {
+    /// The distance alone
+    #[arg(long)]
+    no_discriminator: bool,
+    /// It does not see the noise
+    #[arg(long)]
+    no_noise: bool,
+    /// One input and one readout, at the latent's own size
+    #[arg(long)]
+    single_scale: bool,
+    /// No false rows but the student's
+    #[arg(long)]
+    no_mix: bool,
+    /// γ of the R1 penalty; 0 for none
+    #[arg(long, value_name = "GAMMA")]
+    r1_gamma: Option<f64>,
+    /// Weight of the adversarial loss; 0 to follow the gradients
+    #[arg(long, value_name = "WEIGHT")]
+    lambda: Option<f64>,
+    /// The adversarial gradient's length as a multiple of the distance's
+    #[arg(long, value_name = "RATIO")]
+    gradient_ratio: Option<f64>,
+    /// Share of the run in which the distance leads alone
+    #[arg(long, value_name = "SHARE")]
+    regression_fraction: Option<f64>,
+    /// The discriminator's step size
+    #[arg(long, value_name = "RATE")]
+    discriminator_rate: Option<f64>,
 }
 
 impl Distil {
@@ -32,6 +87,26 @@ impl Distil {
         options.out = self.run.out();
         options.teacher = self.teacher.unwrap_or(options.teacher);
         options.pairs = self.pairs.unwrap_or(options.pairs);
+        if let Some(name) = self.distance {
+            options.distance = DISTANCES.into_iter().find(|distance| distance.0 == name).map_or(options.distance, |distance| distance.1);
+        }
+        options.metric = self.metric.unwrap_or(options.metric);
+        options.ensemble.augmentation.groups = self.groups.unwrap_or(options.ensemble.augmentation.groups);
+        options.ensemble.absolute = self.absolute.unwrap_or(options.ensemble.absolute);
+        options.accumulate = self.accumulate.unwrap_or(options.accumulate);
+        options.checkpointing |= self.checkpointing;
+        let (game, given) = (&mut options.adversarial, self.game);
+        game.enabled &= !given.no_discriminator;
+        game.noise &= !given.no_noise;
+        game.scales &= !given.single_scale;
+        if given.no_mix {
+            game.mix = MixOptions::NONE;
+        }
+        game.r1_gamma = given.r1_gamma.unwrap_or(game.r1_gamma);
+        game.lambda = given.lambda.unwrap_or(game.lambda);
+        game.ratio = given.gradient_ratio.unwrap_or(game.ratio);
+        game.warmup_fraction = given.regression_fraction.unwrap_or(game.warmup_fraction);
+        game.optimizer.learning_rate = given.discriminator_rate.unwrap_or(game.optimizer.learning_rate);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let done = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;

@@ -3,12 +3,14 @@
 mod bench;
 mod completions;
 mod data;
+mod distance;
 mod distil;
 mod doctor;
 mod eval;
 mod export;
 mod generate;
 mod inspect;
+mod overfit;
 mod pairs;
 mod run;
 mod serve;
@@ -26,13 +28,17 @@ pub enum Command {
     /// Make a picture folder, or look at one before training on it
     #[command(subcommand)]
     Data(data::Data),
-    /// Train the autoencoder or the teacher
+    /// Train the autoencoder, the teacher or a metric
     #[command(subcommand)]
     Train(train::Train),
     /// Draw the teacher's noise and latent pairs
     Pairs(pairs::Pairs),
     /// Train the one-step student from the pairs
     Distil(distil::Distil),
+    /// Measure how far latents are apart
+    Distance(distance::Distance),
+    /// See whether a distance can lead noise to a latent
+    Overfit(overfit::Overfit),
     /// Measure the student beside its teacher
     Eval(eval::Eval),
     /// Compile a student into a bundle
@@ -61,6 +67,8 @@ impl Command {
             Self::Train(train) => train.run(shared),
             Self::Pairs(pairs) => pairs.run(shared),
             Self::Distil(distil) => distil.run(shared),
+            Self::Distance(distance) => distance.run(shared),
+            Self::Overfit(overfit) => overfit.run(shared),
             Self::Eval(eval) => eval.run(shared),
             Self::Export(export) => export.run(shared),
             Self::Generate(generate) => generate.run(shared),

@@ -1,6 +1,8 @@
-//! `onestep train`: the networks that the student is made from.
+//! `onestep train`: the networks that the student is made from, and the metric that leads it.
 
 mod autoencoder;
+mod latent_lpips;
+mod latent_vgg;
 mod teacher;
 
 use clap::Subcommand;
@@ -13,6 +15,10 @@ use crate::exit::Failure;
 pub enum Train {
     /// Train the autoencoder: pictures to latents and back
     Autoencoder(autoencoder::Autoencoder),
+    /// Train the features that latents are compared by
+    LatentVgg(latent_vgg::LatentVgg),
+    /// Learn how much each of those features counts
+    LatentLpips(latent_lpips::LatentLpips),
     /// Train the teacher: text encoder and denoiser together
     Teacher(teacher::Teacher),
 }
@@ -22,6 +28,8 @@ impl Train {
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         match self {
             Self::Autoencoder(autoencoder) => autoencoder.run(shared),
+            Self::LatentVgg(latent_vgg) => latent_vgg.run(shared),
+            Self::LatentLpips(latent_lpips) => latent_lpips.run(shared),
             Self::Teacher(teacher) => teacher.run(shared),
         }
     }

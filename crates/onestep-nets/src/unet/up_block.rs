@@ -19,15 +19,26 @@ pub struct UpBlock {
 impl UpBlock {
     /// Takes the last intermediates from `skips`, and enlarges to the size of the one that is then last.
     pub fn forward(&self, mut x: Tensor<4>, time: &Tensor<2>, text: &Tensor<3>, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
-        for (i, resnet) in self.resnets.iter().enumerate() {
-            if let Some(skip) = skips.pop() {
-                x = Tensor::cat(vec![x, skip], 1);
-            }
-            x = resnet.forward(x, Some(time.clone()));
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x, text.clone());
-            }
+        for step in 0..self.resnets.len() {
+            x = self.join(step, x, skips.pop(), time, text);
         }
+        self.enlarge(x, skips)
+    }
+
+    /// Residual block `step` with its intermediate beside the input, and its transformer where there is one.
+    pub fn join(&self, step: usize, mut x: Tensor<4>, skip: Option<Tensor<4>>, time: &Tensor<2>, text: &Tensor<3>) -> Tensor<4> {
+        if let Some(skip) = skip {
+            x = Tensor::cat(vec![x, skip], 1);
+        }
+        x = self.resnets[step].forward(x, Some(time.clone()));
+        match self.attentions.get(step) {
+            Some(attention) => attention.forward(x, text.clone()),
+            None => x,
+        }
+    }
+
+    /// Enlarges to the size of the last of `skips`, except at the highest resolution.
+    pub fn enlarge(&self, mut x: Tensor<4>, skips: &[Tensor<4>]) -> Tensor<4> {
         for upsampler in &self.upsamplers {
             let size = skips.last().map(|skip| {
                 let [_, _, height, width] = skip.dims();

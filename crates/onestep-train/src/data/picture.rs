@@ -109,6 +109,20 @@ impl Picture {
     }
 }
 
+/// The planes of a square picture, [3,side,side] from -1 to 1, from PNG bytes; `name` is for the sentence in an error.
+///
+/// # Errors
+/// Bytes that are not a PNG, a picture that is not square.
+pub fn square_pixels(bytes: &[u8], name: &str) -> Result<Vec<f32>, DataError> {
+    let picture = Picture::from_png(bytes, name)?;
+    if picture.width != picture.height {
+        let found = format!("{}x{}", picture.width, picture.height);
+        return Err(DataError::input(format!("reading the picture {name}"), "a square", found).advise("cut it to a square"));
+    }
+    let pixels: Vec<[f32; 3]> = picture.on_white().collect();
+    Ok((0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel] * 2.0 - 1.0)).collect())
+}
+
 /// Writes RGB bytes as PNG.
 pub(super) fn rgb8_to_png(width: usize, height: usize, rgb: &[u8]) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();

@@ -1,0 +1,74 @@
+//! `onestep distance`: LatentLPIPS between given latents.
+
+use std::path::PathBuf;
+
+use onestep_train::latent_metric::augmentation::AugmentationOptions;
+use onestep_train::latent_metric::distance::{DistanceOptions, measure};
+use serde_json::json;
+
+use crate::arguments::Shared;
+use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::{interrupt, output};
+
+/// Measure how far latents are apart, by a metric of this program or a published one.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  onestep distance --weights sd15_latest_vgg16_tuned.pth --inputs pairs.safetensors --out distances.safetensors\n  \
+                        onestep distance --weights runs/metric/metric --inputs latents/a --inputs latents/b --out distances.safetensors"
+)]
+pub struct Distance {
+    /// The metric: a folder of this program, or a published file (.pth, .safetensors)
+    #[arg(long, value_name = "PATH")]
+    weights: PathBuf,
+    /// A file with the tensors in0 and in1 [N,C,H,W]; or, given twice, two folders of latents
+    #[arg(long, value_name = "PATH", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Where the tensors distance [N] and per_layer [N,5] go
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Whose latents, where neither the metric nor its name says so
+    #[arg(long, value_name = "sd15|sd21|sdxl|sd3|flux")]
+    encoder: Option<String>,
+    /// The latents are an encoder's raw output: scale them first
+    #[arg(long)]
+    raw_latents: bool,
+    /// Average over so many random changes of both latents
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    ensemble: usize,
+    /// Which changes: letters of b (blitting), g (geometric), c (colour), o (cutout)
+    #[arg(long, value_name = "LETTERS", default_value = "bgo")]
+    groups: String,
+    /// Names the random changes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The device; what is not given is chosen
+    #[arg(long, value_name = "cpu|wgpu|vulkan|cuda")]
+    device: Option<String>,
+}
+
+impl Distance {
+    /// Measures; prints the distances.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let device = onestep_train::device::select(self.device.as_deref())?;
+        interrupt::watch()?;
+        let options = DistanceOptions {
+            weights: self.weights,
+            encoder: self.encoder,
+            inputs: self.inputs,
+            out: self.out,
+            raw_latents: self.raw_latents,
+            ensemble: self.ensemble,
+            augmentation: AugmentationOptions { groups: self.groups, ..AugmentationOptions::default() },
+            seed: self.seed,
+        };
+        let distances = measure(&options, &device, &mut Progress::new(shared))?;
+        if shared.json {
+            return output::json(&json!({ "names": distances.names, "distance": distances.distance }));
+        }
+        for (name, distance) in distances.names.iter().zip(&distances.distance) {
+            output::data(&format!("{name}  {distance:.6}"))?;
+        }
+        Ok(())
+    }
+}

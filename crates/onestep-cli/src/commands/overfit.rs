@@ -1,0 +1,73 @@
+//! `onestep overfit`: whether a distance can lead noise to a latent.
+
+use std::path::PathBuf;
+
+use onestep_train::latent_metric::overfit::{OverfitOptions, overfit, targets};
+
+use crate::arguments::Shared;
+use crate::commands::training::Run;
+use crate::exit::Failure;
+use crate::output;
+
+/// Lead noise to some latents by the distance alone, under each kind of random change, and draw the curves.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep overfit --weights runs/metric/metric --pairs runs/pairs --out runs/overfit")]
+pub struct Overfit {
+    /// The metric: a folder of this program, or a published file
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    /// Whose latents, where neither the metric nor its name says so
+    #[arg(long, value_name = "sd15|sd21|sdxl|sd3|flux")]
+    encoder: Option<String>,
+    /// The pair set whose first latents are the targets
+    #[arg(long, value_name = "DIR")]
+    pairs: PathBuf,
+    /// How many
+    #[arg(long, default_value_t = 4)]
+    count: usize,
+    /// Updates of each run
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Step size of Adam
+    #[arg(long)]
+    learning_rate: Option<f64>,
+    /// One run each: letters of augmentation groups, or none; as none,b,bg,bgo
+    #[arg(long, value_delimiter = ',', value_name = "LETTERS")]
+    groups: Vec<String>,
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Overfit {
+    /// Leads; prints where each run began and ended.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut options: OverfitOptions = self.run.base()?;
+        options.out = self.run.out();
+        options.weights = self.weights.unwrap_or(options.weights);
+        options.encoder = self.encoder.or(options.encoder);
+        options.steps = self.steps.unwrap_or(options.steps);
+        options.learning_rate = self.learning_rate.unwrap_or(options.learning_rate);
+        if !self.groups.is_empty() {
+            options.groups = self.groups.iter().map(|groups| if groups == "none" { String::new() } else { groups.clone() }).collect();
+        }
+        let (pairs, count) = (self.pairs, self.count);
+        let runs =
+            self.run.go(shared, &options, |options, device, _, progress| overfit(options, targets(&pairs, count, device)?, device, progress))?;
+        let Some(runs) = runs else { return Ok(()) };
+        if shared.json {
+            return output::json(&runs);
+        }
+        for run in &runs {
+            let name = if run.groups.is_empty() { "none" } else { &run.groups };
+            output::data(&format!(
+                "{name:5} distance {:.5} to {:.5} ({:.2} %), difference of latents {:.3} to {:.3}",
+                run.start,
+                run.end,
+                run.end / run.start * 100.0,
+                run.start_difference,
+                run.end_difference
+            ))?;
+        }
+        output::data(&options.out.join("report.html").display().to_string())
+    }
+}

@@ -1,0 +1,67 @@
+//! `onestep train latent-lpips`.
+
+use std::path::PathBuf;
+
+use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
+
+use crate::arguments::Shared;
+use crate::commands::training::{Run, Training};
+use crate::exit::Failure;
+use crate::output;
+
+/// Learn how much each feature counts, from judgements which of two pictures is nearer to a third.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  onestep train latent-lpips --metric runs/features/metric --autoencoder runs/autoencoder --data emoji --out runs/metric"
+)]
+pub struct LatentLpips {
+    /// The metric whose heads are learned
+    #[arg(long, value_name = "DIR")]
+    metric: Option<PathBuf>,
+    /// Run or model folder with the autoencoder
+    #[arg(long, value_name = "DIR")]
+    autoencoder: Option<PathBuf>,
+    /// A folder of BAPPS with ref, p0, p1 and judge inside; may be repeated
+    #[arg(long, value_name = "DIR")]
+    judgements: Vec<PathBuf>,
+    /// Without judgements: the picture folder that is distorted to make some
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Judgements that are made
+    #[arg(long)]
+    count: Option<usize>,
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    training: Training,
+}
+
+impl LatentLpips {
+    /// Learns; prints the metric's folder, or with `--json` the report.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut options: CalibrationOptions = self.run.base()?;
+        options.out = self.run.out();
+        options.metric = self.metric.unwrap_or(options.metric);
+        options.autoencoder = self.autoencoder.unwrap_or(options.autoencoder);
+        if !self.judgements.is_empty() {
+            options.judgements = self.judgements;
+        }
+        options.data = self.data.unwrap_or(options.data);
+        options.count = self.count.unwrap_or(options.count);
+        self.training.apply(&mut options.training)?;
+        let entry = self.run.entry();
+        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let Some(report) = report else { return Ok(()) };
+        if shared.json {
+            return output::json(&report);
+        }
+        output::message(&format!(
+            "agreement with {} judgements held out: {:.1} % before, {:.1} % after; squared difference of latents {:.1} %",
+            report.judgements[1],
+            report.before * 100.0,
+            report.after * 100.0,
+            report.squared_difference * 100.0
+        ));
+        output::data(&options.out.join("metric").display().to_string())
+    }
+}

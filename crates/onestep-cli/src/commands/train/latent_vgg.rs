@@ -1,0 +1,70 @@
+//! `onestep train latent-vgg`.
+
+use std::path::PathBuf;
+
+use onestep_train::latent_metric::classifier::{LatentVggOptions, train};
+
+use crate::arguments::Shared;
+use crate::commands::training::{Run, Training};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// Train the features that latents are compared by, on naming what a latent shows.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep train latent-vgg --autoencoder runs/autoencoder --data emoji --out runs/features")]
+pub struct LatentVgg {
+    /// Run or model folder with the autoencoder
+    #[arg(long, value_name = "DIR")]
+    autoencoder: Option<PathBuf>,
+    /// The picture folder; pictures of one caption are one class
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What is named: latents, or the pictures themselves for the pixel LPIPS that latents are compared with
+    #[arg(long, value_parser = ["latent", "pixel"])]
+    space: Option<String>,
+    /// Channels of the five stages, as 32,64,128,256,256 (the full network has 64,128,256,512,512)
+    #[arg(long, value_delimiter = ',', num_args = 5, value_name = "N")]
+    widths: Option<Vec<usize>>,
+    /// Random changes of the latents: letters of b, g, c, o
+    #[arg(long, value_name = "LETTERS")]
+    groups: Option<String>,
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    training: Training,
+}
+
+impl LatentVgg {
+    /// Trains; prints the metric's folder, or with `--json` the report.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut options: LatentVggOptions = self.run.base()?;
+        options.out = self.run.out();
+        options.autoencoder = self.autoencoder.unwrap_or(options.autoencoder);
+        options.data = self.data.unwrap_or(options.data);
+        if let Some(space) = self.space {
+            options.space = if space == "pixel" { onestep_nets::MetricSpace::Pixel } else { onestep_nets::MetricSpace::Latent };
+        }
+        if let Some(widths) = self.widths {
+            options.widths = <[usize; 5]>::try_from(widths)
+                .ok()
+                .filter(|widths| !widths.contains(&0))
+                .ok_or_else(|| Failure::new(Exit::Usage, "expected --widths to be five numbers of at least 1, as 32,64,128,256,256"))?;
+        }
+        options.augmentation.groups = self.groups.unwrap_or(options.augmentation.groups);
+        self.training.apply(&mut options.training)?;
+        let entry = self.run.entry();
+        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let Some(report) = report else { return Ok(()) };
+        if shared.json {
+            return output::json(&report);
+        }
+        output::message(&format!(
+            "{} of {} classes named rightly: {:.1} % as they are, {:.1} % under random changes",
+            report.judged,
+            report.classes,
+            report.top_1 * 100.0,
+            report.top_1_changed * 100.0
+        ));
+        output::data(&options.out.join("metric").display().to_string())
+    }
+}

@@ -1,0 +1,116 @@
+//! What a metric is made for.
+
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{FEATURES, LatentLpips};
+use crate::config::ConfigError;
+
+/// Which normalisation stands behind every convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Batch norms with fixed statistics: the published metrics.
+    Batch,
+    /// Group norms of at most 32 groups, which need no statistics: what this repository trains.
+    Group,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricSpace {
+    /// Latents: three of VGG's poolings are left out.
+    #[default]
+    Latent,
+    /// Pictures: all poolings, features in front of them, as in LPIPS.
+    Pixel,
+}
+
+/// From an encoder's raw output to the model's latents: `(x - shift) · factor`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatentScaling {
+    /// Taken away first.
+    pub shift: f64,
+    /// Multiplied afterwards.
+    pub factor: f64,
+}
+
+impl LatentScaling {
+    /// Model-space latents of an encoder's raw output.
+    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        x.sub_scalar(self.shift).mul_scalar(self.factor)
+    }
+}
+
+/// A metric's shape, and whose latents it judges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatentLpipsConfig {
+    /// Whose latents: `sd15`, `sd21`, `sdxl`, `sd3`, `flux`, or the hash of an autoencoder's files.
+    pub encoder: String,
+    /// What is compared.
+    #[serde(default)]
+    pub space: MetricSpace,
+    /// Channels of a latent.
+    pub in_channels: usize,
+    /// Channels of the five stages; 64, 128, 256, 512, 512 in full.
+    pub widths: [usize; FEATURES],
+    /// The normalisation.
+    pub norm: NormKind,
+    /// What the encoder's raw output is scaled by before the metric sees it.
+    pub scaling: LatentScaling,
+}
+
+/// The published metrics: encoder, channels, shift, factor (method of the official package, `normalize`).
+const PUBLISHED: &[(&str, usize, f64, f64)] =
+    &[("sd15", 4, 0.0, 0.18215), ("sd21", 4, 0.0, 0.18215), ("sdxl", 4, 0.0, 0.13025), ("sd3", 16, 0.0609, 1.5305), ("flux", 16, 0.1159, 0.3611)];
+
+impl LatentLpipsConfig {
+    /// The channels of the full network.
+    pub const FULL: [usize; FEATURES] = [64, 128, 256, 512, 512];
+    /// Half of them, which is enough for latents of 16x16.
+    pub const HALF: [usize; FEATURES] = [32, 64, 128, 256, 256];
+
+    /// The names of the encoders that published metrics exist for.
+    pub fn published_encoders() -> impl Iterator<Item = &'static str> {
+        PUBLISHED.iter().map(|encoder| encoder.0)
+    }
+
+    /// The published metric of an encoder.
+    pub fn published(encoder: &str) -> Option<Self> {
+        let &(name, in_channels, shift, factor) = PUBLISHED.iter().find(|published| published.0 == encoder)?;
+        Some(Self {
+            encoder: name.into(),
+            space: MetricSpace::Latent,
+            in_channels,
+            widths: Self::FULL,
+            norm: NormKind::Batch,
+            scaling: LatentScaling { shift, factor },
+        })
+    }
+
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// Text that is not JSON, unknown or missing keys, sizes of zero.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let config: Self =
+            serde_json::from_str(text).map_err(|error| ConfigError::NotAnObject { config: "LatentLpips", reason: error.to_string() })?;
+        if config.in_channels == 0 || config.widths.contains(&0) {
+            return Err(ConfigError::Request("the configuration of LatentLpips has in_channels or widths of 0".into()));
+        }
+        Ok(config)
+    }
+
+    /// As [`Self::from_json`] reads it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Fresh weights.
+    pub fn init(&self, device: &Device) -> LatentLpips {
+        LatentLpips::new(self, device)
+    }
+}

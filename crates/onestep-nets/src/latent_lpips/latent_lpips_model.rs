@@ -1,0 +1,105 @@
+//! The distance itself.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+
+use super::{FEATURES, LatentLpipsConfig, LatentVgg};
+
+/// Inside the square root of the length, so that the gradient at a feature of zeros is zero and not undefined.
+const EPSILON: f64 = 1e-8;
+
+/// A distance of latents, `d = Σ_l mean_hw Σ_c w_lc · (n_l(x0) − n_l(x1))²`, where `n_l` are the features of [`LatentVgg`] brought to unit
+/// length along the channels (LPIPS, Zhang et al. 2018, equation 1).
+#[derive(Module, Debug)]
+pub struct LatentLpips {
+    /// The features.
+    pub net: LatentVgg,
+    /// Weights of the first feature's channels.
+    pub lin0: Head,
+    /// Of the second's.
+    pub lin1: Head,
+    /// Of the third's.
+    pub lin2: Head,
+    /// Of the fourth's.
+    pub lin3: Head,
+    /// Of the fifth's.
+    pub lin4: Head,
+}
+
+/// A 1x1 convolution to one channel, named as in the published files.
+#[derive(Module, Debug)]
+pub struct Head {
+    /// A list whose first place is a dropout.
+    pub model: HeadList,
+}
+
+/// See [`Head`].
+#[derive(Module, Debug)]
+pub struct HeadList {
+    /// The convolution.
+    pub at_1: HeadWeight,
+}
+
+/// See [`Head`].
+#[derive(Module, Debug)]
+pub struct HeadWeight {
+    /// `[1, channels, 1, 1]`, not negative.
+    pub weight: Param<Tensor<4>>,
+}
+
+impl Head {
+    /// Every channel alike.
+    fn new(channels: usize, device: &Device) -> Self {
+        let weight = Tensor::full([1, channels, 1, 1], 1.0 / channels as f64, device);
+        Self { model: HeadList { at_1: HeadWeight { weight: Param::from_tensor(weight) } } }
+    }
+
+    /// The weights, `[1, channels, 1, 1]`.
+    pub fn weight(&self) -> Tensor<4> {
+        self.model.at_1.weight.val()
+    }
+}
+
+impl LatentLpips {
+    pub(super) fn new(config: &LatentLpipsConfig, device: &Device) -> Self {
+        let head = |stage: usize| Head::new(config.widths[stage], device);
+        Self { net: LatentVgg::new(config, device), lin0: head(0), lin1: head(1), lin2: head(2), lin3: head(3), lin4: head(4) }
+    }
+
+    /// The heads, in the order of the features.
+    pub fn heads(&self) -> [&Head; FEATURES] {
+        [&self.lin0, &self.lin1, &self.lin2, &self.lin3, &self.lin4]
+    }
+
+    /// Features of unit length along the channels.
+    pub fn unit_features(&self, x: Tensor<4>) -> [Tensor<4>; FEATURES] {
+        self.net.forward(x).map(|feature| {
+            let length = feature.clone().square().sum_dim(1).add_scalar(EPSILON).sqrt();
+            feature / length
+        })
+    }
+
+    /// What each feature contributes: model-space latents `x0` and `x1` `[batch, in_channels, height, width]` give `[batch, 5]`.
+    pub fn per_layer(&self, x0: Tensor<4>, x1: Tensor<4>) -> Tensor<2> {
+        let [batch, ..] = x0.dims();
+        // Both through the network at once.
+        let terms: Vec<Tensor<2>> = self
+            .unit_features(Tensor::cat(vec![x0, x1], 0))
+            .into_iter()
+            .zip(self.heads())
+            .map(|(features, head)| {
+                let difference = features.clone().narrow(0, 0, batch) - features.narrow(0, batch, batch);
+                (difference.square() * head.weight()).sum_dim(1).mean_dim(2).mean_dim(3).reshape([batch, 1])
+            })
+            .collect();
+        Tensor::cat(terms, 1)
+    }
+
+    /// The distances of latents `[batch, in_channels, height, width]`, one by one: `[batch]`.
+    pub fn forward(&self, x0: Tensor<4>, x1: Tensor<4>) -> Tensor<1> {
+        let [batch, ..] = x0.dims();
+        self.per_layer(x0, x1).sum_dim(1).reshape([batch])
+    }
+}

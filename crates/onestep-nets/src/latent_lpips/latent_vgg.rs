@@ -1,0 +1,163 @@
+//! The network whose features LatentLPIPS compares.
+
+use burn::{
+    module::Module,
+    nn::{GroupNorm, GroupNormConfig, conv::Conv2d, pool::MaxPool2dConfig},
+    tensor::{Device, Tensor, activation::relu},
+};
+
+use super::{LatentLpipsConfig, MetricSpace, NormKind};
+use crate::blocks::{FrozenBatchNorm2d, same_conv};
+
+/// Features that are compared.
+pub const FEATURES: usize = 5;
+/// ε of the batch norms of torchvision's `vgg16_bn`.
+const EPSILON: f64 = 1e-5;
+
+/// VGG16 with norms for latents: the first three poolings are gone, since a latent is already eight times smaller than its picture.
+///
+/// Fields are named so that a convolution's number is its place in torchvision's list `features`, as in the published files.
+#[derive(Module, Debug)]
+pub struct LatentVgg {
+    /// Two convolutions, full resolution.
+    pub slice1: Slice1,
+    /// Two convolutions, full resolution.
+    pub slice2: Slice2,
+    /// Three convolutions, full resolution.
+    pub slice3: Slice3,
+    /// Three convolutions and a pooling.
+    pub slice4: Slice4,
+    /// Three convolutions and a pooling.
+    pub slice5: Slice5,
+    /// Whether all of VGG's poolings are there: for pictures.
+    pub for_pictures: bool,
+}
+
+/// What follows a convolution.
+#[derive(Module, Debug)]
+pub enum Norm {
+    /// Fixed statistics.
+    Batch(FrozenBatchNorm2d),
+    /// Statistics of each sample.
+    Group(GroupNorm),
+}
+
+impl Norm {
+    fn new(kind: NormKind, channels: usize, device: &Device) -> Self {
+        match kind {
+            NormKind::Batch => Self::Batch(FrozenBatchNorm2d::new(channels, EPSILON, device)),
+            NormKind::Group => {
+                let groups = (1..=32.min(channels)).rev().find(|groups| channels.is_multiple_of(*groups)).unwrap_or(1);
+                Self::Group(GroupNormConfig::new(groups, channels).with_epsilon(EPSILON).init(device))
+            }
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Batch(norm) => norm.forward(x),
+            Self::Group(norm) => norm.forward(x),
+        }
+    }
+}
+
+/// A stage: its convolutions, each followed by its norm and a ReLU. The pairs are (convolution, norm) by their places in the list.
+macro_rules! slice {
+    ($(#[$doc:meta])* $name:ident, $(($conv:ident, $norm:ident)),+) => {
+        $(#[$doc])*
+        #[derive(Module, Debug)]
+        #[allow(missing_docs)]
+        pub struct $name {
+            $(pub $conv: Conv2d, pub $norm: Norm,)+
+        }
+
+        impl $name {
+            fn new(input: usize, width: usize, kind: NormKind, device: &Device) -> Self {
+                let mut inputs = std::iter::once(input).chain(std::iter::repeat(width));
+                Self { $($conv: same_conv(inputs.next().unwrap_or(width), width, 3, device), $norm: Norm::new(kind, width, device),)+ }
+            }
+
+            fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+                $(let x = relu(self.$norm.forward(self.$conv.forward(x)));)+
+                x
+            }
+        }
+    };
+}
+
+slice!(
+    /// Places 0 to 6; the pooling at 6 is left out.
+    Slice1,
+    (at_0, at_1),
+    (at_3, at_4)
+);
+slice!(
+    /// Places 7 to 13; the pooling at 13 is left out.
+    Slice2,
+    (at_7, at_8),
+    (at_10, at_11)
+);
+slice!(
+    /// Places 14 to 23; the pooling at 23 is left out.
+    Slice3,
+    (at_14, at_15),
+    (at_17, at_18),
+    (at_20, at_21)
+);
+slice!(
+    /// Places 24 to 33.
+    Slice4,
+    (at_24, at_25),
+    (at_27, at_28),
+    (at_30, at_31)
+);
+slice!(
+    /// Places 34 to 43.
+    Slice5,
+    (at_34, at_35),
+    (at_37, at_38),
+    (at_40, at_41)
+);
+
+impl LatentVgg {
+    /// Fresh weights for latents of `in_channels` channels.
+    pub(super) fn new(config: &LatentLpipsConfig, device: &Device) -> Self {
+        let LatentLpipsConfig { in_channels, widths, norm: kind, .. } = *config;
+        Self {
+            for_pictures: config.space == MetricSpace::Pixel,
+            slice1: Slice1::new(in_channels, widths[0], kind, device),
+            slice2: Slice2::new(widths[0], widths[1], kind, device),
+            slice3: Slice3::new(widths[1], widths[2], kind, device),
+            slice4: Slice4::new(widths[2], widths[3], kind, device),
+            slice5: Slice5::new(widths[3], widths[4], kind, device),
+        }
+    }
+
+    /// The five features of model-space latents `[batch, in_channels, height, width]`, with as many channels as the widths say: three at
+    /// full height and width, one at half, one at a quarter. The last two are taken behind their poolings.
+    ///
+    /// Of pictures each feature is half as high and wide as the one before.
+    pub fn forward(&self, x: Tensor<4>) -> [Tensor<4>; FEATURES] {
+        if self.for_pictures {
+            let first = self.slice1.forward(x);
+            let second = self.slice2.forward(halved(first.clone()));
+            let third = self.slice3.forward(halved(second.clone()));
+            let fourth = self.slice4.forward(halved(third.clone()));
+            let fifth = self.slice5.forward(halved(fourth.clone()));
+            return [first, second, third, fourth, fifth];
+        }
+        let first = self.slice1.forward(x);
+        let second = self.slice2.forward(first.clone());
+        let third = self.slice3.forward(second.clone());
+        let fourth = halved(self.slice4.forward(third.clone()));
+        let fifth = halved(self.slice5.forward(fourth.clone()));
+        [first, second, third, fourth, fifth]
+    }
+}
+
+/// The greatest of every 2x2; an odd last row or column is left out, as torchvision's pooling does. What has one pixel keeps it.
+fn halved(x: Tensor<4>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    let kernel = [height.min(2), width.min(2)];
+    MaxPool2dConfig::new(kernel).with_strides(kernel).init().forward(x)
+}

@@ -1,0 +1,536 @@
+//! `train latent-lpips`: how much each channel of the features counts, learned from judgements which of two pictures is nearer to a third
+//! (LPIPS, Zhang et al. 2018, section 3; their two-alternative forced choices).
+//!
+//! The features stay. Judgements are BAPPS folders as published, or made here: the same distortion twice, the weaker being the nearer.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, Param};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{
+    Device, Tensor, TensorData,
+    activation::{leaky_relu, softplus},
+};
+use onestep_nets::{AutoencoderKl, FEATURES, weights};
+use onestep_noise::{Philox, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::metric_file::Metric;
+use crate::{
+    checkpoint::Checkpoint,
+    data::PictureFolder,
+    error::{TrainError, TrainErrorKind},
+    observer::Observer,
+    optimizer::{FlatGradients, Optimizer, OptimizerOptions},
+    picture_grid::PictureGrid,
+    pipeline_folder::PipelineFolder,
+    run_folder::{Entry, RunFolder, model_of},
+    store::{self, sha256},
+    training_loop::{self, LoopOptions, OPTIMIZER, Trainee, finite, scalar},
+};
+
+/// Options of `train latent-lpips`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CalibrationOptions {
+    /// The metric whose heads are learned.
+    pub metric: PathBuf,
+    /// Run or model folder with the autoencoder.
+    pub autoencoder: PathBuf,
+    /// Folders of BAPPS with `ref`, `p0`, `p1` and `judge` inside; none to make judgements from `data`.
+    pub judgements: Vec<PathBuf>,
+    /// The picture folder that is distorted.
+    pub data: PathBuf,
+    /// The run folder.
+    pub out: PathBuf,
+    /// Judgements that are made.
+    pub count: usize,
+    /// Share of the judgements, in percent, that are held out.
+    pub held_out_percent: u32,
+    /// Steps and update rule.
+    pub training: LoopOptions,
+}
+
+impl Default for CalibrationOptions {
+    fn default() -> Self {
+        let optimizer = OptimizerOptions {
+            learning_rate: 1e-3,
+            warmup_steps: 1,
+            decay_fraction: 0.5,
+            beta_1: 0.5,
+            weight_decay: 0.0,
+            ..OptimizerOptions::default()
+        };
+        let training = LoopOptions { steps: 2000, batch: 50, save_every: 1000, sample_every: u64::MAX, optimizer, ..LoopOptions::default() };
+        let empty = PathBuf::new;
+        Self {
+            metric: empty(),
+            autoencoder: empty(),
+            judgements: Vec::new(),
+            data: empty(),
+            out: empty(),
+            count: 2000,
+            held_out_percent: 20,
+            training,
+        }
+    }
+}
+
+/// Agreement with the judgements that were held out: the share of them that a distance agrees with, ties counting half.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalibrationReport {
+    /// Judgements learned from, and held out.
+    pub judgements: [usize; 2],
+    /// With heads of equal say, as the metric came.
+    pub before: f64,
+    /// With the learned heads.
+    pub after: f64,
+    /// Of the mean squared difference of the latents, to compare.
+    pub squared_difference: f64,
+}
+
+/// One judgement: how far both pictures are from the third in every channel, and which share of the judges preferred the second.
+struct Judgement {
+    /// Channels of all five features, one after the other.
+    distances: [Vec<f32>; 2],
+    squared: [f64; 2],
+    preferred: f32,
+}
+
+/// Pictures (of one square size, [3,size,size] in −1…1) and the share of judges who found the second nearer.
+struct Triplet {
+    reference: Vec<f32>,
+    pictures: [Vec<f32>; 2],
+    preferred: f32,
+}
+
+/// Learns, and writes `metric/` with the new heads, and `report.json`.
+///
+/// # Errors
+/// A metric of another autoencoder, judgements that cannot be read, storage, interruption.
+pub fn train(
+    options: &CalibrationOptions,
+    entry: Entry,
+    device: &Device,
+    device_name: &str,
+    observer: &mut dyn Observer,
+) -> Result<CalibrationReport, TrainError> {
+    let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
+    let metric = Metric::open(&options.metric, Some(&model.encoder_name()?), device)?;
+    let vae = model.vae(device)?;
+    let triplets = if options.judgements.is_empty() {
+        made(&PictureFolder::open(&options.data, model.picture_size()?)?, options)
+    } else {
+        read(&options.judgements)?
+    };
+    if triplets.len() < 10 {
+        return Err(TrainError::input(format!("{} judgements are too few to learn from; give at least 10", triplets.len())));
+    }
+    observer.begin("measuring", triplets.len() as u64, 0);
+    let mut judgements = Vec::with_capacity(triplets.len());
+    for chunk in triplets.chunks(16) {
+        judgements.extend(measured(chunk, &metric, &vae, device)?);
+        observer.step(judgements.len() as u64, "");
+        if observer.stopped() {
+            return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped before learning began"));
+        }
+    }
+    let held_out = (judgements.len() * options.held_out_percent.clamp(1, 50) as usize).div_ceil(100);
+    let (held_out, learned) = judgements.split_at(held_out);
+
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let identity = sha256(serde_json::to_string(&options.training).unwrap_or_default().as_bytes());
+    let data = sha256(format!("{:?}", learned.iter().map(|judgement| judgement.squared).collect::<Vec<_>>()).as_bytes());
+    let on = device.clone().autodiff();
+    on.seed(options.training.seed);
+    let mut trainee = Calibrating {
+        options,
+        net: Some(Ranking::new(&metric, &on)),
+        optimizer: Optimizer::new(options.training.optimizer.clone()),
+        learned,
+        device: on.clone(),
+    };
+    let before = agreement(held_out, &trainee.heads());
+    training_loop::run(&mut trainee, &options.training, &identity, &data, &mut folder, entry, observer)?;
+    let heads = trainee.heads();
+    let report = CalibrationReport {
+        judgements: [learned.len(), held_out.len()],
+        before,
+        after: agreement(held_out, &heads),
+        squared_difference: two_alternatives(held_out.iter().map(|judgement| (judgement.squared, judgement.preferred))),
+    };
+    with_heads(metric, &heads, device).write(&options.out.join("metric"))?;
+    store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    crate::report_page::write(&options.out)?;
+    Ok(report)
+}
+
+/// The metric with these heads.
+fn with_heads(metric: Metric, heads: &[f32], device: &Device) -> Metric {
+    let mut net = metric.net;
+    let mut rest = heads;
+    for head in [&mut net.lin0, &mut net.lin1, &mut net.lin2, &mut net.lin3, &mut net.lin4] {
+        let [_, channels, _, _] = head.weight().dims();
+        let (own, others) = rest.split_at(channels);
+        rest = others;
+        head.model.at_1.weight = Param::from_tensor(Tensor::from_data(TensorData::new(own.to_vec(), [1, channels, 1, 1]), device));
+    }
+    Metric { net: net.no_grad(), config: metric.config }
+}
+
+/// Both distances by heads, and what the judges preferred.
+fn agreement(judgements: &[Judgement], heads: &[f32]) -> f64 {
+    let distance = |terms: &[f32]| terms.iter().zip(heads).map(|(term, weight)| f64::from(term * weight)).sum::<f64>();
+    two_alternatives(judgements.iter().map(|judgement| ([distance(&judgement.distances[0]), distance(&judgement.distances[1])], judgement.preferred)))
+}
+
+/// `mean([d0 < d1]·(1 − h) + [d1 < d0]·h + ½·[d0 = d1])`.
+fn two_alternatives(judged: impl Iterator<Item = ([f64; 2], f32)>) -> f64 {
+    let scores: Vec<f64> = judged
+        .map(|([d0, d1], preferred)| {
+            let preferred = f64::from(preferred);
+            if d0 < d1 {
+                1.0 - preferred
+            } else if d1 < d0 {
+                preferred
+            } else {
+                0.5
+            }
+        })
+        .collect();
+    scores.iter().sum::<f64>() / scores.len().max(1) as f64
+}
+
+/// Heads, and the small network that turns two distances into a judgement; it is thrown away.
+#[derive(Module, Debug)]
+struct Ranking {
+    /// [channels of all features]
+    heads: Param<Tensor<1>>,
+    first: Linear,
+    second: Linear,
+    third: Linear,
+}
+
+impl Ranking {
+    fn new(metric: &Metric, device: &Device) -> Self {
+        let heads = Tensor::cat(metric.net.heads().map(|head| head.weight().flatten::<1>(0, 3)).to_vec(), 0);
+        let linear = |input, output| LinearConfig::new(input, output).init(device);
+        Self {
+            heads: Param::from_tensor(Tensor::from_data(heads.to_data(), device)),
+            first: linear(5, 32),
+            second: linear(32, 32),
+            third: linear(32, 1),
+        }
+    }
+
+    /// Logits [N,1] that the second is nearer, from terms [N,channels] of both.
+    fn forward(&self, terms: [Tensor<2>; 2]) -> Tensor<2> {
+        let [count, channels] = terms[0].dims();
+        let [d0, d1] = terms.map(|terms| (terms * self.heads.val().reshape([1, channels])).sum_dim(1).reshape([count, 1]));
+        let ratio = |a: &Tensor<2>, b: &Tensor<2>| a.clone() / b.clone().add_scalar(0.1);
+        let seen = Tensor::cat(vec![d0.clone(), d1.clone(), d0.clone() - d1.clone(), ratio(&d0, &d1), ratio(&d1, &d0)], 1);
+        let x = leaky_relu(self.first.forward(seen), 0.2);
+        self.third.forward(leaky_relu(self.second.forward(x), 0.2))
+    }
+}
+
+struct Calibrating<'a> {
+    options: &'a CalibrationOptions,
+    net: Option<Ranking>,
+    optimizer: Optimizer,
+    learned: &'a [Judgement],
+    device: Device,
+}
+
+impl Calibrating<'_> {
+    fn heads(&self) -> Vec<f32> {
+        self.net.as_ref().map_or_else(Vec::new, |net| net.heads.val().to_data().try_to_vec().unwrap_or_default())
+    }
+}
+
+impl Trainee for Calibrating<'_> {
+    fn update(&mut self, step: u64) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        let Some(net) = self.net.take() else { return Err(TrainError::input("nothing is trained")) };
+        let LoopOptions { seed, batch, steps, .. } = self.options.training;
+        let all: Vec<usize> = (0..self.learned.len()).collect();
+        let chosen = crate::autoencoder::epoch_indices(&all, seed, step, batch);
+        let channels = self.learned[0].distances[0].len();
+        // Half of the channels are left out, differently in each step.
+        let mut random = Philox::new(seed, Stream::Distortion, u64::MAX - step);
+        let kept: Vec<f32> = (0..channels).map(|_| if random.below(2) == 0 { 0.0 } else { 2.0 }).collect();
+        let kept = Tensor::<2>::from_data(TensorData::new(kept, [1, channels]), &self.device);
+        let side = |which: usize| {
+            let terms: Vec<f32> = chosen.iter().flat_map(|&index| self.learned[index].distances[which].iter().copied()).collect();
+            Tensor::<2>::from_data(TensorData::new(terms, [chosen.len(), channels]), &self.device) * kept.clone()
+        };
+        let logits = net.forward([side(0), side(1)]);
+        let preferred: Vec<f32> = chosen.iter().map(|&index| self.learned[index].preferred).collect();
+        let preferred = Tensor::<2>::from_data(TensorData::new(preferred, [chosen.len(), 1]), &self.device);
+        // Binary cross-entropy of logits.
+        let loss = (softplus(logits.clone(), 1.0) - logits * preferred).mean();
+        let value = finite("the loss", scalar(&loss), step)?;
+        let gradients = FlatGradients::take(&net, &mut loss.backward());
+        let (mut net, norm) = self.optimizer.step(net, gradients, self.optimizer.rate(step, steps));
+        // A distance below zero would be none.
+        net.heads = net.heads.map(|heads| {
+            let heads = heads.inner().clamp_min(0.0);
+            Tensor::from_inner(heads).require_grad()
+        });
+        self.net = Some(net);
+        Ok(vec![("loss", value), ("gradient_norm", finite("the gradient", norm, step)?)])
+    }
+
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let net = self.net.as_ref().map(|net| ("ranking/model.safetensors".to_owned(), weights::save(net, &BTreeMap::new())));
+        net.into_iter().chain([(OPTIMIZER.into(), self.optimizer.to_bytes())]).collect()
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let file = checkpoint.file("ranking/model.safetensors")?;
+        let loaded = self.net.take().map(|net| weights::load(net, &[file])).transpose();
+        self.net = loaded.map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))?;
+        self.optimizer.load(checkpoint.file(OPTIMIZER)?, &self.device.clone().inner())
+    }
+
+    fn sample(&self) -> PictureGrid {
+        PictureGrid::new(1)
+    }
+}
+
+/// How far the pictures of some triplets are apart, by channel.
+fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: &Device) -> Result<Vec<Judgement>, TrainError> {
+    let size = side(&triplets[0].reference);
+    if triplets.iter().any(|triplet| side(&triplet.reference) != size) {
+        return Err(TrainError::input("the judged pictures are not all of one size"));
+    }
+    let count = triplets.len();
+    let pictures: Vec<f32> = triplets
+        .iter()
+        .map(|triplet| &triplet.reference)
+        .chain(triplets.iter().map(|triplet| &triplet.pictures[0]))
+        .chain(triplets.iter().map(|triplet| &triplet.pictures[1]))
+        .flatten()
+        .copied()
+        .collect();
+    let pictures = Tensor::<4>::from_data(TensorData::new(pictures, [3 * count, 3, size, size]), device);
+    let latents = vae.to_model_space(vae.encode(pictures).mean);
+    let part = |x: &Tensor<4>, which: usize| x.clone().narrow(0, which * count, count);
+    let squared = [1, 2].map(|which| {
+        let difference = (part(&latents, which) - part(&latents, 0)).square();
+        difference.mean_dim(1).mean_dim(2).mean_dim(3).to_data().try_to_vec::<f32>().unwrap_or_default()
+    });
+    let features = metric.net.unit_features(latents);
+    let terms = [1, 2].map(|which| {
+        let of: Vec<Tensor<2>> = features
+            .iter()
+            .map(|feature| {
+                let [_, channels, _, _] = feature.dims();
+                (part(feature, which) - part(feature, 0)).square().mean_dim(2).mean_dim(3).reshape([count, channels])
+            })
+            .collect();
+        debug_assert_eq!(of.len(), FEATURES);
+        Tensor::cat(of, 1).to_data().try_to_vec::<f32>().unwrap_or_default()
+    });
+    let channels = terms[0].len() / count;
+    Ok(triplets
+        .iter()
+        .enumerate()
+        .map(|(index, triplet)| Judgement {
+            distances: [0, 1].map(|which: usize| terms[which][index * channels..][..channels].to_vec()),
+            squared: [0, 1].map(|which: usize| f64::from(squared[which][index])),
+            preferred: triplet.preferred,
+        })
+        .collect())
+}
+
+/// Of a picture [3,side,side].
+fn side(picture: &[f32]) -> usize {
+    (picture.len() / 3).isqrt()
+}
+
+/// What a distortion does; its strength is from 0 to 1.
+const DISTORTIONS: [fn(&mut [f32], f32, &mut Philox); 6] = [noise, blur, mosaic, contrast, shift, tint];
+
+/// Judgements made here: one distortion of a picture twice, as strong as chance says; the weaker one is the nearer.
+fn made(pictures: &PictureFolder, options: &CalibrationOptions) -> Vec<Triplet> {
+    (0..options.count as u64)
+        .map(|index| {
+            let mut random = Philox::new(options.training.seed, Stream::Distortion, index);
+            let reference = pictures.pixels(random.below(pictures.len() as u32) as usize).to_vec();
+            let distort = DISTORTIONS[random.below(DISTORTIONS.len() as u32) as usize];
+            let weaker = random.unit() * 0.8;
+            // Never equally strong, often nearly.
+            let stronger = weaker + 0.05 + (0.95 - weaker) * random.unit() * random.unit();
+            let second_is_nearer = random.below(2) == 1;
+            let strengths = if second_is_nearer { [stronger, weaker] } else { [weaker, stronger] };
+            let pictures = strengths.map(|strength| {
+                let mut picture = reference.clone();
+                distort(&mut picture, strength, &mut random);
+                picture
+            });
+            Triplet { reference, pictures, preferred: if second_is_nearer { 1.0 } else { 0.0 } }
+        })
+        .collect()
+}
+
+fn noise(picture: &mut [f32], strength: f32, random: &mut Philox) {
+    for value in picture {
+        // Nearly normal: the sum of four uniform numbers.
+        let sum: f32 = (0..4).map(|_| random.unit() - 0.5).sum();
+        *value = (*value + sum * 0.9 * strength).clamp(-1.0, 1.0);
+    }
+}
+
+/// Box filters along rows and columns, as often as the strength says; a part of the last one.
+fn blur(picture: &mut [f32], strength: f32, _: &mut Philox) {
+    let size = side(picture);
+    let mut left = strength * 10.0;
+    while left > 0.0 {
+        let part = left.min(1.0) / 3.0;
+        for (step, runs) in [(1, size), (size, 1)] {
+            for plane in picture.chunks_exact_mut(size * size) {
+                let before = plane.to_vec();
+                for line in 0..size {
+                    for place in 0..size {
+                        let at = |place: usize| before[line * runs + place.min(size - 1) * step];
+                        plane[line * runs + place * step] = at(place) * (1.0 - 2.0 * part) + part * (at(place.saturating_sub(1)) + at(place + 1));
+                    }
+                }
+            }
+        }
+        left -= 1.0;
+    }
+}
+
+/// Toward the means of blocks of four pixels.
+fn mosaic(picture: &mut [f32], strength: f32, _: &mut Philox) {
+    let size = side(picture);
+    for plane in picture.chunks_exact_mut(size * size) {
+        for (row, column) in (0..size).step_by(4).flat_map(|row| (0..size).step_by(4).map(move |column| (row, column))) {
+            let block: Vec<usize> =
+                (row..(row + 4).min(size)).flat_map(|row| (column..(column + 4).min(size)).map(move |column| row * size + column)).collect();
+            let mean = block.iter().map(|&index| plane[index]).sum::<f32>() / block.len() as f32;
+            for index in block {
+                plane[index] += (mean - plane[index]) * strength;
+            }
+        }
+    }
+}
+
+fn contrast(picture: &mut [f32], strength: f32, _: &mut Philox) {
+    let mean = picture.iter().sum::<f32>() / picture.len() as f32;
+    for value in picture {
+        *value += (mean - *value) * strength * 0.8;
+    }
+}
+
+/// Sideways by up to six pixels, whole ones and a part.
+fn shift(picture: &mut [f32], strength: f32, _: &mut Philox) {
+    let size = side(picture);
+    let distance = strength * 6.0;
+    let (whole, part) = (distance as usize, distance.fract());
+    for row in picture.chunks_exact_mut(size) {
+        let before = row.to_vec();
+        let at = |place: usize| before[place.min(size - 1)];
+        for (place, value) in row.iter_mut().enumerate() {
+            *value = at(place + whole) * (1.0 - part) + at(place + whole + 1) * part;
+        }
+    }
+}
+
+/// One colour channel toward the mean of all.
+fn tint(picture: &mut [f32], strength: f32, _: &mut Philox) {
+    let plane = picture.len() / 3;
+    for index in 0..plane {
+        let mean = (picture[index] + picture[plane + index] + picture[2 * plane + index]) / 3.0;
+        picture[index] += (mean - picture[index]) * strength;
+        picture[plane + index] += (mean - picture[plane + index]) * strength * 0.5;
+    }
+}
+
+/// Folders of BAPPS: `ref/NAME.png`, `p0/NAME.png`, `p1/NAME.png`, `judge/NAME.npy`.
+fn read(folders: &[PathBuf]) -> Result<Vec<Triplet>, TrainError> {
+    let mut triplets = Vec::new();
+    for folder in folders {
+        let references = folder.join("ref");
+        let entries = fs::read_dir(&references).map_err(|error| TrainError::storage("listing", &references, &error))?;
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| Some(entry.file_name().to_string_lossy().strip_suffix(".png")?.to_owned())).collect();
+        names.sort();
+        for name in names {
+            let picture = |kind: &str| -> Result<Vec<f32>, TrainError> {
+                let path = folder.join(kind).join(format!("{name}.png"));
+                Ok(crate::data::square_pixels(&store::read(&path)?, &path.display().to_string())?)
+            };
+            let judge = folder.join("judge").join(format!("{name}.npy"));
+            let (reference, pictures) = (picture("ref")?, [picture("p0")?, picture("p1")?]);
+            if pictures.iter().any(|picture| picture.len() != reference.len()) {
+                return Err(TrainError::input(format!("{}: the pictures of {name} are not equally large", folder.display())));
+            }
+            triplets.push(Triplet { reference, pictures, preferred: judgement(&judge)? });
+        }
+    }
+    Ok(triplets)
+}
+
+/// The one number of a file of numpy's: f32 or f64.
+fn judgement(path: &Path) -> Result<f32, TrainError> {
+    let bytes = store::read(path)?;
+    let refuse = || TrainError::input(format!("{} is not a numpy file of one share from 0 to 1", path.display()));
+    let header = bytes.strip_prefix(b"\x93NUMPY\x01\x00").ok_or_else(refuse)?;
+    let length = header.first_chunk::<2>().map(|length| usize::from(u16::from_le_bytes(*length))).ok_or_else(refuse)?;
+    let (header, data) = (header.get(2..2 + length).ok_or_else(refuse)?, header.get(2 + length..).ok_or_else(refuse)?);
+    let header = String::from_utf8_lossy(header);
+    let value = if header.contains("<f4") {
+        data.first_chunk::<4>().map(|bytes| f32::from_le_bytes(*bytes))
+    } else if header.contains("<f8") {
+        data.first_chunk::<8>().map(|bytes| f64::from_le_bytes(*bytes) as f32)
+    } else {
+        None
+    };
+    value.filter(|value| (0.0..=1.0).contains(value)).ok_or_else(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agreement_counts_as_its_formula_says() {
+        let judged = [([1.0, 2.0], 0.2), ([2.0, 1.0], 0.2), ([1.0, 1.0], 0.9)];
+        assert!((two_alternatives(judged.into_iter()) - (0.8 + 0.2 + 0.5) / 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn stronger_distortions_are_further_away() {
+        let picture: Vec<f32> = (0..3 * 32 * 32).map(|index| ((index as f32) * 0.37).sin() * 0.5 + ((index / 32) as f32 * 0.2).cos() * 0.4).collect();
+        for (number, distort) in DISTORTIONS.iter().enumerate() {
+            let mut last = 0.0;
+            for strength in [0.1, 0.4, 0.9] {
+                let mut changed = picture.clone();
+                distort(&mut changed, strength, &mut Philox::new(1, Stream::Distortion, number as u64));
+                let error: f32 = changed.iter().zip(&picture).map(|(a, b)| (a - b).powi(2)).sum();
+                assert!(error > last, "distortion {number} at {strength}");
+                last = error;
+            }
+        }
+    }
+
+    #[test]
+    fn judgements_are_read_from_numpy_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(0.4f32.to_le_bytes());
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(judgement(&path).unwrap(), 0.4);
+        bytes.truncate(bytes.len() - 1);
+        fs::write(&path, &bytes).unwrap();
+        assert!(judgement(&path).unwrap_err().to_string().contains("numpy"));
+    }
+}

@@ -1,0 +1,301 @@
+//! `train latent-vgg`: the metric's features, learned by naming what a latent shows; then its heads get equal say.
+//!
+//! The published networks learned ImageNet's classes from latents of its pictures. Here the labels are a folder's captions: pictures of the
+//! same caption are one class. Latents are encoded once; each step sees them under random changes, with a sample of the encoder's spread.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use onestep_nets::{LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind, weights};
+use onestep_noise::{Philox, Stream, normal};
+use serde::{Deserialize, Serialize};
+
+use super::{augmentation::AugmentationOptions, metric_file::Metric};
+use crate::{
+    autoencoder::{batch as picture_batch, epoch_indices},
+    data::PictureFolder,
+    error::{TrainError, TrainErrorKind},
+    observer::Observer,
+    picture_grid::PictureGrid,
+    pipeline_folder::PipelineFolder,
+    run_folder::{Entry, RunFolder, model_of},
+    store::{self, sha256},
+    training_loop::{self, LoopOptions, Task},
+};
+
+/// Options of `train latent-vgg`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LatentVggOptions {
+    /// Run or model folder with the autoencoder.
+    pub autoencoder: PathBuf,
+    /// The picture folder; a caption is a label.
+    pub data: PathBuf,
+    /// The run folder.
+    pub out: PathBuf,
+    /// What is named: latents, or the pictures themselves (the metric is then the pixel LPIPS that latents are compared with).
+    pub space: MetricSpace,
+    /// Channels of the five stages.
+    pub widths: [usize; 5],
+    /// Random changes of the latents.
+    pub augmentation: AugmentationOptions,
+    /// Share of each label's pictures, in percent, that are held out; labels with one picture are judged on it under fresh changes.
+    pub held_out_percent: u32,
+    /// Mass of a target that is spread over all labels.
+    pub label_smoothing: f64,
+    /// Steps and update rule.
+    pub training: LoopOptions,
+}
+
+impl Default for LatentVggOptions {
+    fn default() -> Self {
+        let mut training = LoopOptions { steps: 2000, batch: 32, save_every: 500, sample_every: 1000, ..LoopOptions::default() };
+        training.optimizer.learning_rate = 1e-3;
+        training.optimizer.decay_fraction = 0.5;
+        Self {
+            autoencoder: PathBuf::new(),
+            data: PathBuf::new(),
+            out: PathBuf::new(),
+            space: MetricSpace::Latent,
+            widths: LatentLpipsConfig::HALF,
+            augmentation: AugmentationOptions { groups: "bgo".into(), scale: 0.15, ..AugmentationOptions::default() },
+            held_out_percent: 10,
+            label_smoothing: 0.1,
+            training,
+        }
+    }
+}
+
+/// What the classifier reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct LatentVggReport {
+    /// Labels.
+    pub classes: usize,
+    /// Share of latents that were named rightly: as they are, and under random changes that were never trained on.
+    pub top_1: f64,
+    /// See `top_1`.
+    pub top_1_changed: f64,
+    /// Pictures that are judged; none of them was trained on, unless every label has one picture.
+    pub judged: usize,
+}
+
+/// Latents that are encoded or named together.
+const TOGETHER: usize = 64;
+
+/// Trains, and writes `metric/` with the features and heads of equal say, and `report.json`.
+///
+/// # Errors
+/// Data with fewer than two labels, storage, a loss that is not finite, interruption.
+pub fn train(
+    options: &LatentVggOptions,
+    entry: Entry,
+    device: &Device,
+    device_name: &str,
+    observer: &mut dyn Observer,
+) -> Result<LatentVggReport, TrainError> {
+    options.augmentation.check()?;
+    let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
+    let vae = model.vae(device)?;
+    let size = model.picture_size()?;
+    let pictures = PictureFolder::open(&options.data, size)?;
+
+    // Labels.
+    let mut labels: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in pictures.entries() {
+        labels.entry(entry.text.as_str()).or_default();
+    }
+    for (index, label) in labels.values_mut().enumerate() {
+        *label = index;
+    }
+    if labels.len() < 2 {
+        return Err(TrainError::input(format!(
+            "all {} pictures of {} have one label ({:?}); features are learned by telling labels apart: give a folder with at least two",
+            pictures.len(),
+            options.data.display(),
+            pictures.entries()[0].text
+        )));
+    }
+    let classes = labels.len();
+    let labels: Vec<usize> = pictures.entries().iter().map(|entry| labels[entry.text.as_str()]).collect();
+    let (trained, judged) = split(&labels, classes, options.held_out_percent);
+
+    // Latents, once.
+    observer.begin("encoding", pictures.len() as u64, 0);
+    let (mut means, mut deviations) = (Vec::new(), Vec::new());
+    let mut shape = [0; 3];
+    for chunk in (0..pictures.len()).collect::<Vec<_>>().chunks(TOGETHER) {
+        if options.space == MetricSpace::Pixel {
+            shape = [3, size, size];
+            means.extend(chunk.iter().flat_map(|&index| pictures.pixels(index).iter().copied()));
+            continue;
+        }
+        let posterior = vae.encode(picture_batch(&pictures, chunk, device));
+        let deviation = posterior.std().mul_scalar(vae.scaling_factor);
+        let mean = vae.to_model_space(posterior.mean);
+        let [_, channels, rows, columns] = mean.dims();
+        shape = [channels, rows, columns];
+        means.extend(mean.to_data().try_to_vec::<f32>().unwrap_or_default());
+        deviations.extend(deviation.to_data().try_to_vec::<f32>().unwrap_or_default());
+        observer.step(means.len() as u64 / shape.iter().product::<usize>() as u64, "");
+    }
+
+    let of_pixels = options.space == MetricSpace::Pixel;
+    deviations.resize(means.len(), 0.0);
+    let config = LatentLpipsConfig {
+        encoder: if of_pixels { "pixels".into() } else { model.encoder_name()? },
+        space: options.space,
+        in_channels: shape[0],
+        widths: options.widths,
+        norm: NormKind::Group,
+        scaling: if of_pixels {
+            LatentScaling { shift: 0.0, factor: 1.0 }
+        } else {
+            LatentScaling { shift: vae.shift_factor, factor: vae.scaling_factor }
+        },
+    };
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let task = Naming { options, means, deviations, shape, labels, trained, classes, device: device.clone().autodiff() };
+    device.seed(options.training.seed);
+    let net = LatentClassifier::new(&config, classes, &task.device);
+    let data = sha256(format!("{} {}", pictures.content_hash(), config.encoder).as_bytes());
+    let net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
+
+    let report = LatentVggReport {
+        classes,
+        top_1: task.accuracy(&net, &judged, false, device),
+        top_1_changed: task.accuracy(&net, &judged, true, device),
+        judged: judged.len(),
+    };
+    let metric = Metric { net: equal_say(LatentLpips { net: net.net, ..config.init(device) }, &task.latents(&judged, device)), config };
+    metric.write(&options.out.join("metric"))?;
+    store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    crate::report_page::write(&options.out)?;
+    Ok(report)
+}
+
+/// Of every label with several pictures some are held out; where no label has, all are trained on and judged.
+fn split(labels: &[usize], classes: usize, percent: u32) -> (Vec<usize>, Vec<usize>) {
+    let mut of_label = vec![Vec::new(); classes];
+    for index in Philox::new(0, Stream::Order, u64::MAX).permutation(labels.len()) {
+        of_label[labels[index]].push(index);
+    }
+    let (mut trained, mut judged) = (Vec::new(), Vec::new());
+    for pictures in of_label {
+        let count = if pictures.len() < 2 { 0 } else { (pictures.len() * percent.min(50) as usize).div_ceil(100) };
+        judged.extend_from_slice(&pictures[..count]);
+        trained.extend_from_slice(&pictures[count..]);
+    }
+    trained.sort_unstable();
+    judged.sort_unstable();
+    if judged.is_empty() {
+        judged.clone_from(&trained);
+    }
+    (trained, judged)
+}
+
+/// Heads whose terms are equally large on pairs of unrelated latents, their sum about that of the published metrics (0.2).
+pub(super) fn equal_say(metric: LatentLpips, latents: &Tensor<4>) -> LatentLpips {
+    let [count, ..] = latents.dims();
+    let shifted = Tensor::cat(vec![latents.clone().narrow(0, 1, count - 1), latents.clone().narrow(0, 0, 1)], 0);
+    let terms: Vec<f32> = metric.per_layer(latents.clone(), shifted).mean_dim(0).to_data().try_to_vec().unwrap_or_default();
+    let mut metric = metric;
+    let target = 0.2 / terms.len() as f32;
+    for (head, term) in [&mut metric.lin0, &mut metric.lin1, &mut metric.lin2, &mut metric.lin3, &mut metric.lin4].into_iter().zip(terms) {
+        let factor = if term > 0.0 { target / term } else { 1.0 };
+        let weight = head.model.at_1.weight.clone();
+        head.model.at_1.weight = weight.map(|weight| weight.mul_scalar(factor));
+    }
+    metric
+}
+
+struct Naming<'a> {
+    options: &'a LatentVggOptions,
+    means: Vec<f32>,
+    deviations: Vec<f32>,
+    shape: [usize; 3],
+    labels: Vec<usize>,
+    trained: Vec<usize>,
+    classes: usize,
+    device: Device,
+}
+
+impl Naming<'_> {
+    fn gather(&self, from: &[f32], indices: &[usize], device: &Device) -> Tensor<4> {
+        let [channels, rows, columns] = self.shape;
+        let elements = channels * rows * columns;
+        let data: Vec<f32> = indices.iter().flat_map(|&index| from[index * elements..][..elements].iter().copied()).collect();
+        Tensor::from_data(TensorData::new(data, [indices.len(), channels, rows, columns]), device)
+    }
+
+    fn latents(&self, indices: &[usize], device: &Device) -> Tensor<4> {
+        self.gather(&self.means, indices, device)
+    }
+
+    /// Samples of the encoder's posteriors under random changes; `index` numbers the draw.
+    fn changed(&self, indices: &[usize], index: u64, device: &Device) -> Tensor<4> {
+        let (mean, deviation) = (self.latents(indices, device), self.gather(&self.deviations, indices, device));
+        let seed = self.options.training.seed;
+        let noise = normal(seed, Stream::Posterior, index, mean.shape().num_elements());
+        let sample = mean.clone() + deviation * Tensor::from_data(TensorData::new(noise, mean.dims()), device);
+        self.options.augmentation.draw(seed, index, indices.len(), [self.shape[1], self.shape[2]], device).apply(sample)
+    }
+
+    fn accuracy(&self, net: &LatentClassifier, indices: &[usize], changed: bool, device: &Device) -> f64 {
+        let mut right = 0;
+        for (chunk, indices) in indices.chunks(TOGETHER).enumerate() {
+            // Draws far from those of the training's steps.
+            let x = if changed { self.changed(indices, u64::MAX - chunk as u64, device) } else { self.latents(indices, device) };
+            let logits: Vec<f32> = net.forward(x).to_data().try_to_vec().unwrap_or_default();
+            for (logits, &index) in logits.chunks_exact(self.classes).zip(indices) {
+                let best = (0..self.classes).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+                right += usize::from(best == Some(self.labels[index]));
+            }
+        }
+        right as f64 / indices.len().max(1) as f64
+    }
+}
+
+/// Cross-entropy of logits [N,classes] with smoothed labels: [1].
+pub(crate) fn cross_entropy(logits: Tensor<2>, labels: &[usize], smoothing: f64) -> Tensor<1> {
+    let device = logits.device();
+    let labels: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
+    let labels = Tensor::<2, Int>::from_data(TensorData::new(labels.clone(), [labels.len(), 1]), &device);
+    let logarithms = log_softmax(logits, 1);
+    let named = logarithms.clone().gather(1, labels).mean();
+    named.mul_scalar(smoothing - 1.0) - logarithms.mean().mul_scalar(smoothing)
+}
+
+impl Task for Naming<'_> {
+    type Net = LatentClassifier;
+
+    fn loss(&self, net: &LatentClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
+        let LoopOptions { seed, batch, .. } = self.options.training;
+        let indices = epoch_indices(&self.trained, seed, step, batch);
+        let labels: Vec<usize> = indices.iter().map(|&index| self.labels[index]).collect();
+        let logits = net.forward(self.changed(&indices, step, &self.device));
+        (cross_entropy(logits, &labels, self.options.label_smoothing), Vec::new())
+    }
+
+    fn files(&self, net: &LatentClassifier) -> Vec<(String, Vec<u8>)> {
+        vec![("latent_vgg/model.safetensors".into(), weights::save(net, &BTreeMap::new()))]
+    }
+
+    fn load(&self, net: LatentClassifier, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<LatentClassifier, TrainError> {
+        weights::load(net, &[&file("latent_vgg/model.safetensors")?])
+            .map_err(|error| TrainError::new(TrainErrorKind::Input, format!("the checkpoint does not fit: {error}")))
+    }
+
+    /// The first channels of latents as they are seen in training.
+    fn sample(&self, _: &LatentClassifier) -> PictureGrid {
+        let device = self.device.clone().inner();
+        let mut grid = PictureGrid::new(self.shape[1]);
+        let shown: Vec<usize> = self.trained.iter().copied().take(12).collect();
+        if self.shape[1] == self.shape[2] && self.shape[0] >= 3 {
+            for x in [self.latents(&shown, &device), self.changed(&shown, u64::MAX / 2, &device)] {
+                grid.row(&x.narrow(1, 0, 3).mul_scalar(0.4));
+            }
+        }
+        grid
+    }
+}

@@ -1,0 +1,235 @@
+//! Where a metric is kept: a folder that this program wrote, or the single file of a published one.
+//!
+//! ```text
+//! config.json          whose latents, channels, widths, normalisation, scaling
+//! model.safetensors    net.slice1.0.weight … lin4.model.1.weight
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::Device;
+use half::{bf16, f16};
+use onestep_nets::{
+    LatentLpips, LatentLpipsConfig,
+    weights::{self, StateTensor},
+};
+use pytorch_reader::{DType, PytorchReader};
+
+use crate::{
+    error::{TrainError, TrainErrorKind},
+    store,
+};
+
+/// Files of a metric's folder.
+const CONFIG: &str = "config.json";
+/// See [`CONFIG`].
+const WEIGHTS: &str = "model.safetensors";
+/// Largest published file that is read: the metric is 59 MB.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// A metric that is ready to measure.
+#[derive(Debug)]
+pub struct Metric {
+    /// Whose latents, and its sizes.
+    pub config: LatentLpipsConfig,
+    /// The network; nothing in it asks for a gradient.
+    pub net: LatentLpips,
+}
+
+impl Metric {
+    /// Opens a folder, or a published file (`.pth`, `.safetensors`), whose `encoder` must be named unless its name begins with it.
+    ///
+    /// # Errors
+    /// A sentence for: a path that is neither, a metric of another encoder, a tensor that is missing, surplus, misshapen or not finite,
+    /// a head with a negative weight.
+    pub fn open(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
+        let metric = if path.is_dir() { Self::open_folder(path, encoder, device)? } else { Self::open_published(path, encoder, device)? };
+        check(&metric.net, path)?;
+        Ok(metric)
+    }
+
+    fn open_folder(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
+        let refuse = |name: &str, error: &dyn std::fmt::Display| TrainError::input(format!("{}: {error}", path.join(name).display()));
+        let text = String::from_utf8_lossy(&store::read(&path.join(CONFIG))?).into_owned();
+        let config = LatentLpipsConfig::from_json(&text).map_err(|error| refuse(CONFIG, &error))?;
+        if let Some(encoder) = encoder.filter(|encoder| *encoder != config.encoder) {
+            return Err(TrainError::input(format!(
+                "{} is a metric for latents of {}, not of {encoder}: a metric fits the latents of its own encoder only",
+                path.display(),
+                config.encoder
+            )));
+        }
+        let bytes = store::read(&path.join(WEIGHTS))?;
+        let net = weights::load(config.init(device), &[&bytes]).map_err(|error| refuse(WEIGHTS, &error))?;
+        Ok(Self { config, net: burn::module::Module::no_grad(net) })
+    }
+
+    fn open_published(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
+        let place = path.display();
+        let all: Vec<&str> = LatentLpipsConfig::published_encoders().collect();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let named = all.iter().find(|encoder| name.starts_with(&format!("{encoder}_"))).copied();
+        if let (Some(given), Some(named)) = (encoder, named)
+            && given != named
+            && !(["sd15", "sd21"].contains(&given) && ["sd15", "sd21"].contains(&named))
+        {
+            return Err(TrainError::input(format!(
+                "{place} is by its name the metric for latents of {named}, not of {given}: a metric fits the latents of its own encoder only"
+            )));
+        }
+        let Some(config) = encoder.or(named).and_then(LatentLpipsConfig::published) else {
+            let message = match encoder {
+                Some(other) => format!("no published metric for the encoder {other:?}; there are {}", all.join(", ")),
+                None => format!("whose latents does {place} measure? Name the encoder: --encoder {}", all.join("|")),
+            };
+            return Err(TrainError::new(TrainErrorKind::Usage, message));
+        };
+        let mut tensors = tensors(path)?;
+        // Written twice, and counters that evaluation does not need.
+        tensors.retain(|tensor| !tensor.name.starts_with("lins.") && !tensor.name.ends_with(".num_batches_tracked"));
+        if tensors.iter().any(|tensor| tensor.name.contains("features.") || tensor.name.contains("classifier.")) {
+            return Err(TrainError::input(format!(
+                "{place} holds a classifier's trunk without heads; the metric is the file named {}_latest_vgg16_tuned.pth",
+                config.encoder
+            )));
+        }
+        if let Some(first) = tensors.iter().find(|tensor| tensor.name == "net.slice1.0.weight")
+            && first.shape.get(1) != Some(&config.in_channels)
+        {
+            return Err(TrainError::input(format!(
+                "{place} measures latents of {} channels, those of {} have {}: it is the metric of another encoder",
+                first.shape.get(1).copied().unwrap_or(0),
+                config.encoder,
+                config.in_channels
+            )));
+        }
+        let net = weights::load_state(config.init(device), tensors).map_err(|error| TrainError::input(format!("{place}: {error}")))?;
+        Ok(Self { config, net: burn::module::Module::no_grad(net) })
+    }
+
+    /// The files of its folder.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        vec![(CONFIG.into(), self.config.to_json().into_bytes()), (WEIGHTS.into(), weights::save(&self.net, &BTreeMap::new()))]
+    }
+
+    /// Writes its folder; it appears whole or not at all.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn write(&self, path: &Path) -> Result<(), TrainError> {
+        store::write_folder(path, &self.files())
+    }
+
+    /// Whether latents can be those that it measures: as many channels, and spread as a model's latents are, about 1.
+    ///
+    /// # Errors
+    /// A sentence that says what was found, and which option would mend it.
+    pub fn accept(&self, latents: &[f32], channels: usize, place: &str) -> Result<(), TrainError> {
+        if channels != self.config.in_channels {
+            return Err(TrainError::input(format!(
+                "{place} has latents of {channels} channels, the metric of {} takes {}",
+                self.config.encoder, self.config.in_channels
+            )));
+        }
+        if let Some(value) = latents.iter().find(|value| !value.is_finite()) {
+            return Err(TrainError::input(format!("{place} holds {value}, which is no latent")));
+        }
+        let count = latents.len().max(1) as f64;
+        let mean = latents.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+        let deviation = (latents.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count).sqrt();
+        if deviation > LARGEST_DEVIATION {
+            return Err(TrainError::input(format!(
+                "the latents of {place} have a standard deviation of {deviation:.2}, where a model's have about 1: they look like an encoder's raw \
+                 output; give --raw-latents, which applies the scaling of {}",
+                self.config.encoder
+            )));
+        }
+        if deviation < SMALLEST_DEVIATION {
+            return Err(TrainError::input(format!(
+                "the latents of {place} have a standard deviation of {deviation:.3}, where a model's have about 1: they look scaled twice; \
+                 leave out --raw-latents"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Beyond it latents cannot be scaled ones: raw ones of Stable Diffusion 1 have 5.5.
+const LARGEST_DEVIATION: f64 = 2.5;
+/// Below it they were scaled twice: once gives about 1, twice 0.18.
+const SMALLEST_DEVIATION: f64 = 0.25;
+
+fn check(net: &LatentLpips, path: &Path) -> Result<(), TrainError> {
+    for (layer, head) in net.heads().iter().enumerate() {
+        let weight: Vec<f32> = head.weight().to_data().try_to_vec().unwrap_or_default();
+        if let Some((channel, value)) = weight.iter().enumerate().find(|(_, value)| **value < 0.0 || value.is_nan()) {
+            return Err(TrainError::input(format!(
+                "{}: the head lin{layer} has the weight {value} for channel {channel}; weights below 0 would make distances below 0. \
+                 The metric was not calibrated to its end: clamp its heads at 0, or take another checkpoint",
+                path.display()
+            )));
+        }
+    }
+    for tensor in weights::state(net) {
+        if tensor.data.iter().any(|value| !value.is_finite()) {
+            return Err(TrainError::input(format!("{}: {} holds numbers that are not finite", path.display(), tensor.name)));
+        }
+        if tensor.name.ends_with("running_var") && tensor.data.iter().any(|value| *value < 0.0) {
+            return Err(TrainError::input(format!("{}: {} holds a negative variance", path.display(), tensor.name)));
+        }
+    }
+    Ok(())
+}
+
+/// The tensors of a published file, in f32.
+fn tensors(path: &Path) -> Result<Vec<StateTensor>, TrainError> {
+    let place = path.display();
+    let size = std::fs::metadata(path).map_err(|error| TrainError::storage("reading", path, &error))?.len();
+    if size > LARGEST_FILE {
+        return Err(TrainError::input(format!("{place} has {} MiB; the published metrics have 59 MB", size >> 20)));
+    }
+    if path.extension().is_some_and(|extension| extension == "safetensors") {
+        let file = store::read(path)?;
+        let file = safetensors::SafeTensors::deserialize(&file)
+            .map_err(|error| TrainError::input(format!("{place} is not a valid safetensors file: {error}")))?;
+        return file
+            .iter()
+            .filter(|(name, _)| !name.ends_with(".num_batches_tracked"))
+            .map(|(name, view)| {
+                let data = match view.dtype() {
+                    safetensors::Dtype::F32 => floats(DType::F32, view.data()),
+                    safetensors::Dtype::F16 => floats(DType::F16, view.data()),
+                    safetensors::Dtype::BF16 => floats(DType::BF16, view.data()),
+                    _ => None,
+                };
+                let data = data.ok_or_else(|| TrainError::input(format!("{place}: {name} is {:?}, expected floats", view.dtype())))?;
+                Ok(StateTensor { name: name.to_owned(), shape: view.shape().to_vec(), data })
+            })
+            .collect();
+    }
+    let reader = PytorchReader::new(path).map_err(|error| TrainError::input(format!("{place} is not a checkpoint of PyTorch: {error}")))?;
+    let mut tensors = Vec::new();
+    for (name, tensor) in reader.into_tensors() {
+        if name.ends_with(".num_batches_tracked") {
+            continue;
+        }
+        let refuse = |reason: &dyn std::fmt::Display| TrainError::input(format!("{place}: {name} {reason}"));
+        let bytes = tensor.read().map_err(|error| refuse(&error))?;
+        let data = floats(tensor.dtype(), &bytes).ok_or_else(|| refuse(&format!("is {:?}, expected floats", tensor.dtype())))?;
+        tensors.push(StateTensor { name: name.clone(), shape: tensor.shape().to_vec(), data });
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(tensors)
+}
+
+/// Little-endian floats of any width.
+fn floats(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
+    Some(match dtype {
+        DType::F64 => bytes.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
+        DType::F32 => bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        DType::F16 => bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
+        DType::BF16 => bytes.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
+        _ => return None,
+    })
+}
