@@ -17,7 +17,9 @@ mod unet;
 mod vae;
 pub mod weights;
 
-pub use blocks::{AttentionBlock, CrossAttention, Downsample2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features};
+pub use blocks::{
+    AttentionBlock, CrossAttention, Downsample2d, FrozenBatchNorm2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features,
+};
 pub use clip::{
     ClipActivation, ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextConfig, ClipTextModel, ClipTextOutput, ClipTextTransformer,
 };

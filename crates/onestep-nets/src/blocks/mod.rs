@@ -3,6 +3,7 @@
 mod attention_block;
 mod cross_attention;
 mod downsample2d;
+mod frozen_batch_norm2d;
 mod mlp;
 mod projection;
 mod resnet_block2d;
@@ -14,6 +15,7 @@ mod upsample2d;
 pub use attention_block::AttentionBlock;
 pub use cross_attention::CrossAttention;
 pub use downsample2d::Downsample2d;
+pub use frozen_batch_norm2d::FrozenBatchNorm2d;
 pub use mlp::Mlp;
 pub use projection::Projection;
 pub use resnet_block2d::ResnetBlock2d;
