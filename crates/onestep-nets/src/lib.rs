@@ -21,7 +21,8 @@ pub use blocks::{
     AttentionBlock, CrossAttention, Downsample2d, FrozenBatchNorm2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features,
 };
 pub use clip::{
-    ClipActivation, ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextConfig, ClipTextModel, ClipTextOutput, ClipTextTransformer,
+    CLIP_MEAN, CLIP_STD, ClipActivation, ClipAttention, ClipConfig, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipModel, ClipTextConfig,
+    ClipTextModel, ClipTextOutput, ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,
 };
 pub use config::{ConfigError, PerBlock};
 pub use decoder::Decoder;

@@ -4,7 +4,7 @@
 const ATTENTION: &[(&str, &str)] = &[(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")];
 
 /// Buffers that old versions of transformers saved: the numbers 0, 1, 2, ….
-const IGNORED: &[&str] = &["text_model.embeddings.position_ids", "embeddings.position_ids"];
+const IGNORED: &[&str] = &["text_model.embeddings.position_ids", "vision_model.embeddings.position_ids", "embeddings.position_ids"];
 
 /// Other names under which the parameter `name` may be found.
 pub(super) fn former_names(name: &str) -> Vec<String> {

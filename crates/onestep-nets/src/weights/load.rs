@@ -123,7 +123,11 @@ impl Loader<'_> {
             [rows, columns] if self.path.is_transposed() => Some((*columns, *rows)),
             _ => None,
         };
-        let expected = matrix.map_or_else(|| shape.to_vec(), |(rows, columns)| vec![rows, columns]);
+        let expected = match matrix {
+            Some((rows, columns)) => vec![rows, columns],
+            None if self.path.is_number() => Vec::new(),
+            None => shape.to_vec(),
+        };
         let source = self.tensors.remove(&name).or_else(|| former_names(&name).iter().find_map(|former| self.tensors.remove(former)));
         let Some(source) = source else {
             return Err(TensorProblem::Missing { name, shape: expected });
