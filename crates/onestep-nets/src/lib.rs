@@ -1,5 +1,6 @@
 //! The networks of onestep as burn modules: the U-Net, the autoencoder and the text encoder of latent diffusion models,
-//! under the configuration keys and parameter names of diffusers and transformers.
+//! under the configuration keys and parameter names of diffusers and transformers; and the networks by whose features
+//! pictures are judged, Inception-v3 and a whole CLIP, under those of torchvision and transformers.
 //!
 //! A network here is written once. Training runs it on a burn device; export captures its forward pass. Nothing in this
 //! crate opens a file: configurations are read from text and weights from bytes.
@@ -12,6 +13,7 @@ mod clip;
 mod config;
 mod decoder;
 mod generator;
+mod inception;
 mod schedule;
 mod unet;
 mod vae;
@@ -27,6 +29,7 @@ pub use clip::{
 pub use config::{ConfigError, PerBlock};
 pub use decoder::Decoder;
 pub use generator::Generator;
+pub use inception::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, InceptionPool, InceptionV3};
 pub use schedule::{BetaSchedule, DdimStep, NoiseSchedule, SchedulerConfig, TimestepSpacing};
 pub use unet::{
     AddedConditions, BasicTransformerBlock, DownBlock, DownBlockType, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d,
