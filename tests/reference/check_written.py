@@ -11,7 +11,7 @@ import sys
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection
 
 TOLERANCE = 1e-5
 failures = 0
@@ -56,6 +56,10 @@ def main(root):
                 check(folder.name, out.text_embeds, case["text_embeds"])
             else:
                 check(folder.name, out.pooler_output, case["pooler_output"])
+        elif folder.name.startswith("whole-clip"):
+            model = strict(CLIPModel, folder)
+            check(folder.name, model.get_text_features(case["ids"]).pooler_output, case["text_embeds"])
+            check(folder.name, model.get_image_features(case["pictures"]).pooler_output, case["image_embeds"])
         elif folder.name == "scheduler":
             schedule = DDIMScheduler.from_pretrained(folder)
             schedule.set_timesteps(50)

@@ -26,7 +26,7 @@ def randomise(model, seed, dtype):
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=random)
-            if parameter.dim() == 1:
+            if parameter.dim() < 2:
                 value = 0.2 * noise + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
             elif "embedding.weight" in name:
                 value = 0.5 * noise
@@ -41,9 +41,9 @@ def normal(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
-def write(name, config, weights, dtype, tensors, gradients=None):
+def write(name, config, weights, dtype, tensors, gradients=None, out=OUT):
     """One case. Integer weights (buffers) keep their type."""
-    folder = OUT / name
+    folder = out / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     weights = {k: v.detach().to(dtype if v.is_floating_point() else v.dtype) for k, v in weights.items()}

@@ -1,5 +1,6 @@
 //! The networks of onestep as burn modules: the U-Net, the autoencoder and the text encoder of latent diffusion models,
-//! under the configuration keys and parameter names of diffusers and transformers.
+//! under the configuration keys and parameter names of diffusers and transformers; and the networks by whose features
+//! pictures are judged, Inception-v3 and a whole CLIP, under those of torchvision and transformers.
 //!
 //! A network here is written once. Training runs it on a burn device; export captures its forward pass. Nothing in this
 //! crate opens a file: configurations are read from text and weights from bytes.
@@ -13,6 +14,7 @@ mod config;
 mod decoder;
 mod discriminator;
 mod generator;
+mod inception;
 mod latent_lpips;
 mod schedule;
 mod unet;
@@ -23,12 +25,14 @@ pub use blocks::{
     AttentionBlock, CrossAttention, Downsample2d, FrozenBatchNorm2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features,
 };
 pub use clip::{
-    ClipActivation, ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextConfig, ClipTextModel, ClipTextOutput, ClipTextTransformer,
+    CLIP_MEAN, CLIP_STD, ClipActivation, ClipAttention, ClipConfig, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipModel, ClipTextConfig,
+    ClipTextModel, ClipTextOutput, ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,
 };
 pub use config::{ConfigError, PerBlock};
 pub use decoder::Decoder;
 pub use discriminator::{Discriminator, DiscriminatorParts, Readout, Readouts};
 pub use generator::Generator;
+pub use inception::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, InceptionPool, InceptionV3};
 pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
 pub use schedule::{BetaSchedule, DdimStep, NoiseSchedule, SchedulerConfig, TimestepSpacing};
 pub use unet::{

@@ -3,7 +3,7 @@
 #![recursion_limit = "256"]
 
 use burn::tensor::Device;
-use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig, weights};
+use onestep_nets::{AutoencoderKlConfig, ClipConfig, ClipTextConfig, InceptionLayout, InceptionV3, SchedulerConfig, UNet2DConditionConfig, weights};
 use serde_json::{Value, json};
 
 fn count<M: burn::module::Module>(module: &M) -> usize {
@@ -104,6 +104,37 @@ fn text_encoders_have_the_published_sizes() {
 }
 
 #[test]
+fn networks_that_judge_pictures_have_the_published_sizes() {
+    let base = json!({
+        "architectures": ["CLIPModel"], "initializer_factor": 1.0, "logit_scale_init_value": 2.6592, "model_type": "clip",
+        "projection_dim": 512, "text_config_dict": null, "vision_config_dict": null,
+        "text_config": {
+            "architectures": null, "attention_dropout": 0.0, "bos_token_id": 0, "dropout": 0.0, "eos_token_id": 2,
+            "hidden_act": "quick_gelu", "hidden_size": 512, "intermediate_size": 2048, "max_position_embeddings": 77,
+            "model_type": "clip_text_model", "num_attention_heads": 8, "num_hidden_layers": 12, "pad_token_id": 1,
+            "projection_dim": 512, "vocab_size": 49408
+        },
+        "vision_config": {
+            "architectures": null, "attention_dropout": 0.0, "dropout": 0.0, "hidden_act": "quick_gelu", "hidden_size": 768,
+            "image_size": 224, "intermediate_size": 3072, "model_type": "clip_vision_model", "num_attention_heads": 12,
+            "num_hidden_layers": 12, "patch_size": 32, "projection_dim": 512
+        }
+    });
+    let text = json!({ "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12, "projection_dim": 768 });
+    let vision = json!({
+        "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
+        "projection_dim": 768
+    });
+    let large = with(base.clone(), json!({ "projection_dim": 768, "text_config_dict": text, "vision_config_dict": vision }));
+    for (config, parameters) in [(base, 151_277_313), (large, 427_616_513)] {
+        let config = ClipConfig::from_json(&config.to_string()).unwrap();
+        assert_eq!(count(&config.init(&Device::flex())), parameters);
+    }
+    // 23,834,568 of them are learnt; the rest are means and variances.
+    assert_eq!(count(&InceptionV3::new(InceptionLayout::Torchvision, true, &Device::flex())), 23_869_000);
+}
+
+#[test]
 fn the_scheduler_that_is_published_with_stable_diffusion_is_read() {
     let config = json!({
         "_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
@@ -168,6 +199,22 @@ fn what_is_not_implemented_is_refused_by_key() {
         (json!({"vocab_size": 1e30}), "vocab_size"),
     ] {
         let error = ClipTextConfig::from_json(&json.to_string()).unwrap_err().to_string();
+        assert!(error.contains(key), "{key}: {error}");
+    }
+    for (json, key) in [
+        (json!({"model_type": "siglip"}), "model_type"),
+        (json!({"architectures": ["CLIPTextModel"]}), "architectures"),
+        (json!({"projection_dim": 0}), "projection_dim"),
+        (json!({"text_config": 7}), "text_config"),
+        (json!({"text_config": {"hidden_act": "relu"}}), "hidden_act"),
+        (json!({"vision_config": {"hidden_act": "relu"}}), "hidden_act"),
+        (json!({"vision_config": {"image_size": [224, 224]}}), "image_size"),
+        (json!({"vision_config": {"image_size": 1u64 << 40}}), "image_size"),
+        (json!({"vision_config": {"patch_size": 0}}), "patch_size"),
+        (json!({"vision_config": {"patch_size": 225}}), "patch_size"),
+        (json!({"vision_config": {}, "vision_config_dict": {"num_attention_heads": 5}}), "num_attention_heads"),
+    ] {
+        let error = ClipConfig::from_json(&json.to_string()).unwrap_err().to_string();
         assert!(error.contains(key), "{key}: {error}");
     }
 }

@@ -12,7 +12,7 @@ use burn::{
 };
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig,
+    AddedConditions, AutoencoderKlConfig, ClipConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig,
     weights::{self, StateTensor},
 };
 use safetensors::{Dtype, tensor::TensorView};
@@ -93,6 +93,17 @@ fn folders_for_diffusers() {
         let mut case = vec![tensor("last_hidden_state", &last), tensor("pooler_output", &pooled)];
         case.extend(clip.project(pooled).map(|embeds| tensor("text_embeds", &embeds)));
         write(&root.join(name), "model.safetensors", &config.to_json(), &clip, case, Some(ids));
+    }
+
+    for name in ["clip-quick-gelu", "clip-gelu"] {
+        let config = ClipConfig::from_json(&Fixture::open_of("evaluation", name).config).unwrap();
+        let clip = config.init(&device);
+        let ids = [1, 5, 20, 3, 20, 1, 25, 20, 0, 0];
+        let size = config.vision_config.image_size;
+        let pictures = noise([2, 3, size, size]);
+        let text = clip.text_features(Tensor::<1, Int>::from_data(ids, &device).reshape([2, 5]));
+        let case = vec![tensor("text_embeds", &text), tensor("image_embeds", &clip.image_features(pictures.clone())), tensor("pictures", &pictures)];
+        write(&root.join(format!("whole-{name}")), "model.safetensors", &config.to_json(), &clip, case, Some(ids));
     }
 
     fs::create_dir_all(root.join("scheduler")).unwrap();

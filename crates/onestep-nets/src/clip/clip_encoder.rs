@@ -1,4 +1,4 @@
-//! Embeddings and layers of the text encoder.
+//! The layers of both encoders, and the embeddings of the text encoder.
 
 use burn::{
     module::Module,
@@ -6,7 +6,7 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 
-use super::{ClipActivation, ClipTextConfig};
+use super::{ClipActivation, ClipTextConfig, ClipTextOutput};
 use crate::blocks::{Mlp, scaled_dot_product};
 
 /// Token and position tables.
@@ -18,7 +18,7 @@ pub struct ClipEmbeddings {
     pub position_embedding: Embedding,
 }
 
-/// Causal self-attention with biases.
+/// Self-attention with biases.
 #[derive(Module, Debug)]
 pub struct ClipAttention {
     /// Keys.
@@ -31,6 +31,8 @@ pub struct ClipAttention {
     pub out_proj: Linear,
     /// Number of heads.
     pub heads: usize,
+    /// Whether a token sees itself and earlier ones only, as texts do and pictures do not.
+    pub causal: bool,
 }
 
 /// One layer: attention, then feed-forward, each normalised in front and added to its input.
@@ -64,6 +66,51 @@ pub struct ClipTextTransformer {
     pub final_layer_norm: LayerNorm,
 }
 
+/// What the layers of an encoder are made from, for text and pictures alike.
+pub(super) struct ClipLayers {
+    pub size: usize,
+    pub intermediate_size: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub causal: bool,
+    pub hidden_act: ClipActivation,
+    pub layer_norm_eps: f64,
+    pub initializer_factor: f64,
+}
+
+impl ClipLayers {
+    /// Fresh weights, drawn as transformers' `CLIPPreTrainedModel._init_weights` draws them.
+    pub fn init(&self, device: &Device) -> ClipEncoder {
+        let size = self.size;
+        let factor = self.initializer_factor;
+        let norm = || LayerNormConfig::new(size).with_epsilon(self.layer_norm_eps).init(device);
+        let inner = (size as f64).powf(-0.5) * (2.0 * self.layers.max(1) as f64).powf(-0.5) * factor;
+        let outer = (size as f64).powf(-0.5) * factor;
+        let hidden = (2.0 * size as f64).powf(-0.5) * factor;
+        let linear = |std: f64| gaussian_linear(size, size, true, std, device);
+        let layers = (0..self.layers)
+            .map(|_| ClipEncoderLayer {
+                self_attn: ClipAttention {
+                    k_proj: linear(inner),
+                    v_proj: linear(inner),
+                    q_proj: linear(inner),
+                    out_proj: linear(outer),
+                    heads: self.heads,
+                    causal: self.causal,
+                },
+                layer_norm1: norm(),
+                mlp: Mlp {
+                    fc1: gaussian_linear(size, self.intermediate_size, true, hidden, device),
+                    fc2: gaussian_linear(self.intermediate_size, size, true, inner, device),
+                    quick: self.hidden_act == ClipActivation::QuickGelu,
+                },
+                layer_norm2: norm(),
+            })
+            .collect();
+        ClipEncoder { layers }
+    }
+}
+
 /// A matrix drawn from a Gaussian of deviation `std`, with a zero bias if any.
 pub(super) fn gaussian_linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
     let mut linear = LinearConfig::new(input, output).with_bias(false).with_initializer(Initializer::Normal { mean: 0.0, std }).init(device);
@@ -78,37 +125,38 @@ impl ClipTextTransformer {
         let factor = config.initializer_factor;
         let embedding =
             |rows: usize| EmbeddingConfig::new(rows, size).with_initializer(Initializer::Normal { mean: 0.0, std: 0.02 * factor }).init(device);
-        let norm = || LayerNormConfig::new(size).with_epsilon(config.layer_norm_eps).init(device);
-        let inner = (size as f64).powf(-0.5) * (2.0 * config.num_hidden_layers.max(1) as f64).powf(-0.5) * factor;
-        let outer = (size as f64).powf(-0.5) * factor;
-        let hidden = (2.0 * size as f64).powf(-0.5) * factor;
-        let linear = |std: f64| gaussian_linear(size, size, true, std, device);
-        let layers = (0..config.num_hidden_layers)
-            .map(|_| ClipEncoderLayer {
-                self_attn: ClipAttention {
-                    k_proj: linear(inner),
-                    v_proj: linear(inner),
-                    q_proj: linear(inner),
-                    out_proj: linear(outer),
-                    heads: config.num_attention_heads,
-                },
-                layer_norm1: norm(),
-                mlp: Mlp {
-                    fc1: gaussian_linear(size, config.intermediate_size, true, hidden, device),
-                    fc2: gaussian_linear(config.intermediate_size, size, true, inner, device),
-                    quick: config.hidden_act == ClipActivation::QuickGelu,
-                },
-                layer_norm2: norm(),
-            })
-            .collect();
+        let layers = ClipLayers {
+            size,
+            intermediate_size: config.intermediate_size,
+            layers: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            causal: true,
+            hidden_act: config.hidden_act,
+            layer_norm_eps: config.layer_norm_eps,
+            initializer_factor: factor,
+        };
         Self {
             embeddings: ClipEmbeddings {
                 token_embedding: embedding(config.vocab_size),
                 position_embedding: embedding(config.max_position_embeddings),
             },
-            encoder: ClipEncoder { layers },
-            final_layer_norm: norm(),
+            encoder: layers.init(device),
+            final_layer_norm: LayerNormConfig::new(size).with_epsilon(config.layer_norm_eps).init(device),
         }
+    }
+
+    /// Encodes `input_ids` `[batch, tokens]`, each below the vocabulary's size.
+    ///
+    /// # Panics
+    /// If there are more tokens than positions.
+    pub fn forward(&self, input_ids: Tensor<2, Int>) -> ClipTextOutput {
+        let mut hidden_states = vec![self.embeddings.forward(input_ids)];
+        let mut x = hidden_states[0].clone();
+        for layer in &self.encoder.layers {
+            x = layer.forward(x);
+            hidden_states.push(x.clone());
+        }
+        ClipTextOutput { hidden_states, last_hidden_state: self.final_layer_norm.forward(x) }
     }
 }
 
@@ -131,7 +179,7 @@ impl ClipAttention {
     /// `[batch, tokens, features]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let (q, k, v) = (self.q_proj.forward(x.clone()), self.k_proj.forward(x.clone()), self.v_proj.forward(x));
-        self.out_proj.forward(scaled_dot_product(q, k, v, self.heads, true))
+        self.out_proj.forward(scaled_dot_product(q, k, v, self.heads, self.causal))
     }
 }
 

@@ -48,13 +48,7 @@ impl ClipTextModel {
     /// # Panics
     /// If there are more tokens than positions.
     pub fn forward(&self, input_ids: Tensor<2, Int>) -> ClipTextOutput {
-        let mut hidden_states = vec![self.text_model.embeddings.forward(input_ids)];
-        let mut x = hidden_states[0].clone();
-        for layer in &self.text_model.encoder.layers {
-            x = layer.forward(x);
-            hidden_states.push(x.clone());
-        }
-        ClipTextOutput { hidden_states, last_hidden_state: self.text_model.final_layer_norm.forward(x) }
+        self.text_model.forward(input_ids)
     }
 
     /// The features of the token that ends the text (`pooler_output`): `[batch, features]`.
@@ -62,27 +56,32 @@ impl ClipTextModel {
     /// As transformers: with `eos_token_id = 2`, an old mistake that many files carry, the first token with the highest id;
     /// otherwise the first token with that id, or token 0 where there is none.
     pub fn pool(&self, last_hidden_state: Tensor<3>, input_ids: Tensor<2, Int>) -> Tensor<2> {
-        let [batch, tokens, features] = last_hidden_state.dims();
-        let device = last_hidden_state.device();
-        // Every place gets a rank of its own, so that "first among equals" needs no rule of argmax.
-        let n = tokens as i64;
-        let earlier: Vec<i64> = (0..n).rev().collect();
-        let earlier = Tensor::<1, Int>::from_data(earlier.as_slice(), &device).reshape([1, tokens]);
-        let rank = if self.eos_token_id == 2 {
-            input_ids.mul_scalar(n) + earlier
-        } else {
-            let first: Vec<i64> = (0..n).map(|i| i64::from(i == 0)).collect();
-            let first = Tensor::<1, Int>::from_data(first.as_slice(), &device).reshape([1, tokens]);
-            let is_end = input_ids.equal_elem(self.eos_token_id as i64).int();
-            is_end * (earlier + 1).mul_scalar(2) + first
-        };
-        let chosen = rank.clone().equal(rank.max_dim(1).expand([batch, tokens])).float();
-        let chosen = if chosen.dtype() == last_hidden_state.dtype() { chosen } else { chosen.cast(last_hidden_state.dtype()) };
-        chosen.reshape([batch, 1, tokens]).matmul(last_hidden_state).reshape([batch, features])
+        pool(last_hidden_state, input_ids, self.eos_token_id)
     }
 
     /// `text_embeds` `[batch, projection_dim]` from the pooled text, or `None` without a projection.
     pub fn project(&self, pooled: Tensor<2>) -> Option<Tensor<2>> {
         self.text_projection.as_ref().map(|linear| linear.forward(pooled))
     }
+}
+
+/// [`ClipTextModel::pool`].
+pub(super) fn pool(last_hidden_state: Tensor<3>, input_ids: Tensor<2, Int>, eos_token_id: usize) -> Tensor<2> {
+    let [batch, tokens, features] = last_hidden_state.dims();
+    let device = last_hidden_state.device();
+    // Every place gets a rank of its own, so that "first among equals" needs no rule of argmax.
+    let n = tokens as i64;
+    let earlier: Vec<i64> = (0..n).rev().collect();
+    let earlier = Tensor::<1, Int>::from_data(earlier.as_slice(), &device).reshape([1, tokens]);
+    let rank = if eos_token_id == 2 {
+        input_ids.mul_scalar(n) + earlier
+    } else {
+        let first: Vec<i64> = (0..n).map(|i| i64::from(i == 0)).collect();
+        let first = Tensor::<1, Int>::from_data(first.as_slice(), &device).reshape([1, tokens]);
+        let is_end = input_ids.equal_elem(eos_token_id as i64).int();
+        is_end * (earlier + 1).mul_scalar(2) + first
+    };
+    let chosen = rank.clone().equal(rank.max_dim(1).expand([batch, tokens])).float();
+    let chosen = if chosen.dtype() == last_hidden_state.dtype() { chosen } else { chosen.cast(last_hidden_state.dtype()) };
+    chosen.reshape([batch, 1, tokens]).matmul(last_hidden_state).reshape([batch, features])
 }

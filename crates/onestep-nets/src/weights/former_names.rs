@@ -4,7 +4,7 @@
 const ATTENTION: &[(&str, &str)] = &[(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")];
 
 /// Buffers that old versions of transformers saved: the numbers 0, 1, 2, ….
-const IGNORED: &[&str] = &["text_model.embeddings.position_ids", "embeddings.position_ids"];
+const IGNORED: &[&str] = &["text_model.embeddings.position_ids", "vision_model.embeddings.position_ids", "embeddings.position_ids"];
 
 /// Other names under which the parameter `name` may be found.
 pub(super) fn former_names(name: &str) -> Vec<String> {
@@ -16,7 +16,12 @@ pub(super) fn former_names(name: &str) -> Vec<String> {
     names
 }
 
-/// Whether a tensor of a file may be left over.
+/// The count of batches that PyTorch keeps beside the statistics `name` of a batch normalisation.
+pub(super) fn count_beside(name: &str) -> Option<String> {
+    name.strip_suffix("running_mean").map(|module| format!("{module}num_batches_tracked"))
+}
+
+/// Whether a tensor of a file may be left over, of whatever module.
 pub(super) fn may_be_left_over(name: &str) -> bool {
     IGNORED.contains(&name)
 }

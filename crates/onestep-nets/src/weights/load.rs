@@ -1,6 +1,6 @@
 //! Strict loading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -11,8 +11,9 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{
     LoadError, StateTensor, TensorProblem,
-    former_names::{former_names, may_be_left_over},
+    former_names::{count_beside, former_names, may_be_left_over},
     parameter_path::{ParameterPath, transposed},
+    parameters,
 };
 
 /// Largest header of a safetensors file that is read, in bytes.
@@ -23,6 +24,11 @@ const HEADER_LIMIT: u64 = 8 << 20;
 /// Elements may be f32, f16 or bf16. A tensor that is missing, surplus, misshapen or of another type is an error, and all of
 /// them are named. Whether parameters require gradients does not change.
 pub fn load<M: Module>(module: M, shards: &[&[u8]]) -> Result<M, LoadError> {
+    load_part(module, shards, |_| false)
+}
+
+/// [`load`] of a module that is a part of what `shards` hold: a tensor may be left over where `is_other` says so of its name.
+pub(crate) fn load_part<M: Module>(module: M, shards: &[&[u8]], is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
     let mut tensors = BTreeMap::new();
     for (shard, bytes) in shards.iter().enumerate() {
         for (name, view) in opened(bytes).map_err(|reason| LoadError::Container { shard, reason })? {
@@ -32,7 +38,16 @@ pub fn load<M: Module>(module: M, shards: &[&[u8]]) -> Result<M, LoadError> {
             tensors.insert(name, Source::Bytes { dtype: view.dtype, shape: view.shape, data: view.data });
         }
     }
-    loaded(module, tensors)
+    loaded(module, tensors, is_other)
+}
+
+/// The names of all tensors in `shards`.
+pub(crate) fn names(shards: &[&[u8]]) -> Result<BTreeSet<String>, LoadError> {
+    let mut names = BTreeSet::new();
+    for (shard, bytes) in shards.iter().enumerate() {
+        names.extend(opened(bytes).map_err(|reason| LoadError::Container { shard, reason })?.into_iter().map(|(name, _)| name));
+    }
+    Ok(names)
 }
 
 /// Gives every parameter of `module` its value from `state`; as strict as [`load`].
@@ -44,7 +59,7 @@ pub fn load_state<M: Module>(module: M, state: Vec<StateTensor>) -> Result<M, Lo
         }
         tensors.insert(name, Source::Floats { shape, data });
     }
-    loaded(module, tensors)
+    loaded(module, tensors, |_| false)
 }
 
 /// A tensor that was offered.
@@ -76,11 +91,13 @@ fn opened(bytes: &[u8]) -> Result<Vec<(String, View<'_>)>, String> {
         .collect())
 }
 
-fn loaded<M: Module>(module: M, tensors: BTreeMap<String, Source<'_>>) -> Result<M, LoadError> {
+fn loaded<M: Module>(module: M, tensors: BTreeMap<String, Source<'_>>, is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
+    let counts: BTreeSet<String> = parameters(&module).iter().filter_map(|parameter| count_beside(&parameter.name)).collect();
+    let is_left_over = |name: &String| may_be_left_over(name) || counts.contains(name) || is_other(name);
     let mut loader = Loader { path: ParameterPath::default(), tensors, problems: Vec::new() };
     let module = module.map(&mut loader);
     let Loader { tensors, mut problems, .. } = loader;
-    problems.extend(tensors.into_keys().filter(|name| !may_be_left_over(name)).map(|name| TensorProblem::Surplus { name }));
+    problems.extend(tensors.into_keys().filter(|name| !is_left_over(name)).map(|name| TensorProblem::Surplus { name }));
     if problems.is_empty() { Ok(module) } else { Err(LoadError::Tensors(problems)) }
 }
 
@@ -123,7 +140,11 @@ impl Loader<'_> {
             [rows, columns] if self.path.is_transposed() => Some((*columns, *rows)),
             _ => None,
         };
-        let expected = matrix.map_or_else(|| shape.to_vec(), |(rows, columns)| vec![rows, columns]);
+        let expected = match matrix {
+            Some((rows, columns)) => vec![rows, columns],
+            None if self.path.is_number() => Vec::new(),
+            None => shape.to_vec(),
+        };
         let source = self.tensors.remove(&name).or_else(|| former_names(&name).iter().find_map(|former| self.tensors.remove(former)));
         let Some(source) = source else {
             return Err(TensorProblem::Missing { name, shape: expected });

@@ -5,7 +5,11 @@
 //! - a field `at_3` is written `3` (for lists in which not every place has parameters);
 //! - a variant of an enum is not written;
 //! - `gamma` and `beta` of burn's normalisations are `weight` and `bias`;
-//! - the matrix of a `Linear` is stored `[output, input]`, where burn has `[input, output]`.
+//! - the matrix of a `Linear` is stored `[output, input]`, where burn has `[input, output]`;
+//! - `logit_scale` is stored without axes, where burn has an axis of one.
+//!
+//! What PyTorch and transformers save beside parameters and no network uses may be left over: `position_ids`, and
+//! `num_batches_tracked` beside the statistics of a batch normalisation.
 
 mod former_names;
 mod load;
@@ -15,6 +19,7 @@ mod save;
 mod state;
 
 pub use load::{load, load_state};
+pub(crate) use load::{load_part, names};
 pub use load_error::{LoadError, TensorProblem};
 pub use save::save;
 pub use state::{Parameter, StateTensor, parameters, state};

@@ -1,5 +1,8 @@
 //! Where in a module a visitor is, in diffusers' words.
 
+/// Parameters that PyTorch stores as a number without axes, which no tensor of burn is.
+const NUMBERS: &[&str] = &["logit_scale"];
+
 /// A stack of the modules that were entered.
 #[derive(Debug, Default)]
 pub(super) struct ParameterPath {
@@ -42,6 +45,11 @@ impl ParameterPath {
     /// Whether the parameter here is stored transposed.
     pub(super) fn is_transposed(&self) -> bool {
         self.parts.last().is_some_and(|part| part.is_matrix)
+    }
+
+    /// Whether the parameter here is stored without axes.
+    pub(super) fn is_number(&self) -> bool {
+        self.parts.last().and_then(|part| part.name.as_deref()).is_some_and(|name| NUMBERS.contains(&name))
     }
 }
 

@@ -66,6 +66,7 @@ impl ModuleVisitor for StateVisitor {
         let data: Vec<f32> = tensor.into_data().iter::<f32>().collect();
         let (shape, data) = match shape[..] {
             [rows, columns] if self.path.is_transposed() => (vec![columns, rows], transposed(&data, rows, columns)),
+            [1] if self.path.is_number() => (Vec::new(), data),
             _ => (shape, data),
         };
         self.tensors.push(StateTensor { name: self.path.name(), shape, data });
@@ -91,6 +92,9 @@ impl ModuleVisitor for ParameterVisitor {
         let mut shape = param.lazy_shape().to_vec();
         if self.path.is_transposed() {
             shape.reverse();
+        }
+        if self.path.is_number() {
+            shape.clear();
         }
         self.parameters.push(Parameter { name: self.path.name(), shape, id: param.id });
     }
