@@ -43,7 +43,7 @@ def weight(name, shape):
     u = uniform(name, shape)
     if name.endswith("running_var"):
         u = 1 + u / 2
-    elif name.endswith("bn.weight"):
+    elif len(shape) == 1 and name.endswith(".weight"):
         u = 1 + u / 4
     elif len(shape) == 1:
         u = u / 4

@@ -16,6 +16,9 @@ struct Journey {
     folder: PathBuf,
 }
 
+/// What the path makes, in its order.
+const MADE: [&str; 6] = ["autoencoder", "teacher", "features", "metric", "pairs", "student"];
+
 /// Options of every training here: small, and saved often.
 const TRAINING: [&str; 8] = ["--steps", "6", "--batch", "5", "--save-every", "2", "--sample-every", "3"];
 
@@ -59,7 +62,27 @@ fn command(name: &str, out: &str) -> Vec<String> {
             "--device",
             "cpu",
         ],
-        "student" => vec!["distil", "--teacher", "teacher", "--pairs", "pairs", "--device", "cpu"],
+        "features" => {
+            vec!["train", "latent-vgg", "--autoencoder", "autoencoder", "--data", "pictures", "--widths", "4,4,8,8,8", "--device", "cpu"]
+        }
+        "metric" => vec![
+            "train",
+            "latent-lpips",
+            "--metric",
+            "features/metric",
+            "--autoencoder",
+            "autoencoder",
+            "--data",
+            "pictures",
+            "--count",
+            "24",
+            "--device",
+            "cpu",
+        ],
+        // Two steps by the distance alone, four with the discriminator.
+        "student" => {
+            vec!["distil", "--teacher", "teacher", "--pairs", "pairs", "--metric", "metric/metric", "--regression-fraction", "0.3", "--device", "cpu"]
+        }
         other => panic!("no command makes {other}"),
     };
     let training: &[&str] = if name == "pairs" { &[] } else { &TRAINING };
@@ -71,7 +94,7 @@ fn journey() -> &'static Journey {
     JOURNEY.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
         write_pictures(&folder.join("pictures"), 32);
-        for name in ["autoencoder", "teacher", "pairs", "student"] {
+        for name in MADE {
             let words = command(name, name);
             succeed(&folder, &words.iter().map(String::as_str).collect::<Vec<_>>());
         }
@@ -113,7 +136,7 @@ fn kill_after(mut child: Child, milliseconds: u64) {
 #[test]
 fn killed_at_random_moments_and_resumed_gives_the_weights_of_an_unbroken_run() {
     let folder = &journey().folder;
-    for name in ["autoencoder", "teacher", "pairs", "student"] {
+    for name in MADE {
         let out = format!("{name}-killed");
         let mut kills = Vec::new();
         for attempt in 0..4 {

@@ -4,9 +4,12 @@ mod fixture;
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
-use fixture::Fixture;
+use fixture::{
+    Fixture,
+    computed::{uniform_tensor, weight},
+};
 use onestep_nets::{
     ClipConfig, ClipModel, FrozenBatchNorm2d, InceptionLayout, InceptionV3,
     weights::{self, StateTensor},
@@ -15,34 +18,6 @@ use safetensors::{Dtype, tensor::TensorView};
 
 /// Largest relative L2 error of a gradient, in which rectifiers and maxima near a tie may choose differently in f32.
 const GRADIENT_TOLERANCE: f64 = 1e-4;
-
-/// Multiples of 2^-23 within -1..1, as `uniform` of `tests/reference/evaluation_nets.py` has them.
-fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    (0..count as u64).map(move |index| {
-        let z = (seed ^ index).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 23) - 1.0
-    })
-}
-
-fn uniform_tensor<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
-    let data: Vec<f32> = uniform(name, shape.iter().product()).map(|value| value as f32).collect();
-    Tensor::from_data(TensorData::new(data, shape), device)
-}
-
-/// The parameter `name` of Inception-v3, as `weight` of the reference has it.
-fn weight(name: &str, shape: &[usize]) -> Vec<f32> {
-    let scale = (6.0 / shape[1..].iter().product::<usize>() as f64).sqrt();
-    let value = |u: f64| match shape.len() {
-        _ if name.ends_with("running_var") => 1.0 + u / 2.0,
-        _ if name.ends_with("bn.weight") => 1.0 + u / 4.0,
-        1 => u / 4.0,
-        _ => u * scale,
-    };
-    uniform(name, shape.iter().product()).map(|u| value(u) as f32).collect()
-}
 
 /// A tensor of a file: its name, type, shape and bytes.
 type Entry = (String, Dtype, Vec<usize>, Vec<u8>);

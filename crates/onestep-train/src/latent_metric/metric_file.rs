@@ -233,3 +233,100 @@ fn floats(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn::tensor::Tensor;
+    use onestep_nets::{LatentScaling, MetricSpace, NormKind};
+
+    fn tiny(device: &Device) -> Metric {
+        let config = LatentLpipsConfig {
+            encoder: "vae-1234".into(),
+            space: MetricSpace::Latent,
+            in_channels: 4,
+            widths: [2, 2, 2, 2, 2],
+            norm: NormKind::Group,
+            scaling: LatentScaling { shift: 0.0, factor: 0.2 },
+        };
+        Metric { net: config.init(device), config }
+    }
+
+    fn refusal(found: Result<Metric, TrainError>) -> String {
+        found.expect_err("it cannot be used").to_string()
+    }
+
+    #[test]
+    fn a_folder_is_read_as_it_was_written() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metric");
+        let metric = tiny(&device);
+        metric.write(&path).unwrap();
+        let found = Metric::open(&path, Some("vae-1234"), &device).unwrap();
+        assert_eq!(found.config, metric.config);
+        assert_eq!(weights::state(&found.net), weights::state(&metric.net));
+        assert!(refusal(Metric::open(&path, Some("sdxl"), &device)).contains("latents of vae-1234, not of sdxl"));
+    }
+
+    #[test]
+    fn heads_below_zero_and_missing_ones_are_refused() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metric");
+        let mut metric = tiny(&device);
+        metric.net.lin3.model.at_1.weight = Param::from_tensor(Tensor::from_data([[[[0.5]], [[-0.25]]]], &device));
+        metric.write(&path).unwrap();
+        let sentence = refusal(Metric::open(&path, None, &device));
+        assert!(sentence.contains("lin3") && sentence.contains("-0.25") && sentence.contains("channel 1"), "{sentence}");
+
+        let tensors: Vec<_> = weights::state(&tiny(&device).net)
+            .into_iter()
+            .filter(|tensor| !tensor.name.starts_with("lin2"))
+            .map(|tensor| (tensor.name, tensor.shape, tensor.data))
+            .collect();
+        store::write(&path.join(WEIGHTS), &store::tensor_bytes(&tensors, &[])).unwrap();
+        let sentence = refusal(Metric::open(&path, None, &device));
+        assert!(sentence.contains("lin2.model.1.weight"), "{sentence}");
+    }
+
+    #[test]
+    fn published_files_must_be_of_their_encoder_and_whole() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, tensors: &[(&str, Vec<usize>)]| {
+            let tensors: Vec<_> =
+                tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.clone(), vec![0.5; shape.iter().product()])).collect();
+            let path = folder.path().join(name);
+            store::write(&path, &store::tensor_bytes(&tensors, &[])).unwrap();
+            path
+        };
+        let first = ("net.slice1.0.weight", vec![64, 16, 3, 3]);
+        let path = write("metric.safetensors", std::slice::from_ref(&first));
+        assert!(refusal(Metric::open(&path, None, &device)).contains("--encoder sd15|sd21|sdxl|sd3|flux"));
+        assert!(refusal(Metric::open(&path, Some("vae"), &device)).contains("no published metric for the encoder \"vae\""));
+        assert!(refusal(Metric::open(&path, Some("sd15"), &device)).contains("16 channels, those of sd15 have 4"));
+        let sentence = refusal(Metric::open(&path, Some("flux"), &device));
+        assert!(sentence.contains("lin0.model.1.weight") && sentence.contains("net.slice5.40.weight"), "{sentence}");
+        let named = write("sdxl_latest_vgg16_tuned.safetensors", &[first]);
+        assert!(refusal(Metric::open(&named, Some("sd15"), &device)).contains("latents of sdxl, not of sd15"));
+        let trunk = write("sd15_latent_vgg16.safetensors", &[("module.model.features.0.weight", vec![64, 4, 3, 3])]);
+        assert!(refusal(Metric::open(&trunk, None, &device)).contains("without heads"));
+        let path = folder.path().join("sd15_broken.pth");
+        store::write(&path, b"PK\x03\x04 not a checkpoint").unwrap();
+        assert!(refusal(Metric::open(&path, None, &device)).contains("not a checkpoint of PyTorch"));
+    }
+
+    #[test]
+    fn latents_that_cannot_be_its_own_are_told_by_their_spread() {
+        let metric = tiny(&Device::flex());
+        let latents = |deviation: f32| -> Vec<f32> { (0..64).map(|index| if index % 2 == 0 { deviation } else { -deviation }).collect() };
+        let refusal = |values: &[f32], channels| metric.accept(values, channels, "these").map_err(|error| error.to_string());
+        assert_eq!(refusal(&latents(1.0), 4), Ok(()));
+        assert!(refusal(&latents(5.5), 4).unwrap_err().contains("--raw-latents"));
+        assert!(refusal(&latents(0.1), 4).unwrap_err().contains("scaled twice"));
+        assert!(refusal(&latents(1.0), 16).unwrap_err().contains("16 channels"));
+        assert!(refusal(&[f32::NAN], 4).unwrap_err().contains("NaN"));
+    }
+}

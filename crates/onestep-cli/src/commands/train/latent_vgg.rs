@@ -23,7 +23,7 @@ pub struct LatentVgg {
     #[arg(long, value_parser = ["latent", "pixel"])]
     space: Option<String>,
     /// Channels of the five stages, as 32,64,128,256,256 (the full network has 64,128,256,512,512)
-    #[arg(long, value_delimiter = ',', num_args = 5, value_name = "N")]
+    #[arg(long, value_delimiter = ',', value_name = "N")]
     widths: Option<Vec<usize>>,
     /// Random changes of the latents: letters of b, g, c, o
     #[arg(long, value_name = "LETTERS")]
