@@ -166,3 +166,38 @@ fn write(folder: &Path, options: &OverfitOptions, runs: &[OverfitRun]) -> Result
     );
     page(&folder.join("report.html"), "Noise led to a latent", &body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::Silent;
+    use onestep_nets::{LatentLpipsConfig, LatentScaling, MetricSpace, NormKind};
+    use onestep_noise::{Stream, normal};
+
+    /// Section 3.1's point, with a network that has learned nothing: the plain distance stops far from the target, its ensemble does not.
+    #[test]
+    fn random_changes_lead_to_the_target_where_the_plain_distance_stops() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metric");
+        let config = LatentLpipsConfig {
+            encoder: "test".into(),
+            space: MetricSpace::Latent,
+            in_channels: 4,
+            widths: [16, 16, 16, 16, 16],
+            norm: NormKind::Group,
+            scaling: LatentScaling { shift: 0.0, factor: 1.0 },
+        };
+        device.seed(3);
+        Metric { net: config.init(&device), config }.write(&path).unwrap();
+        let options =
+            OverfitOptions { weights: path, steps: 400, learning_rate: 3e-2, groups: vec![String::new(), "bgo".into()], ..OverfitOptions::default() };
+        // Pixels of one colour two by two: something to see.
+        let coarse = Tensor::<4>::from_data(burn::tensor::TensorData::new(normal(2, Stream::Training, 0, 2 * 4 * 16), [2, 4, 4, 4]), &device);
+        let targets = coarse.reshape([8, 4, 1, 4]).repeat_dim(2, 2).reshape([8, 8, 4, 1]).repeat_dim(3, 2).reshape([2, 4, 8, 8]);
+        let runs = overfit(&options, targets, &device, &mut Silent).unwrap();
+        let [plain, ensemble] = runs.as_slice() else { panic!("two runs") };
+        let (a, b) = (plain.end_difference, ensemble.end_difference);
+        assert!(b < 0.75 * a, "a root mean square difference of {b} with random changes, {a} without");
+    }
+}

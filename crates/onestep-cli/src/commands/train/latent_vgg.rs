@@ -59,7 +59,7 @@ impl LatentVgg {
             return output::json(&report);
         }
         output::message(&format!(
-            "{} of {} classes named rightly: {:.1} % as they are, {:.1} % under random changes",
+            "of {} latents of {} labels {:.1} % were named rightly as they are, {:.1} % under random changes",
             report.judged,
             report.classes,
             report.top_1 * 100.0,
