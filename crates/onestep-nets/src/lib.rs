@@ -1,5 +1,5 @@
 //! The networks of onestep as burn modules: the U-Net, the autoencoder and the text encoder of latent diffusion models,
-//! under the configuration keys and parameter names of diffusers and transformers.
+//! under the configuration keys and parameter names of diffusers and transformers; and a classifier of our own for evaluation.
 //!
 //! A network here is written once. Training runs it on a burn device; export captures its forward pass. Nothing in this
 //! crate opens a file: configurations are read from text and weights from bytes.
@@ -8,6 +8,7 @@
 //! `[batch, tokens, features]`.
 
 mod blocks;
+mod classifier;
 mod clip;
 mod config;
 mod decoder;
@@ -18,6 +19,7 @@ mod vae;
 pub mod weights;
 
 pub use blocks::{AttentionBlock, CrossAttention, Downsample2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features};
+pub use classifier::{ClassifierLevel, PictureClassifier, PictureClassifierConfig};
 pub use clip::{
     ClipActivation, ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextConfig, ClipTextModel, ClipTextOutput, ClipTextTransformer,
 };

@@ -26,6 +26,8 @@ pub enum Stream {
     Posterior = 5,
     /// First weights of a network.
     Weights = 6,
+    /// Changes of the pictures that a training step sees.
+    Augmentation = 7,
 }
 
 /// `count` independent standard normal numbers for a picture's seed: the noise `z` that the student turns into a picture.

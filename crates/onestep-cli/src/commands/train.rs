@@ -1,6 +1,7 @@
-//! `onestep train`: the networks that the student is made from.
+//! `onestep train`: the networks that the student is made from, and the one that it is judged by.
 
 mod autoencoder;
+mod picture_classifier;
 mod teacher;
 
 use clap::Subcommand;
@@ -15,6 +16,8 @@ pub enum Train {
     Autoencoder(autoencoder::Autoencoder),
     /// Train the teacher: text encoder and denoiser together
     Teacher(teacher::Teacher),
+    /// Train the classifier whose features the evaluation compares
+    PictureClassifier(picture_classifier::PictureClassifier),
 }
 
 impl Train {
@@ -23,6 +26,7 @@ impl Train {
         match self {
             Self::Autoencoder(autoencoder) => autoencoder.run(shared),
             Self::Teacher(teacher) => teacher.run(shared),
+            Self::PictureClassifier(classifier) => classifier.run(shared),
         }
     }
 }
