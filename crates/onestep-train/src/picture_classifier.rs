@@ -57,7 +57,7 @@ pub struct PictureClassifierOptions {
 impl Default for PictureClassifierOptions {
     fn default() -> Self {
         let config = PictureClassifierConfig::default();
-        let mut training = LoopOptions { steps: 1600, batch: 32, save_every: 400, sample_every: 400, ema_decay: 0.99, ..LoopOptions::default() };
+        let mut training = LoopOptions { steps: 2400, batch: 32, save_every: 400, sample_every: 400, ema_decay: 0.99, ..LoopOptions::default() };
         training.optimizer.learning_rate = 3e-3;
         training.optimizer.warmup_steps = 50;
         training.optimizer.decay_fraction = 0.6;

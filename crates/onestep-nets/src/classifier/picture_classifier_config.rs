@@ -35,7 +35,7 @@ impl Default for PictureClassifierConfig {
             in_channels: 3,
             sample_size: 64,
             block_out_channels: vec![24, 48, 96, 128],
-            layers_per_block: 2,
+            layers_per_block: 1,
             norm_num_groups: 8,
             feature_size: 128,
             names: Vec::new(),
