@@ -361,7 +361,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         }
     }
     grid.write(&options.out.join("grid.png"))?;
-    let grids = page::Grids::new(&shown, &real_pictures, &chosen, &prompts, size, &bytes)?;
+    let grids = page::Grids::new(&shown, &real_pictures, &chosen, &prompts, size, device)?;
     page::write(&options.out, &report, &grids)?;
     Ok(report)
 }

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use burn::tensor::Device;
+
 use super::{COLUMNS, ModelReport, NOISES, Report, Retrieval, SetMeasures, Shown, drawing::Artist};
 use crate::{
     error::TrainError,
-    features::Asked,
+    features::{self, Asked},
     picture_grid::PictureGrid,
     report_page::{base64, escaped},
     store,
@@ -32,14 +34,17 @@ svg{width:100%;max-width:26rem;height:auto}svg text{font:11px system-ui,sans-ser
 .student-mark,svg text.student-text{fill:var(--mark)}.student-line{stroke:var(--mark);stroke-dasharray:4 3;fill:none}\
 .strip{margin:.5rem 0}.strip img{display:block;width:100%;max-width:33rem;height:auto;background:#fff}";
 
-/// The pictures of the page as PNG strips.
+/// A row of pictures as PNG, under its label.
+type Strip = (String, Vec<u8>);
+
+/// The pictures of the page.
 pub(super) struct Grids {
     /// Real pictures and each artist's, for the same prompts and noises.
-    same: Vec<(String, Vec<u8>)>,
+    same: Vec<Strip>,
     /// The prompts of their columns.
     prompts: Vec<String>,
     /// For some prompts the teacher's and the student's pictures for several noises.
-    diverse: Vec<(String, Vec<(String, Vec<u8>)>)>,
+    diverse: Vec<(String, Vec<Strip>)>,
 }
 
 /// Places in the set that the grid of the same noises shows, out of so many that have different prompts.
@@ -49,7 +54,7 @@ pub(super) fn columns(prompts: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Grids {
-    /// Strips of pictures of `size`; `bytes` makes interleaved RGB of them.
+    /// Strips of pictures of `size`.
     ///
     /// # Errors
     /// Encoding.
@@ -59,11 +64,11 @@ impl Grids {
         chosen: &[usize],
         prompts: &[Asked<'_>],
         size: usize,
-        bytes: &dyn Fn(&[Vec<f32>]) -> Vec<Vec<u8>>,
+        device: &Device,
     ) -> Result<Self, TrainError> {
         let strip = |pictures: &[Vec<f32>]| {
             let mut grid = PictureGrid::new(size);
-            grid.rgb_row(bytes(pictures));
+            grid.row(&features::tensor(pictures, size, device));
             grid.png()
         };
         let Some(any) = shown.first() else { return Ok(Self { same: Vec::new(), prompts: Vec::new(), diverse: Vec::new() }) };
@@ -155,8 +160,7 @@ fn introduction(report: &Report) -> String {
 /// The measures that compare single pictures.
 fn single(report: &Report) -> String {
     let percent = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
-    let heads =
-        ["evaluations", "distance to the teacher ↓", "PSNR to it, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "seconds per picture ↓"];
+    let heads = ["evaluations", "distance ↓", "PSNR, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "seconds each ↓"];
     let cells = |row: &ModelReport| {
         vec![
             row.evaluations.to_string(),
@@ -168,13 +172,14 @@ fn single(report: &Report) -> String {
             format!("{:.4}", row.seconds_per_picture),
         ]
     };
-    let mut text = format!(
-        "<h2>Same prompt, same noise</h2>\n{}",
-        table(&format!("{} pictures; diversity: 8 noises of each of {} prompts", report.samples, report.diverse), &heads, &report.models, &cells)
+    let caption = format!(
+        "{} pictures, distance and PSNR to the teacher's of the same noise at {} steps; diversity: 8 noises of each of {} prompts",
+        report.samples, report.teacher_steps, report.diverse
     );
-    let _ = write!(
+    let mut text = format!("<h2>Same prompt, same noise</h2>\n{}", table(&caption, &heads, &report.models, &cells));
+    let _ = writeln!(
         text,
-        "<p class=\"faint\">The yardstick: the teacher's pictures for two noises of one prompt have a distance of {:.4}{}. Alignment: {}{}.</p>\n",
+        "<p class=\"faint\">The yardstick: the teacher's pictures for two noises of one prompt have a distance of {:.4}{}. Alignment: {}{}.</p>",
         report.two_noises.distance,
         report.two_noises.psnr.map_or_else(String::new, |psnr| format!(" and {psnr:.2} dB")),
         report.alignment.as_deref().map_or_else(|| "not measured, since averages of pixels judge nothing".to_owned(), escaped),
@@ -208,7 +213,7 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
         "<figure><svg role=\"img\" aria-label=\"{title} against steps\" viewBox=\"-46 -12 {} {}\"><path class=\"axis\" d=\"M0 0V{HEIGHT}H{WIDTH}\"/>\
          <text x=\"-4\" y=\"4\" text-anchor=\"end\">{:.3}</text><text x=\"-4\" y=\"{HEIGHT}\" text-anchor=\"end\">0</text>",
         WIDTH + 92.0,
-        HEIGHT + 34.0,
+        HEIGHT + 48.0,
         top
     );
     let teachers: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "teacher").collect();
@@ -235,11 +240,11 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
             y + 4.0
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         svg,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">steps of the teacher</text></svg><figcaption>{title}</figcaption></figure>\n",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">steps of the teacher</text></svg><figcaption>{title}</figcaption></figure>",
         WIDTH / 2.0,
-        HEIGHT + 20.0 + 8.0
+        HEIGHT + 30.0
     );
     svg
 }
