@@ -17,7 +17,7 @@ struct Journey {
 }
 
 /// What the path makes, in its order.
-const MADE: [&str; 6] = ["autoencoder", "teacher", "features", "metric", "pairs", "student"];
+const MADE: [&str; 7] = ["autoencoder", "teacher", "features", "metric", "pairs", "student", "classifier"];
 
 /// Options of every training here: small, and saved often.
 const TRAINING: [&str; 8] = ["--steps", "6", "--batch", "5", "--save-every", "2", "--sample-every", "3"];
@@ -82,6 +82,9 @@ fn command(name: &str, out: &str) -> Vec<String> {
         // Two steps by the distance alone, four with the discriminator.
         "student" => {
             vec!["distil", "--teacher", "teacher", "--pairs", "pairs", "--metric", "metric/metric", "--regression-fraction", "0.3", "--device", "cpu"]
+        }
+        "classifier" => {
+            vec!["train", "picture-classifier", "--channels", "8,16", "--layers", "1", "--size", "32", "--data", "pictures", "--device", "cpu"]
         }
         other => panic!("no command makes {other}"),
     };
@@ -198,6 +201,119 @@ fn a_finished_run_is_not_resumed_with_other_options() {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("other options"), "{}", text(&output.stderr));
+}
+
+/// An evaluation that takes seconds: the teacher in 1, 2 and 4 steps, and the student.
+const EVALUATION: [&str; 19] = [
+    "eval",
+    "--teacher",
+    "teacher",
+    "--student",
+    "student",
+    "--data",
+    "pictures",
+    "--device",
+    "cpu",
+    "--steps",
+    "4",
+    "--teacher-steps",
+    "1,2",
+    "--samples",
+    "20",
+    "--compared",
+    "4",
+    "--diverse",
+    "2",
+];
+
+/// Whether every number is there and finite, but for those named.
+fn assert_finite(value: &serde_json::Value, name: &str, may_be_missing: &[&str]) {
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(name, value)| assert_finite(value, name, may_be_missing)),
+        serde_json::Value::Array(values) => values.iter().for_each(|value| assert_finite(value, name, may_be_missing)),
+        serde_json::Value::Null => assert!(may_be_missing.contains(&name), "{name} is missing"),
+        _ => {}
+    }
+}
+
+#[test]
+fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
+    let folder = &journey().folder;
+    let mut reports = Vec::new();
+    for out in ["eval-a", "eval-b"] {
+        let printed = succeed(folder, &[&EVALUATION[..], &["--features", "classifier", "--out", out]].concat());
+        assert!(printed.contains("student") && printed.contains("report.html"), "{printed}");
+        let mut report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
+        assert_finite(&report, "report", &["psnr", "diversity_ratio"]);
+        for row in report["models"].as_array_mut().expect("rows") {
+            assert!(row["seconds_per_picture"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
+            row["seconds_per_picture"] = 0.into();
+        }
+        reports.push(report);
+    }
+    assert_eq!(reports[0], reports[1]);
+    let report = &reports[0];
+    let rows = report["models"].as_array().expect("rows");
+    let names: Vec<String> = rows.iter().map(|row| format!("{} {}", row["model"].as_str().unwrap_or_default(), row["steps"])).collect();
+    assert_eq!(names, ["teacher 1", "teacher 2", "teacher 4", "student 1"]);
+    assert_eq!((report["samples"].as_u64(), report["feature_size"].as_u64(), report["compared"].as_u64()), (Some(20), Some(128), Some(4)));
+    // The teacher beside itself.
+    assert_eq!((rows[2]["preservation"]["distance"].as_f64(), rows[2]["diversity_ratio"].as_f64()), (Some(0.0), Some(1.0)));
+    assert_eq!(rows[2]["evaluations"].as_u64(), Some(8));
+
+    let page = fs::read_to_string(folder.join("eval-a/report.html")).expect("the page");
+    let mut parts = page.split("data:image/png;base64,");
+    let mut words = parts.next().unwrap_or_default().to_owned();
+    let pictures = parts.map(|part| words.push_str(part.split_once('"').expect("the end of a picture").1)).count();
+    assert!(!words.contains("<script") && !words.contains("http") && !words.contains("url("), "the page needs nothing from elsewhere");
+    assert!(pictures >= 9 && words.matches("<svg").count() == 3 && !words.contains("NaN"), "{words}");
+    assert!(folder.join("eval-a/grid.png").exists());
+}
+
+#[test]
+fn an_evaluation_without_a_classifier_says_what_it_compares() {
+    let folder = &journey().folder;
+    succeed(folder, &[&EVALUATION[..], &["--out", "eval-plain"]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-plain/report.json")).expect("a report")).expect("JSON");
+    assert!(report["features"].as_str().is_some_and(|features| features.contains("16x16")), "{report}");
+    assert_finite(&report, "report", &["psnr", "diversity_ratio", "alignment", "real_alignment"]);
+}
+
+#[test]
+fn classifiers_that_do_not_fit_and_folders_with_one_picture_are_refused() {
+    let folder = &journey().folder;
+    let refused = |words: &[&str], parts: &[&str]| {
+        let output = run(folder, words);
+        assert_eq!(output.status.code(), Some(3), "{words:?}: {}", text(&output.stderr));
+        parts.iter().for_each(|part| assert!(text(&output.stderr).contains(part), "{words:?}: {}", text(&output.stderr)));
+    };
+    let evaluation = |features: &'static str| [&EVALUATION[..], &["--features", features, "--out", "eval-never"]].concat();
+    refused(&evaluation("pictures"), &["no picture classifier in pictures", "onestep train picture-classifier"]);
+    refused(&evaluation("nowhere"), &["no picture classifier in nowhere"]);
+
+    let model = folder.join("classifier/model");
+    for (name, from, to, part) in [
+        ("classifier-large", "\"sample_size\": 32", "\"sample_size\": 64", "64x64"),
+        ("classifier-wide", "\"feature_size\": 128", "\"feature_size\": 64", "model.safetensors"),
+        ("classifier-other", "\"red square\"", "\"white square\"", "red square"),
+    ] {
+        let broken = folder.join(name);
+        fs::create_dir(&broken).expect("a folder");
+        let config = fs::read_to_string(model.join("config.json")).expect("a configuration");
+        assert!(config.contains(from), "{config}");
+        fs::write(broken.join("config.json"), config.replace(from, to)).expect("a write");
+        refused(&evaluation(name), &["model.safetensors"]);
+        fs::copy(model.join("model.safetensors"), broken.join("model.safetensors")).expect("a copy");
+        refused(&evaluation(name), &[part]);
+    }
+    assert!(!folder.join("eval-never").exists());
+
+    let lonely = folder.join("one-picture");
+    fs::create_dir(&lonely).expect("a folder");
+    fs::copy(folder.join("pictures/red.png"), lonely.join("red.png")).expect("a copy");
+    fs::write(lonely.join("red.txt"), "red square").expect("a write");
+    refused(&["train", "picture-classifier", "--size", "32", "--data", "one-picture", "--out", "lonely"], &["at least 2", "one-picture"]);
+    assert!(!folder.join("lonely").exists());
 }
 
 #[test]

@@ -26,8 +26,10 @@ pub enum Stream {
     Posterior = 5,
     /// First weights of a network.
     Weights = 6,
+    /// Changes of the pictures that a training step sees.
+    Augmentation = 7,
     /// Random changes of latents before they are compared.
-    Augmentation = 8,
+    LatentChange = 8,
     /// What a discriminator is shown as false besides the student's pictures.
     Mix = 9,
     /// Distortions of pictures whose order a metric is calibrated on.

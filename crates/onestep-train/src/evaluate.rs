@@ -1,25 +1,37 @@
-//! `eval`: student at one step beside its teacher at many, on prompts and noises that neither saw.
+//! `eval`: the student at one step beside its teacher at several, on held-out prompts and on noises that neither saw.
 //!
-//! - *PSNR*: 10·log₁₀(4/MSE) over pictures in −1…1.
-//! - *Feature distance*: Euclidean distance between pictures averaged down to 16×16 RGB in −1…1, divided by √(16·16·3): a root mean square error
-//!   that forgives fine detail. It is also what retrieval compares.
-//! - *Retrieval*: a picture is drawn for each name; the real pictures are ordered by that distance to it; top-k says how often the named one is among the first k.
+//! Every artist draws the same prompts with the same noises; each picture is drawn once and serves all measures:
+//! - *Sets*: the drawn pictures against a reference, by [`measures`](crate::measures) of their [`features`](crate::features). One reference is what
+//!   the teacher draws for the same prompts with **other** noises, so that the teacher's own row says how small a number can be; the other
+//!   is the real pictures.
+//! - *Preservation of the ODE*: distance of features, and PSNR (10·log₁₀(4/MSE) over pictures in −1…1), between a picture and the teacher's for
+//!   the same prompt and noise; the teacher's pictures for two noises of one prompt are the yardstick.
+//! - *Diversity*: mean distance of features between any two of 8 pictures of one prompt; to be read together with the alignment, since pictures
+//!   of the wrong thing are diverse too.
+//! - *Alignment*: whether a picture shows what was asked for, where the features come with a judge.
+//! - *Retrieval*: a picture is drawn for each name; the real pictures are ordered by the distance of 16×16 averages to it (a root mean square
+//!   error that forgives fine detail); top-k says how often the named one is among the first k.
+
+mod drawing;
+mod page;
 
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     data::PictureFolder,
-    error::{TrainError, TrainErrorKind},
+    error::TrainError,
+    features::{self, Asked, PixelAverages, matrix, mean_score},
+    measures::{FeatureMatrix, Gaussian, KernelDistance, Manifold, diversity, frechet_distance, kernel_distance, manifold, mean_distance, psnr},
     observer::Observer,
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
     run_folder::model_of,
-    sampler::{Sampler, encode_prompts, noises, one_step},
     store,
 };
+use drawing::{Artist, Draw, Drawn, Plan, Studio};
 
 /// Options of `eval`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,12 +45,20 @@ pub struct EvaluateOptions {
     pub data: PathBuf,
     /// Where report and grids go.
     pub out: PathBuf,
+    /// Run or model folder of the network whose features are compared; none takes averages of pixels.
+    pub features: Option<PathBuf>,
     /// Names to draw; 0 for all.
     pub count: usize,
-    /// Held-out phrasings on which student and teacher are compared.
+    /// Pictures of each set that is compared with a reference.
+    pub samples: usize,
+    /// Held-out phrasings on which student and teacher are compared pixel by pixel.
     pub compared: usize,
-    /// Steps of the teacher.
+    /// Prompts of which 8 pictures are compared with each other.
+    pub diverse: usize,
+    /// Steps of the teacher that the student is measured against.
     pub steps: usize,
+    /// Steps at which the teacher is measured too.
+    pub teacher_steps: Vec<usize>,
     /// Guidance of the teacher.
     pub guidance: f64,
     /// Seed of the first picture.
@@ -54,9 +74,13 @@ impl Default for EvaluateOptions {
             student: PathBuf::new(),
             data: PathBuf::new(),
             out: PathBuf::new(),
+            features: None,
             count: 0,
+            samples: 512,
             compared: 64,
+            diverse: 16,
             steps: 50,
+            teacher_steps: vec![1, 2, 4, 8, 50],
             guidance: 2.0,
             seed: 10_000,
             shown: Vec::new(),
@@ -73,28 +97,74 @@ pub struct Retrieval {
     pub top_5: f64,
 }
 
+/// A set of drawn pictures against a reference.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SetMeasures {
+    /// Fréchet distance of the features' Gaussians.
+    pub frechet_distance: f64,
+    /// Squared maximum mean discrepancy.
+    pub kernel_distance: KernelDistance,
+    /// Precision, recall, density and coverage.
+    #[serde(flatten)]
+    pub manifold: Manifold,
+}
+
+/// Pictures against others, pair by pair.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct PairMeasures {
+    /// Mean distance of features, divided by √features.
+    pub distance: f64,
+    /// Peak signal-to-noise ratio over all pairs, dB; none for equal pictures.
+    pub psnr: Option<f64>,
+}
+
+/// One row of the evaluation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// `teacher` or `student`.
+    pub model: String,
+    /// Steps of the ODE solver; 1 for the student.
+    pub steps: usize,
+    /// Evaluations of the denoiser for one picture.
+    pub evaluations: usize,
+    /// Against the teacher's pictures for the same prompts and other noises.
+    pub to_teacher: SetMeasures,
+    /// Against the real pictures.
+    pub to_real: SetMeasures,
+    /// Against the teacher's pictures for the same prompts and noises.
+    pub preservation: PairMeasures,
+    /// Mean distance between two of 8 pictures of one prompt.
+    pub diversity: f64,
+    /// The same divided by the teacher's; none if that is 0.
+    pub diversity_ratio: Option<f64>,
+    /// Mean score of the judge.
+    pub alignment: Option<f64>,
+    /// Wall-clock time of a picture in batches of 32, prompt and decoder included. The one number that a second run does not repeat.
+    pub seconds_per_picture: f64,
+}
+
 /// What was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Names drawn.
     pub names: usize,
-    /// Held-out phrasings on which student and teacher are compared.
+    /// Held-out phrasings on which student and teacher are compared pixel by pixel.
     pub compared: usize,
-    /// Steps of the teacher.
+    /// Steps of the teacher that the student is measured against.
     pub teacher_steps: usize,
     /// Guidance of the teacher.
     pub guidance: f64,
     /// Student ↔ teacher, held-out prompts, same noise.
     pub student_teacher_psnr: f64,
-    /// The same as feature distance.
+    /// The same as distance of 16×16 averages.
     pub student_teacher_distance: f64,
     /// Teacher ↔ teacher, same held-out prompt, two noises.
     pub two_noises_psnr: f64,
-    /// The same as feature distance.
+    /// The same as distance of 16×16 averages.
     pub two_noises_distance: f64,
     /// Teacher ↔ teacher, different prompts.
     pub unrelated_psnr: f64,
-    /// The same as feature distance.
+    /// The same as distance of 16×16 averages.
     pub unrelated_distance: f64,
     /// Of the real pictures, by the teacher's.
     pub teacher_retrieval: Retrieval,
@@ -102,98 +172,155 @@ pub struct Report {
     pub student_retrieval: Retrieval,
     /// The same by the student's, with held-out phrasings as prompts.
     pub student_retrieval_held_out: Retrieval,
+    /// Seed of the first picture.
+    pub seed: u64,
+    /// Pictures of each set.
+    pub samples: usize,
+    /// Real pictures.
+    pub real: usize,
+    /// What the features are.
+    pub features: String,
+    /// How many features a picture has.
+    pub feature_size: usize,
+    /// What an alignment is, where there is a judge.
+    pub alignment: Option<String>,
+    /// The judge's mean score of the real pictures.
+    pub real_alignment: Option<f64>,
+    /// Prompts of which 8 pictures are compared with each other.
+    pub diverse: usize,
+    /// Teacher ↔ teacher, same prompts, two noises: the yardstick of every row's preservation.
+    pub two_noises: PairMeasures,
+    /// The teacher at each number of steps, then the student.
+    pub models: Vec<ModelReport>,
 }
 
-/// Pictures drawn together.
-const TOGETHER: usize = 32;
-/// Side of the averaged pictures that features are.
-const FEATURE_SIDE: usize = 16;
+/// Noises of one prompt whose pictures are compared with each other.
+const NOISES: usize = 8;
+/// Least distance between the first seeds of two sets.
+const SEEDS: u64 = 100_000;
+/// Columns of the page's grids.
+const COLUMNS: usize = 8;
+/// Prompts whose pictures for several noises the page shows.
+const DIVERSE_SHOWN: usize = 3;
 
-/// Measures and writes `report.json` and `grid.png` (rows: real, teacher, student).
+/// Measures and writes `report.json`, `report.html` and `grid.png` (rows: real, teacher, student).
 ///
 /// # Errors
 /// Models or data that cannot be read, storage, interruption.
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
+    // Models, pictures, features.
     let (teacher, student) = (PipelineFolder::open(&model_of(&options.teacher)?)?, PipelineFolder::open(&model_of(&options.student)?)?);
     let sizes = teacher.sizes()?;
-    let pictures = PictureFolder::open(&options.data, sizes.picture)?;
-    let (teacher_net, student_net, vae) = (teacher.unet(device)?, student.unet(device)?, teacher.vae(device)?);
-    let (text_encoder, tokenizer, schedule) = (teacher.text_encoder(device)?, teacher.tokenizer()?, teacher.schedule()?);
-    let sampler = Sampler { unet: &teacher_net, schedule: &schedule, steps: options.steps, guidance: options.guidance };
-    let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
-    let count = if options.count == 0 { pictures.len() } else { options.count.min(pictures.len()) };
-    if count < 2 || pictures.size() % FEATURE_SIDE != 0 {
+    if student.sizes()? != sizes {
         return Err(TrainError::input(format!(
-            "evaluation takes at least 2 pictures whose side is a multiple of {FEATURE_SIDE}; {} has {count} of {}",
-            options.data.display(),
-            pictures.size()
+            "{} draws pictures of another size than {}: a student is measured beside its own teacher",
+            options.student.display(),
+            options.teacher.display()
         )));
     }
-    let chosen: Vec<usize> = (0..count).map(|i| i * pictures.len() / count).collect();
-    let names: Vec<&str> = chosen.iter().map(|&index| pictures.entries()[index].text.as_str()).collect();
-    let held_out: Vec<&str> = chosen
-        .iter()
-        .map(|&index| pictures.held_out_prompts(index).first().map_or(pictures.entries()[index].text.as_str(), String::as_str))
-        .collect();
-
-    // Pictures of names by both, of held-out phrasings by both where they are compared, and there by the teacher from a second noise.
+    let pictures = PictureFolder::open(&options.data, sizes.picture)?;
     let size = sizes.picture;
-    let mut draw = |what: &str, prompts: &[&str], first_seed: u64, by_teacher: bool, by_student: bool| -> Result<[Vec<Vec<f32>>; 2], TrainError> {
-        observer.begin(what, prompts.len() as u64, 0);
-        let mut drawn = [Vec::new(), Vec::new()];
-        for (chunk, prompts) in prompts.chunks(TOGETHER).enumerate() {
-            let seeds: Vec<u64> = (0..prompts.len() as u64).map(|i| first_seed + (chunk * TOGETHER) as u64 + i).collect();
-            let condition = encode_prompts(&text_encoder, &tokenizer, prompts, device)?;
-            let z = noises(&seeds, sizes.latent, device);
-            let picture = |latents: Tensor<4>| {
-                let data = vae.decode(vae.from_model_space(latents)).clamp(-1.0, 1.0).to_data().try_to_vec::<f32>().unwrap_or_default();
-                data.chunks(3 * size * size).map(<[f32]>::to_vec).collect::<Vec<_>>()
-            };
-            if by_teacher {
-                let latents = sampler
-                    .latents(z.clone(), condition.clone(), &empty)
-                    .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
-                drawn[0].extend(picture(latents));
-            }
-            if by_student {
-                drawn[1].extend(picture(one_step(&student_net, &schedule, z, condition)));
-            }
-            observer.step((chunk * TOGETHER + prompts.len()) as u64, "");
-            if observer.stopped() {
-                return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped; nothing was written"));
-            }
-        }
-        Ok(drawn)
-    };
-    let seed = options.seed;
-    let [teacher_names, student_names] = draw("drawing names", &names, seed, true, true)?;
-    let [_, student_held] = draw("drawing held-out phrasings", &held_out, seed + 100_000, false, true)?;
-    let compared = options.compared.clamp(2, count);
-    let [teacher_held, _] = draw("drawing held-out phrasings", &held_out[..compared], seed + 100_000, true, false)?;
-    let [teacher_again, _] = draw("drawing with a second noise", &held_out[..compared], seed + 200_000, true, false)?;
+    let count = if options.count == 0 { pictures.len() } else { options.count.min(pictures.len()) };
+    if count < 2 || !size.is_multiple_of(PixelAverages::SIDE) {
+        return Err(TrainError::input(format!(
+            "evaluation takes at least 2 pictures whose side is a multiple of {}; {} has {count} of {size}",
+            PixelAverages::SIDE,
+            options.data.display(),
+        )));
+    }
+    let opened = features::open(options.features.as_deref(), size, device)?;
+    let network = opened.network.as_ref();
+    let chosen: Vec<usize> = (0..count).map(|i| i * pictures.len() / count).collect();
+    let prompts = prompts(&pictures, &chosen);
+    // The real pictures come first: what is wrong with a judge is said before hours are spent on drawing.
+    let real_pictures: Vec<Vec<f32>> = (0..pictures.len()).map(|index| pictures.pixels(index).to_vec()).collect();
+    let to_real = Reference::new(matrix(network, &real_pictures, size, device));
+    let real_asked: Vec<Asked<'_>> = pictures.entries().iter().map(|entry| Asked { name: &entry.text, prompt: &entry.text }).collect();
+    let judge = opened.alignment.as_deref();
+    let real_alignment = judge.map(|judge| mean_score(judge, &real_pictures, &real_asked, size, device)).transpose()?;
+    let mut studio = Studio::open(&teacher, &student, options.guidance, &prompts, device)?;
 
-    let real: Vec<Vec<f32>> = (0..pictures.len()).map(|index| features(pictures.pixels(index), size)).collect();
-    let retrieval = |drawn: &[Vec<f32>]| {
-        let mut hits = [0usize; 2];
-        for (picture, &index) in drawn.iter().zip(&chosen) {
-            let picture = features(picture, size);
-            let own = distance(&picture, &real[index]);
-            let nearer = real.iter().filter(|other| distance(&picture, other) < own).count();
-            hits[0] += usize::from(nearer < 1);
-            hits[1] += usize::from(nearer < 5);
+    // Which pictures are needed.
+    let samples = options.samples.max(2);
+    let compared = options.compared.clamp(2, count).min(samples);
+    let diverse = options.diverse.clamp(1, count);
+    let held_out = HeldOut { count, seed: options.seed, spacing: (samples.max(count * NOISES) as u64).div_ceil(SEEDS) * SEEDS };
+    let main = Artist::Teacher(options.steps);
+    let mut reference_plan = Plan::default();
+    let reference_places = reference_plan.add((0..samples).map(|i| held_out.draw(2, i)));
+    let mut steps = options.teacher_steps.clone();
+    steps.push(options.steps);
+    steps.sort_unstable();
+    steps.dedup();
+    let order = std::iter::once(main)
+        .chain(steps.iter().filter(|&&steps| steps != options.steps).map(|&steps| Artist::Teacher(steps)))
+        .chain([Artist::Student]);
+    let works: Vec<Work> = order.map(|artist| Work::new(artist, artist == main || artist == Artist::Student, &held_out, samples, diverse)).collect();
+    let mut plans = vec![(main, &reference_plan)];
+    plans.extend(works.iter().map(|work| (work.artist, &work.plan)));
+    studio.begin(&plans, observer);
+
+    // The reference.
+    let drawn = studio.draw(main, &reference_plan, observer)?;
+    let reference_pictures = drawn.select(&reference_places);
+    let to_teacher = Reference::new(matrix(network, &reference_pictures, size, device));
+
+    // Each artist; the teacher that the others are compared with is the first.
+    let asked: Vec<Asked<'_>> = (0..samples).map(|i| prompts[held_out.draw(1, i).prompt]).collect();
+    let mut models = Vec::new();
+    let mut shown: Vec<Shown> = Vec::new();
+    let mut firsts: Option<Firsts> = None;
+    let mut by_names = Vec::new();
+    let mut students = Vec::new();
+    for work in &works {
+        let drawn = studio.draw(work.artist, &work.plan, observer)?;
+        let set = drawn.select(&work.set);
+        let features = matrix(network, &set, size, device);
+        let spread = diversity(&matrix(network, &drawn.select(&work.diverse), size, device), NOISES);
+        let alignment = judge.map(|judge| mean_score(judge, &set, &asked, size, device)).transpose()?;
+        let firsts = &*firsts.get_or_insert_with(|| Firsts { pictures: set.clone(), features: features.clone(), diversity: spread });
+        models.push(ModelReport {
+            model: if work.artist == Artist::Student { "student" } else { "teacher" }.into(),
+            steps: if let Artist::Teacher(steps) = work.artist { steps } else { 1 },
+            evaluations: studio.evaluations(work.artist),
+            to_teacher: to_teacher.measure(&features, options.seed),
+            to_real: to_real.measure(&features, options.seed),
+            preservation: PairMeasures { distance: mean_distance(&features, &firsts.features), psnr: psnr(pairs(&set, &firsts.pictures)) },
+            diversity: spread,
+            diversity_ratio: (firsts.diversity > 0.0).then(|| spread / firsts.diversity),
+            alignment,
+            seconds_per_picture: drawn.seconds_per_picture,
+        });
+        shown.push(Shown::new(work, work.artist == main, &drawn, &set, count.min(samples)));
+        if let Some(names) = &work.names {
+            by_names.push(drawn.select(names));
         }
-        Retrieval { top_1: hits[0] as f64 / count as f64, top_5: hits[1] as f64 / count as f64 }
+        if work.artist == Artist::Student {
+            students = drawn.select(&work.held_out);
+        }
+    }
+    let firsts = firsts.ok_or_else(|| TrainError::input("no pictures were drawn"))?;
+    let two_noises =
+        PairMeasures { distance: mean_distance(&firsts.features, &to_teacher.features), psnr: psnr(pairs(&firsts.pictures, &reference_pictures)) };
+    // Rows and grids go from few steps to many, the student last.
+    let mut places: Vec<usize> = (0..works.len()).collect();
+    places.sort_by_key(|&place| (models[place].model == "student", models[place].steps));
+    let models = places.iter().map(|&place| models[place].clone()).collect();
+    let shown: Vec<&Shown> = places.iter().map(|&place| &shown[place]).collect();
+
+    // What needs no network: 16×16 averages.
+    let averages = |pictures: &[Vec<f32>]| matrix(&PixelAverages, pictures, size, device);
+    let real = averages(&real_pictures);
+    let retrieval = |drawn: &[Vec<f32>]| retrieval(&averages(drawn), &real, &chosen);
+    let compare = |a: &[Vec<f32>], b: &[Vec<f32>]| {
+        let noise = psnr(pairs(a, b)).unwrap_or(f64::INFINITY);
+        (noise, mean_distance(&averages(a), &averages(b)))
     };
-    let compare = |a: &[Vec<f32>], b: &[Vec<f32>], shift: usize| {
-        let pairs = || (0..compared).map(|i| (&a[i], &b[(i + shift) % compared]));
-        let error =
-            pairs().map(|(a, b)| a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>() / a.len() as f64).sum::<f64>() / compared as f64;
-        let apart = pairs().map(|(a, b)| distance(&features(a, size), &features(b, size))).sum::<f64>() / compared as f64;
-        (10.0 * (4.0 / error).log10(), apart)
-    };
-    let student_teacher = compare(&student_held, &teacher_held, 0);
-    let two_noises = compare(&teacher_held, &teacher_again, 0);
-    let unrelated = compare(&teacher_held, &teacher_held, 1);
+    let turned: Vec<Vec<f32>> = (0..compared).map(|i| firsts.pictures[(i + 1) % compared].clone()).collect();
+    let teachers = &firsts.pictures[..compared];
+    let student_teacher = compare(&students[..compared], teachers);
+    let again = compare(teachers, &reference_pictures[..compared]);
+    let unrelated = compare(teachers, &turned);
     let report = Report {
         names: count,
         compared,
@@ -201,49 +328,169 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         guidance: options.guidance,
         student_teacher_psnr: student_teacher.0,
         student_teacher_distance: student_teacher.1,
-        two_noises_psnr: two_noises.0,
-        two_noises_distance: two_noises.1,
+        two_noises_psnr: again.0,
+        two_noises_distance: again.1,
         unrelated_psnr: unrelated.0,
         unrelated_distance: unrelated.1,
-        teacher_retrieval: retrieval(&teacher_names),
-        student_retrieval: retrieval(&student_names),
-        student_retrieval_held_out: retrieval(&student_held),
+        teacher_retrieval: retrieval(&by_names[0]),
+        student_retrieval: retrieval(&by_names[1]),
+        student_retrieval_held_out: retrieval(&students),
+        seed: options.seed,
+        samples,
+        real: pictures.len(),
+        features: network.name(),
+        feature_size: to_real.features.columns(),
+        alignment: judge.map(|judge| judge.name()),
+        real_alignment,
+        diverse,
+        two_noises,
+        models,
     };
+
+    // Report and grids.
     store::create_folder(&options.out)?;
     store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
-    let shown: Vec<usize> = if options.shown.is_empty() {
-        (0..count).collect()
-    } else {
-        (0..count).filter(|&i| options.shown.iter().any(|name| name == names[i])).collect()
-    };
-    let bytes = |pictures: &[Vec<f32>], shown: &[usize]| {
-        shown
-            .iter()
-            .flat_map(|&i| rgb(&Tensor::from_data(burn::tensor::TensorData::new(pictures[i].clone(), [1, 3, size, size]), device)))
-            .collect::<Vec<_>>()
-    };
-    let real_pictures: Vec<Vec<f32>> = chosen.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
+    let bytes = |pictures: &[Vec<f32>]| rgb(&features::tensor(pictures, size, device));
+    let named = |i: usize| prompts[i].name;
+    let wanted = |i: &usize| options.shown.is_empty() || options.shown.iter().any(|name| name == named(*i));
     let mut grid = PictureGrid::new(size);
-    for shown in shown.chunks(16) {
-        for set in [&real_pictures, &teacher_names, &student_names] {
-            grid.rgb_row(bytes(set, shown));
+    for some in (0..count).filter(wanted).collect::<Vec<_>>().chunks(16) {
+        grid.rgb_row(bytes(&some.iter().map(|&i| real_pictures[chosen[i]].clone()).collect::<Vec<_>>()));
+        for set in &by_names {
+            grid.rgb_row(bytes(&some.iter().map(|&i| set[i].clone()).collect::<Vec<_>>()));
         }
     }
     grid.write(&options.out.join("grid.png"))?;
+    let grids = page::Grids::new(&shown, &real_pictures, &chosen, &prompts, size, device)?;
+    page::write(&options.out, &report, &grids)?;
     Ok(report)
 }
 
-/// A picture [3,size,size] averaged down to 16×16.
-fn features(picture: &[f32], size: usize) -> Vec<f32> {
-    let block = size / FEATURE_SIDE;
-    let mut features = vec![0.0; 3 * FEATURE_SIDE * FEATURE_SIDE];
-    for (index, &value) in picture.iter().enumerate() {
-        let (channel, y, x) = (index / (size * size), index / size % size, index % size);
-        features[(channel * FEATURE_SIDE + y / block) * FEATURE_SIDE + x / block] += value / (block * block) as f32;
-    }
-    features
+/// Names first, then for each a phrasing that was not trained on, or the name where there is none.
+fn prompts<'a>(pictures: &'a PictureFolder, chosen: &[usize]) -> Vec<Asked<'a>> {
+    let name = |index: usize| pictures.entries()[index].text.as_str();
+    let held_out = |index: usize| pictures.held_out_prompts(index).first().map_or(name(index), String::as_str);
+    let names = chosen.iter().map(|&index| Asked { name: name(index), prompt: name(index) });
+    names.chain(chosen.iter().map(|&index| Asked { name: name(index), prompt: held_out(index) })).collect()
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    (a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>() / a.len() as f64).sqrt()
+/// The held-out prompts and their noises: round after round through the prompts, every picture with a seed of its own.
+struct HeldOut {
+    /// Prompts.
+    count: usize,
+    /// Seed of the names' first picture.
+    seed: u64,
+    /// From the first seed of one set to that of the next.
+    spacing: u64,
+}
+
+impl HeldOut {
+    /// Picture `i` of a set; sets with different numbers share no seed.
+    fn draw(&self, set: u64, i: usize) -> Draw {
+        Draw { prompt: self.count + i % self.count, seed: self.seed + set * self.spacing + i as u64 }
+    }
+}
+
+/// One artist's plan, and where the pictures of each measure will be.
+struct Work {
+    artist: Artist,
+    plan: Plan,
+    /// The set that is compared with the references.
+    set: Vec<usize>,
+    /// `NOISES` pictures of each of some prompts.
+    diverse: Vec<usize>,
+    /// These prompts, by their place among the held-out ones.
+    diverse_prompts: Vec<usize>,
+    /// The first picture of every held-out prompt; of the student only.
+    held_out: Vec<usize>,
+    /// A picture of every name, where retrieval asks for it.
+    names: Option<Vec<usize>>,
+}
+
+impl Work {
+    fn new(artist: Artist, with_names: bool, held_out: &HeldOut, samples: usize, diverse: usize) -> Self {
+        let count = held_out.count;
+        let mut plan = Plan::default();
+        let set = plan.add((0..samples).map(|i| held_out.draw(1, i)));
+        // The next rounds of the same seeds: what the set has already is not drawn again.
+        let diverse_prompts: Vec<usize> = (0..diverse).map(|i| i * count / diverse).collect();
+        let rounds = diverse_prompts.iter().flat_map(|&prompt| (0..NOISES).map(move |round| prompt + round * count));
+        let diverse = plan.add(rounds.map(|i| held_out.draw(1, i)));
+        let first = if artist == Artist::Student { count } else { 0 };
+        let first = plan.add((0..first).map(|i| held_out.draw(1, i)));
+        let names = with_names.then(|| plan.add((0..count).map(|prompt| Draw { prompt, seed: held_out.seed + prompt as u64 })));
+        Self { artist, plan, set, diverse, diverse_prompts, held_out: first, names }
+    }
+}
+
+/// What every artist is compared with.
+struct Reference {
+    features: FeatureMatrix,
+    gaussian: Gaussian,
+}
+
+impl Reference {
+    fn new(features: FeatureMatrix) -> Self {
+        Self { gaussian: Gaussian::of(&features), features }
+    }
+
+    fn measure(&self, drawn: &FeatureMatrix, seed: u64) -> SetMeasures {
+        SetMeasures {
+            frechet_distance: frechet_distance(&self.gaussian, &Gaussian::of(drawn)),
+            kernel_distance: kernel_distance(&self.features, drawn, seed),
+            manifold: manifold(&self.features, drawn),
+        }
+    }
+}
+
+/// The teacher that the others are compared with.
+struct Firsts {
+    pictures: Vec<Vec<f32>>,
+    features: FeatureMatrix,
+    diversity: f64,
+}
+
+/// One artist's pictures on the page.
+struct Shown {
+    artist: Artist,
+    /// Whether it is the teacher that the others are compared with.
+    is_main: bool,
+    /// Held-out prompts of `set`, and of the groups of `diverse`.
+    places: Vec<usize>,
+    diverse_places: Vec<usize>,
+    /// Pictures of the set at `places`.
+    set: Vec<Vec<f32>>,
+    /// `NOISES` pictures of each of the first prompts.
+    diverse: Vec<Vec<f32>>,
+}
+
+impl Shown {
+    fn new(work: &Work, is_main: bool, drawn: &Drawn, set: &[Vec<f32>], prompts: usize) -> Self {
+        let places: Vec<usize> = page::columns(prompts).collect();
+        Self {
+            artist: work.artist,
+            is_main,
+            set: places.iter().map(|&place| set[place].clone()).collect(),
+            places,
+            diverse_places: work.diverse_prompts.clone(),
+            diverse: drawn.select(&work.diverse[..work.diverse.len().min(DIVERSE_SHOWN * NOISES)]),
+        }
+    }
+}
+
+fn pairs<'a>(a: &'a [Vec<f32>], b: &'a [Vec<f32>]) -> impl Iterator<Item = (&'a [f32], &'a [f32])> {
+    a.iter().zip(b).map(|(a, b)| (a.as_slice(), b.as_slice()))
+}
+
+/// How often row i of `drawn` has row `chosen[i]` of `real` nearest, and among the nearest five.
+fn retrieval(drawn: &FeatureMatrix, real: &FeatureMatrix, chosen: &[usize]) -> Retrieval {
+    let mut hits = [0usize; 2];
+    for (row, &index) in chosen.iter().enumerate() {
+        let distance = |other: usize| mean_distance(&drawn.select(&[row]), &real.select(&[other]));
+        let own = distance(index);
+        let nearer = (0..real.rows()).filter(|&other| distance(other) < own).count();
+        hits[0] += usize::from(nearer < 1);
+        hits[1] += usize::from(nearer < 5);
+    }
+    Retrieval { top_1: hits[0] as f64 / chosen.len() as f64, top_5: hits[1] as f64 / chosen.len() as f64 }
 }

@@ -1,13 +1,15 @@
 //! From captioned pictures to a one-step student.
 //!
 //! The steps in the order in which they are run, each a module that reads top to bottom:
-//! [`data`] → [`autoencoder`] → [`teacher`] → [`pairs`] → [`distil`] → [`evaluate`].
+//! [`data`] → [`autoencoder`] → [`teacher`] → [`pairs`] → [`distil`] → [`evaluate`], which takes its [`features`] from a [`picture_classifier`]
+//! where there is one.
 //! What they share: the [`run_folder`] with its [`checkpoint`]s, the [`optimizer`], the [`pipeline_folder`] in which
 //! models are kept, and the [`sampler`] (the teacher's ODE).
 //!
 //! Every random number of a step is drawn from its own counter-based stream, numbered by the step: a resumed run draws what the
 //! unbroken one would have drawn.
 
+pub mod augmentation;
 pub mod autoencoder;
 pub mod chart;
 pub mod checkpoint;
@@ -16,11 +18,14 @@ pub mod device;
 pub mod distil;
 pub mod error;
 pub mod evaluate;
+pub mod features;
 pub mod latent_metric;
+pub mod measures;
 pub mod observer;
 pub mod optimizer;
 pub mod pairs;
 pub mod parameters;
+pub mod picture_classifier;
 pub mod picture_grid;
 pub mod pipeline_folder;
 pub mod presets;

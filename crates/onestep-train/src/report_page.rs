@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::{error::TrainError, store};
 
 /// Figures that are drawn, in this order, where the log has them.
-const CURVES: [&str; 6] = ["loss", "absolute", "squared", "kl", "gradient_norm", "learning_rate"];
+const CURVES: [&str; 7] = ["loss", "absolute", "squared", "kl", "top_1", "gradient_norm", "learning_rate"];
 /// Size of a curve in SVG units.
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 160.0;
@@ -92,12 +92,12 @@ fn svg(name: &str, points: &[(f64, f64)]) -> String {
     )
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for part in bytes.chunks(3) {

@@ -10,8 +10,12 @@ use crate::exit::Failure;
 use crate::output;
 
 /// Measure the student beside its teacher on prompts and noises that neither saw.
+///
+/// Writes report.json, report.html (tables, plots and pictures on one page) and grid.png. Drawing takes most of the time: --samples,
+/// --count and --teacher-steps say how much is drawn.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep eval --teacher runs/teacher --student runs/student --data emoji --out runs/eval")]
+#[command(after_help = "Example:\n  onestep train picture-classifier --data emoji --out runs/classifier\n  \
+                  onestep eval --teacher runs/teacher --student runs/student --data emoji --features runs/classifier --out runs/eval")]
 pub struct Eval {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
@@ -22,15 +26,27 @@ pub struct Eval {
     /// The picture folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Run or model folder of a picture classifier, whose features are compared; without it averages of pixels are
+    #[arg(long, value_name = "DIR")]
+    features: Option<PathBuf>,
     /// Names to draw; 0 for all
     #[arg(long)]
     count: Option<usize>,
-    /// Held-out phrasings on which student and teacher are compared
+    /// Pictures of each set that is compared with a reference
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Held-out phrasings on which student and teacher are compared pixel by pixel
     #[arg(long)]
     compared: Option<usize>,
-    /// Steps of the teacher
+    /// Prompts of which 8 pictures are compared with each other
+    #[arg(long)]
+    diverse: Option<usize>,
+    /// Steps of the teacher that the student is measured against
     #[arg(long)]
     steps: Option<usize>,
+    /// Steps at which the teacher is measured too
+    #[arg(long, value_name = "STEPS,…", value_delimiter = ',')]
+    teacher_steps: Vec<usize>,
     /// Guidance of the teacher
     #[arg(long)]
     guidance: Option<f64>,
@@ -52,9 +68,15 @@ impl Eval {
         options.teacher = self.teacher.unwrap_or(options.teacher);
         options.student = self.student.unwrap_or(options.student);
         options.data = self.data.unwrap_or(options.data);
+        options.features = self.features.or(options.features);
         options.count = self.count.unwrap_or(options.count);
+        options.samples = self.samples.unwrap_or(options.samples);
         options.compared = self.compared.unwrap_or(options.compared);
+        options.diverse = self.diverse.unwrap_or(options.diverse);
         options.steps = self.steps.unwrap_or(options.steps);
+        if !self.teacher_steps.is_empty() {
+            options.teacher_steps = self.teacher_steps;
+        }
         options.guidance = self.guidance.unwrap_or(options.guidance);
         options.seed = self.seed.unwrap_or(options.seed);
         if !self.show.is_empty() {
@@ -81,6 +103,27 @@ impl Eval {
         for (who, retrieval) in retrievals {
             output::data(&format!("retrieval by the {who:28} top 1 {:5.1} %  top 5 {:5.1} %", retrieval.top_1 * 100.0, retrieval.top_5 * 100.0))?;
         }
-        output::data(&options.out.display().to_string())
+        output::data(&format!("\n{} pictures; features: {}", report.samples, report.features))?;
+        output::data(
+            "              evaluations  Fréchet: teacher's    real  precision  recall  to teacher       PSNR  diversity  alignment  s/picture",
+        )?;
+        for row in &report.models {
+            let psnr = row.preservation.psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
+            let alignment = row.alignment.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+            output::data(&format!(
+                "{:9} {:3}  {:11}  {:18.4} {:7.4} {:10.3} {:7.3} {:11.4} {psnr:>10} {:10.4} {alignment:>10} {:10.4}",
+                row.model,
+                row.steps,
+                row.evaluations,
+                row.to_teacher.frechet_distance,
+                row.to_real.frechet_distance,
+                row.to_teacher.manifold.precision,
+                row.to_teacher.manifold.recall,
+                row.preservation.distance,
+                row.diversity,
+                row.seconds_per_picture
+            ))?;
+        }
+        output::data(&options.out.join("report.html").display().to_string())
     }
 }

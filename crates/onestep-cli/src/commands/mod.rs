@@ -28,7 +28,7 @@ pub enum Command {
     /// Make a picture folder, or look at one before training on it
     #[command(subcommand)]
     Data(data::Data),
-    /// Train the autoencoder, the teacher or a metric
+    /// Train the autoencoder, the teacher, the metric, or the classifier that eval looks through
     #[command(subcommand)]
     Train(train::Train),
     /// Draw the teacher's noise and latent pairs

@@ -1,8 +1,9 @@
-//! `onestep train`: the networks that the student is made from, and the metric that leads it.
+//! `onestep train`: the networks that the student is made from, the metric that leads it, and the classifier that it is judged by.
 
 mod autoencoder;
 mod latent_lpips;
 mod latent_vgg;
+mod picture_classifier;
 mod teacher;
 
 use clap::Subcommand;
@@ -21,6 +22,8 @@ pub enum Train {
     LatentLpips(latent_lpips::LatentLpips),
     /// Train the teacher: text encoder and denoiser together
     Teacher(teacher::Teacher),
+    /// Train the classifier whose features the evaluation compares
+    PictureClassifier(picture_classifier::PictureClassifier),
 }
 
 impl Train {
@@ -31,6 +34,7 @@ impl Train {
             Self::LatentVgg(latent_vgg) => latent_vgg.run(shared),
             Self::LatentLpips(latent_lpips) => latent_lpips.run(shared),
             Self::Teacher(teacher) => teacher.run(shared),
+            Self::PictureClassifier(classifier) => classifier.run(shared),
         }
     }
 }

@@ -1,4 +1,6 @@
 //! Changing the size of a picture: a separable Catmull-Rom filter, widened when the picture gets smaller so that nothing aliases.
+//!
+//! Catmull-Rom is the bicubic filter with a = −0.5, and the widening is that of PIL, so that [`resize_planes`] gives what PIL does.
 
 use super::picture::Picture;
 
@@ -21,6 +23,26 @@ pub(super) fn resample(picture: &Picture, width: usize, height: usize) -> Pictur
         }
     }
     Picture { width, height, premultiplied }
+}
+
+/// Planes of `from` = [height, width] values, one after the other, at `to` = [height, width], each by itself and in f32 without rounding to
+/// levels: PIL's `resize(…, BICUBIC)` of mode F. Clamped to `range`, this is the resize of clean-fid (Parmar et al. 2022), on whose pictures at
+/// 299x299 the FID of Inception-v3 is taken; a filter that is not widened would change the FID.
+pub fn resize_planes(planes: &[f32], from: [usize; 2], to: [usize; 2], range: [f32; 2]) -> Vec<f32> {
+    let [height, width] = from;
+    let (across, down) = (taps(width, to[1]), taps(height, to[0]));
+    let dot = |weights: &[f32], values: &mut dyn Iterator<Item = &f32>| -> f32 {
+        weights.iter().zip(values).map(|(&weight, &value)| f64::from(weight) * f64::from(value)).sum::<f64>() as f32
+    };
+    let mut out = Vec::with_capacity(planes.len() / (height * width) * to[0] * to[1]);
+    for plane in planes.chunks_exact(height * width) {
+        let rows: Vec<f32> =
+            plane.chunks_exact(width).flat_map(|row| across.iter().map(|(first, weights)| dot(weights, &mut row[*first..].iter()))).collect();
+        for (first, weights) in &down {
+            out.extend((0..to[1]).map(|x| dot(weights, &mut rows[first * to[1] + x..].iter().step_by(to[1])).clamp(range[0], range[1])));
+        }
+    }
+    out
 }
 
 /// For each output position the first input position and the weights from there on; they sum to one.
@@ -95,6 +117,25 @@ mod tests {
                 assert!((pixel[1] - want(y)).abs() < 1e-4, "{x} {y}");
             }
         }
+    }
+
+    #[test]
+    fn planes_are_resized_as_pil_does() {
+        // tests/reference/resize.py
+        let bytes = include_bytes!("../../../../tests/fixtures/train/resize.safetensors");
+        let tensors = crate::store::read_tensors(bytes, "resize.safetensors").unwrap();
+        let mut cases = 0;
+        for (name, (shape, input)) in tensors.iter().filter_map(|(name, tensor)| Some((name.strip_suffix(".input")?, tensor))) {
+            let (resized, expected) = &tensors[&format!("{name}.output")];
+            let found = resize_planes(input, [shape[1], shape[2]], [resized[1], resized[2]], [-1.0, 1.0]);
+            assert_eq!(found.len(), expected.len(), "{name}");
+            for (found, expected) in found.iter().zip(expected) {
+                // Our weights are f32, PIL's f64: a few units in the last place of values around 1.
+                assert!((found - expected).abs() < 1e-6, "{name}: {found} {expected}");
+            }
+            cases += 1;
+        }
+        assert!(cases >= 6);
     }
 
     #[test]

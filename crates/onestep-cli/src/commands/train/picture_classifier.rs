@@ -1,0 +1,61 @@
+//! `onestep train picture-classifier`.
+
+use std::path::PathBuf;
+
+use onestep_train::picture_classifier::{PictureClassifierOptions, train};
+
+use crate::arguments::Shared;
+use crate::commands::training::{Run, Training};
+use crate::exit::Failure;
+use crate::output;
+
+/// Train the classifier whose features the evaluation compares: which of the folder's pictures is this?
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep train picture-classifier --data emoji --out runs/classifier")]
+pub struct PictureClassifier {
+    /// The picture folder
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Width and height of the pictures
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Channels of the network's levels, each of half the size; multiples of 8
+    #[arg(long, value_name = "CHANNELS,…", value_delimiter = ',')]
+    channels: Vec<usize>,
+    /// Convolutions of each level
+    #[arg(long)]
+    layers: Option<usize>,
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    training: Training,
+}
+
+impl PictureClassifier {
+    /// Trains; prints the model folder, or with `--json` the report.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut options: PictureClassifierOptions = self.run.base()?;
+        options.out = self.run.out();
+        options.data = self.data.unwrap_or(options.data);
+        options.size = self.size.unwrap_or(options.size);
+        options.layers = self.layers.unwrap_or(options.layers);
+        if !self.channels.is_empty() {
+            options.channels = self.channels;
+        }
+        self.training.apply(&mut options.training)?;
+        let entry = self.run.entry();
+        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let Some(report) = report else { return Ok(()) };
+        if shared.json {
+            return output::json(&report);
+        }
+        output::message(&format!(
+            "{} names; right for {:.1} % of the pictures as they are, for {:.1} % of {} changed copies",
+            report.classes,
+            report.top_1 * 100.0,
+            report.top_1_augmented * 100.0,
+            report.augmented
+        ));
+        output::data(&options.out.join("model").display().to_string())
+    }
+}

@@ -1,0 +1,191 @@
+//! The pictures of an evaluation: which are needed, each drawn once, and how long it takes.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor};
+use onestep_nets::{AutoencoderKl, ClipTextModel, NoiseSchedule, UNet2DConditionModel};
+
+use crate::{
+    data::CaptionTokenizer,
+    error::{TrainError, TrainErrorKind},
+    features::Asked,
+    observer::Observer,
+    pipeline_folder::PipelineFolder,
+    sampler::{Sampler, encode_prompts, noises, one_step},
+};
+
+/// Pictures drawn together.
+const TOGETHER: usize = 32;
+/// What decoding a latent costs, in evaluations of the denoiser; only the estimate of the time left depends on it.
+const DECODING: u64 = 2;
+
+/// Who draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Artist {
+    /// The teacher in so many steps.
+    Teacher(usize),
+    /// The student in one.
+    Student,
+}
+
+/// One picture to draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Draw {
+    /// Row of the list of prompts.
+    pub prompt: usize,
+    /// Names the noise.
+    pub seed: u64,
+}
+
+/// The pictures that one artist draws, each once however often it is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    draws: Vec<Draw>,
+    places: BTreeMap<Draw, usize>,
+}
+
+impl Plan {
+    /// Asks for pictures; the result says where each will be.
+    pub fn add(&mut self, draws: impl Iterator<Item = Draw>) -> Vec<usize> {
+        draws
+            .map(|draw| {
+                *self.places.entry(draw).or_insert_with(|| {
+                    self.draws.push(draw);
+                    self.draws.len() - 1
+                })
+            })
+            .collect()
+    }
+}
+
+/// What an artist drew.
+pub(super) struct Drawn {
+    /// Pictures [3,size,size] in −1…1, in the order of the plan.
+    pub pictures: Vec<Vec<f32>>,
+    /// Wall-clock time of one, prompt and decoder included, in batches of [`TOGETHER`].
+    pub seconds_per_picture: f64,
+}
+
+impl Drawn {
+    /// Copies of the pictures at these places.
+    pub fn select(&self, places: &[usize]) -> Vec<Vec<f32>> {
+        places.iter().map(|&place| self.pictures[place].clone()).collect()
+    }
+}
+
+/// The networks that draw, and what is known of the whole work.
+pub(super) struct Studio<'a> {
+    teacher: UNet2DConditionModel,
+    student: UNet2DConditionModel,
+    vae: AutoencoderKl,
+    text_encoder: ClipTextModel,
+    tokenizer: CaptionTokenizer,
+    schedule: NoiseSchedule,
+    empty: Tensor<3>,
+    guidance: f64,
+    /// Channels, rows, columns of a latent.
+    latent: [usize; 3],
+    prompts: &'a [Asked<'a>],
+    device: &'a Device,
+    /// Cost of what is drawn.
+    done: u64,
+}
+
+impl<'a> Studio<'a> {
+    /// Everything but the student's denoiser is the teacher's.
+    ///
+    /// # Errors
+    /// Names the file at fault.
+    pub fn open(
+        teacher: &PipelineFolder,
+        student: &PipelineFolder,
+        guidance: f64,
+        prompts: &'a [Asked<'a>],
+        device: &'a Device,
+    ) -> Result<Self, TrainError> {
+        let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
+        Ok(Self {
+            teacher: teacher.unet(device)?,
+            student: student.unet(device)?,
+            vae: teacher.vae(device)?,
+            schedule: teacher.schedule()?,
+            empty: encode_prompts(&text_encoder, &tokenizer, &[""], device)?,
+            text_encoder,
+            tokenizer,
+            guidance,
+            latent: teacher.sizes()?.latent,
+            prompts,
+            device,
+            done: 0,
+        })
+    }
+
+    /// Evaluations of the denoiser for one picture.
+    pub fn evaluations(&self, artist: Artist) -> usize {
+        match artist {
+            Artist::Student => 1,
+            Artist::Teacher(steps) if (self.guidance - 1.0).abs() > f64::EPSILON => 2 * steps,
+            Artist::Teacher(steps) => steps,
+        }
+    }
+
+    /// Announces all plans that will be drawn.
+    pub fn begin(&self, plans: &[(Artist, &Plan)], observer: &mut dyn Observer) {
+        let total = plans.iter().map(|&(artist, plan)| self.cost(artist) * plan.draws.len() as u64).sum();
+        observer.begin("drawing, in evaluations,", total, 0);
+    }
+
+    /// Draws a plan.
+    ///
+    /// # Errors
+    /// A prompt that the tokenizer refuses, more steps than the schedule has, interruption.
+    pub fn draw(&mut self, artist: Artist, plan: &Plan, observer: &mut dyn Observer) -> Result<Drawn, TrainError> {
+        let begun = Instant::now();
+        let mut pictures = Vec::with_capacity(plan.draws.len());
+        for draws in plan.draws.chunks(TOGETHER) {
+            let prompts: Vec<&str> = draws.iter().map(|draw| self.prompts[draw.prompt].prompt).collect();
+            let seeds: Vec<u64> = draws.iter().map(|draw| draw.seed).collect();
+            let condition = encode_prompts(&self.text_encoder, &self.tokenizer, &prompts, self.device)?;
+            let z = noises(&seeds, self.latent, self.device);
+            let latents = match artist {
+                Artist::Student => one_step(&self.student, &self.schedule, z, condition),
+                Artist::Teacher(steps) => Sampler { unet: &self.teacher, schedule: &self.schedule, steps, guidance: self.guidance }
+                    .latents(z, condition, &self.empty)
+                    .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,
+            };
+            let decoded = self.vae.decode(self.vae.from_model_space(latents)).clamp(-1.0, 1.0);
+            let values: usize = decoded.dims()[1..].iter().product();
+            pictures.extend(decoded.to_data().try_to_vec::<f32>().unwrap_or_default().chunks(values).map(<[f32]>::to_vec));
+            self.done += self.cost(artist) * draws.len() as u64;
+            let who = match artist {
+                Artist::Student => "student".to_owned(),
+                Artist::Teacher(steps) => format!("teacher, {steps} steps"),
+            };
+            observer.step(self.done, &who);
+            if observer.stopped() {
+                return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped; nothing was written"));
+            }
+        }
+        let seconds_per_picture = begun.elapsed().as_secs_f64() / pictures.len().max(1) as f64;
+        Ok(Drawn { pictures, seconds_per_picture })
+    }
+
+    fn cost(&self, artist: Artist) -> u64 {
+        self.evaluations(artist) as u64 + DECODING
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_twice_is_drawn_once() {
+        let mut plan = Plan::default();
+        let draw = |prompt, seed| Draw { prompt, seed };
+        assert_eq!(plan.add([draw(0, 5), draw(1, 5), draw(0, 5)].into_iter()), [0, 1, 0]);
+        assert_eq!(plan.add([draw(0, 6), draw(1, 5)].into_iter()), [2, 1]);
+        assert_eq!(plan.draws, [draw(0, 5), draw(1, 5), draw(0, 6)]);
+    }
+}

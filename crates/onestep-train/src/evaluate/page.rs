@@ -1,0 +1,362 @@
+//! `report.html` of an evaluation: tables, plots and pictures on one page that needs neither network nor script.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use super::{COLUMNS, ModelReport, NOISES, Report, Retrieval, SetMeasures, Shown, drawing::Artist};
+use crate::{
+    error::TrainError,
+    features::{self, Asked},
+    picture_grid::PictureGrid,
+    report_page::{base64, escaped},
+    store,
+};
+
+/// Size of a plot's area in SVG units; labels lie around it.
+const WIDTH: f64 = 300.0;
+const HEIGHT: f64 = 150.0;
+
+/// Light and dark, one column, tables that scroll by themselves on narrow screens.
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1b1b1f;--paper:#fff;--faint:#6b6b76;--line:#d9d9e0;--mark:#c2410c}\
+@media(prefers-color-scheme:dark){:root{--ink:#ececf1;--paper:#16161a;--faint:#a0a0ac;--line:#3a3a44;--mark:#fb923c}}\
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:62rem;margin:1.5rem auto;padding:0 1rem}\
+h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}h1,h2{line-height:1.25}p,figcaption,li{max-width:44rem}\
+.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}\
+caption{text-align:left;color:var(--faint)}tr.student{font-weight:600}\
+th,td{padding:.3rem .7rem .3rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\
+th:first-child,td:first-child{text-align:left}figure{margin:1rem 0}figcaption,.faint{color:var(--faint);font-size:.9rem}\
+.plots{display:flex;flex-wrap:wrap;gap:1rem}.plots figure{flex:1 1 18rem;margin:0}\
+svg{width:100%;max-width:26rem;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--faint)}\
+.axis{stroke:var(--line);fill:none}.teacher{stroke:currentColor;fill:none;stroke-width:1.5}.dot{fill:currentColor}\
+.student-mark,svg text.student-text{fill:var(--mark)}.student-line{stroke:var(--mark);stroke-dasharray:4 3;fill:none}\
+.strip{margin:.5rem 0}.strip img{display:block;width:100%;max-width:33rem;height:auto;background:#fff}";
+
+/// A row of pictures as PNG, under its label.
+type Strip = (String, Vec<u8>);
+
+/// The pictures of the page.
+pub(super) struct Grids {
+    /// Real pictures and each artist's, for the same prompts and noises.
+    same: Vec<Strip>,
+    /// The prompts of their columns.
+    prompts: Vec<String>,
+    /// For some prompts the teacher's and the student's pictures for several noises.
+    diverse: Vec<(String, Vec<Strip>)>,
+}
+
+/// Places in the set that the grid of the same noises shows, out of so many that have different prompts.
+pub(super) fn columns(prompts: usize) -> impl Iterator<Item = usize> {
+    let columns = COLUMNS.min(prompts);
+    (0..columns).map(move |column| column * prompts / columns)
+}
+
+impl Grids {
+    /// Strips of pictures of `size`.
+    ///
+    /// # Errors
+    /// Encoding.
+    pub fn new(
+        shown: &[&Shown],
+        real: &[Vec<f32>],
+        chosen: &[usize],
+        prompts: &[Asked<'_>],
+        size: usize,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let strip = |pictures: &[Vec<f32>]| {
+            let mut grid = PictureGrid::new(size);
+            grid.row(&features::tensor(pictures, size, device));
+            grid.png()
+        };
+        let Some(any) = shown.first() else { return Ok(Self { same: Vec::new(), prompts: Vec::new(), diverse: Vec::new() }) };
+        let originals: Vec<Vec<f32>> = any.places.iter().map(|&place| real[chosen[place]].clone()).collect();
+        let mut same = vec![("real pictures".to_owned(), strip(&originals)?)];
+        for shown in shown {
+            same.push((name(shown.artist), strip(&shown.set)?));
+        }
+        let held_out = |place: usize| prompts[chosen.len() + place].prompt.to_owned();
+        let mut diverse = Vec::new();
+        for (group, &place) in any.diverse_places.iter().take(any.diverse.len() / NOISES).enumerate() {
+            let mut strips = Vec::new();
+            for shown in shown.iter().filter(|shown| shown.is_main || shown.artist == Artist::Student) {
+                strips.push((name(shown.artist), strip(&shown.diverse[group * NOISES..(group + 1) * NOISES])?));
+            }
+            diverse.push((held_out(place), strips));
+        }
+        Ok(Self { same, prompts: any.places.iter().map(|&place| held_out(place)).collect(), diverse })
+    }
+}
+
+/// Writes the page.
+///
+/// # Errors
+/// Storage.
+pub(super) fn write(folder: &Path, report: &Report, grids: &Grids) -> Result<(), TrainError> {
+    let title = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Evaluation: {0}</title>\n<style>{STYLE}</style>\n<body>\n<h1>Evaluation: {0}</h1>\n{1}</body></html>\n",
+        escaped(&title),
+        body(report, grids)
+    );
+    store::write(&folder.join("report.html"), page.as_bytes())
+}
+
+fn body(report: &Report, grids: &Grids) -> String {
+    let mut page = introduction(report);
+    page.push_str("<h2>Against steps</h2>\n<div class=\"plots\">\n");
+    page.push_str(&plot("Fréchet distance to the teacher's pictures", &report.models, |row| row.to_teacher.frechet_distance));
+    page.push_str(&plot("Fréchet distance to the real pictures", &report.models, |row| row.to_real.frechet_distance));
+    page.push_str(&plot("Distance to the teacher's picture of the same noise", &report.models, |row| row.preservation.distance));
+    page.push_str("</div>\n");
+
+    let set = |title: &str, caption: &str, of: &dyn Fn(&ModelReport) -> SetMeasures| {
+        let heads = ["Fréchet ↓", "KID × 1000 ↓", "precision ↑", "recall ↑", "density ↑", "coverage ↑"];
+        let cells = |row: &ModelReport| {
+            let SetMeasures { frechet_distance, kernel_distance, manifold } = of(row);
+            vec![
+                format!("{frechet_distance:.4}"),
+                format!("{:.3} ± {:.3}", kernel_distance.mean * 1000.0, kernel_distance.deviation * 1000.0),
+                format!("{:.3}", manifold.precision),
+                format!("{:.3}", manifold.recall),
+                format!("{:.3}", manifold.density),
+                format!("{:.3}", manifold.coverage),
+            ]
+        };
+        format!("<h2>{title}</h2>\n{}", table(caption, &heads, &report.models, &cells))
+    };
+    page.push_str(&set(
+        "Beside the teacher's pictures",
+        &format!("{0} drawn pictures; reference: {0} of the teacher at {1} steps, same prompts, other noises", report.samples, report.teacher_steps),
+        &|row| row.to_teacher,
+    ));
+    page.push_str(&set(
+        "Beside the real pictures",
+        &format!("{} drawn pictures; reference: the {} pictures of the folder", report.samples, report.real),
+        &|row| row.to_real,
+    ));
+    page.push_str(&single(report));
+    page.push_str(&pictures(report, grids));
+    page.push_str(&retrieval(report));
+    page.push_str(&explanation(report));
+    page
+}
+
+fn introduction(report: &Report) -> String {
+    format!(
+        "<p>The student in one step beside its teacher, guidance {}, on held-out phrasings of {} names and on noises that neither saw. \
+         Features: <strong>{}</strong> ({} per picture). Distances in this space are comparable with each other, and not with an FID of \
+         Inception-v3 from elsewhere.</p>\n",
+        report.guidance,
+        report.names,
+        escaped(&report.features),
+        report.feature_size
+    )
+}
+
+/// The measures that compare single pictures.
+fn single(report: &Report) -> String {
+    let percent = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
+    let heads = ["evaluations", "distance ↓", "PSNR, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "seconds each ↓"];
+    let cells = |row: &ModelReport| {
+        vec![
+            row.evaluations.to_string(),
+            format!("{:.4}", row.preservation.distance),
+            row.preservation.psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}")),
+            format!("{:.4}", row.diversity),
+            percent(row.diversity_ratio),
+            percent(row.alignment),
+            format!("{:.4}", row.seconds_per_picture),
+        ]
+    };
+    let caption = format!(
+        "{} pictures, distance and PSNR to the teacher's of the same noise at {} steps; diversity: 8 noises of each of {} prompts",
+        report.samples, report.teacher_steps, report.diverse
+    );
+    let mut text = format!("<h2>Same prompt, same noise</h2>\n{}", table(&caption, &heads, &report.models, &cells));
+    let _ = writeln!(
+        text,
+        "<p class=\"faint\">The yardstick: the teacher's pictures for two noises of one prompt have a distance of {:.4}{}. Alignment: {}{}.</p>",
+        report.two_noises.distance,
+        report.two_noises.psnr.map_or_else(String::new, |psnr| format!(" and {psnr:.2} dB")),
+        report.alignment.as_deref().map_or_else(|| "not measured, since averages of pixels judge nothing".to_owned(), escaped),
+        report.real_alignment.map_or_else(String::new, |share| format!("; real pictures: {:.1} %", share * 100.0))
+    );
+    text
+}
+
+fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: &dyn Fn(&ModelReport) -> Vec<String>) -> String {
+    let mut text = format!("<div class=\"wide\"><table><caption>{}</caption>\n<tr><th>model</th>", escaped(caption));
+    heads.iter().for_each(|head| text.push_str(&format!("<th>{head}</th>")));
+    text.push_str("</tr>\n");
+    for row in rows {
+        let is_student = row.model == "student";
+        let name = name(if is_student { Artist::Student } else { Artist::Teacher(row.steps) });
+        text.push_str(&format!("<tr{}><td>{name}</td>", if is_student { " class=\"student\"" } else { "" }));
+        cells(row).iter().for_each(|cell| text.push_str(&format!("<td>{cell}</td>")));
+        text.push_str("</tr>\n");
+    }
+    text.push_str("</table></div>\n");
+    text
+}
+
+/// A figure of every row against its steps, on a logarithmic axis of steps: the teacher's joined, the student's marked and carried across.
+fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) -> String {
+    let most = rows.iter().map(|row| row.steps).max().unwrap_or(1).max(2) as f64;
+    let top = rows.iter().map(&value).filter(|value| value.is_finite()).fold(0.0, f64::max).max(1e-12) * 1.05;
+    let x = |steps: usize| (steps.max(1) as f64).ln() / most.ln() * WIDTH;
+    let y = |value: f64| HEIGHT - (if value.is_finite() { value } else { top } / top).clamp(0.0, 1.0) * HEIGHT;
+    let mut svg = format!(
+        "<figure><svg role=\"img\" aria-label=\"{title} against steps\" viewBox=\"-46 -12 {} {}\"><path class=\"axis\" d=\"M0 0V{HEIGHT}H{WIDTH}\"/>\
+         <text x=\"-4\" y=\"4\" text-anchor=\"end\">{:.3}</text><text x=\"-4\" y=\"{HEIGHT}\" text-anchor=\"end\">0</text>",
+        WIDTH + 92.0,
+        HEIGHT + 48.0,
+        top
+    );
+    let teachers: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "teacher").collect();
+    let line: Vec<String> = teachers.iter().map(|row| format!("{:.1},{:.1}", x(row.steps), y(value(row)))).collect();
+    let _ = write!(svg, "<polyline class=\"teacher\" points=\"{}\"/>", line.join(" "));
+    for row in &teachers {
+        let (x, y) = (x(row.steps), y(value(row)));
+        let _ = write!(
+            svg,
+            "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            HEIGHT + 14.0,
+            row.steps
+        );
+    }
+    for row in rows.iter().filter(|row| row.model == "student") {
+        let (x, y) = (x(row.steps), y(value(row)));
+        let _ = write!(
+            svg,
+            "<path class=\"student-line\" d=\"M0 {y:.1}H{WIDTH}\"/><rect class=\"student-mark\" x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\"/>\
+             <text class=\"student-text\" x=\"{}\" y=\"{:.1}\">student</text>",
+            x - 4.0,
+            y - 4.0,
+            WIDTH + 4.0,
+            y + 4.0
+        );
+    }
+    let _ = writeln!(
+        svg,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">steps of the teacher</text></svg><figcaption>{title}</figcaption></figure>",
+        WIDTH / 2.0,
+        HEIGHT + 30.0
+    );
+    svg
+}
+
+fn pictures(report: &Report, grids: &Grids) -> String {
+    let prompts: Vec<String> = grids.prompts.iter().map(|prompt| escaped(prompt)).collect();
+    let mut text = format!("<h2>Pictures</h2>\n<p>Same prompts and noises in every row: {}.</p>\n", prompts.join(" · "));
+    grids.same.iter().for_each(|(label, png)| text.push_str(&strip(label, label, png)));
+    if !grids.diverse.is_empty() {
+        let _ = writeln!(
+            text,
+            "<h2>Eight noises of one prompt</h2>\n<p>The teacher at {} steps and the student, noise by noise.</p>",
+            report.teacher_steps
+        );
+    }
+    for (prompt, strips) in &grids.diverse {
+        for (label, png) in strips {
+            text.push_str(&strip(&format!("{prompt} – {label}"), &format!("{label}: {prompt}"), png));
+        }
+    }
+    text
+}
+
+fn strip(label: &str, description: &str, png: &[u8]) -> String {
+    format!(
+        "<div class=\"strip\"><span class=\"faint\">{}</span><img alt=\"{}\" src=\"data:image/png;base64,{}\"></div>\n",
+        escaped(label),
+        escaped(description),
+        base64(png)
+    )
+}
+
+fn retrieval(report: &Report) -> String {
+    let row =
+        |who: &str, found: &Retrieval| format!("<tr><td>{who}</td><td>{:.1} %</td><td>{:.1} %</td></tr>\n", found.top_1 * 100.0, found.top_5 * 100.0);
+    format!(
+        "<h2>Retrieval</h2>\n<div class=\"wide\"><table><caption>Is the right one of {} real pictures nearest, among the nearest five? By averages of \
+         16×16.</caption>\n<tr><th>drawn by</th><th>top-1</th><th>top-5</th></tr>\n{}{}{}</table></div>\n",
+        report.real,
+        row(&format!("teacher at {} steps, {} names", report.teacher_steps, report.names), &report.teacher_retrieval),
+        row(&format!("student, {} names", report.names), &report.student_retrieval),
+        row("student, held-out phrasings", &report.student_retrieval_held_out)
+    )
+}
+
+fn explanation(report: &Report) -> String {
+    format!(
+        "<h2>How it is measured</h2>\n<ul>\n\
+         <li>Fréchet distance: of the Gaussians with the sets' means and covariances. The teacher's own row at {0} steps says how small it gets for {1} \
+         pictures of one distribution.</li>\n\
+         <li>KID: unbiased squared maximum mean discrepancy, kernel (x·y/d + 1)³, mean ± standard deviation of 100 subsets of half the smaller set, at \
+         most 1,000.</li>\n\
+         <li>Precision and recall: balls to the 3rd nearest neighbour. Density and coverage: to the 5th.</li>\n\
+         <li>Distances of pictures: Euclidean between features, divided by the root of their number. PSNR over pictures in −1…1.</li>\n\
+         <li>Seconds per picture: wall clock in batches of 32 on the device of this evaluation, prompt and decoder included. Everything else follows \
+         from the seed, {2}.</li>\n</ul>\n",
+        report.teacher_steps, report.samples, report.seed
+    )
+}
+
+fn name(artist: Artist) -> String {
+    match artist {
+        Artist::Student => "student, 1 step".into(),
+        Artist::Teacher(1) => "teacher, 1 step".into(),
+        Artist::Teacher(steps) => format!("teacher, {steps} steps"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PairMeasures;
+    use super::*;
+    use crate::measures::{KernelDistance, Manifold};
+
+    fn row(model: &str, steps: usize, frechet_distance: f64) -> ModelReport {
+        let set = SetMeasures {
+            frechet_distance,
+            kernel_distance: KernelDistance { mean: 0.001, deviation: 0.0002, subset: 2 },
+            manifold: Manifold { precision: 1.0, recall: 0.5, density: 0.25, coverage: 0.125 },
+        };
+        ModelReport {
+            model: model.into(),
+            steps,
+            evaluations: steps,
+            to_teacher: set,
+            to_real: set,
+            preservation: PairMeasures { distance: 0.0, psnr: None },
+            diversity: 0.5,
+            diversity_ratio: None,
+            alignment: None,
+            seconds_per_picture: 0.01,
+        }
+    }
+
+    #[test]
+    fn a_plot_joins_the_teacher_and_marks_the_student() {
+        let plot = plot("T", &[row("teacher", 1, 4.0), row("teacher", 50, 0.0), row("student", 1, 1.0)], |row| row.to_teacher.frechet_distance);
+        assert!(plot.contains("points=\"0.0,7.1 300.0,150.0\""), "{plot}");
+        assert_eq!((plot.matches("<circle").count(), plot.matches("<rect").count()), (2, 1));
+        assert!(!super::plot("T", &[row("student", 1, f64::NAN)], |row| row.to_real.frechet_distance).contains("NaN"));
+    }
+
+    #[test]
+    fn columns_are_spread_over_the_prompts() {
+        assert_eq!(columns(16).collect::<Vec<_>>(), [0, 2, 4, 6, 8, 10, 12, 14]);
+        assert_eq!(columns(3).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn tables_mark_the_student_and_say_what_is_not_known() {
+        let rows = [row("teacher", 1, 4.0), row("student", 1, 1.0)];
+        let table = table("a < b", &["x"], &rows, &|row| vec![row.steps.to_string()]);
+        assert!(table.contains("a &lt; b") && table.contains("<tr class=\"student\"><td>student, 1 step</td><td>1</td>"), "{table}");
+    }
+}

@@ -1,0 +1,255 @@
+//! `train picture-classifier`: which of the folder's pictures is this?
+//!
+//! Evaluation needs a space in which pictures that look alike lie close, and somebody who says what a drawn picture shows. Where no network
+//! trained on the world's pictures is at hand, this one serves for both: it learns to tell the folder's own pictures apart through strong
+//! [`augmentation`](crate::augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Pictures of one name are one class.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
+use onestep_nets::{PictureClassifier, PictureClassifierConfig, weights};
+use onestep_noise::{Philox, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    augmentation::augmented,
+    autoencoder::{batch, epoch_indices},
+    data::PictureFolder,
+    error::TrainError,
+    observer::Observer,
+    picture_grid::PictureGrid,
+    pipeline_folder::component_files,
+    run_folder::{Entry, RunFolder},
+    store,
+    training_loop::{self, LoopOptions, Task},
+};
+
+/// Its configuration file, in a folder of its own.
+const CONFIG: &str = "config.json";
+/// Its weight file.
+const WEIGHTS: &str = "model.safetensors";
+/// Changed copies of each picture on which the result is measured.
+const MEASURED_DRAWS: u64 = 4;
+/// Pictures looked at together.
+const TOGETHER: usize = 32;
+
+/// Options of `train picture-classifier`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PictureClassifierOptions {
+    /// The picture folder.
+    pub data: PathBuf,
+    /// Side of the pictures in pixels.
+    pub size: usize,
+    /// The run folder.
+    pub out: PathBuf,
+    /// Channels of the network's levels.
+    pub channels: Vec<usize>,
+    /// Convolutions of each level.
+    pub layers: usize,
+    /// Share of a target that is spread over all classes.
+    pub label_smoothing: f32,
+    /// Steps and update rule.
+    pub training: LoopOptions,
+}
+
+impl Default for PictureClassifierOptions {
+    fn default() -> Self {
+        let config = PictureClassifierConfig::default();
+        let mut training = LoopOptions { steps: 2400, batch: 32, save_every: 400, sample_every: 400, ema_decay: 0.99, ..LoopOptions::default() };
+        training.optimizer.learning_rate = 3e-3;
+        training.optimizer.warmup_steps = 50;
+        training.optimizer.decay_fraction = 0.6;
+        Self {
+            data: PathBuf::new(),
+            size: config.sample_size,
+            out: PathBuf::new(),
+            channels: config.block_out_channels,
+            layers: config.layers_per_block,
+            label_smoothing: 0.1,
+            training,
+        }
+    }
+}
+
+/// What the training reached.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PictureClassifierReport {
+    /// Names that it tells apart.
+    pub classes: usize,
+    /// Share of the folder's pictures that it names rightly as they are.
+    pub top_1: f64,
+    /// The same for changed copies that it was not trained on.
+    pub top_1_augmented: f64,
+    /// Changed copies that were looked at.
+    pub augmented: usize,
+}
+
+/// Trains and writes `model/` with `config.json` and `model.safetensors`, and `report.json`.
+///
+/// # Errors
+/// Fewer than two names, data, storage, a loss that is not finite, interruption.
+pub fn train(
+    options: &PictureClassifierOptions,
+    entry: Entry,
+    device: &Device,
+    device_name: &str,
+    observer: &mut dyn Observer,
+) -> Result<PictureClassifierReport, TrainError> {
+    let pictures = PictureFolder::open(&options.data, options.size)?;
+    let (names, classes) = classes(&pictures);
+    if names.len() < 2 {
+        return Err(TrainError::input(format!(
+            "a classifier tells at least 2 names apart; {} has {} picture(s) with {} name(s) between them: add pictures of other things",
+            options.data.display(),
+            pictures.len(),
+            names.len()
+        )));
+    }
+    let config = PictureClassifierConfig {
+        sample_size: options.size,
+        block_out_channels: options.channels.clone(),
+        layers_per_block: options.layers,
+        names,
+        ..PictureClassifierConfig::default()
+    };
+    config.validate().map_err(|error| TrainError::input(error.to_string()))?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let task = Classifying { options, config: config.clone(), pictures: &pictures, classes: &classes, device: device.clone().autodiff() };
+    device.seed(options.training.seed);
+    let net = config.init(&task.device);
+    let net = training_loop::train(&task, net, &options.training, pictures.content_hash(), &mut folder, entry, device, observer)?;
+
+    // Measure on copies of streams that no step has.
+    let all: Vec<usize> = (0..pictures.len()).collect();
+    observer.begin("measuring", MEASURED_DRAWS + 1, 0);
+    let mut hits = [0usize; 2];
+    for draw in 0..=MEASURED_DRAWS {
+        let mut source = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - draw);
+        for chunk in all.chunks(TOGETHER) {
+            let shown = if draw == 0 { batch(&pictures, chunk, device) } else { augmented_batch(&pictures, chunk, &mut source, device) };
+            let found = most_likely(&net.logits(net.features(shown)));
+            hits[usize::from(draw > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
+        }
+        observer.step(draw + 1, "");
+    }
+    let augmented = all.len() * MEASURED_DRAWS as usize;
+    let report = PictureClassifierReport {
+        classes: config.names.len(),
+        top_1: hits[0] as f64 / all.len() as f64,
+        top_1_augmented: hits[1] as f64 / augmented as f64,
+        augmented,
+    };
+    store::write_folder(&options.out.join("model"), &task.files(&net))?;
+    store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    crate::report_page::write(&options.out)?;
+    Ok(report)
+}
+
+/// The classifier in a run folder, or in a folder with `config.json` and `model.safetensors`.
+///
+/// # Errors
+/// Names what is missing or does not fit.
+pub fn load(path: &Path, device: &Device) -> Result<(PictureClassifier, PictureClassifierConfig), TrainError> {
+    let inside = path.join("model");
+    let folder = if inside.join(CONFIG).exists() { &inside } else { path };
+    if !folder.join(CONFIG).exists() {
+        return Err(TrainError::input(format!(
+            "no picture classifier in {}: expected {CONFIG} and {WEIGHTS}, there or in model/; make one with onestep train picture-classifier",
+            path.display()
+        )));
+    }
+    let refuse = |name: &str, error: &dyn std::fmt::Display| TrainError::input(format!("{}: {error}", folder.join(name).display()));
+    let text = store::read(&folder.join(CONFIG))?;
+    let config = PictureClassifierConfig::from_json(&String::from_utf8_lossy(&text)).map_err(|error| refuse(CONFIG, &error))?;
+    let bytes = store::read(&folder.join(WEIGHTS))?;
+    let net = weights::load(config.init(device), &[&bytes]).map_err(|error| refuse(WEIGHTS, &error))?;
+    Ok((net, config))
+}
+
+/// The class with the largest logit, for each row of [pictures, classes].
+pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
+    let [_, classes] = logits.dims();
+    let values = logits.to_data().try_to_vec::<f32>().unwrap_or_default();
+    let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
+    values.chunks(classes).map(largest).collect()
+}
+
+/// The distinct names in the order of the folder, and each picture's place among them.
+fn classes(pictures: &PictureFolder) -> (Vec<String>, Vec<usize>) {
+    let (mut names, mut places) = (Vec::new(), BTreeMap::new());
+    let classes = pictures.entries().iter().map(|entry| {
+        *places.entry(entry.text.as_str()).or_insert_with(|| {
+            names.push(entry.text.clone());
+            names.len() - 1
+        })
+    });
+    let classes = classes.collect();
+    (names, classes)
+}
+
+/// Changed copies of pictures as [N,3,H,W].
+fn augmented_batch(pictures: &PictureFolder, indices: &[usize], draw: &mut Philox, device: &Device) -> Tensor<4> {
+    let size = pictures.size();
+    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(pictures.pixels(index), size, draw)).collect();
+    Tensor::from_data(TensorData::new(data, [indices.len(), 3, size, size]), device)
+}
+
+struct Classifying<'a> {
+    options: &'a PictureClassifierOptions,
+    config: PictureClassifierConfig,
+    pictures: &'a PictureFolder,
+    /// Class of each picture.
+    classes: &'a [usize],
+    device: Device,
+}
+
+impl Task for Classifying<'_> {
+    type Net = PictureClassifier;
+
+    fn loss(&self, net: &PictureClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
+        let LoopOptions { seed, batch, .. } = self.options.training;
+        let all: Vec<usize> = (0..self.pictures.len()).collect();
+        let indices = epoch_indices(&all, seed, step, batch);
+        let shown = augmented_batch(self.pictures, &indices, &mut Philox::new(seed, Stream::Augmentation, step), &self.device);
+        let logits = net.logits(net.features(shown));
+
+        let count = self.config.names.len();
+        let spread = self.options.label_smoothing / count as f32;
+        let mut targets = vec![spread; batch * count];
+        for (row, &index) in indices.iter().enumerate() {
+            targets[row * count + self.classes[index]] += 1.0 - self.options.label_smoothing;
+        }
+        let targets = Tensor::<2>::from_data(TensorData::new(targets, [batch, count]), &self.device);
+        let loss = (log_softmax(logits.clone(), 1) * targets).sum().div_scalar(-(batch as f64));
+        let found = most_likely(&logits.inner());
+        let hits = indices.iter().zip(found).filter(|&(&index, found)| self.classes[index] == found).count();
+        let top_1 = Tensor::from_data(TensorData::new(vec![hits as f32 / batch as f32], [1]), &self.device.clone().inner());
+        (loss, vec![("top_1", top_1)])
+    }
+
+    fn files(&self, net: &PictureClassifier) -> Vec<(String, Vec<u8>)> {
+        component_files(CONFIG, self.config.to_json(), WEIGHTS, net)
+    }
+
+    fn load(&self, net: PictureClassifier, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<PictureClassifier, TrainError> {
+        weights::load(net, &[&file(WEIGHTS)?]).map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
+    }
+
+    /// Rows: pictures, changed copies, and the pictures for which the copies are taken.
+    fn sample(&self, net: &PictureClassifier) -> PictureGrid {
+        let device = self.device.clone().inner();
+        let count = self.pictures.len().min(16);
+        let chosen: Vec<usize> = (0..count).map(|i| i * self.pictures.len() / count).collect();
+        let shown = augmented_batch(self.pictures, &chosen, &mut Philox::new(self.options.training.seed, Stream::Augmentation, u64::MAX), &device);
+        let found = most_likely(&net.logits(net.features(shown.clone())));
+        let of_class = |class: usize| self.classes.iter().position(|&other| other == class).unwrap_or_default();
+        let taken_for: Vec<usize> = found.into_iter().map(of_class).collect();
+        let mut grid = PictureGrid::new(self.pictures.size());
+        grid.row(&batch(self.pictures, &chosen, &device));
+        grid.row(&shown);
+        grid.row(&batch(self.pictures, &taken_for, &device));
+        grid
+    }
+}
