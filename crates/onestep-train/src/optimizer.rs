@@ -3,7 +3,7 @@
 //! Each parameter is stepped as a flat vector, so that the moments of all ranks are kept alike and written to one safetensors file.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer as _};
+use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer as _};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ impl Default for OptimizerOptions {
     }
 }
 
+/// The decays of the moments in a saved state, which may have changed on the way.
+const DECAYS: &str = "decays";
+
 /// AdamW over one module.
 pub struct Optimizer {
     options: OptimizerOptions,
@@ -60,11 +63,25 @@ impl Optimizer {
         self.options.learning_rate * warm.min(left)
     }
 
-    /// From now on with other decays of the moments, whose values stay.
+    /// From now on with other decays of the moments.
+    ///
+    /// What the moments stand for stays: AdamW divides them by `1 − β^t`, which jumps with β. Taken over as they are, second moments that
+    /// were gathered slowly would seem much too small, and the steps would be several times too long.
     pub fn set_decays(&mut self, beta_1: f32, beta_2: f32) {
-        if (beta_1, beta_2) != (self.options.beta_1, self.options.beta_2) {
-            self.options = OptimizerOptions { beta_1, beta_2, ..self.options.clone() };
-            self.rule = rule(&self.options);
+        let old = (self.options.beta_1, self.options.beta_2);
+        if (beta_1, beta_2) == old {
+            return;
+        }
+        self.options = OptimizerOptions { beta_1, beta_2, ..self.options.clone() };
+        self.rule = rule(&self.options);
+        for state in self.states.iter_mut().flatten() {
+            let momentum = state.momentum.clone();
+            let gathered = |beta: f32| 1.0 - f64::from(beta).powf(momentum.time as f64);
+            state.momentum = AdaptiveMomentumState::new(
+                momentum.time,
+                momentum.moment_1.mul_scalar(gathered(beta_1) / gathered(old.0)),
+                momentum.moment_2.mul_scalar(gathered(beta_2) / gathered(old.1)),
+            );
         }
     }
 
@@ -93,6 +110,7 @@ impl Optimizer {
                 tensors.push((format!("{index:05}.time"), vec![state.momentum.time as f32]));
             }
         }
+        tensors.push((DECAYS.into(), vec![self.options.beta_1, self.options.beta_2]));
         let tensors: Vec<_> = tensors.into_iter().map(|(name, data)| (name, vec![data.len()], data)).collect();
         tensor_bytes(&tensors, &[("parameters", self.states.len().to_string())])
     }
@@ -106,6 +124,12 @@ impl Optimizer {
         let broken = |name: &str| {
             TrainError::input(format!("state/optimizer.safetensors has no {name}: the checkpoint is not of this command; start from an older one"))
         };
+        if let Some((_, decays)) = tensors.get(DECAYS)
+            && let &[beta_1, beta_2] = decays.as_slice()
+        {
+            self.options = OptimizerOptions { beta_1, beta_2, ..self.options.clone() };
+            self.rule = rule(&self.options);
+        }
         let count = tensors.keys().filter_map(|name| name.get(..5)?.parse::<usize>().ok()).max().map_or(0, |last| last + 1);
         self.states = (0..count).map(|_| None).collect();
         for (index, state) in self.states.iter_mut().enumerate() {
@@ -115,7 +139,7 @@ impl Optimizer {
             let name = format!("{index:05}.time");
             let time = tensors.get(&name).and_then(|(_, data)| data.first()).ok_or_else(|| broken(&name))?;
             let tensor = |data: &Vec<f32>| Tensor::<1>::from_data(TensorData::new(data.clone(), [data.len()]), device);
-            let momentum = burn::optim::AdaptiveMomentumState::new(*time as usize, tensor(moment_1), tensor(moment_2));
+            let momentum = AdaptiveMomentumState::new(*time as usize, tensor(moment_1), tensor(moment_2));
             *state = Some(AdamWState::new(momentum));
         }
         Ok(())
@@ -192,5 +216,46 @@ impl ModuleMapper for Update<'_> {
         let (value, next) = self.rule.step(self.rate, value.reshape([elements]), gradient, state.take());
         *state = next;
         replace(param, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct One {
+        w: Param<Tensor<1>>,
+    }
+
+    /// The derivative of the loss is always 0.01, so each step of AdamW is as long as its rate, whatever the decays.
+    fn stepped(one: One, optimizer: &mut Optimizer) -> (One, f64) {
+        let before = f64::from(one.w.val().into_scalar::<f32>());
+        let gradients = FlatGradients::take(&one, &mut one.w.val().mul_scalar(0.01).sum().backward());
+        let (one, _) = optimizer.step(one, gradients, 1e-3);
+        let after = f64::from(one.w.val().into_scalar::<f32>());
+        (one, before - after)
+    }
+
+    #[test]
+    fn other_decays_change_no_step_s_length_and_are_kept() {
+        let device = Device::flex().autodiff();
+        let options = OptimizerOptions { weight_decay: 0.0, ..OptimizerOptions::default() };
+        let mut one = One { w: Param::from_tensor(Tensor::from_data([1.0], &device)) };
+        let mut optimizer = Optimizer::new(options.clone());
+        let mut length = 0.0;
+        for _ in 0..40 {
+            (one, length) = stepped(one, &mut optimizer);
+        }
+        assert!((length - 1e-3).abs() < 2e-5, "{length}");
+        optimizer.set_decays(0.0, 0.99);
+        (one, length) = stepped(one, &mut optimizer);
+        assert!((length - 1e-3).abs() < 2e-5, "{length}");
+
+        let mut resumed = Optimizer::new(options);
+        resumed.load(&optimizer.to_bytes(), &device.inner()).unwrap();
+        resumed.set_decays(0.0, 0.99);
+        assert_eq!(resumed.to_bytes(), optimizer.to_bytes());
+        drop(one);
     }
 }
