@@ -1,8 +1,15 @@
 //! The spaces in which pictures are compared, and who says whether a picture shows what was asked for.
 //!
+//! - a file: Inception-v3 as Fréchet distances are published with it ([`inception`]);
+//! - a folder whose `config.json` is CLIP's: its pictures' features, and its judgement ([`clip`]);
+//! - a folder of `onestep train picture-classifier`: both, without anything from elsewhere.
+//!
 //! A network that is to serve here implements [`FeatureNetwork`], and [`Alignment`] if it can judge a picture by its prompt; [`open`] is where the
 //! folder that `--features` names decides which it is. Networks of one input size resize for themselves, by
 //! [`resize_planes`](crate::data::resize_planes) where clean-fid's rule is asked for.
+
+pub mod clip;
+pub mod inception;
 
 use std::path::Path;
 
@@ -10,6 +17,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{PictureClassifier, PictureClassifierConfig};
 
 use crate::{
+    data::resize_planes,
     error::TrainError,
     measures::FeatureMatrix,
     picture_classifier::{self, most_likely},
@@ -51,12 +59,19 @@ pub struct Opened {
     pub alignment: Option<Box<dyn Alignment>>,
 }
 
-/// The networks in `folder`, for pictures of `size`; without a folder averages of pixels, and no judge.
+/// The networks in `folder` (or the file), for pictures of `size`; without a folder averages of pixels, and no judge.
 ///
 /// # Errors
 /// A folder without a network that is known, or with one for pictures of another size.
 pub fn open(folder: Option<&Path>, size: usize, device: &Device) -> Result<Opened, TrainError> {
     let Some(folder) = folder else { return Ok(Opened { network: Box::new(PixelAverages), alignment: None }) };
+    if folder.is_file() {
+        return Ok(Opened { network: Box::new(inception::Inception::open(folder, size, device)?), alignment: None });
+    }
+    if clip::is_in(folder) {
+        let clip = std::rc::Rc::new(clip::Clip::open(folder, device)?);
+        return Ok(Opened { network: Box::new(std::rc::Rc::clone(&clip)), alignment: Some(Box::new(clip)) });
+    }
     let (net, config) = picture_classifier::load(folder, device)?;
     if config.sample_size != size {
         return Err(TrainError::input(format!(
@@ -68,6 +83,14 @@ pub fn open(folder: Option<&Path>, size: usize, device: &Device) -> Result<Opene
     }
     let classifier = Classifier { net, config };
     Ok(Opened { network: Box::new(classifier.clone()), alignment: Some(Box::new(classifier)) })
+}
+
+/// Pictures [N,3,size,size] at another side, by clean-fid's rule; what goes beyond −1…1 is cut off.
+fn resized(pictures: &Tensor<4>, side: usize) -> Tensor<4> {
+    let [count, channels, height, width] = pictures.dims();
+    let planes: Vec<f32> = pictures.to_data().try_to_vec().unwrap_or_default();
+    let planes = resize_planes(&planes, [height, width], [side, side], [-1.0, 1.0]);
+    Tensor::from_data(TensorData::new(planes, [count, channels, side, side]), &pictures.device())
 }
 
 /// Pictures taken through a network together.

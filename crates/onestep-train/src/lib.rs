@@ -35,6 +35,7 @@ pub mod sampler;
 pub mod store;
 pub mod teacher;
 pub mod training_loop;
+pub mod weight_file;
 
 pub use error::{TrainError, TrainErrorKind};
 pub use observer::Observer;

@@ -26,8 +26,9 @@ pub struct Eval {
     /// The picture folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Run or model folder of a picture classifier, whose features are compared; without it averages of pixels are
-    #[arg(long, value_name = "DIR")]
+    /// Whose features are compared: a picture classifier's folder, a folder with CLIP in transformers' layout, or a file with
+    /// Inception-v3 in the layout of Fréchet distances; without any, averages of pixels
+    #[arg(long, value_name = "PATH")]
     features: Option<PathBuf>,
     /// Names to draw; 0 for all
     #[arg(long)]

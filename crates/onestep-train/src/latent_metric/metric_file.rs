@@ -8,25 +8,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::Device;
-use half::{bf16, f16};
-use onestep_nets::{
-    LatentLpips, LatentLpipsConfig,
-    weights::{self, StateTensor},
-};
-use pytorch_reader::{DType, PytorchReader};
-
 use crate::{
     error::{TrainError, TrainErrorKind},
-    store,
+    store, weight_file,
 };
+use burn::tensor::Device;
+use onestep_nets::{LatentLpips, LatentLpipsConfig, weights};
 
 /// Files of a metric's folder.
 const CONFIG: &str = "config.json";
 /// See [`CONFIG`].
 const WEIGHTS: &str = "model.safetensors";
-/// Largest published file that is read: the metric is 59 MB.
-const LARGEST_FILE: u64 = 1 << 30;
 
 /// A metric that is ready to measure.
 #[derive(Debug)]
@@ -85,7 +77,7 @@ impl Metric {
             };
             return Err(TrainError::new(TrainErrorKind::Usage, message));
         };
-        let mut tensors = tensors(path)?;
+        let mut tensors = weight_file::read(path)?;
         // Written twice, and counters that evaluation does not need.
         tensors.retain(|tensor| !tensor.name.starts_with("lins.") && !tensor.name.ends_with(".num_batches_tracked"));
         if tensors.iter().any(|tensor| tensor.name.contains("features.") || tensor.name.contains("classifier.")) {
@@ -182,58 +174,6 @@ fn check(net: &LatentLpips, path: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The tensors of a published file, in f32.
-fn tensors(path: &Path) -> Result<Vec<StateTensor>, TrainError> {
-    let place = path.display();
-    let size = std::fs::metadata(path).map_err(|error| TrainError::storage("reading", path, &error))?.len();
-    if size > LARGEST_FILE {
-        return Err(TrainError::input(format!("{place} has {} MiB; the published metrics have 59 MB", size >> 20)));
-    }
-    if path.extension().is_some_and(|extension| extension == "safetensors") {
-        let file = store::read(path)?;
-        let file = safetensors::SafeTensors::deserialize(&file)
-            .map_err(|error| TrainError::input(format!("{place} is not a valid safetensors file: {error}")))?;
-        return file
-            .iter()
-            .filter(|(name, _)| !name.ends_with(".num_batches_tracked"))
-            .map(|(name, view)| {
-                let data = match view.dtype() {
-                    safetensors::Dtype::F32 => floats(DType::F32, view.data()),
-                    safetensors::Dtype::F16 => floats(DType::F16, view.data()),
-                    safetensors::Dtype::BF16 => floats(DType::BF16, view.data()),
-                    _ => None,
-                };
-                let data = data.ok_or_else(|| TrainError::input(format!("{place}: {name} is {:?}, expected floats", view.dtype())))?;
-                Ok(StateTensor { name: name.to_owned(), shape: view.shape().to_vec(), data })
-            })
-            .collect();
-    }
-    let reader = PytorchReader::new(path).map_err(|error| TrainError::input(format!("{place} is not a checkpoint of PyTorch: {error}")))?;
-    let mut tensors = Vec::new();
-    for (name, tensor) in reader.into_tensors() {
-        if name.ends_with(".num_batches_tracked") {
-            continue;
-        }
-        let refuse = |reason: &dyn std::fmt::Display| TrainError::input(format!("{place}: {name} {reason}"));
-        let bytes = tensor.read().map_err(|error| refuse(&error))?;
-        let data = floats(tensor.dtype(), &bytes).ok_or_else(|| refuse(&format!("is {:?}, expected floats", tensor.dtype())))?;
-        tensors.push(StateTensor { name: name.clone(), shape: tensor.shape().to_vec(), data });
-    }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(tensors)
-}
-
-/// Little-endian floats of any width.
-fn floats(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
-    Some(match dtype {
-        DType::F64 => bytes.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
-        DType::F32 => bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        DType::F16 => bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
-        DType::BF16 => bytes.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,7 +248,7 @@ mod tests {
         assert!(refusal(Metric::open(&path, Some("vae"), &device)).contains("no published metric for the encoder \"vae\""));
         assert!(refusal(Metric::open(&path, Some("sd15"), &device)).contains("16 channels, those of sd15 have 4"));
         let sentence = refusal(Metric::open(&path, Some("flux"), &device));
-        assert!(sentence.contains("lin0.model.1.weight") && sentence.contains("net.slice5.40.weight"), "{sentence}");
+        assert!(sentence.contains("net.slice1.0.bias [64] is missing") && sentence.contains("more"), "{sentence}");
         let named = write("sdxl_latest_vgg16_tuned.safetensors", &[first]);
         assert!(refusal(Metric::open(&named, Some("sd15"), &device)).contains("latents of sdxl, not of sd15"));
         let trunk = write("sd15_latent_vgg16.safetensors", &[("module.model.features.0.weight", vec![64, 4, 3, 3])]);

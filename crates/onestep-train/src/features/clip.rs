@@ -1,0 +1,135 @@
+//! CLIP: how well a picture fits its prompt, and a space that knows more than shapes and colours.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use onestep_nets::{CLIP_MEAN, CLIP_STD, ClipConfig, ClipModel, weights};
+use tokenizers::Tokenizer;
+
+use super::{Alignment, Asked, FeatureNetwork, resized};
+use crate::{error::TrainError, store};
+
+/// What a prompt is put behind, as in the evaluation of GigaGAN by the same first author.
+const BEFORE: &str = "A photo depicts ";
+
+/// A folder in transformers' layout: `config.json`, `model.safetensors`, `tokenizer.json`.
+pub struct Clip {
+    net: ClipModel,
+    tokenizer: Tokenizer,
+    /// Side of the pictures that it takes.
+    side: usize,
+    /// Tokens of a text.
+    tokens: usize,
+    device: Device,
+}
+
+/// Whether a folder's `config.json` says that it holds a whole CLIP.
+pub fn is_in(folder: &Path) -> bool {
+    let text = std::fs::read(folder.join("config.json")).unwrap_or_default();
+    serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|config| config["model_type"] == "clip")
+}
+
+impl Clip {
+    /// Reads the folder; pictures may have any size.
+    ///
+    /// # Errors
+    /// Names the file at fault.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self, TrainError> {
+        let refuse = |name: &str, error: &dyn std::fmt::Display| TrainError::input(format!("{}: {error}", folder.join(name).display()));
+        let text = String::from_utf8_lossy(&store::read(&folder.join("config.json"))?).into_owned();
+        let config = ClipConfig::from_json(&text).map_err(|error| refuse("config.json", &error))?;
+        let (side, tokens) = (config.vision_config.image_size, config.text_config.max_position_embeddings);
+        let bytes = store::read(&folder.join("model.safetensors"))?;
+        let net = weights::load(config.init(device), &[&bytes]).map_err(|error| refuse("model.safetensors", &error))?;
+        let tokenizer = Tokenizer::from_bytes(store::read(&folder.join("tokenizer.json"))?).map_err(|error| refuse("tokenizer.json", &error))?;
+        Ok(Self { net, tokenizer, side, tokens, device: device.clone() })
+    }
+
+    /// Features of unit length, [N,projection].
+    fn unit(features: Tensor<2>) -> Tensor<2> {
+        let length = features.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
+        features / length
+    }
+
+    fn of_pictures(&self, pictures: &Tensor<4>) -> Tensor<2> {
+        let constant =
+            |values: [f64; 3]| Tensor::<4>::from_data(TensorData::new(values.map(|value| value as f32).to_vec(), [1, 3, 1, 1]), &self.device);
+        let from_zero = resized(pictures, self.side).add_scalar(1.0).div_scalar(2.0);
+        Self::unit(self.net.image_features((from_zero - constant(CLIP_MEAN)) / constant(CLIP_STD)))
+    }
+
+    fn of_texts(&self, asked: &[Asked<'_>]) -> Result<Tensor<2>, TrainError> {
+        let mut ids = Vec::with_capacity(asked.len() * self.tokens);
+        for Asked { prompt, .. } in asked {
+            let text = format!("{BEFORE}{prompt}");
+            let refuse = |error: &dyn std::fmt::Display| TrainError::input(format!("CLIP's tokenizer refuses {text:?}: {error}"));
+            let encoding = self.tokenizer.encode(text.as_str(), true).map_err(|error| refuse(&error))?;
+            let mut own: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
+            // The last token closes a text, also one that is cut; a shorter one is filled up with it.
+            let last = *own.last().ok_or_else(|| refuse(&"it has no tokens"))?;
+            own.truncate(self.tokens);
+            own.resize(self.tokens, last);
+            own[self.tokens - 1] = last;
+            ids.extend(own);
+        }
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [asked.len(), self.tokens]), &self.device);
+        Ok(Self::unit(self.net.text_features(ids)))
+    }
+}
+
+impl FeatureNetwork for Rc<Clip> {
+    fn name(&self) -> String {
+        format!("CLIP's features of pictures, resized to {0}x{0}", self.side)
+    }
+
+    fn features(&self, pictures: Tensor<4>) -> Tensor<2> {
+        self.of_pictures(&pictures)
+    }
+}
+
+impl Alignment for Rc<Clip> {
+    fn name(&self) -> String {
+        format!("cosine of CLIP's features of the picture and of “{BEFORE}…” with the prompt")
+    }
+
+    fn scores(&self, pictures: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError> {
+        let cosines = (self.of_pictures(&pictures) * self.of_texts(asked)?).sum_dim(1);
+        Ok(cosines.to_data().try_to_vec::<f32>().unwrap_or_default().into_iter().map(f64::from).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{CaptionTokenizer, TokenizerOptions};
+    use crate::features::{matrix, mean_score, open};
+
+    /// The network is compared with transformers' where it is written; here a whole folder is judged with.
+    #[test]
+    fn a_folder_of_transformers_gives_features_and_scores() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/evaluation/clip-gelu");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(fixture.join("config.json"), folder.path().join("config.json")).unwrap();
+        let device = Device::flex();
+        let refusal = |found: Result<crate::features::Opened, TrainError>| found.map(|_| ()).unwrap_err().to_string();
+        assert!(refusal(open(Some(folder.path()), 24, &device)).contains("model.safetensors"));
+        std::fs::copy(fixture.join("weights.safetensors"), folder.path().join("model.safetensors")).unwrap();
+        assert!(refusal(open(Some(folder.path()), 24, &device)).contains("tokenizer.json"));
+        let tokenizer = CaptionTokenizer::train(["a cat", "a dog"], &TokenizerOptions { vocabulary: 26, length: 5 }).unwrap();
+        tokenizer.save(&folder.path().join("tokenizer.json")).unwrap();
+
+        let opened = open(Some(folder.path()), 24, &device).unwrap();
+        let pictures: Vec<Vec<f32>> = (0..2).map(|picture| (0..3 * 24 * 24).map(|i| ((i * (picture + 3)) as f32 * 0.1).sin()).collect()).collect();
+        let features = matrix(opened.network.as_ref(), &pictures, 24, &device);
+        let length = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>();
+        assert!((length(features.row(0)) - 1.0).abs() < 1e-5 && (length(features.row(1)) - 1.0).abs() < 1e-5);
+        let judge = opened.alignment.unwrap();
+        let score = |prompt| mean_score(judge.as_ref(), &pictures[..1], &[Asked { name: "", prompt }], 24, &device).unwrap();
+        let long = "cat ".repeat(500);
+        for prompt in ["a cat", "a dog", "", long.as_str()] {
+            assert!((-1.0..=1.0).contains(&score(prompt)), "{prompt}");
+        }
+        assert!((score("a cat") - score("a dog")).abs() > 1e-6);
+    }
+}

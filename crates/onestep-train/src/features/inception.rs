@@ -1,0 +1,41 @@
+//! Inception-v3 in the layout that Fréchet distances are published with.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use onestep_nets::{InceptionLayout, InceptionV3};
+
+use super::{FeatureNetwork, resized};
+use crate::{error::TrainError, store, weight_file};
+
+/// Side of the pictures that it takes.
+const SIDE: usize = 299;
+
+/// The network of a file such as `pt_inception-2015-12-05-6726825d.pth`.
+pub struct Inception {
+    net: InceptionV3,
+    size: usize,
+}
+
+impl Inception {
+    /// Reads the file, for pictures of `size`.
+    ///
+    /// # Errors
+    /// A file that is not such a network: by tensor.
+    pub fn open(path: &Path, size: usize, device: &Device) -> Result<Self, TrainError> {
+        let tensors: Vec<_> = weight_file::read(path)?.into_iter().map(|tensor| (tensor.name, tensor.shape, tensor.data)).collect();
+        let net = InceptionV3::load(InceptionLayout::Fid, &[&store::tensor_bytes(&tensors, &[])], device)
+            .map_err(|error| TrainError::input(format!("{} is not Inception-v3 in the layout of Fréchet distances: {error}", path.display())))?;
+        Ok(Self { net, size })
+    }
+}
+
+impl FeatureNetwork for Inception {
+    fn name(&self) -> String {
+        format!("2048 features of Inception-v3 (FID's), pictures of {0}x{0} resized to {SIDE}x{SIDE} by an antialiased cubic filter", self.size)
+    }
+
+    fn features(&self, pictures: Tensor<4>) -> Tensor<2> {
+        self.net.features(resized(&pictures, SIDE))
+    }
+}
