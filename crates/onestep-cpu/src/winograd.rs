@@ -35,8 +35,8 @@ pub(crate) fn pays(weight: &[usize], output: &[usize]) -> bool {
     let width = panel_width();
     let padded = |count: usize| count.div_ceil(width) * width;
     let tiles = output[2].div_ceil(2) * output[3].div_ceil(2);
-    // The transforms take a share of what is saved; with few channels, all of it.
-    weight[0].min(weight[1]) >= 8 && PLACES * weight[0] * weight[1] <= MOST && 4 * PLACES * padded(tiles) < 3 * 9 * padded(output[2] * output[3])
+    // The transforms take a share of what is saved; with few features, all of it.
+    weight[0] >= 3 && weight[1] >= 8 && PLACES * weight[0] * weight[1] <= MOST && 4 * PLACES * padded(tiles) < 3 * 9 * padded(output[2] * output[3])
 }
 
 impl Winograd {

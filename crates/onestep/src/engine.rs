@@ -18,18 +18,18 @@ pub(crate) type Outputs = Vec<(String, Vec<f32>)>;
 
 pub(crate) enum Engine {
     #[cfg(feature = "webgpu")]
-    WebGpu(webgpu::WebGpu),
+    WebGpu(Box<webgpu::WebGpu>),
     #[cfg(feature = "cpu")]
-    Cpu(cpu::Cpu),
+    Cpu(Box<cpu::Cpu>),
 }
 
 impl Engine {
     pub(crate) async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
         Ok(match backend {
             #[cfg(feature = "webgpu")]
-            Backend::WebGpu => Engine::WebGpu(webgpu::WebGpu::open(bundle, watch).await?),
+            Backend::WebGpu => Engine::WebGpu(Box::new(webgpu::WebGpu::open(bundle, watch).await?)),
             #[cfg(feature = "cpu")]
-            Backend::Cpu => Engine::Cpu(cpu::Cpu::open(bundle, watch)?),
+            Backend::Cpu => Engine::Cpu(Box::new(cpu::Cpu::open(bundle, watch)?)),
         })
     }
 

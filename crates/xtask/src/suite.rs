@@ -57,7 +57,7 @@ fn fmt(tally: &mut Tally) -> Result<()> {
 
 fn clippy(tally: &mut Tally) -> Result<()> {
     let mut command = native::cargo();
-    command.args(["clippy", "--release", "--all-targets", "--features", "onestep-runtime/selftest,onestep/selftest"]);
+    command.args(["clippy", "--release", "--all-targets", "--features", "onestep-runtime/selftest,onestep/selftest,onestep/cpu"]);
     process::run(command.args(native::BURN_FREE.map(|name| format!("--package={name}"))).args(["--", "--deny", "warnings"]))?;
     tally.pass();
     Ok(())
