@@ -125,11 +125,13 @@ mod tests {
         let length = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>();
         assert!((length(features.row(0)) - 1.0).abs() < 1e-5 && (length(features.row(1)) - 1.0).abs() < 1e-5);
         let judge = opened.alignment.unwrap();
-        let score = |prompt| mean_score(judge.as_ref(), &pictures[..1], &[Asked { name: "", prompt }], 24, &device).unwrap();
+        let score =
+            |picture: usize, prompt| mean_score(judge.as_ref(), &pictures[picture..=picture], &[Asked { name: "", prompt }], 24, &device).unwrap();
+        // The text that a prompt is put behind fills this tiny network's five tokens; longer ones are cut.
         let long = "cat ".repeat(500);
-        for prompt in ["a cat", "a dog", "", long.as_str()] {
-            assert!((-1.0..=1.0).contains(&score(prompt)), "{prompt}");
+        for prompt in ["a cat", "", long.as_str()] {
+            assert!((-1.0..=1.0).contains(&score(0, prompt)), "{prompt}");
         }
-        assert!((score("a cat") - score("a dog")).abs() > 1e-6);
+        assert!((score(0, "a cat") - score(1, "a cat")).abs() > 1e-6);
     }
 }
