@@ -1,7 +1,7 @@
 //! Plans, without a GPU.
 
 use onestep_program::{Activation, BinaryKind, DType, Op, UnaryKind};
-use onestep_runtime::plan::{BufferId, PlanOptions};
+use onestep_runtime::plan::{BufferId, Forms, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, ErrorKind, Plan};
 
@@ -149,11 +149,10 @@ fn software_adapters_get_kernels_without_barriers() {
     let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &[64, 128]);
     let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[y, w], &[64, 128]);
     sketch.output(y);
-    let of =
-        |software, slow_halves| kernels(&Plan::new(&sketch.program, &Capabilities { software, slow_halves, ..Capabilities::default() }).unwrap());
-    assert_eq!(of(false, false)[1..], ["layer_norm", "gemm_tile_split_f16", "split_sum", "copy_out"]);
-    assert_eq!(of(true, false)[1..], ["layer_norm_serial", "gemm_f16", "copy_out"]);
-    assert_eq!(of(true, true)[2], "gemm");
+    let of = |forms| kernels(&Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap());
+    assert_eq!(of(Forms::GPU)[1..], ["layer_norm", "gemm_tile_split_f16", "split_sum", "copy_out"]);
+    assert_eq!(of(Forms::SOFTWARE)[1..], ["layer_norm_serial", "gemm_f16", "copy_out"]);
+    assert_eq!(of(Forms { halves: false, ..Forms::SOFTWARE })[2], "gemm");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use onestep_shaders::Kernel;
 use super::{kernel::Pipeline, wait::Wait};
 use crate::{
     error::{ErrorKind, RunError},
-    plan::Capabilities,
+    plan::{Capabilities, Forms},
 };
 
 /// Which adapter is wanted where there are several.
@@ -174,8 +174,7 @@ impl Gpu {
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
             max_invocations: limits.max_compute_invocations_per_workgroup,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment)),
-            software,
-            slow_halves: names.contains("swiftshader"),
+            forms: Forms { halves: !names.contains("swiftshader"), ..if software { Forms::SOFTWARE } else { Forms::GPU } },
         };
         Self {
             inner: Arc::new(Inner {

@@ -1,5 +1,7 @@
 //! What a plan needs to know of an adapter, without an adapter.
 
+use super::forms::Forms;
+
 /// Limits and nature of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -15,10 +17,8 @@ pub struct Capabilities {
     pub max_invocations: u32,
     /// Where a part of a buffer may start: a multiple of this many bytes.
     pub alignment: u64,
-    /// The adapter is a processor that plays a GPU: barriers are expensive there.
-    pub software: bool,
-    /// Numbers of 16 bits are unpacked so slowly that weights are better widened once.
-    pub slow_halves: bool,
+    /// Which form of its kernels suits it.
+    pub forms: Forms,
 }
 
 impl Default for Capabilities {
@@ -31,8 +31,7 @@ impl Default for Capabilities {
             max_storage_buffers: 8,
             max_invocations: 256,
             alignment: 256,
-            software: false,
-            slow_halves: false,
+            forms: Forms::GPU,
         }
     }
 }

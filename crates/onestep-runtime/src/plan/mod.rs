@@ -3,6 +3,7 @@
 mod axes;
 mod capabilities;
 mod display;
+mod forms;
 mod kept;
 mod lower;
 mod memory;
@@ -13,6 +14,7 @@ use onestep_program::{DType, Program};
 use onestep_shaders::{Access, Kernel};
 
 pub use capabilities::Capabilities;
+pub use forms::{AttentionForm, Forms, MatrixForm, RowForm};
 pub(crate) use params::Params;
 pub use weights::{Layout, WeightSlot};
 

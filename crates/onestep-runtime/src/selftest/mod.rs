@@ -13,7 +13,7 @@ use onestep_program::{Op, Program};
 use crate::{
     error::RunError,
     exec::{Executor, Gpu, Picture},
-    plan::{BufferId, Capabilities, Plan, PlanOptions},
+    plan::{BufferId, Capabilities, Forms, Plan, PlanOptions, RowForm},
 };
 use reference::Tensor;
 pub use sketch::{Dice, Given, Sketch};
@@ -164,8 +164,8 @@ async fn run(gpu: &Gpu, case: &Case, form: Form) -> Result<f64, Failure> {
 /// How a case is planned.
 #[derive(Clone, Copy)]
 struct Form {
-    /// As software adapters do, or as GPUs.
-    software: bool,
+    /// Which forms of the kernels.
+    forms: Forms,
     /// With activations in 16 bits.
     narrow: bool,
     /// What lies in memory beforehand.
@@ -173,18 +173,17 @@ struct Form {
 }
 
 const FORMS: [Form; 4] = [
-    Form { software: false, narrow: false, poison: POISONS[0] },
-    Form { software: true, narrow: false, poison: POISONS[1] },
-    Form { software: false, narrow: true, poison: POISONS[1] },
-    Form { software: true, narrow: true, poison: POISONS[0] },
+    Form { forms: Forms::GPU, narrow: false, poison: POISONS[0] },
+    Form { forms: Forms::SOFTWARE, narrow: false, poison: POISONS[1] },
+    Form { forms: Forms::GPU, narrow: true, poison: POISONS[1] },
+    Form { forms: Forms::SOFTWARE, narrow: true, poison: POISONS[0] },
 ];
 
 impl Form {
     fn capabilities(self, base: &Capabilities) -> Capabilities {
-        match self.software {
-            true => Capabilities { software: true, ..base.clone() },
-            false => Capabilities { software: false, slow_halves: false, ..base.clone() },
-        }
+        // A software adapter runs what it would choose for itself.
+        let halves = self.forms.rows == RowForm::Together || base.forms.halves;
+        Capabilities { forms: Forms { halves, ..self.forms }, ..base.clone() }
     }
 }
 

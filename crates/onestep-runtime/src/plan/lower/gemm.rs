@@ -6,7 +6,7 @@ use onestep_shaders::{self as shaders, Kernel};
 use super::{Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, order, unit_strides};
 use crate::{
     error::RunError,
-    plan::{Layout, axes::IndexBox, axes::broadcast_strides},
+    plan::{Layout, MatrixForm, axes::IndexBox, axes::broadcast_strides},
 };
 
 /// Columns of the panels in which weights are packed for the tiles that workgroups share.
@@ -106,11 +106,11 @@ impl Lowering<'_> {
         }
         let (columns, depth) = (product.columns.div_ceil(UNIT), product.depth.div_ceil(UNIT));
         let taps = product.taps.as_ref().map_or(1, |taps| taps.kernel[0] * taps.kernel[1]);
-        let shared = !self.capabilities.software && rows >= 32 && product.columns >= 32 && product.depth * taps >= 32;
+        let shared = self.capabilities.forms.matrix == MatrixForm::Tile && rows >= 32 && product.columns >= 32 && product.depth * taps >= 32;
         let wide = product.columns > 8;
         let strip = if shared { None } else { product.taps.as_ref().and_then(|taps| taps.strip(product.rows[2])) };
         let half = match product.matrix {
-            Matrix::Weight(id, _) => self.is_half(id) && !self.capabilities.slow_halves,
+            Matrix::Weight(id, _) => self.is_half(id) && self.capabilities.forms.halves,
             Matrix::Computed(_) => false,
         } || self.options.narrow;
         let (row_tiles, column_tile) = match (shared, &strip, wide) {

@@ -11,7 +11,7 @@ use onestep_program::{Activation, DType, Node, Op, Program, ReduceKind, ValueId}
 use onestep_shaders::{self as shaders, Access, Kernel};
 
 use super::{
-    BufferId, Capabilities, Dispatch, Layout, Params, Plan, PlanOptions, PortSlot, Slice, WeightSlot,
+    BufferId, Capabilities, Dispatch, Layout, Params, Plan, PlanOptions, PortSlot, RowForm, Slice, WeightSlot,
     axes::IndexBox,
     kept::{self, Traffic},
     memory::{self, ALIGNMENT, Rules, Tenant},
@@ -330,7 +330,7 @@ impl<'a> Lowering<'a> {
         if elements(shape) == 0 {
             return Ok(());
         }
-        let alone = units <= 4 || (self.capabilities.software && units <= SERIAL_ROW);
+        let alone = units <= 4 || (self.capabilities.forms.rows == RowForm::Alone && units <= SERIAL_ROW);
         let kernel = self.form(if alone { serial } else { together });
         let outer = around(shape, inner);
         let merged =
