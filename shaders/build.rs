@@ -58,6 +58,12 @@ fn build() -> Result<(), Vec<String>> {
         }
         text.push_str("];\n");
     }
+    // FNV-1a.
+    let bytes = [&table].into_iter().chain(kernels.values()).chain(shared.values()).flat_map(|text| text.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    text.push_str(&format!(
+        "/// Another number for other kernels: what was measured of some says nothing of others.\npub const HASH: u32 = {hash:#010x};\n"
+    ));
     let names: Vec<String> = variants.iter().map(|variant| format!("&{}", variant.name.to_uppercase())).collect();
     text.push_str(&format!(
         "/// All of them, in the order of the table.\npub static KERNELS: [&Kernel; {}] = [{}];\n",

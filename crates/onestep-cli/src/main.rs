@@ -4,6 +4,7 @@
 
 mod arguments;
 mod bundle_folder;
+mod clock;
 mod commands;
 mod exit;
 mod interrupt;

@@ -5,7 +5,7 @@
 
 mod adapter;
 
-use onestep_runtime::selftest;
+use onestep_runtime::{plan::Forms, selftest};
 
 #[test]
 fn every_kernel_agrees_with_the_reference() {
@@ -31,4 +31,21 @@ fn every_kernel_of_the_table_is_run_by_a_case() {
     let missing: Vec<&str> =
         onestep_shaders::KERNELS.iter().map(|kernel| kernel.name).filter(|name| !run.contains(name) && !apart.contains(name)).collect();
     assert!(missing.is_empty(), "no case runs {missing:?}");
+}
+
+#[test]
+fn the_forms_that_are_measured_to_be_fastest_are_ones_that_agree() {
+    let Some(gpu) = adapter::gpu() else { return };
+    let begun = std::time::Instant::now();
+    let clock = || begun.elapsed().as_secs_f64() * 1e3;
+    // Whatever is believed at first, what is found can be run.
+    for believed in [Forms::GPU, Forms::SOFTWARE] {
+        let forms = pollster::block_on(gpu.with_forms(believed).fastest_forms(&clock)).unwrap();
+        eprintln!("believed {believed}, found {forms} after {:.0} ms", clock());
+        assert_eq!((forms.rows, forms.halves), (believed.rows, believed.halves), "what is not measured stays");
+    }
+    // A clock that stands still measures nothing.
+    let forms = pollster::block_on(gpu.with_forms(Forms::GPU).fastest_forms(&|| 0.0)).unwrap();
+    assert_eq!(forms, Forms::GPU);
+    assert_eq!(gpu.adapter().key().len(), 16);
 }

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Forms of the kernels are timed beside each other, half a second, once for each GPU.
+    Measure,
     /// A program is planned, its weights are handed over and its kernels compiled.
     Compile {
         /// Programs that are ready.
@@ -25,6 +27,7 @@ impl Stage {
     /// In a word or two.
     pub fn name(self) -> &'static str {
         match self {
+            Stage::Measure => "measure",
             Stage::Compile { .. } => "compile",
             Stage::Tokenize => "tokenize",
             Stage::TextEncoder => "text encoder",
@@ -36,10 +39,19 @@ impl Stage {
 
 /// The caller's side of a long call. `()` is one whose clock stands still and that never stops.
 pub trait Watch {
-    /// Milliseconds of some clock that does not run backwards; used for [`Timings`](crate::Timings) alone.
+    /// Milliseconds of some clock that does not run backwards; used for [`Timings`](crate::Timings), and to find
+    /// the fastest forms of the kernels, which are guessed where it stands still.
     fn now(&self) -> f64;
     /// Called before each stage; `false` ends the call with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     fn stage(&mut self, stage: Stage) -> bool;
+    /// What [`remember`](Self::remember) was given at an earlier time, in this process or before; a text of another time or machine is
+    /// recognised and not used.
+    fn recall(&mut self) -> Option<String> {
+        None
+    }
+    /// A line that makes the next opening of a model on this device faster, if it is kept: which forms of the kernels were measured to be
+    /// fastest.
+    fn remember(&mut self, _line: &str) {}
 }
 
 impl Watch for () {

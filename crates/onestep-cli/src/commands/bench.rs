@@ -10,6 +10,7 @@ use onestep_train::store;
 use serde_json::json;
 
 use crate::arguments::Shared;
+use crate::clock::Clock;
 use crate::commands::run;
 use crate::exit::{Exit, Failure};
 use crate::{bundle_folder, output};
@@ -80,7 +81,7 @@ impl Bench {
             BenchDevice::Cpu => Backend::Cpu,
         };
         let begun = Instant::now();
-        let model = pollster::block_on(Model::open(bundle, backend, &mut ()))?;
+        let model = pollster::block_on(Model::open(bundle, backend, &mut Clock::new()))?;
         let opened = milliseconds(begun);
         let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), seed: self.seed })?;
         if let (Some(path), Some(shapes)) = (&self.tensors, shapes) {

@@ -1,13 +1,13 @@
 //! `onestep generate`: a picture from a prompt.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
-use onestep::{Backend, GenerateOptions, Model, Stage, Watch};
+use onestep::{Backend, GenerateOptions, Model};
 use onestep_train::store;
 use serde_json::json;
 
 use crate::arguments::Shared;
+use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 use crate::{bundle_folder, output};
 
@@ -47,24 +47,13 @@ pub enum DeviceChoice {
     Cpu,
 }
 
-struct Clock(Instant);
-
-impl Watch for Clock {
-    fn now(&self) -> f64 {
-        self.0.elapsed().as_secs_f64() * 1000.0
-    }
-    fn stage(&mut self, _: Stage) -> bool {
-        crate::interrupt::exit().is_none()
-    }
-}
-
 impl Generate {
     /// Draws and prints the path.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let bundle = bundle_folder::open(&folder)?;
         let seed = self.seed.unwrap_or_else(chosen_seed);
-        let mut clock = Clock(Instant::now());
+        let mut clock = Clock::new();
         let mut model = match self.device {
             DeviceChoice::Webgpu => pollster::block_on(Model::open(bundle, Backend::WebGpu, &mut clock))?,
             DeviceChoice::Cpu => pollster::block_on(Model::open(bundle, Backend::Cpu, &mut clock))?,

@@ -48,6 +48,16 @@ pub struct AdapterReport {
     pub software: bool,
 }
 
+impl AdapterReport {
+    /// What a choice of forms holds for: this adapter with this driver, and these kernels.
+    pub fn key(&self) -> String {
+        let text = format!("{}|{}|{}|{}|{}", self.name, self.driver, self.backend, self.device_type, onestep_shaders::HASH);
+        // FNV-1a.
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("{hash:016x}")
+    }
+}
+
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.name.is_empty() { "an adapter without a name" } else { &self.name };
@@ -66,6 +76,7 @@ const SOFTWARE_NAMES: [&str; 5] = ["swiftshader", "llvmpipe", "lavapipe", "softp
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
+    capabilities: Capabilities,
 }
 
 struct Inner {
@@ -74,7 +85,6 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     report: AdapterReport,
-    capabilities: Capabilities,
     fate: Arc<Fate>,
     /// Compiled once, whatever number of plans runs them.
     pipelines: Mutex<Vec<(&'static str, Arc<Pipeline>)>>,
@@ -93,7 +103,7 @@ struct Fate {
 
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gpu").field("report", &self.inner.report).field("capabilities", &self.inner.capabilities).finish_non_exhaustive()
+        f.debug_struct("Gpu").field("report", &self.inner.report).field("capabilities", &self.capabilities).finish_non_exhaustive()
     }
 }
 
@@ -177,13 +187,13 @@ impl Gpu {
             forms: Forms { halves: !names.contains("swiftshader"), ..if software { Forms::SOFTWARE } else { Forms::GPU } },
         };
         Self {
+            capabilities,
             inner: Arc::new(Inner {
                 instance,
                 adapter,
                 device,
                 queue,
                 report,
-                capabilities,
                 fate,
                 pipelines: Mutex::new(Vec::new()),
                 #[cfg(feature = "faults")]
@@ -199,7 +209,13 @@ impl Gpu {
 
     /// What [`Plan::new`](crate::Plan::new) wants to know.
     pub fn capabilities(&self) -> &Capabilities {
-        &self.inner.capabilities
+        &self.capabilities
+    }
+
+    /// The same device for plans of other forms: what [`fastest_forms`](Self::fastest_forms) found, now or at an earlier time.
+    #[must_use]
+    pub fn with_forms(&self, forms: Forms) -> Self {
+        Self { inner: self.inner.clone(), capabilities: Capabilities { forms, ..self.capabilities.clone() } }
     }
 
     /// Whether the device is gone. It does not come back: open another.

@@ -3,6 +3,7 @@
 mod calls;
 mod canvas;
 mod executor;
+mod fastest;
 mod gpu;
 mod kernel;
 mod picture;

@@ -1,7 +1,10 @@
 //! The programs on a GPU. Tensors stay there between the stages.
 
 use onestep_program::{Bundle, TensorRef};
-use onestep_runtime::{Executor, Gpu, GpuOptions, Picture, Plan, plan::PlanOptions};
+use onestep_runtime::{
+    Executor, Gpu, GpuOptions, Picture, Plan,
+    plan::{Forms, PlanOptions},
+};
 
 pub use onestep_runtime::{Canvas, wgpu::SurfaceTarget};
 
@@ -46,9 +49,25 @@ fn info(gpu: &Gpu) -> DeviceInfo {
     DeviceInfo { name: adapter.name.clone(), interface: adapter.backend.clone(), software: adapter.software }
 }
 
+/// The device with the forms of the kernels that are fastest on it: remembered, else measured. For a software adapter they are known.
+async fn fastest(gpu: Gpu, watch: &mut dyn Watch) -> Result<Gpu> {
+    if gpu.adapter().software {
+        return Ok(gpu);
+    }
+    let key = gpu.adapter().key();
+    let remembered = watch.recall().and_then(|line| Forms::parse(line.strip_prefix(&key)?.trim_start()));
+    if let Some(forms) = remembered {
+        return Ok(gpu.with_forms(forms));
+    }
+    enter(watch, Stage::Measure)?;
+    let forms = gpu.fastest_forms(&|| watch.now()).await?;
+    watch.remember(&format!("{key} {forms}"));
+    Ok(gpu.with_forms(forms))
+}
+
 impl WebGpu {
     pub(crate) async fn open(bundle: Bundle, watch: &mut dyn Watch) -> Result<Self> {
-        let gpu = Gpu::request(&GpuOptions::default()).await?;
+        let gpu = fastest(Gpu::request(&GpuOptions::default()).await?, watch).await?;
         let mut ready = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
             enter(watch, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;

@@ -1,0 +1,46 @@
+//! The program's side of a model's work: its clock, its interrupt, and what it keeps of one opening for the next.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use onestep::{Stage, Watch};
+use onestep_train::store;
+
+/// Runs from when it was made.
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Begins now.
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+/// Where the measured forms of the kernels are kept; nowhere for a user without a folder for caches.
+fn forms_file() -> Option<PathBuf> {
+    Some(dirs::cache_dir()?.join("onestep").join("kernel-forms.txt"))
+}
+
+impl Watch for Clock {
+    fn now(&self) -> f64 {
+        self.0.elapsed().as_secs_f64() * 1000.0
+    }
+
+    fn stage(&mut self, _: Stage) -> bool {
+        crate::interrupt::exit().is_none()
+    }
+
+    fn recall(&mut self) -> Option<String> {
+        std::fs::read_to_string(forms_file()?).ok()
+    }
+
+    fn remember(&mut self, line: &str) {
+        // What cannot be kept is measured again.
+        if let Some(file) = forms_file()
+            && let Some(folder) = file.parent()
+            && std::fs::create_dir_all(folder).is_ok()
+        {
+            let _ = store::write(&file, line.as_bytes());
+        }
+    }
+}
