@@ -42,7 +42,8 @@ fn open(backend: Backend) -> Model {
 }
 
 fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
-    pollster::block_on(model.generate(&GenerateOptions { prompt: prompt.into(), seed }, &mut ())).unwrap_or_else(|error| panic!("{prompt}: {error}"))
+    pollster::block_on(model.generate(&GenerateOptions { prompt: prompt.into(), seed, ..GenerateOptions::default() }, &mut ()))
+        .unwrap_or_else(|error| panic!("{prompt}: {error}"))
 }
 
 #[test]

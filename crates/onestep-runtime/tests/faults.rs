@@ -6,7 +6,7 @@ mod adapter;
 use onestep_program::{Activation, DType, Op};
 use onestep_runtime::exec::Fault;
 use onestep_runtime::selftest::Sketch;
-use onestep_runtime::{ErrorKind, Executor, Gpu, GpuOptions, Picture, Plan, RunError};
+use onestep_runtime::{Batch, ErrorKind, Executor, Gpu, GpuOptions, Picture, Plan, RunError};
 
 /// A picture from noise, in four operations.
 fn sketch() -> Sketch {
@@ -29,13 +29,15 @@ async fn generate(gpu: &Gpu, sketch: &Sketch) -> Result<(Vec<f32>, Vec<u8>), Run
     let picture = Picture::new(gpu, &executor, "output0").await?;
     let mut outputs = executor.run(&sketch.inputs()).await?;
     let copy = Executor::new(gpu, Plan::new(&sketch_copy().program, gpu.capabilities())?, &|_| None).await?;
-    executor.copy_output("output0", &copy, "input0")?;
-    copy.submit()?;
-    picture.submit()?;
+    let mut batch = Batch::new(gpu)?;
+    batch.copy(&executor, "output0", &copy, "input0")?;
+    batch.run(&copy)?;
+    batch.picture(&picture)?;
+    batch.submit()?;
     let copied = copy.read_output("output0").await?;
     let (_, floats) = outputs.pop().unwrap_or_default();
     assert_eq!(copied, floats);
-    Ok((floats, picture.read_rgba8().await?))
+    Ok((floats, picture.read_rgba8().await?.1))
 }
 
 /// A program that gives what it takes.
@@ -110,6 +112,6 @@ fn what_does_not_fit_the_program_is_refused_by_name() {
     refused(executor.write_input("input0", onestep_runtime::TensorRef::I32(&[0; 256])), "I32");
     refused(pollster::block_on(executor.run(&[])).map(|_| ()), "wants the input input0");
     refused(pollster::block_on(executor.read_output("output0")).map(|_| ()), "has not run");
-    refused(executor.copy_output("output0", &executor, "input0"), "does not fit");
+    refused(Batch::new(&gpu).unwrap().copy(&executor, "output0", &executor, "input0"), "does not fit");
     refused(pollster::block_on(executor.read_output("pixels")).map(|_| ()), "it has output0");
 }

@@ -1,7 +1,7 @@
 //! A loaded model and its pictures.
 
 use js_sys::{Function, Int32Array, Reflect, Uint8Array};
-use onestep::{Backend, DeviceInfo, GenerateOptions, Model, Picture, Prompt, Timings};
+use onestep::{Backend, DeviceInfo, GenerateOptions, Model, Picture, Prompt, StageTimes, Timings};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
@@ -57,14 +57,19 @@ impl Loaded {
         reading(&self.model.prompt(prompt).map_err(js::error)?)
     }
 
-    /// Makes a picture: `{ width, height, rgba, ids, reading, timings }`.
-    pub async fn generate(&mut self, prompt: String, seed: u64, watch: Function) -> Result<JsValue, JsValue> {
-        let picture = self.model.generate(&GenerateOptions { prompt, seed }, &mut js::Callback(watch)).await.map_err(js::error)?;
-        let Timings { text, generator, decoder, total } = picture.timings;
+    /// Makes a picture: `{ width, height, rgba, ids, reading, timings }`; the times of stages with `staged` alone, no pixels with
+    /// `keepPixels`.
+    pub async fn generate(&mut self, prompt: String, seed: u64, staged: bool, keep_pixels: bool, watch: Function) -> Result<JsValue, JsValue> {
+        let options = GenerateOptions { prompt, seed, staged, keep_pixels };
+        let picture = self.model.generate(&options, &mut js::Callback(watch)).await.map_err(js::error)?;
+        let mut timings = json!({ "total": picture.timings.total });
+        if let Some(StageTimes { text, generator, decoder }) = picture.timings.stages {
+            timings = json!({ "text": text, "generator": generator, "decoder": decoder, "total": picture.timings.total });
+        }
         let object = js::object(&json!({
             "width": picture.width,
             "height": picture.height,
-            "timings": { "text": text, "generator": generator, "decoder": decoder, "total": total },
+            "timings": timings,
         }))?;
         Reflect::set(&object, &"rgba".into(), &Uint8Array::from(picture.rgba.as_slice()))?;
         Reflect::set(&object, &"ids".into(), &Int32Array::from(picture.prompt.ids.as_slice()))?;

@@ -62,13 +62,31 @@ impl Engine {
         }
     }
 
-    /// The latent picture to three planes of floats in −1 … 1.
-    pub(crate) async fn decode(&mut self) -> Result<Vec<f32>> {
+    /// The latent picture to pixels, four bytes each; without `pixels` a GPU keeps them for its canvas.
+    pub(crate) async fn decode(&mut self, pixels: bool) -> Result<Vec<u8>> {
+        #[cfg(not(feature = "webgpu"))]
+        let _ = pixels;
         match self {
             #[cfg(feature = "webgpu")]
-            Engine::WebGpu(engine) => engine.decode().await,
+            Engine::WebGpu(engine) => engine.decode(pixels).await,
             #[cfg(feature = "cpu")]
             Engine::Cpu(engine) => engine.decode(),
+        }
+    }
+
+    /// All stages at once, the text encoder only for ids.
+    pub(crate) async fn draw(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
+        match self {
+            #[cfg(feature = "webgpu")]
+            Engine::WebGpu(engine) => engine.draw(ids, noise, pixels).await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(_) => {
+                if let Some(ids) = ids {
+                    self.encode(ids).await?;
+                }
+                self.generate(noise).await?;
+                self.decode(pixels).await
+            }
         }
     }
 

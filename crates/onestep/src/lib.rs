@@ -31,7 +31,7 @@ pub use component::run_program;
 pub use engine::webgpu;
 pub use error::{Error, ErrorKind, Result};
 pub use model::{GenerateOptions, Model};
-pub use picture::{Picture, Timings};
+pub use picture::{Picture, StageTimes, Timings};
 pub use prompt::Prompt;
 pub use watch::{Stage, Watch};
 

@@ -8,7 +8,7 @@ use crate::{
     backend::{Backend, DeviceInfo},
     engine::{Engine, Outputs, enter},
     error::{Error, ErrorKind, Result},
-    picture::{self, Picture, Timings},
+    picture::{Picture, StageTimes, Timings},
     png, ports,
     prompt::{Prompt, PromptReader},
     watch::{Stage, Watch},
@@ -22,6 +22,11 @@ pub struct GenerateOptions {
     /// Which of the pictures that fit the prompt. The same bundle, prompt and seed give the same noise everywhere, and the same picture
     /// up to the last bits of a device's arithmetic.
     pub seed: u64,
+    /// The device is waited for after each stage: the times of stages are known and a cancelled call stops between them, for a few
+    /// waits more. Else a GPU gets everything in one submission.
+    pub staged: bool,
+    /// The pixels stay on the GPU, for [`show`](Model::show): [`Picture::rgba`] is empty. The processor gives them all the same.
+    pub keep_pixels: bool,
 }
 
 /// A bundle on a backend.
@@ -79,7 +84,7 @@ impl Model {
         self.reader.read(text)
     }
 
-    /// Makes a picture. The device is waited for after each stage, so that the times are true and a cancelled call stops.
+    /// Makes a picture.
     ///
     /// # Errors
     /// Those of [`prompt`](Self::prompt); [`ErrorKind::Cancelled`], [`ErrorKind::DeviceLost`], [`ErrorKind::NonFinite`] and
@@ -93,29 +98,34 @@ impl Model {
             u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("a picture of {width} x {height} pixels is too large")))
         };
         let (width, height) = (size(width)?, size(height)?);
-
-        let mut text = 0.0;
-        if self.encoded.as_ref() != Some(&prompt.ids) {
-            enter(watch, Stage::TextEncoder)?;
-            let before = watch.now();
-            self.encoded = None;
-            self.engine.encode(&prompt.ids).await?;
-            self.encoded = Some(prompt.ids.clone());
-            text = watch.now() - before;
-        }
-
-        enter(watch, Stage::Generator)?;
-        let before = watch.now();
         let noise = onestep_noise::standard_normal(options.seed, self.manifest.generation.latent.iter().product());
-        self.engine.generate(&noise).await?;
-        let generator = watch.now() - before;
-
-        enter(watch, Stage::Decoder)?;
-        let before = watch.now();
-        let rgba = picture::rgba(&self.engine.decode().await?)?;
-        let end = watch.now();
-        let timings = Timings { text, generator, decoder: end - before, total: end - start };
-        Ok(Picture { width, height, rgba, prompt, seed: options.seed, timings })
+        // Forgotten until the picture is there: what failed half way is done again.
+        let known = self.encoded.take().is_some_and(|ids| ids == prompt.ids);
+        let mut stages = None;
+        let rgba = if options.staged {
+            let mut times = StageTimes::default();
+            if !known {
+                enter(watch, Stage::TextEncoder)?;
+                let before = watch.now();
+                self.engine.encode(&prompt.ids).await?;
+                times.text = watch.now() - before;
+            }
+            enter(watch, Stage::Generator)?;
+            let before = watch.now();
+            self.engine.generate(&noise).await?;
+            times.generator = watch.now() - before;
+            enter(watch, Stage::Decoder)?;
+            let before = watch.now();
+            let rgba = self.engine.decode(!options.keep_pixels).await?;
+            times.decoder = watch.now() - before;
+            stages = Some(times);
+            rgba
+        } else {
+            enter(watch, Stage::Generator)?;
+            self.engine.draw((!known).then_some(prompt.ids.as_slice()), &noise, !options.keep_pixels).await?
+        };
+        self.encoded = Some(prompt.ids.clone());
+        Ok(Picture { width, height, rgba, prompt, seed: options.seed, timings: Timings { stages, total: watch.now() - start } })
     }
 
     /// Runs one of the programs on tensors of the caller's: for evaluation and tests.

@@ -8,14 +8,21 @@ use crate::{
 /// Milliseconds that a picture took, by the caller's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
+    /// Stage by stage, for a picture that was asked for so.
+    pub stages: Option<StageTimes>,
+    /// From the call to the picture, tokenizing included.
+    pub total: f64,
+}
+
+/// Milliseconds of the stages.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StageTimes {
     /// Text encoder; nothing when the prompt is that of the picture before.
     pub text: f64,
     /// The one step.
     pub generator: f64,
     /// Latents to pixels, and the way back from the device.
     pub decoder: f64,
-    /// From the call to the picture, tokenizing included.
-    pub total: f64,
 }
 
 /// Pixels, and what they were made from.
@@ -25,7 +32,7 @@ pub struct Picture {
     pub width: u32,
     /// In pixels.
     pub height: u32,
-    /// Four bytes a pixel, row by row from the top; not premultiplied, alpha is 255.
+    /// Four bytes a pixel, row by row from the top; not premultiplied, alpha is 255. Empty where they were left on the GPU.
     pub rgba: Vec<u8>,
     /// The prompt as the model read it.
     pub prompt: Prompt,
@@ -35,7 +42,8 @@ pub struct Picture {
     pub timings: Timings,
 }
 
-/// Three planes of floats in −1 … 1 as RGBA bytes.
+/// Three planes of floats in −1 … 1 as RGBA bytes; a GPU makes them itself.
+#[cfg(feature = "cpu")]
 pub(crate) fn rgba(sample: &[f32]) -> Result<Vec<u8>> {
     let plane = sample.len() / 3;
     if sample.len() != plane * 3 {
@@ -63,6 +71,7 @@ pub(crate) fn finite(values: &[f32], network: &str) -> Result<()> {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "cpu")]
     #[test]
     fn planes_become_pixels_with_rounding_and_clamping() {
         // Two pixels: red plane, green plane, blue plane.

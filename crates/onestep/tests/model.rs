@@ -141,7 +141,7 @@ mod on_the_processor {
         now(Model::open(bundle(writer()), Backend::Cpu, &mut ())).unwrap()
     }
     fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
-        now(model.generate(&GenerateOptions { prompt: prompt.into(), seed }, &mut ())).unwrap()
+        now(model.generate(&GenerateOptions { prompt: prompt.into(), seed, ..GenerateOptions::default() }, &mut ())).unwrap()
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod on_the_processor {
     #[test]
     fn every_stage_can_be_the_last_and_the_next_picture_is_whole() {
         let mut model = model();
-        let options = GenerateOptions { prompt: "red".into(), seed: 1 };
+        let options = GenerateOptions { prompt: "red".into(), seed: 1, staged: true, ..GenerateOptions::default() };
         let whole = draw(&mut self::model(), "red", 1);
         for (index, stage) in ["tokenize", "text encoder", "generator", "decoder"].into_iter().enumerate() {
             let mut model = self::model();
@@ -223,7 +223,7 @@ mod on_the_processor {
             writer.weights[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         }
         let mut model = now(Model::open(bundle(writer), Backend::Cpu, &mut ())).unwrap();
-        let error = now(model.generate(&GenerateOptions { prompt: "red".into(), seed: 1 }, &mut ())).unwrap_err();
+        let error = now(model.generate(&GenerateOptions { prompt: "red".into(), seed: 1, ..GenerateOptions::default() }, &mut ())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NonFinite);
         assert!(error.to_string().contains("text encoder"), "{error}");
     }
@@ -236,5 +236,99 @@ mod on_the_processor {
         let text = String::from_utf8_lossy(&file);
         assert!(text.contains(&format!("Model: Few numbers, Model hash: {}", &model.id()[..10])));
         assert!(text.contains(&format!("\"bundle\":\"{}\"", model.id())));
+    }
+}
+
+#[cfg(feature = "webgpu")]
+mod on_a_gpu {
+    use super::*;
+    use onestep::{GenerateOptions, Picture, Stage, Watch};
+    use pollster::block_on;
+
+    /// On this machine's adapter; a skip that says so where there is none.
+    fn model(writer: BundleWriter) -> Option<Model> {
+        match block_on(Model::open(bundle(writer), Backend::WebGpu, &mut ())) {
+            Ok(model) => Some(model),
+            Err(error) if std::env::var("ONESTEP_REQUIRE_GPU").is_ok_and(|value| value == "1") => panic!("ONESTEP_REQUIRE_GPU is set, and {error}"),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    }
+
+    fn draw(model: &mut Model, prompt: &str, staged: bool, keep_pixels: bool) -> Picture {
+        block_on(model.generate(&GenerateOptions { prompt: prompt.into(), seed: 3, staged, keep_pixels }, &mut ())).unwrap()
+    }
+
+    #[test]
+    fn one_submission_gives_what_the_stages_give() {
+        let Some(mut model) = model(writer()) else { return };
+        let staged = draw(&mut model, "red", true, false);
+        assert_eq!(staged.rgba.len(), 16);
+        assert!(staged.timings.stages.is_some());
+        for (prompt, staged_before) in [("red", false), ("a a a", true), ("red", true)] {
+            draw(&mut model, prompt, staged_before, true);
+        }
+        let at_once = draw(&mut model, "red", false, false);
+        assert_eq!((&at_once.rgba, at_once.timings.stages), (&staged.rgba, None));
+        assert_ne!(draw(&mut model, "a a a", false, false).rgba, staged.rgba);
+        assert!(draw(&mut model, "red", false, true).rgba.is_empty());
+        assert_eq!(draw(&mut model, "red", false, false).rgba, staged.rgba);
+    }
+
+    #[test]
+    fn what_makes_no_numbers_is_named_at_once_and_in_stages() {
+        let mut writer = writer();
+        let last = writer.weights.len() - 4;
+        for at in (last - 140..=last).step_by(4) {
+            writer.weights[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        }
+        let Some(mut model) = model(writer) else { return };
+        for (staged, keep_pixels) in [(true, false), (false, false), (false, true)] {
+            let error = block_on(model.generate(&GenerateOptions { prompt: "red".into(), seed: 1, staged, keep_pixels }, &mut ())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NonFinite);
+            assert!(error.to_string().contains("text encoder"), "{error}");
+        }
+    }
+
+    /// Keeps what it is asked to.
+    #[derive(Default)]
+    struct Keeps {
+        line: Option<String>,
+        measured: usize,
+        at: std::cell::Cell<f64>,
+    }
+
+    impl Watch for Keeps {
+        fn now(&self) -> f64 {
+            self.at.set(self.at.get() + 0.25);
+            self.at.get()
+        }
+        fn stage(&mut self, stage: Stage) -> bool {
+            self.measured += usize::from(stage == Stage::Measure);
+            true
+        }
+        fn recall(&mut self) -> Option<String> {
+            self.line.clone()
+        }
+        fn remember(&mut self, line: &str) {
+            self.line = Some(line.to_owned());
+        }
+    }
+
+    #[test]
+    fn forms_are_measured_once_for_a_gpu_and_never_for_software() {
+        let Some(model) = model(writer()) else { return };
+        let software = model.device().software;
+        let mut watch = Keeps::default();
+        for _ in 0..2 {
+            block_on(Model::open(bundle(writer()), Backend::WebGpu, &mut watch)).unwrap();
+            assert_eq!(watch.measured, usize::from(!software), "{:?}", watch.line);
+        }
+        // What was kept on another machine is of no use here.
+        watch.line = Some("0123456789abcdef tile register together halves".into());
+        block_on(Model::open(bundle(writer()), Backend::WebGpu, &mut watch)).unwrap();
+        assert_eq!(watch.measured, 2 * usize::from(!software));
     }
 }

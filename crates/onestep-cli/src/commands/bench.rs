@@ -83,7 +83,7 @@ impl Bench {
         let begun = Instant::now();
         let model = pollster::block_on(Model::open(bundle, backend, &mut Clock::new()))?;
         let opened = milliseconds(begun);
-        let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), seed: self.seed })?;
+        let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), seed: self.seed, ..GenerateOptions::default() })?;
         if let (Some(path), Some(shapes)) = (&self.tensors, shapes) {
             store::write(path, &store::tensor_bytes(&timed.tensors(shapes), &[]))?;
         }

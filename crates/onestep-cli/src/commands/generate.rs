@@ -62,7 +62,7 @@ impl Generate {
                 _ => pollster::block_on(Model::open(bundle, Backend::Cpu, &mut clock))?,
             },
         };
-        let options = GenerateOptions { prompt: self.prompt.clone(), seed };
+        let options = GenerateOptions { prompt: self.prompt.clone(), seed, staged: true, keep_pixels: false };
         let picture = pollster::block_on(model.generate(&options, &mut clock))?;
         let say = |line: String| {
             if !shared.quiet {
@@ -84,7 +84,7 @@ impl Generate {
             return Err(Failure::new(Exit::Usage, format!("{} is a folder; --out names a file", self.out.display())));
         }
         store::write(&self.out, &png)?;
-        let timings = picture.timings;
+        let (timings, total) = (picture.timings.stages.unwrap_or_default(), picture.timings.total);
         say(format!(
             "seed {seed} · {} · text {:.0} ms, generator {:.0} ms, decoder {:.0} ms",
             model.device(),
@@ -96,7 +96,7 @@ impl Generate {
             return output::json(&json!({
                 "schema": 1, "path": self.out, "prompt": self.prompt, "seed": seed, "width": picture.width, "height": picture.height,
                 "bundle": model.id(), "device": model.device().to_string(), "unknown": picture.prompt.unknown, "truncated": picture.prompt.truncated,
-                "milliseconds": { "text": timings.text, "generator": timings.generator, "decoder": timings.decoder, "total": timings.total },
+                "milliseconds": { "text": timings.text, "generator": timings.generator, "decoder": timings.decoder, "total": total },
             }));
         }
         output::data(&self.out.display().to_string())

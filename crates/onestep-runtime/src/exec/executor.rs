@@ -8,6 +8,7 @@ use std::sync::{
 use onestep_program::{DType, TensorRef, WeightView};
 
 use super::{
+    batch::Batch,
     gpu::Gpu,
     kernel::{self, Pipeline},
     readback,
@@ -155,11 +156,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Queues a copy of an output of the last run into an input of another plan, on the GPU.
-    ///
-    /// # Errors
-    /// `Invalid` for unknown names, other lengths or types, or another device; `DeviceLost`.
-    pub fn copy_output(&self, output: &str, to: &Executor, input: &str) -> Result<(), RunError> {
+    /// A copy of an output of the last run into an input of another plan, on the GPU.
+    pub(crate) fn encode_copy(&self, output: &str, to: &Executor, input: &str, encoder: &mut wgpu::CommandEncoder) -> Result<(), RunError> {
         let (from, into) = (self.output(output)?, to.input(input)?);
         if from.elements() != into.elements() || into.dtype != DType::F32 || self.gpu.device() != to.gpu.device() {
             return Err(RunError::invalid(format!(
@@ -167,14 +165,11 @@ impl Executor {
                 self.plan.name, from.shape, to.plan.name, into.dtype, into.shape
             )));
         }
-        self.gpu.check()?;
         self.gpu.call("copy output")?;
         to.written(input);
         if from.slice.size > 0 {
-            let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy output") });
             let (source, sink) = (find(&self.buffers, from.slice.buffer)?, find(&to.buffers, into.slice.buffer)?);
             encoder.copy_buffer_to_buffer(source, from.slice.offset, sink, into.slice.offset, from.slice.size);
-            self.gpu.queue().submit([encoder.finish()]);
         }
         Ok(())
     }
@@ -184,27 +179,33 @@ impl Executor {
     /// # Errors
     /// `DeviceLost`. What else the device reports is told when something is read.
     pub fn submit(&self) -> Result<(), RunError> {
-        self.gpu.check()?;
+        let mut batch = Batch::new(&self.gpu)?;
+        batch.run(self)?;
+        batch.submit()
+    }
+
+    /// One run.
+    pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder) -> Result<(), RunError> {
+        let first = if self.prologue_done.swap(true, Ordering::Relaxed) { self.plan.prologue } else { 0 };
+        // A run that is not encoded has no prologue.
+        self.encode_from(first, encoder).inspect_err(|_| self.prologue_done.store(false, Ordering::Relaxed))
+    }
+
+    fn encode_from(&self, first: usize, encoder: &mut wgpu::CommandEncoder) -> Result<(), RunError> {
         self.sentinel.next(&self.gpu)?;
-        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&self.plan.name) });
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&self.plan.name), timestamp_writes: None });
-            let mut current = "";
-            let first = if self.prologue_done.swap(true, Ordering::Relaxed) { self.plan.prologue } else { 0 };
-            for ((dispatch, pipeline), group) in self.plan.dispatches.iter().zip(&self.pipelines).zip(&self.groups).skip(first) {
-                self.gpu.call("dispatch")?;
-                if dispatch.kernel.name != current {
-                    pass.set_pipeline(&pipeline.pipeline);
-                    current = dispatch.kernel.name;
-                }
-                pass.set_bind_group(0, group, &[]);
-                let [x, y, z] = dispatch.grid;
-                pass.dispatch_workgroups(x, y, z);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&self.plan.name), timestamp_writes: None });
+        let mut current = "";
+        for ((dispatch, pipeline), group) in self.plan.dispatches.iter().zip(&self.pipelines).zip(&self.groups).skip(first) {
+            self.gpu.call("dispatch")?;
+            if dispatch.kernel.name != current {
+                pass.set_pipeline(&pipeline.pipeline);
+                current = dispatch.kernel.name;
             }
-            self.sentinel.encode(&mut pass);
+            pass.set_bind_group(0, group, &[]);
+            let [x, y, z] = dispatch.grid;
+            pass.dispatch_workgroups(x, y, z);
         }
-        self.gpu.call("submit")?;
-        self.gpu.queue().submit([encoder.finish()]);
+        self.sentinel.encode(&mut pass);
         Ok(())
     }
 

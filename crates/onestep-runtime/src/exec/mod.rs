@@ -1,5 +1,6 @@
 //! The only code that calls wgpu: devices, buffers, pipelines, submissions, readbacks, surfaces.
 
+mod batch;
 mod calls;
 mod canvas;
 mod executor;
@@ -11,6 +12,7 @@ mod readback;
 mod sentinel;
 mod wait;
 
+pub use batch::Batch;
 #[cfg(feature = "faults")]
 pub use calls::Fault;
 pub use canvas::Canvas;

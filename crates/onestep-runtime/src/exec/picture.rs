@@ -22,6 +22,8 @@ pub struct Picture {
     group: wgpu::BindGroup,
     grid: [u32; 2],
     pixels: wgpu::Buffer,
+    /// How many pixels are not numbers.
+    broken: wgpu::Buffer,
     sentinel: Sentinel,
 }
 
@@ -64,7 +66,9 @@ impl Picture {
             let uniform = buffer(wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, params.len() as u64);
             gpu.queue().write_buffer(&uniform, 0, &params);
             let pixels = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, u64::from(count) * 4);
-            let parts = [(&uniform, 0, uniform.size()), (source, port.slice.offset, port.slice.size), (&pixels, 0, pixels.size())];
+            let broken = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST, 16);
+            let sample = (source, port.slice.offset, port.slice.size);
+            let parts = [(&uniform, 0, uniform.size()), sample, (&pixels, 0, pixels.size()), (&broken, 0, 16)];
             let group = kernel::bind(gpu, &PRESENT, &pipeline.bindings, &parts);
             let hash = decoder.plan().hash() ^ count;
             Ok(Self {
@@ -75,6 +79,7 @@ impl Picture {
                 group,
                 grid: [x, groups.div_ceil(x)],
                 pixels,
+                broken,
                 sentinel: Sentinel::new(gpu, sentinel_pipeline, hash)?,
             })
         })
@@ -91,38 +96,46 @@ impl Picture {
         self.height
     }
 
-    /// Queues the conversion of the decoder's last run; returns at once.
-    ///
-    /// # Errors
-    /// `DeviceLost`. What else the device reports is told when something is read.
-    pub fn submit(&self) -> Result<(), RunError> {
-        self.gpu.check()?;
+    /// The conversion of the decoder's last run.
+    pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder) -> Result<(), RunError> {
         self.sentinel.next(&self.gpu)?;
-        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("picture") });
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("picture"), timestamp_writes: None });
-            pass.set_pipeline(&self.pipeline.pipeline);
-            pass.set_bind_group(0, &self.group, &[]);
-            let [x, y] = self.grid;
-            pass.dispatch_workgroups(x, y, 1);
-            self.sentinel.encode(&mut pass);
-        }
-        self.gpu.call("submit picture")?;
-        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.call("picture")?;
+        encoder.clear_buffer(&self.broken, 0, None);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("picture"), timestamp_writes: None });
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        let [x, y] = self.grid;
+        pass.dispatch_workgroups(x, y, 1);
+        self.sentinel.encode(&mut pass);
         Ok(())
     }
 
-    /// The pixels of the last [`submit`](Self::submit), row by row, four bytes each: red, green, blue, 255.
+    /// Waits for the last picture that was submitted, with all that was submitted before it. Gives how many of its pixels hold what is no
+    /// finite number, which show black.
+    ///
+    /// # Errors
+    /// Those of [`read_rgba8`](Self::read_rgba8).
+    pub async fn wait(&self) -> Result<u32, RunError> {
+        Ok(self.read(&[]).await?.0)
+    }
+
+    /// As [`wait`](Self::wait), and the pixels, row by row, four bytes each: red, green, blue, 255.
     ///
     /// # Errors
     /// `Invalid` before the first submission; `DeviceLost` where it did not end; what the device reports.
-    pub async fn read_rgba8(&self) -> Result<Vec<u8>, RunError> {
+    pub async fn read_rgba8(&self) -> Result<(u32, Vec<u8>), RunError> {
+        let size = u64::from(self.width) * u64::from(self.height) * 4;
+        let (broken, mut read) = self.read(&[(&self.pixels, 0, size)]).await?;
+        Ok((broken, read.pop().unwrap_or_default()))
+    }
+
+    async fn read(&self, parts: &[(&wgpu::Buffer, u64, u64)]) -> Result<(u32, Vec<Vec<u8>>), RunError> {
         if !self.sentinel.has_run() {
             return Err(RunError::invalid("the picture has not been submitted yet"));
         }
-        let size = u64::from(self.width) * u64::from(self.height) * 4;
-        let mut read = readback::read(&self.gpu, &self.sentinel, &[(&self.pixels, 0, size)]).await?;
-        Ok(read.pop().unwrap_or_default())
+        let mut read = readback::read(&self.gpu, &self.sentinel, &[&[(&self.broken, 0, 4)], parts].concat()).await?;
+        let broken = read.remove(0);
+        Ok((broken.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes)), read))
     }
 
     /// Packed pixels, for what draws them.

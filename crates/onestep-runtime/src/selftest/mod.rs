@@ -12,7 +12,7 @@ use onestep_program::{Op, Program};
 
 use crate::{
     error::RunError,
-    exec::{Executor, Gpu, Picture},
+    exec::{Batch, Executor, Gpu, Picture},
     plan::{BufferId, Capabilities, Forms, Plan, PlanOptions, RowForm},
 };
 use reference::Tensor;
@@ -285,8 +285,7 @@ async fn picture(gpu: &Gpu) -> Result<(), Failure> {
     let mut sketch = Sketch::new("picture");
     let values: Vec<f32> = (0..3 * height * width).map(|i| -1.3 + i as f32 * 0.025).collect();
     let x = sketch.input_of(&[1, 3, height, width], values.clone());
-    let y = sketch.op(Op::Affine { mul: 1.0, add: 0.0 }, &[x], &[1, 3, height, width]);
-    sketch.output(y);
+    sketch.output(x);
     let executor = Executor::new(gpu, Plan::new(&sketch.program, gpu.capabilities())?, &|name| sketch.view(name)).await?;
     let picture = Picture::new(gpu, &executor, "output0").await?;
     if picture.read_rgba8().await.is_ok() {
@@ -295,9 +294,14 @@ async fn picture(gpu: &Gpu) -> Result<(), Failure> {
     for (name, tensor) in sketch.inputs() {
         executor.write_input(name, tensor)?;
     }
-    executor.submit()?;
-    picture.submit()?;
-    let bytes = picture.read_rgba8().await?;
+    let mut batch = Batch::new(gpu)?;
+    batch.run(&executor)?;
+    batch.picture(&picture)?;
+    batch.submit()?;
+    let (broken, bytes) = picture.read_rgba8().await?;
+    if broken != 0 || picture.wait().await? != 0 {
+        return Err(Failure { what: format!("{broken} pixels are called broken"), worst: f64::INFINITY });
+    }
     let count = height * width;
     for (i, pixel) in bytes.chunks(4).enumerate() {
         let expected = [0, 1, 2].map(|channel| ((f64::from(values[channel * count + i]) * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0 + 0.5).floor());
@@ -308,7 +312,22 @@ async fn picture(gpu: &Gpu) -> Result<(), Failure> {
             return Err(Failure { what: format!("pixel {i} is {pixel:?}, expected was {expected:?}"), worst: f64::INFINITY });
         }
     }
-    Ok(())
+    // What is not a number is counted, pixel by pixel.
+    let mut spoilt = values;
+    for (at, value) in [(0, f32::NAN), (count, f32::INFINITY), (2 * count + 9, f32::NEG_INFINITY), (17, -f32::NAN)] {
+        spoilt[at] = value;
+    }
+    executor.write_input("input0", onestep_program::TensorRef::F32(&spoilt))?;
+    let mut batch = Batch::new(gpu)?;
+    batch.run(&executor)?;
+    batch.picture(&picture)?;
+    batch.submit()?;
+    let (found, waited) = (picture.read_rgba8().await?, picture.wait().await?);
+    let black = [0, 9, 17].iter().all(|&i| found.1[4 * i..4 * i + 4] == [0, 0, 0, 255]);
+    match (found.0, waited, black) {
+        (3, 3, true) => Ok(()),
+        _ => Err(Failure { what: format!("of 3 broken pixels {} and {waited} are counted; black: {black}", found.0), worst: f64::INFINITY }),
+    }
 }
 
 fn near_edge(value: f32) -> bool {

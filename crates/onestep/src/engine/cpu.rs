@@ -7,7 +7,7 @@ use crate::{
     backend::DeviceInfo,
     engine::{Outputs, enter, no_component, only},
     error::Result,
-    picture::finite,
+    picture::{finite, rgba},
     ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LATENTS, NOISE, TEXT_ENCODER},
     watch::{Stage, Watch},
 };
@@ -49,10 +49,10 @@ impl Cpu {
         finite(&self.latents, "generator")
     }
 
-    pub(crate) fn decode(&mut self) -> Result<Vec<f32>> {
+    pub(crate) fn decode(&mut self) -> Result<Vec<u8>> {
         let sample = only(self.decoder.run(&[(LATENTS, TensorRef::F32(&self.latents))])?)?;
         finite(&sample, "decoder")?;
-        Ok(sample)
+        rgba(&sample)
     }
 
     pub(crate) fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {

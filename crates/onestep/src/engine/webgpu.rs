@@ -2,7 +2,7 @@
 
 use onestep_program::{Bundle, TensorRef};
 use onestep_runtime::{
-    Executor, Gpu, GpuOptions, Picture, Plan,
+    Batch, Executor, Gpu, GpuOptions, Picture, Plan,
     plan::{Forms, PlanOptions},
 };
 
@@ -23,8 +23,6 @@ pub(crate) struct WebGpu {
     generator: Executor,
     decoder: Executor,
     picture: Picture,
-    /// The prompt that the generator holds.
-    encoded: Vec<i32>,
 }
 
 /// What a model would run on here.
@@ -80,7 +78,7 @@ impl WebGpu {
             return Err(Error::new(ErrorKind::Internal, "a model is three programs"));
         };
         let picture = Picture::new(&gpu, &decoder, SAMPLE).await?;
-        Ok(Self { gpu, encoder, generator, decoder, picture, encoded: Vec::new() })
+        Ok(Self { gpu, encoder, generator, decoder, picture })
     }
 
     pub(crate) fn device(&self) -> DeviceInfo {
@@ -88,41 +86,80 @@ impl WebGpu {
     }
 
     pub(crate) async fn encode(&mut self, ids: &[i32]) -> Result<()> {
-        if self.encoded == ids {
-            return Ok(());
-        }
-        self.encoded.clear();
-        self.encoder.write_input(INPUT_IDS, TensorRef::I32(ids)).map_err(Error::while_running)?;
-        self.encoder.submit().map_err(Error::while_running)?;
-        self.encoder.copy_output(LAST_HIDDEN_STATE, &self.generator, ENCODER_HIDDEN_STATES).map_err(Error::while_running)?;
-        finite(&self.encoder.read_output(LAST_HIDDEN_STATE).await.map_err(Error::while_running)?, "text encoder")?;
-        self.encoded = ids.to_vec();
-        Ok(())
+        let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
+        self.add_prompt(&mut batch, ids)?;
+        batch.submit().map_err(Error::while_running)?;
+        self.check_prompt().await
     }
 
     pub(crate) async fn generate(&mut self, noise: &[f32]) -> Result<()> {
+        let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
+        self.add_step(&mut batch, noise)?;
+        batch.submit().map_err(Error::while_running)?;
+        self.check_latents().await
+    }
+
+    pub(crate) async fn decode(&mut self, pixels: bool) -> Result<Vec<u8>> {
+        let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
+        self.add_picture(&mut batch)?;
+        batch.submit().map_err(Error::while_running)?;
+        self.finish(pixels).await
+    }
+
+    /// All stages in one submission; what of them a new picture needs.
+    pub(crate) async fn draw(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
+        let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
+        if let Some(ids) = ids {
+            self.add_prompt(&mut batch, ids)?;
+        }
+        self.add_step(&mut batch, noise)?;
+        self.add_picture(&mut batch)?;
+        batch.submit().map_err(Error::while_running)?;
+        self.finish(pixels).await
+    }
+
+    fn add_prompt(&self, batch: &mut Batch, ids: &[i32]) -> Result<()> {
+        self.encoder.write_input(INPUT_IDS, TensorRef::I32(ids)).map_err(Error::while_running)?;
+        batch.run(&self.encoder).map_err(Error::while_running)?;
+        batch.copy(&self.encoder, LAST_HIDDEN_STATE, &self.generator, ENCODER_HIDDEN_STATES).map_err(Error::while_running)
+    }
+
+    fn add_step(&self, batch: &mut Batch, noise: &[f32]) -> Result<()> {
         self.generator.write_input(NOISE, TensorRef::F32(noise)).map_err(Error::while_running)?;
-        self.generator.submit().map_err(Error::while_running)?;
-        self.generator.copy_output(LATENTS, &self.decoder, LATENTS).map_err(Error::while_running)?;
+        batch.run(&self.generator).map_err(Error::while_running)?;
+        batch.copy(&self.generator, LATENTS, &self.decoder, LATENTS).map_err(Error::while_running)
+    }
+
+    fn add_picture(&self, batch: &mut Batch) -> Result<()> {
+        batch.run(&self.decoder).map_err(Error::while_running)?;
+        batch.picture(&self.picture).map_err(Error::while_running)
+    }
+
+    async fn check_prompt(&self) -> Result<()> {
+        finite(&self.encoder.read_output(LAST_HIDDEN_STATE).await.map_err(Error::while_running)?, "text encoder")
+    }
+
+    async fn check_latents(&self) -> Result<()> {
         finite(&self.generator.read_output(LATENTS).await.map_err(Error::while_running)?, "generator")
     }
 
-    pub(crate) async fn decode(&mut self) -> Result<Vec<f32>> {
-        self.decoder.submit().map_err(Error::while_running)?;
-        self.picture.submit().map_err(Error::while_running)?;
-        let sample = self.decoder.read_output(SAMPLE).await.map_err(Error::while_running)?;
-        finite(&sample, "decoder")?;
-        Ok(sample)
+    /// Waits for the picture; its pixels, if they are wanted.
+    async fn finish(&self, pixels: bool) -> Result<Vec<u8>> {
+        let read = async { if pixels { self.picture.read_rgba8().await } else { Ok((self.picture.wait().await?, Vec::new())) } };
+        let (broken, rgba) = read.await.map_err(Error::while_running)?;
+        if broken > 0 {
+            // Which network began it is looked for only now.
+            self.check_prompt().await?;
+            self.check_latents().await?;
+            finite(&self.decoder.read_output(SAMPLE).await.map_err(Error::while_running)?, "decoder")?;
+        }
+        Ok(rgba)
     }
 
     pub(crate) async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
         let executor = match component {
             TEXT_ENCODER => &self.encoder,
-            GENERATOR => {
-                // Its inputs are the caller's now.
-                self.encoded.clear();
-                &self.generator
-            }
+            GENERATOR => &self.generator,
             DECODER => &self.decoder,
             other => return Err(no_component(other)),
         };
