@@ -1,16 +1,23 @@
 // A picture of floats as bytes: pixels[i] = round(clamp(x/2 + 1/2, 0, 1) · 255) of red, green and blue, from the lowest byte on, with alpha 255.
 //
-// x: f32 [1, 3, H, W] in -1..1, pixels: u32 [H·W], one packed RGBA8 each. Grid: one invocation per pixel. Halves round up.
+// red, green, blue: f32, the planes of a picture [1, 3, H, W] in -1..1, or parts of them; pixels: u32, one packed RGBA8 each.
+// Grid: one invocation per pixel. Halves round up.
 #import grid
 
 struct Params {
-  // H·W.
+  // Pixels.
   count: u32,
+  // The first pixel in each plane.
+  red_start: u32,
+  green_start: u32,
+  blue_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> pixels: array<u32>;
+@group(0) @binding(1) var<storage, read> red: array<f32>;
+@group(0) @binding(2) var<storage, read> green: array<f32>;
+@group(0) @binding(3) var<storage, read> blue: array<f32>;
+@group(0) @binding(4) var<storage, read_write> pixels: array<u32>;
 
 fn byte(v: f32) -> u32 {
   return u32(floor(fma(clamp(fma(v, 0.5, 0.5), 0.0, 1.0), 255.0, 0.5)));
@@ -22,5 +29,5 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   if (i >= p.count) {
     return;
   }
-  pixels[i] = byte(x[i]) | (byte(x[i + p.count]) << 8u) | (byte(x[i + 2u * p.count]) << 16u) | 0xff000000u;
+  pixels[i] = byte(red[p.red_start + i]) | (byte(green[p.green_start + i]) << 8u) | (byte(blue[p.blue_start + i]) << 16u) | 0xff000000u;
 }
