@@ -740,6 +740,27 @@ fn bands(cases: &mut Vec<Case>) {
             output_picture(sketch, y);
         });
     }
+    for (shape, channels, binding, work) in [([2, 4, 21, 19], 8, 8192, 100_000), ([1, 4, 67, 64], 36, 200_000, 5_000_000)] {
+        banded(&format!("a residual block of {channels} channels"), Tolerance::OfLargest(2e-4), binding, work, &|sketch| {
+            let x = picture(sketch, &shape);
+            let (v, w) = (sketch.weight(&[channels, 4, 3, 3], F16), sketch.weight(&[channels, channels, 3, 3], F16));
+            let conv = Conv { x: shape, w: [channels, 3, 3], extras: false, ..CONV };
+            let x = conv.of(sketch, x, v, picture);
+            let (gamma, beta) = (sketch.weight(&[channels], F16), sketch.weight(&[channels], F32));
+            let of_x = sketch.shape(x);
+            let y = sketch.op(Op::GroupNorm { groups: 4, epsilon: 1e-5, act: Silu }, &[x, gamma, beta], &of_x);
+            let conv = Conv { x: [shape[0], channels, shape[2], shape[3]], extras: true, ..conv };
+            let y = conv.of(sketch, y, w, |_, _| x);
+            output_picture(sketch, y);
+        });
+    }
+    banded("a linear layer with its gate", Tolerance::OfLargest(2e-4), 8192, 50_000, &|sketch| {
+        let (x, w) = (sketch.input(&[1, 201, 9]), sketch.weight(&[24, 9], F16));
+        let bias = sketch.weight(&[24], F32);
+        let y = sketch.op(Op::Linear { bias: true, act: Activation::None, residual: false }, &[x, w, bias], &[1, 201, 24]);
+        let y = sketch.op(Op::Geglu, &[y], &[1, 201, 12]);
+        sketch.output(y);
+    });
     banded("functions of one tensor and of two", Tolerance::Near { relative: 1e-5, absolute: 1e-5 }, 4096, 0, &|sketch| {
         let shape = [2, 7, 19, 23];
         let (a, b, c) = (sketch.input(&shape), sketch.input(&[7, 1, 1]), sketch.input(&[2, 1, 19, 1]));
