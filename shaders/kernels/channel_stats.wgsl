@@ -21,6 +21,8 @@ struct Params {
   x_n: u32,
   x_y: u32,
   x_x: u32,
+  // Units before the first n and chunk that are computed here.
+  stats_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -49,7 +51,7 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
     squares = fma(difference, difference, squares);
   }
   let mean = sum / f32(length);
-  let at = (n * p.chunks + chunk) * 2u * p.units + unit;
+  let at = p.stats_start + (n * p.chunks + chunk) * 2u * p.units + unit;
   stats[at] = shift + mean;
   stats[at + p.units] = max(squares - sum * mean, vec4<f32>());
 }

@@ -23,6 +23,8 @@ struct Params {
   y_x: u32,
   // ACT_….
   act: u32,
+  // Units before the first n that is computed here.
+  scale_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -42,6 +44,6 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   let line = (pixel / p.width) % p.height;
   let n = pixel / (p.width * p.height);
   let v = up(x[p.x_start + n * p.x_n + line * p.x_y + column * p.x_x + unit]);
-  let at = n * 3u * p.units + unit;
+  let at = p.scale_start + n * 3u * p.units + unit;
   y[p.y_start + n * p.y_n + line * p.y_y + column * p.y_x + unit] = down(activate4(p.act, fma(v - scale[at], scale[at + p.units], scale[at + 2u * p.units])));
 }

@@ -47,7 +47,7 @@ fn plans_stay_within_default_limits_and_their_budgets() {
         (shipped("generator"), Budget { dispatches: 270, pipelines: 18, arenas: 1 }),
         (shipped("decoder"), Budget { dispatches: 110, pipelines: 16, arenas: 2 }),
         (fixture("generator"), Budget { dispatches: 540, pipelines: 20, arenas: 110 }),
-        (fixture("decoder"), Budget { dispatches: 230, pipelines: 20, arenas: 330 }),
+        (fixture("decoder"), Budget { dispatches: 250, pipelines: 20, arenas: 330 }),
     ] {
         let program = program(&path);
         let plan = Plan::new(&program, &Capabilities::default()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -66,7 +66,8 @@ fn plans_stay_within_default_limits_and_their_budgets() {
         assert!(plan.dispatches.len() <= budget.dispatches, "{}: {} dispatches", path.display(), plan.dispatches.len());
         assert!(plan.kernels().len() <= budget.pipelines, "{}: {} pipelines", path.display(), plan.kernels().len());
         assert!(arenas <= budget.arenas << 20, "{}: {arenas} bytes of arenas", path.display());
-        // A tensor of a small network more or less is no share of anything.
+        // A tensor of a small network more or less is no share of anything; the text encoder's is more, and no placing does without it, as a
+        // test beside the placing shows by trying all.
         assert!(arenas as f64 <= 1.10 * live as f64 + f64::from(SMALL), "{}: arenas of {arenas} bytes, {live} live at once", path.display());
     }
 }

@@ -1,6 +1,6 @@
 //! Plans, without a GPU.
 
-use onestep_program::{Activation, BinaryKind, DType, Op, UnaryKind};
+use onestep_program::{Activation, BinaryKind, DType, Op, UnaryKind, ValueId};
 use onestep_runtime::plan::{BufferId, Forms, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, ErrorKind, Plan};
@@ -178,4 +178,106 @@ fn a_plan_prints_what_it_costs() {
         assert!(summary.contains(part), "{summary}");
     }
     assert_eq!(summary.lines().count() + 4, format!("{plan:#}").lines().count());
+}
+
+/// A 3x3 convolution of `channels`, with a residual where one is given.
+fn conv(sketch: &mut Sketch, x: ValueId, channels: usize, residual: Option<ValueId>) -> ValueId {
+    let shape = sketch.shape(x);
+    let w = sketch.weight(&[channels, shape[1], 3, 3], DType::F16);
+    let op =
+        Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: residual.is_some() };
+    let inputs: Vec<ValueId> = [x, w].into_iter().chain(residual).collect();
+    sketch.op(op, &inputs, &[shape[0], channels, shape[2], shape[3]])
+}
+
+fn norm(sketch: &mut Sketch, x: ValueId) -> ValueId {
+    let shape = sketch.shape(x);
+    let (gamma, beta) = (sketch.weight(&[shape[1]], DType::F32), sketch.weight(&[shape[1]], DType::F32));
+    sketch.op(Op::GroupNorm { groups: 32, epsilon: 1e-6, act: Activation::Silu }, &[x, gamma, beta], &shape)
+}
+
+/// The end of a decoder, as Stable Diffusion's: from 256 channels to 128 at its full size, and to a picture.
+fn decoder(side: usize) -> Sketch {
+    let mut sketch = Sketch::new("decoder");
+    let x = sketch.input(&[1, 4, side / 2, side / 2]);
+    let w = sketch.weight(&[4, 256, 4, 2, 2], DType::F16);
+    let x = sketch.op(Op::UpConv2d { bias: false, act: Activation::None, residual: false }, &[x, w], &[1, 256, side, side]);
+    let y = norm(&mut sketch, x);
+    let y = conv(&mut sketch, y, 128, None);
+    let y = norm(&mut sketch, y);
+    let point = sketch.weight(&[128, 256, 1, 1], DType::F16);
+    let op = Op::Conv2d { stride: [1, 1], padding: [0; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: false };
+    let short = sketch.op(op, &[x, point], &[1, 128, side, side]);
+    let x = conv(&mut sketch, y, 128, Some(short));
+    let y = norm(&mut sketch, x);
+    let y = conv(&mut sketch, y, 3, None);
+    let y = sketch.op(Op::Affine { mul: 0.5, add: 0.0 }, &[y], &[1, 3, side, side]);
+    sketch.output(y);
+    sketch
+}
+
+/// The largest part of an arena that a dispatch sees, and the most operations of one.
+fn most(plan: &Plan) -> (u64, u64) {
+    let bound = plan.dispatches.iter().flat_map(|dispatch| &dispatch.bindings).filter(|slice| matches!(slice.buffer, BufferId::Arena(_)));
+    (bound.map(|slice| slice.size).max().unwrap(), plan.dispatches.iter().map(|dispatch| dispatch.flops).max().unwrap())
+}
+
+#[test]
+fn what_kernels_cannot_see_at_once_is_computed_in_bands() {
+    let capabilities = Capabilities::default();
+    let sketch = decoder(512);
+    let plan = Plan::with_options(&sketch.program, &capabilities, PlanOptions::default()).unwrap();
+    // 512 · 512 pixels of 256 channels are exactly the largest buffer.
+    assert_eq!(plan.activations.iter().map(|slice| slice.size).max(), Some(capabilities.max_buffer));
+    let (seen, work) = most(&plan);
+    assert!(seen <= capabilities.max_storage_binding, "{seen}");
+    assert!(work <= capabilities.max_work, "{work}");
+    assert_eq!(plan.flops(), sketch.program.flops());
+    assert!(plan.arena_bytes() as f64 <= 1.10 * plan.live_bytes as f64, "{} of {}", plan.arena_bytes(), plan.live_bytes);
+    // 155 GFLOP in four bands.
+    let bands: Vec<_> = plan.dispatches.iter().filter(|dispatch| dispatch.operation == 2).collect();
+    assert_eq!(bands.len(), 4, "{plan:#}");
+    let of = |band: usize, name: &str| bands[band].bindings[bands[band].kernel.bindings.iter().position(|binding| binding.name == name).unwrap()];
+    // A quarter of x with a row on each side where there is one; a quarter of y.
+    assert_eq!([0, 1, 2, 3].map(|band| of(band, "x").size), [129, 130, 130, 129].map(|rows| rows * 512 * 256 * 4));
+    assert_eq!([0, 1, 2, 3].map(|band| of(band, "y").size), [128 * 512 * 128 * 4; 4]);
+    assert_eq!(of(1, "y").offset - of(0, "y").offset, 128 * 512 * 128 * 4);
+    // By itself, a plan takes 16 bits where that spares it such tensors.
+    let narrow = Plan::new(&sketch.program, &capabilities).unwrap();
+    assert_eq!(narrow.activations.iter().map(|slice| slice.size).max(), Some(capabilities.max_storage_binding));
+    assert!(kernels(&narrow).contains(&"scale_shift_narrow"));
+    // Where it does not, 16 bits come in bands.
+    let roomy = Capabilities { max_buffer: 1 << 30, ..capabilities };
+    let large = Plan::new(&decoder(1024).program, &roomy).unwrap();
+    assert_eq!(large.activations.iter().map(|slice| slice.size).max(), Some(512 << 20));
+    assert!(most(&large).0 <= roomy.max_storage_binding);
+    assert!(large.arena_bytes() as f64 <= 1.10 * large.live_bytes as f64, "{} of {}", large.arena_bytes(), large.live_bytes);
+}
+
+#[test]
+fn what_takes_long_is_cut_and_nothing_else() {
+    let sketch = decoder(128);
+    let plan = |max_work| Plan::new(&sketch.program, &Capabilities { max_work, ..Capabilities::default() }).unwrap();
+    let (whole, cut) = (plan(u64::MAX), plan(1_000_000_000));
+    assert_eq!(whole.dispatches.len(), plan(Capabilities::default().max_work).dispatches.len());
+    assert!(cut.dispatches.len() > whole.dispatches.len());
+    assert!(most(&whole).1 > 9_000_000_000 && most(&cut).1 <= 1_000_000_000);
+    assert_eq!((whole.flops(), whole.arena_bytes()), (cut.flops(), cut.arena_bytes()));
+}
+
+#[test]
+fn what_cannot_be_cut_is_refused() {
+    let mut sketch = Sketch::new("rows");
+    let x = sketch.input(&[64, 64]);
+    let y = sketch.op(Op::Softmax { axis: 1 }, &[x], &[64, 64]);
+    sketch.output(y);
+    let tight = Capabilities { max_storage_binding: 8192, ..Capabilities::default() };
+    let error = Plan::with_options(&sketch.program, &tight, PlanOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    for part in ["rows", "operation 0", "softmax", "16384", "8192"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let small = Capabilities { max_buffer: 16383, ..Capabilities::default() };
+    let error = Plan::with_options(&sketch.program, &small, PlanOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("16384") && error.to_string().contains("16383"), "{error}");
 }

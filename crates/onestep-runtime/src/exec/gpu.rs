@@ -11,7 +11,7 @@ use onestep_shaders::Kernel;
 use super::{kernel::Pipeline, wait::Wait};
 use crate::{
     error::{ErrorKind, RunError},
-    plan::{Capabilities, Forms},
+    plan::{Capabilities, Forms, MAX_WORK},
 };
 
 /// Which adapter is wanted where there are several.
@@ -183,6 +183,7 @@ impl Gpu {
             max_workgroups: limits.max_compute_workgroups_per_dimension,
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
             max_invocations: limits.max_compute_invocations_per_workgroup,
+            max_work: MAX_WORK,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment)),
             forms: Forms { halves: !names.contains("swiftshader"), ..if software { Forms::SOFTWARE } else { Forms::GPU } },
         };

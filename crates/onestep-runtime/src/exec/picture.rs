@@ -11,7 +11,13 @@ use super::{
     readback,
     sentinel::Sentinel,
 };
-use crate::{error::RunError, plan::Params};
+use crate::{
+    error::RunError,
+    plan::{ALIGNMENT, Capabilities, Params},
+};
+
+/// Pixels between two places where a part of a plane may start.
+const PARTS: u32 = ALIGNMENT as u32 / 4;
 
 /// The picture of an output [1, 3, H, W] in -1..1.
 pub struct Picture {
@@ -19,8 +25,8 @@ pub struct Picture {
     width: u32,
     height: u32,
     pipeline: Arc<Pipeline>,
-    group: wgpu::BindGroup,
-    grid: [u32; 2],
+    /// One for each band, with its grid.
+    bands: Vec<(wgpu::BindGroup, [u32; 2])>,
     pixels: wgpu::Buffer,
     /// How many pixels are not numbers.
     broken: wgpu::Buffer,
@@ -39,6 +45,11 @@ impl Picture {
     /// # Errors
     /// `Invalid` where the output is no picture; what the device reports.
     pub async fn new(gpu: &Gpu, decoder: &Executor, output: &str) -> Result<Self, RunError> {
+        Self::within(gpu, gpu.capabilities(), decoder, output).await
+    }
+
+    /// As [`new`](Self::new), within limits that may be less than the device's.
+    pub(crate) async fn within(gpu: &Gpu, limits: &Capabilities, decoder: &Executor, output: &str) -> Result<Self, RunError> {
         gpu.check()?;
         let (port, source) = decoder.output_part(output)?;
         let &[1, 3, height, width] = port.shape.as_slice() else {
@@ -47,11 +58,9 @@ impl Picture {
         let too_large = || RunError::unsupported(format!("a picture of {width}x{height} is too large"));
         let (width, height) = u32::try_from(width).ok().zip(u32::try_from(height).ok()).ok_or_else(too_large)?;
         let count = width.checked_mul(height).filter(|&count| count > 0).ok_or_else(too_large)?;
-        let groups = count.div_ceil(PRESENT.workgroup_size[0].max(1));
-        let x = groups.min(gpu.capabilities().max_workgroups).max(1);
-        let mut params = Params::new(&PRESENT);
-        params.set("count", count as usize);
-        let params = params.finish()?;
+        // As many pixels of a plane as kernels see, but for those between the start of a window and that of the plane in it.
+        let most = u32::try_from(limits.max_storage_binding / 4).unwrap_or(u32::MAX) / PARTS * PARTS;
+        let most = most.saturating_sub(PARTS).max(PARTS);
         let (pipeline, sentinel_pipeline) = (gpu.pipeline(&PRESENT).await?, gpu.pipeline(&SENTINEL).await?);
         gpu.scoped("preparing the picture", || {
             gpu.call("picture buffers")?;
@@ -63,25 +72,33 @@ impl Picture {
                     mapped_at_creation: false,
                 })
             };
-            let uniform = buffer(wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, params.len() as u64);
-            gpu.queue().write_buffer(&uniform, 0, &params);
             let pixels = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, u64::from(count) * 4);
             let broken = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST, 16);
-            let sample = (source, port.slice.offset, port.slice.size);
-            let parts = [(&uniform, 0, uniform.size()), sample, (&pixels, 0, pixels.size()), (&broken, 0, 16)];
-            let group = kernel::bind(gpu, &PRESENT, &pipeline.bindings, &parts);
+            let mut bands = Vec::new();
+            for first in (0..count).step_by(most as usize) {
+                let length = most.min(count - first);
+                let mut params = Params::new(&PRESENT);
+                params.set("count", length as usize);
+                let mut windows = Vec::new();
+                for (channel, start) in ["red_start", "green_start", "blue_start"].into_iter().enumerate() {
+                    let at = (channel as u64 * u64::from(count) + u64::from(first)) * 4;
+                    let from = at / ALIGNMENT * ALIGNMENT;
+                    params.set(start, ((at - from) / 4) as usize);
+                    windows.push((source, port.slice.offset + from, at - from + u64::from(length) * 4));
+                }
+                let params = params.finish()?;
+                let uniform = buffer(wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, params.len() as u64);
+                gpu.queue().write_buffer(&uniform, 0, &params);
+                let [red, green, blue] = [windows[0], windows[1], windows[2]];
+                let of_band = (&pixels, u64::from(first) * 4, u64::from(length) * 4);
+                let parts = [(&uniform, 0, uniform.size()), red, green, blue, of_band, (&broken, 0, 16)];
+                let groups = length.div_ceil(PRESENT.workgroup_size[0].max(1));
+                let x = groups.min(limits.max_workgroups).max(1);
+                bands.push((kernel::bind(gpu, &PRESENT, &pipeline.bindings, &parts), [x, groups.div_ceil(x)]));
+            }
             let hash = decoder.plan().hash() ^ count;
-            Ok(Self {
-                gpu: gpu.clone(),
-                width,
-                height,
-                pipeline,
-                group,
-                grid: [x, groups.div_ceil(x)],
-                pixels,
-                broken,
-                sentinel: Sentinel::new(gpu, sentinel_pipeline, hash)?,
-            })
+            let sentinel = Sentinel::new(gpu, sentinel_pipeline, hash)?;
+            Ok(Self { gpu: gpu.clone(), width, height, pipeline, bands, pixels, broken, sentinel })
         })
         .await
     }
@@ -103,9 +120,10 @@ impl Picture {
         encoder.clear_buffer(&self.broken, 0, None);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("picture"), timestamp_writes: None });
         pass.set_pipeline(&self.pipeline.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        let [x, y] = self.grid;
-        pass.dispatch_workgroups(x, y, 1);
+        for (group, [x, y]) in &self.bands {
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(*x, *y, 1);
+        }
         self.sentinel.encode(&mut pass);
         Ok(())
     }

@@ -15,11 +15,18 @@ pub struct Capabilities {
     pub max_storage_buffers: u32,
     /// Invocations of one workgroup.
     pub max_invocations: u32,
+    /// Floating-point operations of one dispatch, beyond which a product is computed in bands: what takes long without a pause stalls the
+    /// screen, and drivers end it.
+    pub max_work: u64,
     /// Where a part of a buffer may start: a multiple of this many bytes.
     pub alignment: u64,
     /// Which form of its kernels suits it.
     pub forms: Forms,
 }
+
+/// 50 ms of a GPU that does 10¹² operations a second, the slowest for which pictures of 512x512 are worth waiting for; kernels reach half of
+/// what a GPU does, so that a dispatch takes about 100 ms there.
+pub(crate) const MAX_WORK: u64 = 50_000_000_000;
 
 impl Default for Capabilities {
     /// What WebGPU promises everywhere.
@@ -30,6 +37,7 @@ impl Default for Capabilities {
             max_workgroups: 65_535,
             max_storage_buffers: 8,
             max_invocations: 256,
+            max_work: MAX_WORK,
             alignment: 256,
             forms: Forms::GPU,
         }

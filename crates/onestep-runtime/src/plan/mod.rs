@@ -14,7 +14,9 @@ use onestep_program::{DType, Program};
 use onestep_shaders::{Access, Kernel};
 
 pub use capabilities::Capabilities;
+pub(crate) use capabilities::MAX_WORK;
 pub use forms::{AttentionForm, Forms, MatrixForm, RowForm};
+pub(crate) use memory::ALIGNMENT;
 pub(crate) use params::Params;
 pub use weights::{Layout, WeightSlot};
 
@@ -148,11 +150,19 @@ impl Plan {
 
     /// As [`Plan::new`], with a say in how memory is used.
     ///
+    /// In 32 bits such a tensor could be computed in bands as well. 16 bits come first all the same: adapters that see little of a buffer have
+    /// little memory, of which 32 bits take twice as much, and most of such a network's time goes into moving those tensors. Three digits of
+    /// an activation are more than a picture in bytes shows; who wants more asks for it with [`Plan::with_options`]. Bands come in where 16
+    /// bits are too large as well.
+    ///
     /// # Errors
     /// Those of [`Plan::new`].
     pub fn fitting(program: &Program, capabilities: &Capabilities, options: PlanOptions) -> Result<Self, RunError> {
-        match Self::with_options(program, capabilities, options) {
-            Err(error) if error.kind() == ErrorKind::Unsupported && !options.narrow => {
+        if options.narrow {
+            return Self::with_options(program, capabilities, options);
+        }
+        match lower::plan(program, capabilities, options, capabilities.max_storage_binding.min(capabilities.max_buffer)) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
                 // What no narrower activation mends is told as it was found first.
                 Self::with_options(program, capabilities, PlanOptions { narrow: true, ..options }).map_err(|_| error)
             }
@@ -160,12 +170,12 @@ impl Plan {
         }
     }
 
-    /// Exactly as the options say: activations that are too large in 32 bits are refused.
+    /// Exactly as the options say: what is larger than the adapter's kernels see of a buffer is computed in bands.
     ///
     /// # Errors
     /// Those of [`Plan::new`].
     pub fn with_options(program: &Program, capabilities: &Capabilities, options: PlanOptions) -> Result<Self, RunError> {
-        lower::plan(program, capabilities, options)
+        lower::plan(program, capabilities, options, capabilities.max_buffer)
     }
 
     /// Floating-point operations of one run.

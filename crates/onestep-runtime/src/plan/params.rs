@@ -5,6 +5,7 @@ use onestep_shaders::{FieldKind, Kernel};
 use crate::error::RunError;
 
 /// The parameters of one dispatch while they are being set.
+#[derive(Clone)]
 pub(crate) struct Params {
     kernel: &'static Kernel,
     bytes: Vec<u8>,
@@ -47,6 +48,18 @@ impl Params {
     /// Sets a float.
     pub(crate) fn float(&mut self, name: &str, value: f32) {
         self.write(name, FieldKind::F32, &[value.to_le_bytes()]);
+    }
+
+    /// All entries of a list of whole numbers, or the one of a number; nothing where the kernel has no such parameter.
+    pub(crate) fn entries(&self, name: &str) -> Vec<usize> {
+        let field = self.kernel.params.iter().find(|field| field.name == name);
+        let words = field.and_then(|field| self.bytes.get(field.offset as usize..)?.get(..4 * field.count as usize)).unwrap_or_default();
+        words.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]) as usize).collect()
+    }
+
+    /// A whole number that was set; 0 where the kernel has no such parameter.
+    pub(crate) fn get(&self, name: &str) -> usize {
+        self.entries(name).first().copied().unwrap_or(0)
     }
 
     fn write(&mut self, name: &str, kind: FieldKind, words: &[[u8; 4]]) {

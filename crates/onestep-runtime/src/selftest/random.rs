@@ -2,7 +2,7 @@
 
 use onestep_program::{Activation, BinaryKind, DType, Op, ReduceKind, UnaryKind, ValueId};
 
-use super::{Case, Sketch, Tolerance};
+use super::{Bands, Case, Sketch, Tolerance};
 
 /// A dozen operations, of which a norm may enlarge the rounding of what came before by 1/√epsilon = 30.
 const CHAIN: Tolerance = Tolerance::OfLargest(2e-4);
@@ -28,6 +28,8 @@ pub(super) fn case(number: u64) -> Case {
         tolerance: CHAIN,
         stored_scores: if number.is_multiple_of(3) { 0 } else { u64::MAX },
         max_workgroups: None,
+        // Products of a few rows each.
+        bands: Some(Bands { binding: None, work: Some(20_000), certain: false }),
         narrow: true,
     }
 }

@@ -1,6 +1,7 @@
 //! Each operation as dispatches.
 
 mod attention;
+mod bands;
 mod gemm;
 mod movement;
 mod norm;
@@ -17,6 +18,7 @@ use super::{
     memory::{self, ALIGNMENT, Rules, Tenant},
 };
 use crate::error::RunError;
+use bands::Window;
 use view::{UNIT, View, order};
 
 /// Bytes of zeros at the start of the first weight buffer, bound where an optional tensor is absent.
@@ -25,10 +27,10 @@ const ABSENT_BYTES: u64 = 256;
 /// The longest row in units that one invocation reduces by itself on a software adapter, where barriers cost more than turns.
 const SERIAL_ROW: usize = 256;
 
-/// Plans a program.
-pub(super) fn plan(program: &Program, capabilities: &Capabilities, options: PlanOptions) -> Result<Plan, RunError> {
+/// Plans a program whose tensors take at most `largest` bytes each.
+pub(super) fn plan(program: &Program, capabilities: &Capabilities, options: PlanOptions, largest: u64) -> Result<Plan, RunError> {
     program.check(&program.name).map_err(|error| RunError::invalid(error.to_string()))?;
-    let mut lowering = Lowering::new(program, capabilities, options)?;
+    let mut lowering = Lowering::new(program, capabilities, options, largest)?;
     for (number, node) in program.nodes.iter().enumerate() {
         lowering.operation = number;
         lowering.name = node.op.name();
@@ -50,10 +52,13 @@ enum Bound {
 }
 
 /// A dispatch before its buffers are placed.
+#[derive(Clone)]
 struct Step {
     kernel: &'static Kernel,
     params: Params,
     bound: Vec<(&'static str, Bound)>,
+    /// What of it is bound in a part only.
+    windows: Vec<(&'static str, Window)>,
     groups: usize,
     /// Workgroups along z.
     slices: usize,
@@ -82,6 +87,8 @@ struct Lowering<'a> {
     program: &'a Program,
     capabilities: &'a Capabilities,
     options: PlanOptions,
+    /// Bytes that a tensor may have.
+    largest: u64,
     /// How each value lies in memory: once, or in several ways that were needed.
     views: Vec<Vec<View>>,
     /// Parts of concatenations.
@@ -105,7 +112,7 @@ fn elements(shape: &[usize]) -> usize {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(program: &'a Program, capabilities: &'a Capabilities, options: PlanOptions) -> Result<Self, RunError> {
+    fn new(program: &'a Program, capabilities: &'a Capabilities, options: PlanOptions, largest: u64) -> Result<Self, RunError> {
         let mut views = vec![Vec::new(); program.values.len()];
         let mut inputs = Vec::new();
         let mut inputs_size = 0u64;
@@ -128,6 +135,7 @@ impl<'a> Lowering<'a> {
             program,
             capabilities,
             options,
+            largest,
             views,
             destinations: movement::destinations(program),
             inputs,
@@ -166,11 +174,12 @@ impl<'a> Lowering<'a> {
             .checked_mul(width)
             .filter(|_| (elements as u64) < 1 << 31)
             .ok_or_else(|| RunError::unsupported(format!("{}: {elements} elements are too many for a kernel's indices", self.place())))?;
-        if size > self.capabilities.max_storage_binding {
+        if size > self.largest {
             return Err(RunError::unsupported(format!(
-                "{}: its result has {size} bytes, and this adapter's kernels see at most {} of a buffer",
+                "{}: its result has {size} bytes, and this adapter's kernels see at most {} of a buffer, which has at most {}",
                 self.place(),
-                self.capabilities.max_storage_binding
+                self.capabilities.max_storage_binding,
+                self.capabilities.max_buffer
             )));
         }
         self.tenants.push(Tenant { size, life: None, apart: Vec::new(), name: format!("the result of {}", self.place()) });
@@ -305,7 +314,7 @@ impl<'a> Lowering<'a> {
         if groups == 0 {
             return;
         }
-        self.steps.push(Step { kernel, params, bound, groups, slices, operation: self.operation, name: self.name, flops: 0 });
+        self.steps.push(Step { kernel, params, bound, windows: Vec::new(), groups, slices, operation: self.operation, name: self.name, flops: 0 });
     }
 
     /// Adds a dispatch of one invocation per item; the kernel's `count`.
@@ -477,6 +486,11 @@ impl<'a> Lowering<'a> {
                 self.program.name, self.inputs_size, self.capabilities.max_buffer
             )));
         }
+        let steps = std::mem::take(&mut self.steps);
+        for step in steps {
+            let bands = self.banded(step)?;
+            self.steps.extend(bands);
+        }
         let prologue = self.keep();
         self.trace_lives(prologue);
         for (_, _, tenant) in &outputs {
@@ -501,12 +515,9 @@ impl<'a> Lowering<'a> {
             .zip(&self.tenants)
             .map(|(&(arena, offset), tenant)| Slice { buffer: BufferId::Arena(arena), offset, size: tenant.size })
             .collect();
-        // With guards, kernels see those too: a write that strays there is to be found, not to be dropped by the adapter.
-        let guard = self.options.guard;
-        let (inputs, weights, tenants) = (&self.inputs, &self.weights, &self.tenants);
         let mut params = Vec::new();
         let mut dispatches = Vec::with_capacity(self.steps.len());
-        for step in self.steps {
+        for step in std::mem::take(&mut self.steps) {
             let offset = params.len() as u64;
             params.extend(step.params.finish()?);
             let own = Slice { buffer: BufferId::Params, offset, size: params.len() as u64 - offset };
@@ -524,16 +535,15 @@ impl<'a> Lowering<'a> {
                         .iter()
                         .find(|(name, _)| *name == binding.name)
                         .ok_or_else(|| RunError::internal(format!("nothing is bound to {} of {}", binding.name, step.kernel.name)))?;
-                    Ok(match *bound {
-                        Bound::Input(number) => Slice { size: whole(inputs[number].slice.size), ..inputs[number].slice },
-                        Bound::Weight(slot) => {
-                            Slice { buffer: BufferId::Weights(weights[slot].buffer), offset: weights[slot].offset, size: weights[slot].size }
-                        }
-                        Bound::Tenant(tenant) => {
-                            Slice { buffer: BufferId::Arena(places[tenant].0), offset: places[tenant].1, size: whole(tenants[tenant].size) + guard }
-                        }
-                        Bound::Absent => Slice { buffer: BufferId::Weights(0), offset: 0, size: 16 },
-                    })
+                    let (buffer, offset) = match *bound {
+                        Bound::Input(number) => (BufferId::Inputs, self.inputs[number].slice.offset),
+                        Bound::Weight(slot) => (BufferId::Weights(self.weights[slot].buffer), self.weights[slot].offset),
+                        Bound::Tenant(tenant) => (BufferId::Arena(places[tenant].0), places[tenant].1),
+                        Bound::Absent => (BufferId::Weights(0), 0),
+                    };
+                    let window = step.windows.iter().find(|(name, _)| *name == binding.name);
+                    let window = window.map_or(0..self.seen(*bound), |(_, window)| window.clone());
+                    Ok(Slice { buffer, offset: offset + window.start, size: window.end - window.start })
                 })
                 .collect::<Result<Vec<Slice>, RunError>>()?;
             let [x, y] = fold(step.groups, self.capabilities.max_workgroups);

@@ -52,6 +52,7 @@ impl Lowering<'_> {
         params.set("chunk", CHUNK);
         params.set("pixels", pixels);
         params.set("width", width);
+        params.set("stats_start", 0);
         at(&mut params, "x", &x, &merged.strides[0]);
         self.items(kernel, params, vec![("x", x.bound), ("stats", stats)], batch * chunks * units);
         let scale = self.tenant(batch * 3 * units * UNIT, 4)?;
@@ -73,6 +74,7 @@ impl Lowering<'_> {
         params.set("height", height);
         params.set("width", width);
         params.set("act", constant(kernel, activation(act))?);
+        params.set("scale_start", 0);
         at(&mut params, "x", &x, &merged.strides[0]);
         at(&mut params, "y", &y, &merged.strides[1]);
         self.items(kernel, params, vec![("x", x.bound), ("scale", scale), ("y", y.bound)], batch * pixels * units);
