@@ -1,17 +1,11 @@
 //! A loaded model and its pictures.
 
 use js_sys::{Function, Int32Array, Reflect, Uint8Array};
-use onestep::{Backend, DeviceInfo, GenerateOptions, Model, Picture, Prompt, Timings};
+use onestep::{DeviceInfo, GenerateOptions, Model, Picture, Prompt, Timings};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::{files::Files, js};
-
-/// The one path that this module has; the page fetches another module for the other.
-#[cfg(feature = "webgpu")]
-const BACKEND: Backend = Backend::WebGpu;
-#[cfg(not(feature = "webgpu"))]
-const BACKEND: Backend = Backend::Cpu;
+use crate::js;
 
 fn device(info: &DeviceInfo) -> serde_json::Value {
     json!({ "name": info.name, "interface": info.interface, "software": info.software })
@@ -21,16 +15,12 @@ fn reading(prompt: &Prompt) -> Result<JsValue, JsValue> {
     js::object(&json!({ "tokens": prompt.tokens, "truncated": prompt.truncated, "unknown": prompt.unknown.iter().collect::<String>() }))
 }
 
-/// Checks the files, uploads the weights and compiles the programs; `watch` is `(stage, done, total) => boolean | undefined`.
+/// Checks the files and prepares the programs; `watch` is `(stage, done, total) => boolean | undefined`.
+#[cfg(not(feature = "webgpu"))]
 #[wasm_bindgen]
-pub async fn open(files: Files, watch: Function) -> Result<Loaded, JsValue> {
+pub async fn open(files: crate::Files, watch: Function) -> Result<Loaded, JsValue> {
     let bundle = files.bundle().map_err(js::error)?;
-    let model = Model::open(bundle, BACKEND, &mut js::Callback(watch)).await.map_err(js::error)?;
-    Ok(Loaded {
-        model,
-        #[cfg(feature = "webgpu")]
-        canvas: None,
-    })
+    Ok(Loaded { model: Model::open(bundle, onestep::Backend::Cpu, &mut js::Callback(watch)).await.map_err(js::error)? })
 }
 
 /// A model that is ready.

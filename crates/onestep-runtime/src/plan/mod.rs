@@ -16,7 +16,7 @@ use onestep_shaders::{Access, Kernel};
 pub use capabilities::Capabilities;
 pub use forms::{AttentionForm, Forms, MatrixForm, RowForm};
 pub(crate) use params::Params;
-pub use weights::{Layout, WeightSlot};
+pub use weights::{CARRIED_BYTES, Layout, WINDOW_BYTES, WeightSlot};
 
 use crate::error::{ErrorKind, RunError};
 

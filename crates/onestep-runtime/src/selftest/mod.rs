@@ -4,6 +4,7 @@
 //! for GPUs and once with those for software adapters, and then as a user runs it, with memory used again; the last must be equal to the bit.
 
 mod cases;
+mod packing;
 mod random;
 mod reference;
 mod sketch;
@@ -100,6 +101,7 @@ pub async fn run_some(gpu: &Gpu, filter: &str, random_programs: u64) -> Vec<Case
             Err(Failure { what, worst }) => CaseResult { name: case.name.clone(), passed: false, detail: what, worst },
         })
         .collect();
+    results.extend(packing::cases(gpu, filter).await);
     if "picture".contains(filter) {
         let outcome = picture(gpu).await;
         results.push(CaseResult {

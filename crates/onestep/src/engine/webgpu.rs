@@ -1,9 +1,16 @@
 //! The programs on a GPU. Tensors stay there between the stages.
 
-use onestep_program::{Bundle, TensorRef};
-use onestep_runtime::{Executor, Gpu, GpuOptions, Picture, Plan, plan::PlanOptions};
+use onestep_program::{Outline, TensorRef};
+use onestep_runtime::{Executor, Gpu, GpuOptions, Loading, Picture, Plan, plan::PlanOptions};
 
-pub use onestep_runtime::{Canvas, wgpu::SurfaceTarget};
+#[cfg(target_arch = "wasm32")]
+pub use onestep_runtime::wgpu::webgpu::{GpuBuffer, GpuDevice};
+pub use onestep_runtime::{
+    Canvas,
+    plan::CARRIED_BYTES,
+    shaders::{Access, Kernel},
+    wgpu::SurfaceTarget,
+};
 
 use crate::{
     backend::DeviceInfo,
@@ -47,15 +54,27 @@ fn info(gpu: &Gpu) -> DeviceInfo {
 }
 
 impl WebGpu {
-    pub(crate) async fn open(bundle: Bundle, watch: &mut dyn Watch) -> Result<Self> {
+    /// A device, and the programs planned for it, whose weights are to come.
+    pub(crate) async fn prepare(bundle: &Outline) -> Result<(Gpu, Loading)> {
         let gpu = Gpu::request(&GpuOptions::default()).await?;
-        let mut ready = Vec::with_capacity(COMPONENTS.len());
+        let mut plans = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
-            enter(watch, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
             // From picture to picture the noise changes; what the generator makes of the prompt alone is kept.
             let options = PlanOptions { kept: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
-            let plan = Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?;
-            ready.push(Executor::new(&gpu, plan, &|name| bundle.weight(name)).await?);
+            plans.push(Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?);
+        }
+        let manifest = bundle.manifest();
+        let largest = manifest.weights.iter().filter_map(|name| manifest.file(name)).map(|file| file.size).max();
+        let loading = Loading::new(&gpu, plans, largest.unwrap_or(0)).await?;
+        Ok((gpu, loading))
+    }
+
+    /// The programs, once their weights have come.
+    pub(crate) async fn finish(gpu: Gpu, mut loading: Loading, watch: &mut dyn Watch) -> Result<Self> {
+        let mut ready = Vec::with_capacity(COMPONENTS.len());
+        for _ in COMPONENTS {
+            enter(watch, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
+            ready.push(loading.executor().await?);
         }
         let Ok([encoder, generator, decoder]) = <[Executor; 3]>::try_from(ready) else {
             return Err(Error::new(ErrorKind::Internal, "a model is three programs"));
