@@ -18,7 +18,8 @@ const POLICY =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; report-uri /csp-report";
 
 /**
- * `change(path, bytes, response)` may give other bytes, or answer itself and give nothing.
+ * `change(path, bytes, response)` may give other bytes, or answer itself and give nothing; `files` of what is returned has files by path that
+ * are not on disk.
  * @param {{ change?(path: string, bytes: Buffer, response: import("node:http").ServerResponse): Buffer | undefined | Promise<Buffer | undefined> }} options
  */
 export async function serve({ change } = {}) {
@@ -36,7 +37,7 @@ export async function serve({ change } = {}) {
     const file = path.startsWith("/selftest/") ? join(SELFTEST, normalize(path.slice("/selftest".length))) : join(PAGE, normalize(path === "/" ? "/index.html" : path));
     let bytes;
     try {
-      bytes = await readFile(file);
+      bytes = served.files?.get(path) ?? (await readFile(file));
     } catch {
       return response.writeHead(404).end();
     }

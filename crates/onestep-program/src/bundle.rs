@@ -7,49 +7,61 @@ use crate::{
     limits,
     manifest::{self, FileEntry, Generation, Manifest, sha256},
     program::Program,
-    weights::{WeightFile, WeightView},
+    weights::{WeightFile, WeightHeader, WeightView},
 };
 
-/// Everything that a model needs to run, verified.
+/// Everything of a bundle but the weights themselves, verified: what can be looked at and prepared while they are on their way.
 #[derive(Clone, Debug)]
-pub struct Bundle {
+pub struct Outline {
     id: String,
     manifest: Manifest,
     programs: BTreeMap<String, Program>,
-    weights: Vec<WeightFile>,
+    /// Of the first weight files of the manifest.
+    headers: Vec<WeightHeader>,
     tokenizer: Vec<u8>,
     card: String,
 }
 
-impl Bundle {
-    /// Opens a bundle from its manifest's bytes; `fetch` gives the bytes of a listed file.
-    /// Every file is compared with its hashes before it is read, and the programs with the tensors they name.
+impl Outline {
+    /// Reads everything but the weights; as [`Bundle::open`].
     ///
     /// # Errors
     /// What `fetch` reports, and everything that the formats refuse, with the file's name.
     pub fn open<E: From<BundleError>>(manifest_bytes: &[u8], mut fetch: impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         let manifest = Manifest::from_json(manifest_bytes)?;
-        let mut load = |name: &str| -> Result<Vec<u8>, E> {
-            let Some(entry) = manifest.file(name) else {
-                return Err(BundleError::new(Kind::Missing, name, "not listed in the manifest").into());
-            };
-            let bytes = fetch(entry)?;
-            entry.verify(&bytes)?;
-            Ok(bytes)
-        };
         let mut programs = BTreeMap::new();
         for (component, file) in &manifest.components {
-            programs.insert(component.clone(), Program::from_json(&load(file)?, file)?);
+            programs.insert(component.clone(), Program::from_json(&load(&manifest, file, &mut fetch)?, file)?);
         }
-        let mut weights = Vec::with_capacity(manifest.weights.len());
-        for file in &manifest.weights {
-            weights.push(WeightFile::new(load(file)?, file)?);
+        let tokenizer = load(&manifest, &manifest.tokenizer, &mut fetch)?;
+        let card = String::from_utf8_lossy(&load(&manifest, &manifest.card, &mut fetch)?).into_owned();
+        let outline = Self { id: sha256(manifest_bytes), programs, headers: Vec::new(), tokenizer, card, manifest };
+        if outline.manifest.weights.is_empty() {
+            outline.check()?;
         }
-        let tokenizer = load(&manifest.tokenizer)?;
-        let card = String::from_utf8_lossy(&load(&manifest.card)?).into_owned();
-        let bundle = Self { id: sha256(manifest_bytes), programs, weights, tokenizer, card, manifest };
-        bundle.check()?;
-        Ok(bundle)
+        Ok(outline)
+    }
+
+    /// Takes the beginning of weight file `number` of the manifest, at least its header, and gives what lies where in it; the file that came
+    /// last may come again. With the last file it is known whether the programs and the tensors of all files fit.
+    ///
+    /// # Errors
+    /// Those of [`WeightHeader::new`]; tensors that are missing, left over, there twice or of another shape or type.
+    pub fn header(&mut self, number: usize, beginning: &[u8]) -> Result<&WeightHeader, BundleError> {
+        let file = self.manifest.weights.get(number).and_then(|name| self.manifest.file(name)).filter(|_| number <= self.headers.len());
+        let file = file.ok_or_else(|| BundleError::new(Kind::Malformed, manifest::FILE_NAME, format!("weight file {number} is not the next")))?;
+        let header = WeightHeader::new(beginning, file.size, &file.name)?;
+        self.headers.truncate(number);
+        self.add(header)
+    }
+
+    fn add(&mut self, header: WeightHeader) -> Result<&WeightHeader, BundleError> {
+        self.headers.push(header);
+        if self.headers.len() == self.manifest.weights.len() {
+            self.check()?;
+        }
+        // Just pushed.
+        Ok(&self.headers[self.headers.len() - 1])
     }
 
     /// The SHA-256 of the manifest, which names the hash of every other file.
@@ -74,10 +86,6 @@ impl Bundle {
             BundleError::new(Kind::Missing, manifest::FILE_NAME, format!("this bundle has no {component}, only {}", there.join(", ")))
         })
     }
-    /// A tensor by its name in the programs.
-    pub fn weight(&self, name: &str) -> Option<WeightView<'_>> {
-        self.weights.iter().find_map(|file| file.get(name))
-    }
     /// The bytes of `tokenizer.json`.
     pub fn tokenizer(&self) -> &[u8] {
         &self.tokenizer
@@ -90,7 +98,7 @@ impl Bundle {
     /// Each tensor once, each named tensor there with the stated shape and type, nothing left over.
     fn check(&self) -> Result<(), BundleError> {
         let mut left = BTreeSet::new();
-        for (file, place) in self.weights.iter().zip(&self.manifest.weights) {
+        for (file, place) in self.headers.iter().zip(&self.manifest.weights) {
             for name in file.names() {
                 if !left.insert(name) {
                     return Err(BundleError::new(Kind::Malformed, place, format!("tensor {name} is in two weight files")));
@@ -101,7 +109,7 @@ impl Bundle {
             for value in program.weights() {
                 let name = value.weight.as_deref().unwrap_or_default();
                 let place = || format!("{component}, tensor {name}");
-                let Some(found) = self.weight(name) else {
+                let Some(found) = self.headers.iter().find_map(|file| file.get(name)) else {
                     return Err(BundleError::new(Kind::Missing, place(), "in no weight file"));
                 };
                 if found.shape != value.shape || found.dtype != value.dtype {
@@ -116,6 +124,81 @@ impl Bundle {
             Some(name) => Err(BundleError::new(Kind::Malformed, manifest::FILE_NAME, format!("tensor {name} is used by no program"))),
             None => Ok(()),
         }
+    }
+}
+
+/// A listed file, compared with its hashes.
+fn load<E: From<BundleError>>(manifest: &Manifest, name: &str, fetch: &mut impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
+    let Some(entry) = manifest.file(name) else {
+        return Err(BundleError::new(Kind::Missing, name, "not listed in the manifest").into());
+    };
+    let bytes = fetch(entry)?;
+    entry.verify(&bytes)?;
+    Ok(bytes)
+}
+
+/// Everything that a model needs to run, verified.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    outline: Outline,
+    weights: Vec<WeightFile>,
+}
+
+impl Bundle {
+    /// Opens a bundle from its manifest's bytes; `fetch` gives the bytes of a listed file.
+    /// Every file is compared with its hashes before it is read, and the programs with the tensors they name.
+    ///
+    /// # Errors
+    /// What `fetch` reports, and everything that the formats refuse, with the file's name.
+    pub fn open<E: From<BundleError>>(manifest_bytes: &[u8], mut fetch: impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Self, E> {
+        let mut outline = Outline::open(manifest_bytes, &mut fetch)?;
+        let mut weights = Vec::new();
+        for name in outline.manifest.weights.clone() {
+            let file = WeightFile::new(load(&outline.manifest, &name, &mut fetch)?, &name)?;
+            outline.add(file.header().clone())?;
+            weights.push(file);
+        }
+        Ok(Self { outline, weights })
+    }
+
+    /// Everything but the weights.
+    pub fn outline(&self) -> &Outline {
+        &self.outline
+    }
+    /// The weight files, in the order of the manifest.
+    pub fn weight_files(&self) -> &[WeightFile] {
+        &self.weights
+    }
+    /// The SHA-256 of the manifest, which names the hash of every other file.
+    pub fn id(&self) -> &str {
+        self.outline.id()
+    }
+    /// What the bundle says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        self.outline.manifest()
+    }
+    /// The programs by component.
+    pub fn programs(&self) -> &BTreeMap<String, Program> {
+        self.outline.programs()
+    }
+    /// One component's program.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`], naming the components that are there.
+    pub fn program(&self, component: &str) -> Result<&Program, BundleError> {
+        self.outline.program(component)
+    }
+    /// A tensor by its name in the programs.
+    pub fn weight(&self, name: &str) -> Option<WeightView<'_>> {
+        self.weights.iter().find_map(|file| file.get(name))
+    }
+    /// The bytes of `tokenizer.json`.
+    pub fn tokenizer(&self) -> &[u8] {
+        self.outline.tokenizer()
+    }
+    /// The model card, Markdown.
+    pub fn card(&self) -> &str {
+        self.outline.card()
     }
 }
 

@@ -12,9 +12,9 @@ pub mod op;
 pub mod program;
 pub mod weights;
 
-pub use bundle::{Bundle, BundleWriter};
+pub use bundle::{Bundle, BundleWriter, Outline};
 pub use error::{BundleError, Kind};
 pub use manifest::{FileEntry, Generation, Manifest};
 pub use op::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
 pub use program::{DType, Node, Port, Program, Value, ValueId};
-pub use weights::{TensorRef, WeightFile, WeightView};
+pub use weights::{TensorPlace, TensorRef, WeightFile, WeightHeader, WeightView};

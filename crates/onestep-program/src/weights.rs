@@ -1,9 +1,8 @@
 //! Weight files: safetensors, read strictly.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use safetensors::SafeTensors;
+use serde_json::{Map, Value as Json};
 
 use crate::{
     error::{BundleError, Kind},
@@ -63,56 +62,130 @@ impl WeightView<'_> {
     }
 }
 
-/// A safetensors file in memory whose header has been checked against its bytes.
-#[derive(Clone, Debug)]
-pub struct WeightFile {
-    bytes: Vec<u8>,
-    tensors: BTreeMap<String, (Vec<usize>, DType, Range<usize>)>,
+/// Where a tensor lies in a weight file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorPlace {
+    /// Lengths of the axes.
+    pub shape: Vec<usize>,
+    /// Storage of the elements.
+    pub dtype: DType,
+    /// Its first byte, from the start of the file. No alignment is promised.
+    pub start: u64,
+    /// Its bytes.
+    pub size: u64,
 }
 
-impl WeightFile {
-    /// Reads the header; `place` is the file's name in errors.
+/// The header of a safetensors file, checked against the file's size; the tensors themselves need not be there.
+#[derive(Clone, Debug)]
+pub struct WeightHeader {
+    tensors: BTreeMap<String, TensorPlace>,
+}
+
+impl WeightHeader {
+    /// Reads the header from the beginning of a file of `size` bytes; `place` is the file's name in errors.
     ///
     /// # Errors
     /// A header above its limit, offsets that overlap or leave gaps, sizes that are not shape × type, dtypes other than f32, f16 and i32.
-    pub fn new(bytes: Vec<u8>, place: &str) -> Result<Self, BundleError> {
+    pub fn new(beginning: &[u8], size: u64, place: &str) -> Result<Self, BundleError> {
         let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
-        let length = bytes
+        let invalid = |message: String| malformed(format!("not a valid safetensors file: {message}"));
+        let length = beginning
             .first_chunk::<8>()
             .map(|head| u64::from_le_bytes(*head))
-            .ok_or_else(|| malformed(format!("{} bytes are no safetensors file", bytes.len())))?;
+            .ok_or_else(|| malformed(format!("{size} bytes are no safetensors file")))?;
         limits::check(limits::HEADER_BYTES, length, place)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(format!("not a valid safetensors file: {error}")))?;
-        limits::check(limits::TENSORS, file.len() as u64, place)?;
+        let data = 8 + length;
+        let text = usize::try_from(data).ok().and_then(|end| beginning.get(8..end)).ok_or_else(|| invalid("it ends inside its header".into()))?;
+        let header: Map<String, Json> = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
+        limits::check(limits::TENSORS, header.len() as u64, place)?;
         let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
-            let dtype = match view.dtype() {
-                safetensors::Dtype::F32 => DType::F32,
-                safetensors::Dtype::F16 => DType::F16,
-                safetensors::Dtype::I32 => DType::I32,
+        let mut ranges = Vec::with_capacity(header.len());
+        for (name, entry) in header {
+            if name == "__metadata__" {
+                continue;
+            }
+            let (stored, shape, [start, end]) = fields(&entry).ok_or_else(|| invalid(format!("tensor {name} has no type, shape and place")))?;
+            let dtype = match stored {
+                "F32" => DType::F32,
+                "F16" => DType::F16,
+                "I32" => DType::I32,
                 other => {
-                    return Err(BundleError::new(
-                        Kind::Unsupported,
-                        place,
-                        format!("tensor {name} is stored as {other:?}; f32, f16 and i32 are read"),
-                    ));
+                    let message = format!("tensor {name} is stored as {other}; f32, f16 and i32 are read");
+                    return Err(BundleError::new(Kind::Unsupported, place, message));
                 }
             };
-            limits::elements(view.shape(), &format!("{place}, tensor {name}"))?;
-            let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
-            tensors.insert(name.to_owned(), (view.shape().to_vec(), dtype, start..start + view.data().len()));
+            let count = shape.iter().try_fold(dtype.size() as u64, |count, &length| count.checked_mul(length as u64));
+            let Some(size) = count.filter(|&size| start.checked_add(size) == Some(end)) else {
+                return Err(invalid(format!("tensor {name}, {shape:?} of {stored}, does not take the bytes {start} to {end}")));
+            };
+            limits::elements(&shape, &format!("{place}, tensor {name}"))?;
+            ranges.push((start, end));
+            tensors.insert(name, TensorPlace { shape, dtype, start: data.saturating_add(start), size });
         }
-        Ok(Self { bytes, tensors })
+        ranges.sort_unstable();
+        let end = ranges.iter().try_fold(0, |last, &(start, end)| (start == last).then_some(end));
+        if end.and_then(|end| end.checked_add(data)) != Some(size) {
+            return Err(invalid("its tensors overlap, leave gaps or do not end with the file".into()));
+        }
+        Ok(Self { tensors })
     }
 
     /// The tensor of that name.
-    pub fn get(&self, name: &str) -> Option<WeightView<'_>> {
-        let (shape, dtype, range) = self.tensors.get(name)?;
-        Some(WeightView { shape, dtype: *dtype, bytes: &self.bytes[range.clone()] })
+    pub fn get(&self, name: &str) -> Option<&TensorPlace> {
+        self.tensors.get(name)
     }
 
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
+}
+
+/// Type, shape and range of an entry of a header.
+fn fields(entry: &Json) -> Option<(&str, Vec<usize>, [u64; 2])> {
+    let shape = entry["shape"].as_array()?.iter().map(|length| usize::try_from(length.as_u64()?).ok()).collect::<Option<_>>()?;
+    let [start, end] = entry["data_offsets"].as_array()?.as_slice() else { return None };
+    Some((entry["dtype"].as_str()?, shape, [start.as_u64()?, end.as_u64()?]))
+}
+
+/// A safetensors file in memory whose header has been checked against its bytes.
+#[derive(Clone, Debug)]
+pub struct WeightFile {
+    bytes: Vec<u8>,
+    header: WeightHeader,
+}
+
+impl WeightFile {
+    /// Reads the header; `place` is the file's name in errors.
+    ///
+    /// # Errors
+    /// Those of [`WeightHeader::new`].
+    pub fn new(bytes: Vec<u8>, place: &str) -> Result<Self, BundleError> {
+        Ok(Self { header: WeightHeader::new(&bytes, bytes.len() as u64, place)?, bytes })
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+    /// What it says of itself.
+    pub fn header(&self) -> &WeightHeader {
+        &self.header
+    }
+
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<WeightView<'_>> {
+        view(self.header.get(name)?, &self.bytes)
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.header.names()
+    }
+}
+
+/// A tensor of a file's bytes.
+fn view<'a>(place: &'a TensorPlace, file: &'a [u8]) -> Option<WeightView<'a>> {
+    let (start, size) = (usize::try_from(place.start).ok()?, usize::try_from(place.size).ok()?);
+    Some(WeightView { shape: &place.shape, dtype: place.dtype, bytes: file.get(start..start.checked_add(size)?)? })
 }

@@ -14,8 +14,9 @@ pub mod plan;
 pub mod selftest;
 
 pub use error::{ErrorKind, RunError};
-pub use exec::{AdapterReport, Batch, Canvas, Executor, Gpu, GpuOptions, Picture, Preference};
+pub use exec::{AdapterReport, Batch, Canvas, Executor, Gpu, GpuOptions, Loading, Picture, Preference};
 pub use onestep_program::{TensorRef, WeightView};
+pub use onestep_shaders as shaders;
 pub use plan::{Capabilities, Plan};
 /// For the types of canvases and of devices that callers bring along.
 pub use wgpu;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use onestep::program::{Bundle, BundleError, FileEntry, Manifest, error::Kind, limits};
+use onestep::program::{BundleError, FileEntry, Manifest, error::Kind, limits};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use crate::js;
 
-/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, pieceBytes, files: [{ name, size, pieces }] }`.
+/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, pieceBytes, files: [{ name, size, pieces }], weights: [name] }`.
 #[wasm_bindgen]
 pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
     let checked = Manifest::from_json(manifest).map_err(js::error)?;
@@ -23,6 +23,7 @@ pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
         "bytes": needed(&checked).map(|file| file.size).sum::<u64>(),
         "pieceBytes": limits::PIECE_BYTES.max,
         "files": needed(&checked).collect::<Vec<_>>(),
+        "weights": checked.weights,
     }))
 }
 
@@ -55,10 +56,17 @@ impl Files {
 
 impl Files {
     /// Everything compared with its hashes and read.
-    pub(crate) fn bundle(mut self) -> Result<Bundle, BundleError> {
-        let manifest = std::mem::take(&mut self.manifest);
-        Bundle::open(&manifest, |entry| {
-            self.bytes.remove(&entry.name).ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "was never handed over"))
-        })
+    #[cfg(not(feature = "webgpu"))]
+    pub(crate) fn bundle(mut self) -> Result<onestep::program::Bundle, BundleError> {
+        onestep::program::Bundle::open(&std::mem::take(&mut self.manifest), |entry| self.take(entry))
+    }
+    /// The same without the weights, which go another way.
+    #[cfg(feature = "webgpu")]
+    pub(crate) fn outline(mut self) -> Result<onestep::program::Outline, BundleError> {
+        onestep::program::Outline::open(&std::mem::take(&mut self.manifest), |entry| self.take(entry))
+    }
+
+    fn take(&mut self, entry: &FileEntry) -> Result<Vec<u8>, BundleError> {
+        self.bytes.remove(&entry.name).ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "was never handed over"))
     }
 }

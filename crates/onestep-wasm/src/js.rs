@@ -47,7 +47,19 @@ pub(crate) fn object(json: &serde_json::Value) -> Result<JsValue, JsValue> {
 }
 
 /// A callback `(stage, done, total) => boolean | undefined`; `false` cancels, and so does throwing.
-pub(crate) struct Callback(pub(crate) Function);
+pub(crate) struct Callback {
+    function: Function,
+    /// What an earlier call asked to be kept.
+    pub(crate) remembered: Option<String>,
+    /// What is to be kept.
+    pub(crate) remember: Option<String>,
+}
+
+impl Callback {
+    pub(crate) fn new(function: Function) -> Self {
+        Self { function, remembered: None, remember: None }
+    }
+}
 
 impl Watch for Callback {
     fn now(&self) -> f64 {
@@ -58,7 +70,13 @@ impl Watch for Callback {
             Stage::Compile { done, total } => (done, total),
             _ => (0, 1),
         };
-        let answer = self.0.call3(&JsValue::NULL, &stage.name().into(), &(done as f64).into(), &(total as f64).into());
+        let answer = self.function.call3(&JsValue::NULL, &stage.name().into(), &(done as f64).into(), &(total as f64).into());
         answer.is_ok_and(|answer| answer.as_bool() != Some(false))
+    }
+    fn recall(&mut self) -> Option<String> {
+        self.remembered.clone()
+    }
+    fn remember(&mut self, line: &str) {
+        self.remember = Some(line.to_owned());
     }
 }

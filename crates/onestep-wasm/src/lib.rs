@@ -10,12 +10,18 @@ compile_error!("onestep-wasm needs one of its features `webgpu` and `cpu`");
 mod canvas;
 mod files;
 mod js;
+#[cfg(feature = "webgpu")]
+mod loading;
 mod model;
 #[cfg(feature = "selftest")]
 mod selftest;
 
 pub use files::{Files, describe};
 pub use js::last_panic;
-pub use model::{Loaded, open};
+#[cfg(feature = "webgpu")]
+pub use loading::{Loading, begin};
+pub use model::Loaded;
+#[cfg(not(feature = "webgpu"))]
+pub use model::open;
 #[cfg(feature = "selftest")]
 pub use selftest::selftest;

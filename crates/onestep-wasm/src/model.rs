@@ -1,17 +1,11 @@
 //! A loaded model and its pictures.
 
 use js_sys::{Function, Int32Array, Reflect, Uint8Array};
-use onestep::{Backend, DeviceInfo, GenerateOptions, Model, Picture, Prompt, StageTimes, Timings};
+use onestep::{DeviceInfo, GenerateOptions, Model, Picture, Prompt, StageTimes, Timings};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::{files::Files, js};
-
-/// The one path that this module has; the page fetches another module for the other.
-#[cfg(feature = "webgpu")]
-const BACKEND: Backend = Backend::WebGpu;
-#[cfg(not(feature = "webgpu"))]
-const BACKEND: Backend = Backend::Cpu;
+use crate::js;
 
 fn device(info: &DeviceInfo) -> serde_json::Value {
     json!({ "name": info.name, "interface": info.interface, "software": info.software })
@@ -21,16 +15,12 @@ fn reading(prompt: &Prompt) -> Result<JsValue, JsValue> {
     js::object(&json!({ "tokens": prompt.tokens, "truncated": prompt.truncated, "unknown": prompt.unknown.iter().collect::<String>() }))
 }
 
-/// Checks the files, uploads the weights and compiles the programs; `watch` is `(stage, done, total) => boolean | undefined`.
+/// Checks the files and prepares the programs; `watch` is `(stage, done, total) => boolean | undefined`.
+#[cfg(not(feature = "webgpu"))]
 #[wasm_bindgen]
-pub async fn open(files: Files, watch: Function) -> Result<Loaded, JsValue> {
+pub async fn open(files: crate::Files, watch: Function) -> Result<Loaded, JsValue> {
     let bundle = files.bundle().map_err(js::error)?;
-    let model = Model::open(bundle, BACKEND, &mut js::Callback(watch)).await.map_err(js::error)?;
-    Ok(Loaded {
-        model,
-        #[cfg(feature = "webgpu")]
-        canvas: None,
-    })
+    Ok(Loaded { model: Model::open(bundle, onestep::Backend::Cpu, &mut js::Callback::new(watch)).await.map_err(js::error)? })
 }
 
 /// A model that is ready.
@@ -61,7 +51,7 @@ impl Loaded {
     /// `keepPixels`.
     pub async fn generate(&mut self, prompt: String, seed: u64, staged: bool, keep_pixels: bool, watch: Function) -> Result<JsValue, JsValue> {
         let options = GenerateOptions { prompt, seed, staged, keep_pixels };
-        let picture = self.model.generate(&options, &mut js::Callback(watch)).await.map_err(js::error)?;
+        let picture = self.model.generate(&options, &mut js::Callback::new(watch)).await.map_err(js::error)?;
         let mut timings = json!({ "total": picture.timings.total });
         if let Some(StageTimes { text, generator, decoder }) = picture.timings.stages {
             timings = json!({ "text": text, "generator": generator, "decoder": decoder, "total": picture.timings.total });

@@ -5,10 +5,10 @@ mod cpu;
 #[cfg(feature = "webgpu")]
 pub mod webgpu;
 
-use onestep_program::{Bundle, TensorRef};
+use onestep_program::TensorRef;
 
 use crate::{
-    backend::{Backend, DeviceInfo},
+    backend::DeviceInfo,
     error::{Error, ErrorKind, Result},
     watch::{Stage, Watch},
 };
@@ -24,15 +24,6 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    pub(crate) async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
-        Ok(match backend {
-            #[cfg(feature = "webgpu")]
-            Backend::WebGpu => Engine::WebGpu(Box::new(webgpu::WebGpu::open(bundle, watch).await?)),
-            #[cfg(feature = "cpu")]
-            Backend::Cpu => Engine::Cpu(Box::new(cpu::Cpu::open(bundle, watch)?)),
-        })
-    }
-
     pub(crate) fn device(&self) -> DeviceInfo {
         match self {
             #[cfg(feature = "webgpu")]

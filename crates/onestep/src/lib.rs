@@ -11,6 +11,8 @@ compile_error!("onestep needs one of its features `webgpu` and `cpu`");
 pub mod backend;
 pub mod component;
 pub mod error;
+#[cfg(feature = "webgpu")]
+pub mod loading;
 pub mod model;
 pub mod picture;
 pub mod png;
@@ -30,6 +32,8 @@ pub use component::run_program;
 #[cfg(feature = "webgpu")]
 pub use engine::webgpu;
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "webgpu")]
+pub use loading::Loading;
 pub use model::{GenerateOptions, Model};
 pub use picture::{Picture, StageTimes, Timings};
 pub use prompt::Prompt;

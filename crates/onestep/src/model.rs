@@ -1,7 +1,9 @@
 //! A model that is ready to make pictures.
 
-use onestep_program::{Bundle, Manifest, TensorRef};
+use onestep_program::{Bundle, Manifest, Outline, TensorRef};
 
+#[cfg(feature = "cpu")]
+use crate::engine::cpu::Cpu;
 #[cfg(feature = "webgpu")]
 use crate::engine::webgpu;
 use crate::{
@@ -41,18 +43,39 @@ pub struct Model {
     encoded: Option<Vec<i32>>,
 }
 
+/// Checks that a bundle is a text-to-image model; gives what reads its prompts.
+pub(crate) fn read(bundle: &Outline) -> Result<PromptReader> {
+    let rows = ports::check(bundle)?;
+    let manifest = bundle.manifest();
+    PromptReader::new(bundle.tokenizer(), &manifest.tokenizer, manifest.generation.prompt_tokens, rows)
+}
+
 impl Model {
     /// Checks that the bundle is a text-to-image model, then uploads its weights and compiles its programs.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidBundle`] when the parts do not fit, [`ErrorKind::Unsupported`] where the backend is missing or too small.
     pub async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
-        let rows = ports::check(&bundle)?;
-        let manifest = bundle.manifest().clone();
-        let reader = PromptReader::new(bundle.tokenizer(), &manifest.tokenizer, manifest.generation.prompt_tokens, rows)?;
-        let (id, card) = (bundle.id().to_owned(), bundle.card().to_owned());
-        let engine = Engine::open(bundle, backend, watch).await?;
-        Ok(Self { id, manifest, card, backend, reader, engine, encoded: None })
+        let reader = read(bundle.outline())?;
+        match backend {
+            #[cfg(feature = "webgpu")]
+            Backend::WebGpu => {
+                let (gpu, mut loading) = webgpu::WebGpu::prepare(bundle.outline(), watch).await?;
+                loading.fill(&|name| bundle.weight(name)).await?;
+                let engine = webgpu::WebGpu::finish(gpu, loading, watch).await?;
+                Ok(Self::of(bundle.outline(), reader, backend, Engine::WebGpu(Box::new(engine))))
+            }
+            #[cfg(feature = "cpu")]
+            Backend::Cpu => {
+                let engine = Cpu::open(&bundle, watch)?;
+                Ok(Self::of(bundle.outline(), reader, backend, Engine::Cpu(Box::new(engine))))
+            }
+        }
+    }
+
+    pub(crate) fn of(bundle: &Outline, reader: PromptReader, backend: Backend, engine: Engine) -> Self {
+        let (id, manifest, card) = (bundle.id().to_owned(), bundle.manifest().clone(), bundle.card().to_owned());
+        Self { id, manifest, card, backend, reader, engine, encoded: None }
     }
 
     /// The SHA-256 of the bundle's manifest, which pins every byte of the model.

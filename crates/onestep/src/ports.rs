@@ -1,6 +1,6 @@
 //! What the façade expects of a bundle's programs: these inputs and outputs, of shapes that fit each other and the manifest.
 
-use onestep_program::{Bundle, BundleError, DType, Op, Port, Program, error::Kind, manifest};
+use onestep_program::{BundleError, DType, Op, Outline, Port, Program, error::Kind, manifest};
 
 pub(crate) const TEXT_ENCODER: &str = "text_encoder";
 pub(crate) const GENERATOR: &str = "generator";
@@ -17,7 +17,7 @@ pub(crate) const SAMPLE: &str = "sample";
 pub(crate) const COMPONENTS: [&str; 3] = [TEXT_ENCODER, GENERATOR, DECODER];
 
 /// The number of token ids that the text encoder knows, once everything fits.
-pub(crate) fn check(bundle: &Bundle) -> Result<usize, BundleError> {
+pub(crate) fn check(bundle: &Outline) -> Result<usize, BundleError> {
     let generation = &bundle.manifest().generation;
     let (encoder, generator, decoder) = (bundle.program(TEXT_ENCODER)?, bundle.program(GENERATOR)?, bundle.program(DECODER)?);
     let [channels, rows, columns] = generation.latent;

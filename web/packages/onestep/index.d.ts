@@ -44,7 +44,10 @@ export interface Probe {
   readonly downloadBytes: number;
 }
 
-/** One stream of numbers. `download` counts bytes, the others steps. May gain phases in a minor version. */
+/**
+ * One stream of numbers. `download` counts bytes, each compared with its hash as it comes; `verify` and `compile` count steps. On WebGPU kernels are
+ * compiled during the download already, `compile` tells what is left of them, and nothing is left to verify. May gain phases in a minor version.
+ */
 export interface Progress { readonly phase: "download" | "verify" | "compile"; readonly done: number; readonly total: number }
 
 export interface ProbeOptions { signal?: AbortSignal; backend?: BackendChoice }

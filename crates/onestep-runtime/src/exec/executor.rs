@@ -11,6 +11,7 @@ use super::{
     batch::Batch,
     gpu::Gpu,
     kernel::{self, Pipeline},
+    loading::Loading,
     readback,
     sentinel::Sentinel,
 };
@@ -45,64 +46,43 @@ impl Executor {
     /// # Errors
     /// `Invalid` for a weight that is missing or not what the program says; what the device reports.
     pub async fn new<'w>(gpu: &Gpu, plan: Plan, weights: &dyn Fn(&str) -> Option<WeightView<'w>>) -> Result<Self, RunError> {
-        gpu.check()?;
-        plan.verify(gpu.capabilities())?;
-        let what = format!("preparing {}", plan.name);
-        let sizes = std::iter::once((BufferId::Params, plan.params.len() as u64))
-            .chain([(BufferId::Inputs, plan.inputs_size)])
-            .chain(plan.weight_buffers.iter().enumerate().map(|(number, &size)| (BufferId::Weights(number), size)))
-            .chain(plan.arenas.iter().enumerate().map(|(number, &size)| (BufferId::Arena(number), size)));
-        let mut buffers = Vec::new();
-        for (id, size) in sizes {
-            let usage = match id {
-                BufferId::Params => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                BufferId::Inputs | BufferId::Weights(_) => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-                BufferId::Arena(_) => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            };
-            let buffer = gpu
-                .scoped(&what, || {
-                    gpu.call("buffer")?;
-                    Ok(gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                        label: Some(&plan.name),
-                        size: size.max(256),
-                        usage,
-                        mapped_at_creation: false,
-                    }))
-                })
-                .await?;
-            buffers.push((id, buffer));
-        }
-        if !plan.params.is_empty() {
-            gpu.call("write parameters")?;
-            gpu.queue().write_buffer(find(&buffers, BufferId::Params)?, 0, &plan.params);
-        }
-        for slot in &plan.weights {
-            let view = weights(&slot.name).ok_or_else(|| RunError::invalid(format!("the weight {} of {} is missing", slot.name, plan.name)))?;
-            let bytes = slot.pack(&view)?;
-            gpu.call("write weights")?;
-            gpu.queue().write_buffer(find(&buffers, BufferId::Weights(slot.buffer))?, slot.offset, &bytes);
-        }
+        let bytes = plan.weights.iter().fold(0, |bytes: u64, slot| bytes.saturating_add((slot.elements() * slot.dtype.size()) as u64));
+        let mut loading = Loading::new(gpu, vec![plan], bytes).await?;
+        loading.fill(weights).await?;
+        loading.executor().await
+    }
+
+    /// A plan in its buffers, with its kernels compiled.
+    pub(super) async fn of(gpu: &Gpu, plan: &Plan, buffers: &[(BufferId, wgpu::Buffer)]) -> Result<Self, RunError> {
         let mut pipelines = Vec::with_capacity(plan.dispatches.len());
         for dispatch in &plan.dispatches {
             pipelines.push(gpu.pipeline(dispatch.kernel).await?);
         }
         let sentinel_pipeline = gpu.pipeline(&onestep_shaders::SENTINEL).await?;
         let (groups, sentinel) = gpu
-            .scoped(&what, || {
+            .scoped(&format!("preparing {}", plan.name), || {
                 let mut groups = Vec::with_capacity(plan.dispatches.len());
                 for (dispatch, pipeline) in plan.dispatches.iter().zip(&pipelines) {
                     gpu.call("bind group")?;
-                    let parts = dispatch
-                        .bindings
-                        .iter()
-                        .map(|slice| Ok((find(&buffers, slice.buffer)?, slice.offset, slice.size)))
-                        .collect::<Result<Vec<_>, RunError>>()?;
+                    let parts = dispatch.bindings.iter().map(|slice| Ok((find(buffers, slice.buffer)?, slice.offset, slice.size))).collect::<Result<
+                        Vec<_>,
+                        RunError,
+                    >>(
+                    )?;
                     groups.push(kernel::bind(gpu, dispatch.kernel, &pipeline.bindings, &parts));
                 }
                 Ok((groups, Sentinel::new(gpu, sentinel_pipeline, plan.hash())?))
             })
             .await?;
-        Ok(Self { gpu: gpu.clone(), plan, buffers, pipelines, groups, sentinel, prologue_done: AtomicBool::new(false) })
+        Ok(Self {
+            gpu: gpu.clone(),
+            plan: plan.clone(),
+            buffers: buffers.to_vec(),
+            pipelines,
+            groups,
+            sentinel,
+            prologue_done: AtomicBool::new(false),
+        })
     }
 
     /// What runs.
@@ -264,6 +244,12 @@ impl Executor {
         }
     }
 
+    /// The first buffer of weights after a run.
+    pub(crate) async fn read_weights(&self) -> Result<Vec<u8>, RunError> {
+        let part = (find(&self.buffers, BufferId::Weights(0))?, 0, self.plan.weight_buffers[0]);
+        Ok(readback::read(&self.gpu, &self.sentinel, &[part]).await?.pop().unwrap_or_default())
+    }
+
     /// Every arena after the last run, as words.
     pub(crate) async fn read_arenas(&self) -> Result<Vec<Vec<u32>>, RunError> {
         let parts: Vec<_> = (0..self.plan.arenas.len())
@@ -274,7 +260,7 @@ impl Executor {
     }
 }
 
-fn find(buffers: &[(BufferId, wgpu::Buffer)], id: BufferId) -> Result<&wgpu::Buffer, RunError> {
+pub(super) fn find(buffers: &[(BufferId, wgpu::Buffer)], id: BufferId) -> Result<&wgpu::Buffer, RunError> {
     buffers.iter().find(|(known, _)| *known == id).map(|(_, buffer)| buffer).ok_or_else(|| RunError::internal(format!("there is no buffer {id:?}")))
 }
 

@@ -232,6 +232,12 @@ impl Gpu {
         &self.inner.adapter
     }
 
+    /// The browser's own device, for what it does better than wgpu: compiling ahead, and taking bytes that are not in our memory.
+    #[cfg(target_arch = "wasm32")]
+    pub fn handle(&self) -> Option<&wgpu::webgpu::GpuDevice> {
+        self.inner.device.as_webgpu()
+    }
+
     pub(crate) fn device(&self) -> &wgpu::Device {
         &self.inner.device
     }

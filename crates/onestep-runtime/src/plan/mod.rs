@@ -18,7 +18,7 @@ pub(crate) use capabilities::MAX_WORK;
 pub use forms::{AttentionForm, Forms, MatrixForm, RowForm};
 pub(crate) use memory::ALIGNMENT;
 pub(crate) use params::Params;
-pub use weights::{Layout, WeightSlot};
+pub use weights::{CARRIED_BYTES, Layout, WINDOW_BYTES, WeightSlot};
 
 use crate::error::{ErrorKind, RunError};
 

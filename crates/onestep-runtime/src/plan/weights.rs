@@ -1,8 +1,17 @@
-//! How weights lie on the GPU, and how they are brought into that layout.
+//! How weights lie on the GPU, and how a window of their file is brought into that layout.
 
-use onestep_program::{DType, WeightView};
+use std::ops::Range;
 
+use onestep_program::{DType, limits};
+use onestep_shaders::PACK;
+
+use super::Params;
 use crate::error::RunError;
+
+/// Bytes of a file that are packed at a time: the pieces that bundles have hashes of.
+pub const WINDOW_BYTES: u64 = limits::PIECE_BYTES.max;
+/// Bytes of the window before that stay in front of a window: an element that both share is whole there.
+pub const CARRIED_BYTES: u64 = 4;
 
 /// The order of a weight's elements in its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,113 +74,116 @@ pub struct WeightSlot {
 }
 
 impl WeightSlot {
-    /// The bytes for the GPU.
-    pub(crate) fn pack(&self, view: &WeightView<'_>) -> Result<Vec<u8>, RunError> {
-        let elements: usize = self.shape.iter().product();
-        if view.shape != self.shape || view.dtype != self.dtype || view.bytes.len() != elements.saturating_mul(self.dtype.size()) {
-            return Err(RunError::invalid(format!(
-                "the weight {} is {:?} {:?} in {} bytes, the program says {:?} {:?}",
-                self.name,
-                view.dtype,
-                view.shape,
-                view.bytes.len(),
-                self.dtype,
-                self.shape
-            )));
+    /// Refuses a tensor that is not what the program says.
+    pub(crate) fn check(&self, shape: &[usize], dtype: DType, bytes: u64) -> Result<(), RunError> {
+        let size = (self.elements() as u64).saturating_mul(self.dtype.size() as u64);
+        if shape == self.shape && dtype == self.dtype && bytes == size {
+            return Ok(());
         }
-        let converted;
-        let source: &[u8] = match (self.dtype, self.stored) {
-            (DType::F16, DType::F32) => {
-                converted = view.to_f32();
-                bytemuck::cast_slice(&converted)
-            }
-            (DType::F32, DType::F16) => {
-                let halves: Vec<half::f16> = view.to_f32().into_iter().map(half::f16::from_f32).collect();
-                return self.arrange(bytemuck::cast_slice(&halves));
-            }
-            _ => view.bytes,
-        };
-        self.arrange(source)
+        Err(RunError::invalid(format!(
+            "the weight {} is {dtype:?} {shape:?} in {bytes} bytes, the program says {:?} {:?}",
+            self.name, self.dtype, self.shape
+        )))
     }
 
-    /// Elements as they are stored, into the order of the layout.
-    fn arrange(&self, source: &[u8]) -> Result<Vec<u8>, RunError> {
-        let width = self.stored.size();
-        let room = usize::try_from(self.size)
-            .map_err(|_| RunError::unsupported(format!("the weight {} does not fit this machine's addresses", self.name)))?;
-        let mut packed = vec![0; room];
-        match self.layout {
-            Layout::Plain | Layout::Padded { .. } => {
-                let length = source.len().min(room);
-                packed[..length].copy_from_slice(&source[..length]);
-            }
-            Layout::Panels { start, columns, depth, taps, panel } => {
-                let row = depth * taps * width;
-                if row == 0 || panel == 0 {
-                    return Ok(packed);
-                }
-                let padded = depth.next_multiple_of(4);
-                // Column by column; the rows of a panel stay in cache.
-                for (column, values) in source[(start * width).min(source.len())..].chunks_exact(row).take(columns).enumerate() {
-                    let at = (column / panel * taps * padded * panel + column % panel) * width;
-                    for (index, value) in values.chunks_exact(width).enumerate() {
-                        let (channel, tap) = (index / taps, index % taps);
-                        let to = at + (tap * padded + channel) * panel * width;
-                        if let Some(place) = packed.get_mut(to..to + width) {
-                            place.copy_from_slice(value);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(packed)
+    /// Elements in the file.
+    pub(crate) fn elements(&self) -> usize {
+        self.shape.iter().product()
     }
+
+    /// What packs the part of the tensor that lies in a window of its file, if any does; the tensor begins at byte `start` of it.
+    pub(crate) fn packing(&self, start: u64, window: &Range<u64>) -> Result<Option<Packing>, RunError> {
+        let (width, elements) = (self.dtype.size() as u64, self.elements() as u64);
+        let held = window.start.saturating_sub(CARRIED_BYTES)..window.end;
+        let base = held.start.saturating_sub(start).div_ceil(width);
+        let end = (held.end.saturating_sub(start) / width).min(elements);
+        let (first, columns, depth, taps, panel) = match self.layout {
+            Layout::Plain | Layout::Padded { .. } => (0, 1, self.elements(), 1, 1),
+            Layout::Panels { start, columns, depth, taps, panel } => (start, columns, depth, taps, panel),
+        };
+        if base >= end || end <= first as u64 || columns == 0 || depth == 0 || taps == 0 || panel == 0 {
+            return Ok((base < end).then_some(Packing { elements: base..end, params: Vec::new(), words: 0 }));
+        }
+        // The panels that the elements are in; elements that are not panelled are one long row.
+        let row = (depth * taps) as u64;
+        let line = (panel * taps * depth.next_multiple_of(4)) as u64;
+        let column = |element: u64| element.saturating_sub(first as u64) / row;
+        let touched = match self.layout {
+            Layout::Panels { .. } => column(base) / panel as u64 * line..(column(end - 1) / panel as u64 + 1).saturating_mul(line),
+            _ => base..end,
+        };
+        // All zeros are written, too: those behind the last element with it.
+        let per_word = 4 / self.stored.size() as u64;
+        let last = self.size / 4;
+        let words = touched.start / per_word..if end == elements { last } else { touched.end.div_ceil(per_word).min(last) };
+        if words.is_empty() {
+            return Ok(Some(Packing { elements: base..end, params: Vec::new(), words: 0 }));
+        }
+        let mut params = Params::new(&PACK);
+        let mut set = |name, value: u64| params.set(name, usize::try_from(value).unwrap_or(usize::MAX));
+        set("count", words.end - words.start);
+        set("first", words.start);
+        set("x_half", u64::from(self.dtype == DType::F16));
+        set("y_half", u64::from(self.stored == DType::F16));
+        set("base", base);
+        set("length", end - base);
+        set("lead", start + base * width + CARRIED_BYTES - window.start);
+        set("start", first as u64);
+        set("columns", columns as u64);
+        set("depth", depth as u64);
+        set("padded", depth.next_multiple_of(4) as u64);
+        set("taps", taps as u64);
+        set("panel", panel as u64);
+        Ok(Some(Packing { elements: base..end, params: params.finish()?, words: words.end - words.start }))
+    }
+}
+
+/// One dispatch of the kernel `pack`.
+pub(crate) struct Packing {
+    /// The elements that it brings.
+    pub(crate) elements: Range<u64>,
+    /// Its parameters; nothing where the layout takes none of the elements.
+    pub(crate) params: Vec<u8>,
+    /// Words that it writes.
+    pub(crate) words: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn panels_put_neighbouring_channels_side_by_side() {
-        let slot = WeightSlot {
-            name: "w".into(),
-            shape: vec![3, 1, 2],
-            dtype: DType::F32,
-            stored: DType::F32,
-            layout: Layout::Panels { start: 0, columns: 3, depth: 1, taps: 2, panel: 2 },
-            buffer: 0,
-            offset: 0,
-            size: 128,
-        };
-        let values = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let view = WeightView { shape: &[3, 1, 2], dtype: DType::F32, bytes: bytemuck::cast_slice(&values) };
-        let packed: Vec<f32> = bytemuck::pod_collect_to_vec(&slot.pack(&view).unwrap());
-        // Panel, tap, channel, column.
-        let mut expected = vec![0.0; 32];
-        (expected[0], expected[1], expected[8], expected[9]) = (1.0, 3.0, 2.0, 4.0);
-        (expected[16], expected[24]) = (5.0, 6.0);
-        assert_eq!(packed, expected);
-        let short = WeightView { bytes: &view.bytes[4..], ..view };
-        assert_eq!(slot.pack(&short).unwrap_err().kind(), crate::ErrorKind::Invalid);
+    fn slot(layout: Layout) -> WeightSlot {
+        WeightSlot { name: "w".into(), shape: vec![3, 5, 2], dtype: DType::F16, stored: DType::F32, layout, buffer: 0, offset: 0, size: 512 }
     }
 
     #[test]
-    fn storage_changes_both_ways() {
-        let slot = |dtype, stored| WeightSlot {
-            name: "w".into(),
-            shape: vec![2],
-            dtype,
-            stored,
-            layout: Layout::Padded { padded: 4 },
-            buffer: 0,
-            offset: 0,
-            size: 16,
-        };
-        let (wide, narrow) = ([1.0f32, -2.0], [0x3c00u16, 0xc000]);
-        let view = WeightView { shape: &[2], dtype: DType::F32, bytes: bytemuck::cast_slice(&wide) };
-        assert_eq!(slot(DType::F32, DType::F16).pack(&view).unwrap()[..8], *bytemuck::cast_slice::<u16, u8>(&[0x3c00, 0xc000, 0, 0]));
-        let view = WeightView { shape: &[2], dtype: DType::F16, bytes: bytemuck::cast_slice(&narrow) };
-        assert_eq!(slot(DType::F16, DType::F32).pack(&view).unwrap(), *bytemuck::cast_slice::<f32, u8>(&[1.0, -2.0, 0.0, 0.0]));
+    fn every_element_is_whole_in_some_window() {
+        for layout in [Layout::Plain, Layout::Panels { start: 0, columns: 3, depth: 5, taps: 2, panel: 2 }] {
+            for start in 0..9 {
+                for length in 1..70 {
+                    let (mut at, mut reached) = (0, 0);
+                    while at < start + 60 {
+                        let window = at..(at + length).min(start + 60);
+                        if let Some(packing) = slot(layout).packing(start, &window).unwrap() {
+                            assert!(packing.elements.start <= reached && packing.elements.end > reached, "{start} {length}");
+                            reached = packing.elements.end;
+                        }
+                        at = window.end;
+                    }
+                    assert_eq!(reached, 30, "a tensor at {start} in windows of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tensor_that_is_another_is_refused() {
+        let slot = slot(Layout::Plain);
+        assert!(slot.check(&[3, 5, 2], DType::F16, 60).is_ok());
+        for (shape, dtype, bytes) in [([3, 2, 5], DType::F16, 60), ([3, 5, 2], DType::F32, 60), ([3, 5, 2], DType::F16, 59)] {
+            let error = slot.check(&shape, dtype, bytes).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Invalid);
+            assert!(error.to_string().contains("the weight w"), "{error}");
+        }
     }
 }

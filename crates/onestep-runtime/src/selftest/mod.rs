@@ -4,6 +4,7 @@
 //! for GPUs and once with those for software adapters, and then as a user runs it, with memory used again; the last must be equal to the bit.
 
 mod cases;
+mod packing;
 mod random;
 mod reference;
 mod sketch;
@@ -113,6 +114,7 @@ pub async fn run_some(gpu: &Gpu, filter: &str, random_programs: u64) -> Vec<Case
             Err(Failure { what, worst }) => CaseResult { name: case.name.clone(), passed: false, detail: what, worst },
         })
         .collect();
+    results.extend(packing::cases(gpu, filter).await);
     let bands = Capabilities { max_storage_binding: 1024, ..gpu.capabilities().clone() };
     for (name, limits) in [("a picture is rounded to bytes", gpu.capabilities()), ("a picture is rounded to bytes in bands", &bands)] {
         if name.contains(filter) {

@@ -21,7 +21,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    pub(crate) fn open(bundle: Bundle, watch: &mut dyn Watch) -> Result<Self> {
+    pub(crate) fn open(bundle: &Bundle, watch: &mut dyn Watch) -> Result<Self> {
         let mut open = |done: usize, component: &str| -> Result<CpuProgram> {
             enter(watch, Stage::Compile { done, total: COMPONENTS.len() })?;
             Ok(CpuProgram::new(bundle.program(component)?.clone(), &|name| bundle.weight(name))?)

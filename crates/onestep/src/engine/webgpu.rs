@@ -1,12 +1,19 @@
 //! The programs on a GPU. Tensors stay there between the stages.
 
-use onestep_program::{Bundle, TensorRef};
+use onestep_program::{Outline, TensorRef};
 use onestep_runtime::{
-    Batch, Executor, Gpu, GpuOptions, Picture, Plan,
+    Batch, Executor, Gpu, GpuOptions, Loading, Picture, Plan,
     plan::{Forms, PlanOptions},
 };
 
-pub use onestep_runtime::{Canvas, wgpu::SurfaceTarget};
+#[cfg(target_arch = "wasm32")]
+pub use onestep_runtime::wgpu::webgpu::{GpuBuffer, GpuDevice};
+pub use onestep_runtime::{
+    Canvas,
+    plan::CARRIED_BYTES,
+    shaders::{Access, Kernel},
+    wgpu::SurfaceTarget,
+};
 
 use crate::{
     backend::DeviceInfo,
@@ -64,15 +71,27 @@ async fn fastest(gpu: Gpu, watch: &mut dyn Watch) -> Result<Gpu> {
 }
 
 impl WebGpu {
-    pub(crate) async fn open(bundle: Bundle, watch: &mut dyn Watch) -> Result<Self> {
+    /// A device, and the programs planned for it, whose weights are to come.
+    pub(crate) async fn prepare(bundle: &Outline, watch: &mut dyn Watch) -> Result<(Gpu, Loading)> {
         let gpu = fastest(Gpu::request(&GpuOptions::default()).await?, watch).await?;
-        let mut ready = Vec::with_capacity(COMPONENTS.len());
+        let mut plans = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
-            enter(watch, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
             // From picture to picture the noise changes; what the generator makes of the prompt alone is kept.
             let options = PlanOptions { kept: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
-            let plan = Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?;
-            ready.push(Executor::new(&gpu, plan, &|name| bundle.weight(name)).await?);
+            plans.push(Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?);
+        }
+        let manifest = bundle.manifest();
+        let largest = manifest.weights.iter().filter_map(|name| manifest.file(name)).map(|file| file.size).max();
+        let loading = Loading::new(&gpu, plans, largest.unwrap_or(0)).await?;
+        Ok((gpu, loading))
+    }
+
+    /// The programs, once their weights have come.
+    pub(crate) async fn finish(gpu: Gpu, mut loading: Loading, watch: &mut dyn Watch) -> Result<Self> {
+        let mut ready = Vec::with_capacity(COMPONENTS.len());
+        for _ in COMPONENTS {
+            enter(watch, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
+            ready.push(loading.executor().await?);
         }
         let Ok([encoder, generator, decoder]) = <[Executor; 3]>::try_from(ready) else {
             return Err(Error::new(ErrorKind::Internal, "a model is three programs"));
@@ -103,7 +122,7 @@ impl WebGpu {
         let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
         self.add_picture(&mut batch)?;
         batch.submit().map_err(Error::while_running)?;
-        self.finish(pixels).await
+        self.drawn(pixels).await
     }
 
     /// All stages in one submission; what of them a new picture needs.
@@ -115,7 +134,7 @@ impl WebGpu {
         self.add_step(&mut batch, noise)?;
         self.add_picture(&mut batch)?;
         batch.submit().map_err(Error::while_running)?;
-        self.finish(pixels).await
+        self.drawn(pixels).await
     }
 
     fn add_prompt(&self, batch: &mut Batch, ids: &[i32]) -> Result<()> {
@@ -144,7 +163,7 @@ impl WebGpu {
     }
 
     /// Waits for the picture; its pixels, if they are wanted.
-    async fn finish(&self, pixels: bool) -> Result<Vec<u8>> {
+    async fn drawn(&self, pixels: bool) -> Result<Vec<u8>> {
         let read = async { if pixels { self.picture.read_rgba8().await } else { Ok((self.picture.wait().await?, Vec::new())) } };
         let (broken, rgba) = read.await.map_err(Error::while_running)?;
         if broken > 0 {

@@ -39,113 +39,143 @@ export async function fetchManifest(url, sha256, signal) {
 }
 
 /**
- * One file of a bundle. A file that is not the expected one is fetched once more past the browser's cache, which may hold an older bundle's.
+ * One file of a bundle, whole.
  * @param {URL} manifest
- * @param {{ name: string, size: number, pieces: string[] }} entry
- * @param {{ pieceBytes: number, onBytes(bytes: number): void, signal?: AbortSignal }} options
+ * @param {Entry} entry
+ * @param {Options} options
  */
 export async function fetchFile(manifest, entry, options) {
+  const bytes = memory(entry.size, entry.name);
+  await fetchPieces(manifest, entry, { ...options, carried: 0 }, (piece, start) => bytes.set(piece, start));
+  return bytes;
+}
+
+/**
+ * One file of a bundle, piece by piece: `take(bytes, start, end)` gets each once it is what the manifest says, behind the last `carried` bytes
+ * before it. Should a later piece be another than expected, all come once more from the first one on. `bytes` is taken back when `take` is done.
+ * @param {URL} manifest
+ * @param {Entry} entry
+ * @param {Options & { carried: number }} options
+ * @param {(bytes: Uint8Array<ArrayBuffer>, start: number, end: number) => void | Promise<void>} take
+ * @typedef {{ name: string, size: number, pieces: string[] }} Entry
+ * @typedef {{ pieceBytes: number, onBytes(bytes: number): void, signal?: AbortSignal }} Options
+ */
+export async function fetchPieces(manifest, entry, options, take) {
   let received = 0;
   const onBytes = (bytes) => {
     received += bytes;
     options.onBytes(bytes);
   };
   try {
-    return await fetchPieces(manifest, entry, { ...options, onBytes });
+    await fetchOnce(manifest, entry, { ...options, onBytes }, take);
   } catch (error) {
     if (!(error instanceof OneStepError) || error.kind !== "integrity") throw error;
+    // The browser's cache may hold an older bundle's file.
     options.onBytes(-received);
-    return fetchPieces(manifest, entry, { ...options, cache: "reload" });
+    await fetchOnce(manifest, entry, { ...options, cache: "reload" }, take);
   }
 }
 
-async function fetchPieces(manifest, entry, { pieceBytes, onBytes, signal, cache }) {
-  const { name, size, pieces } = entry;
-  const checks = [];
-  const check = (index, piece) =>
-    hash(piece).then((found) => {
-      if (found !== pieces[index]) {
-        throw new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name}). It was thrown away.`, { file: name, piece: index, expected: pieces[index], actual: found });
-      }
-    });
-  const bytes = await fetchBytes(new URL(name, manifest), name, {
-    size,
-    cache,
-    signal,
-    onBytes: (count, buffer, filled) => {
-      onBytes(count);
-      while (checks.length < pieces.length) {
-        const [start, end] = [checks.length * pieceBytes, Math.min((checks.length + 1) * pieceBytes, size)];
-        if (end > filled) break;
-        const checked = check(checks.length, buffer.subarray(start, end));
-        // Waited for below; until then a rejection is not unhandled.
-        checked.catch(() => {});
-        checks.push(checked);
-      }
-    },
+async function fetchOnce(manifest, { name, size, pieces }, { pieceBytes, carried, onBytes, signal, cache }, take) {
+  // Whole words: the graphics processor takes no less.
+  const buffer = memory((carried + Math.min(pieceBytes, size) + 3) & ~3, name);
+  let [index, filled] = [0, carried];
+  const end = () => Math.min((index + 1) * pieceBytes, size);
+  const complete = async () => {
+    const start = index * pieceBytes;
+    const found = await hash(buffer.subarray(carried, filled));
+    if (found !== pieces[index]) {
+      throw new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name}). It was thrown away.`, { file: name, piece: index, expected: pieces[index], actual: found });
+    }
+    await take(buffer.subarray(0, filled), start, end());
+    buffer.copyWithin(0, filled - carried, filled);
+    [index, filled] = [index + 1, carried];
+  };
+  const received = await fetchChunks(new URL(name, manifest), name, { size, cache, signal }, async (chunk) => {
+    onBytes(chunk.length);
+    while (chunk.length > 0) {
+      const part = chunk.subarray(0, end() - index * pieceBytes - (filled - carried));
+      buffer.set(part, filled);
+      filled += part.length;
+      chunk = chunk.subarray(part.length);
+      if (index * pieceBytes + filled - carried === end()) await complete();
+    }
   });
-  await Promise.all(checks);
+  // A connection without a length that is cut looks like one that has ended.
+  if (received !== size) throw otherLength(name, size, received);
+}
+
+/** All bytes of a small file whose size nobody knows beforehand. */
+async function fetchBytes(url, name, { most, signal }) {
+  const chunks = [];
+  const length = await fetchChunks(url, name, { most, signal }, (chunk) => void chunks.push(chunk));
+  const bytes = memory(length, name);
+  let filled = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, filled);
+    filled += chunk.length;
+  }
   return bytes;
 }
 
 /**
  * @param {URL} url
  * @param {string} name for sentences
- * @param {{ size?: number, most?: number, cache?: RequestCache, signal?: AbortSignal, onBytes?(count: number, buffer: Uint8Array, filled: number): void }} options
- * `size` is exact, `most` a bound.
- * @returns {Promise<Uint8Array<ArrayBuffer>>}
+ * @param {{ size?: number, most?: number, cache?: RequestCache, signal?: AbortSignal }} options `size` is what is expected, `most` a bound.
+ * @param {(chunk: Uint8Array<ArrayBuffer>) => void | Promise<void>} take what it throws is thrown as it is
+ * @returns {Promise<number>} how many bytes came
  */
-async function fetchBytes(url, name, { size, most = size, cache = "default", signal, onBytes }) {
+async function fetchChunks(url, name, { size, most = size, cache = "default", signal }, take) {
   const stalled = new AbortController();
-  let timer;
-  const alive = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => stalled.abort(), STALL_MS);
-  };
-  let filled = 0;
+  let [timer, received, refused] = [undefined, 0, undefined];
+  const waiting = () => (timer = setTimeout(() => stalled.abort(), STALL_MS));
+  let reader;
   try {
-    alive();
+    waiting();
     const response = await fetch(url, { signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal, cache });
     if (!response.ok) {
       const what = response.status === 404 ? "is not there" : "was refused by the server";
       throw new OneStepError("network", `The file ${name} of the model ${what} (status ${response.status}).`, { file: name, status: response.status });
     }
-    const length = () => new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name} has another length).`, { file: name, ...(size === undefined ? {} : { expected: size }), actual: filled });
-    let buffer = new Uint8Array(size ?? 1 << 16);
-    const reader = response.body?.getReader();
+    reader = response.body?.getReader();
     while (reader) {
       const { done, value } = await reader.read();
+      // What is done with the bytes is not the connection's time.
+      clearTimeout(timer);
       if (done) break;
-      alive();
-      if (filled + value.length > most) {
-        filled += value.length;
-        reader.cancel().catch(() => {});
-        throw length();
+      received += value.length;
+      if (received > most) throw otherLength(name, size, received);
+      try {
+        await take(value);
+      } catch (error) {
+        refused = error;
+        throw error;
       }
-      if (filled + value.length > buffer.length) {
-        const larger = new Uint8Array(Math.min(most, Math.max(buffer.length * 2, filled + value.length)));
-        larger.set(buffer.subarray(0, filled));
-        buffer = larger;
-      }
-      buffer.set(value, filled);
-      filled += value.length;
-      onBytes?.(value.length, buffer, filled);
+      signal?.throwIfAborted();
+      waiting();
     }
-    // A connection without a length that is cut looks like one that has ended.
-    if (size !== undefined && filled !== size) throw length();
-    if (size === 0) onBytes?.(0, buffer, 0);
-    return size === undefined ? buffer.slice(0, filled) : buffer;
+    return received;
   } catch (error) {
+    reader?.cancel().catch(() => {});
     if (signal?.aborted) throw signal.reason;
-    if (error instanceof OneStepError) throw error;
-    if (error instanceof RangeError) {
-      throw new OneStepError("out-of-memory", `This browser could not give the memory for ${name}, ${megabytes(size ?? filled)}.`, { file: name });
-    }
+    if (refused !== undefined || error instanceof OneStepError) throw error;
     const why = stalled.signal.aborted ? `nothing came for ${STALL_MS / 1000} seconds` : "the connection broke";
-    const where = size === undefined ? "" : ` at ${megabytes(filled)} of ${megabytes(size)}`;
-    throw new OneStepError("network", `The file ${name} of the model could not be fetched: ${why}${where}.`, { file: name, received: filled });
+    const where = size === undefined ? "" : ` at ${megabytes(received)} of ${megabytes(size)}`;
+    throw new OneStepError("network", `The file ${name} of the model could not be fetched: ${why}${where}.`, { file: name, received });
   } finally {
     clearTimeout(timer);
+  }
+}
+
+function otherLength(name, size, actual) {
+  return new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name} has another length).`, { file: name, ...(size === undefined ? {} : { expected: size }), actual });
+}
+
+function memory(size, name) {
+  try {
+    return new Uint8Array(size);
+  } catch {
+    throw new OneStepError("out-of-memory", `This browser could not give the memory for ${name}, ${megabytes(size)}.`, { file: name });
   }
 }
 

@@ -5,6 +5,7 @@
 import { OneStepError } from "../public/errors.js";
 import { fetchFile, fetchManifest } from "./loading.js";
 import { paint } from "./paint.js";
+import { compileAhead, uploadWeights } from "./upload.js";
 
 /** A module has one path; the other one is not fetched. */
 const MODULES = { webgpu: "onestep-wasm", cpu: "onestep-wasm-cpu" };
@@ -52,18 +53,11 @@ const CALLS = {
     if (maxBytes !== undefined && description.bytes > maxBytes) {
       throw new OneStepError("invalid-option", `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`, { limit: maxBytes });
     }
-    const files = new wasm.Files(manifest);
-    let done = 0;
     progress("download", 0, description.bytes);
+    let done = 0;
     const onBytes = (bytes) => progress("download", (done += bytes), description.bytes);
-    for (const entry of description.files) {
-      files.add(entry.name, await fetchFile(manifestUrl, entry, { pieceBytes: description.pieceBytes, onBytes, signal }));
-    }
-    progress("verify", 0, 1);
-    loaded = await wasm.open(files, (stage, done, total) => {
-      if (stage === "compile") progress("compile", done, total);
-      return !signal.aborted;
-    });
+    const options = { pieceBytes: description.pieceBytes, onBytes, signal };
+    loaded = await (wasm.begin ? loadOnGpu : loadInMemory)({ manifest, manifestUrl, description, options, progress });
     progress("compile", 1, 1);
     const { title, license, width, height } = description;
     return { result: { model: { id: description.id, title, license, sizes: [[width, height]] }, device: loaded.device(), card: loaded.card() } };
@@ -94,6 +88,49 @@ const CALLS = {
     return { result: file, transfer: [file.buffer] };
   },
 };
+
+/** The module has all files, and computes itself. */
+async function loadInMemory({ manifest, manifestUrl, description, options, progress }) {
+  const files = new wasm.Files(manifest);
+  for (const entry of description.files) files.add(entry.name, await fetchFile(manifestUrl, entry, options));
+  progress("verify", 0, 1);
+  return wasm.open(files, (stage, done, total) => {
+    if (stage === "compile") progress("compile", done, total);
+    return !options.signal.aborted;
+  });
+}
+
+/** What the programs are comes first; while the weights come, straight to the device, the kernels are compiled. */
+async function loadOnGpu({ manifest, manifestUrl, description, options, progress }) {
+  const files = new wasm.Files(manifest);
+  const isWeights = ({ name }) => description.weights.includes(name);
+  const add = async (entry) => files.add(entry.name, await fetchFile(manifestUrl, entry, options));
+  await Promise.all(description.files.filter((entry) => !isWeights(entry)).map(add));
+  const loading = await wasm.begin(files);
+  let finishing = false;
+  try {
+    let [compiled, fetched] = [[0, 1], false];
+    const compiling = compileAhead(loading, (...counts) => {
+      compiled = counts;
+      if (fetched) progress("compile", ...compiled);
+    });
+    for (const [number, name] of description.weights.entries()) {
+      const entry = description.files.find((entry) => entry.name === name);
+      await uploadWeights(manifestUrl, entry, number, loading, options);
+    }
+    fetched = true;
+    progress("compile", ...compiled);
+    const kept = await compiling;
+    options.signal.throwIfAborted();
+    finishing = true;
+    const model = await loading.finish(() => !options.signal.aborted);
+    // Not before the module's own pipelines are there.
+    kept.length = 0;
+    return model;
+  } finally {
+    if (!finishing) loading.free();
+  }
+}
 
 /** Loads a wasm module once. */
 async function start(assets, name) {

@@ -1,0 +1,175 @@
+//! Weights in their layouts: what the GPU makes of a file's bytes, to the bit what the processor makes of them.
+
+use half::f16;
+use onestep_program::{DType, TensorPlace, WeightView};
+
+use super::{CaseResult, Dice, Failure, POISONS};
+use crate::{
+    error::RunError,
+    exec::{Gpu, Loading},
+    plan::{Layout, Plan, WeightSlot},
+};
+
+/// A kind of weight: its shape and how it is to lie.
+const LAYOUTS: [(&str, &[usize], Layout); 8] = [
+    ("plain", &[7, 3, 5], Layout::Plain),
+    ("one element", &[1], Layout::Plain),
+    ("nothing", &[3, 0], Layout::Plain),
+    ("padded", &[13], Layout::Padded { padded: 32 }),
+    ("panels of a linear", &[10, 7], Layout::Panels { start: 0, columns: 10, depth: 7, taps: 1, panel: 4 }),
+    ("panels of a kernel", &[5, 3, 3, 3], Layout::Panels { start: 0, columns: 5, depth: 3, taps: 9, panel: 16 }),
+    ("panels of one of four", &[4, 6, 5, 2, 2], Layout::Panels { start: 240, columns: 6, depth: 5, taps: 4, panel: 2 }),
+    ("panels of even depth", &[33, 8], Layout::Panels { start: 0, columns: 33, depth: 8, taps: 1, panel: 32 }),
+];
+
+/// What a weight is stored as in its file and on the GPU.
+const STORED: [(DType, DType); 5] =
+    [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::F16, DType::F32), (DType::F32, DType::F16), (DType::I32, DType::F32)];
+
+/// Numbers at which conversions go wrong, as f32 and as f16.
+const ODD_WORDS: [u32; 16] = [
+    0,
+    0x8000_0000,
+    1,
+    0x7f80_0000,
+    0xff80_0000,
+    0x7fa1_2345,
+    0x477f_efff,
+    0x477f_f000,
+    0x4780_0000,
+    0x3380_0000,
+    0x3300_0000,
+    0x3300_0001,
+    0x387f_ffff,
+    0x3880_1000,
+    0x3f80_3000,
+    0xb8ff_f000,
+];
+const ODD_HALVES: [u16; 8] = [0, 0x8000, 1, 0x83ff, 0x0400, 0x7c00, 0xfc00, 0x7d01];
+
+/// Every layout, stored in every way, at every alignment, in windows of several sizes.
+pub(super) async fn cases(gpu: &Gpu, filter: &str) -> Vec<CaseResult> {
+    let mut results = Vec::new();
+    // A window that holds everything, and odd ones that part elements.
+    for window in [1 << 16, 509, 61] {
+        for shift in 0..4 {
+            let name = format!("weights are packed from byte {shift} on in windows of {window}");
+            if name.contains(filter) {
+                let outcome = case(gpu, window, shift).await;
+                let detail = outcome.as_ref().err().map_or_else(String::new, |failure| failure.what.clone());
+                results.push(CaseResult { name, passed: outcome.is_ok(), detail, worst: 0.0 });
+            }
+        }
+    }
+    results
+}
+
+async fn case(gpu: &Gpu, window: usize, shift: usize) -> Result<(), Failure> {
+    let mut dice = Dice(shift as u64);
+    let mut plan = Plan::with_weights("packing");
+    let mut file = vec![0xff; 3 + shift];
+    let mut places = Vec::new();
+    for (name, shape, layout) in LAYOUTS {
+        for (dtype, stored) in STORED {
+            let elements: usize = shape.iter().product();
+            let start = file.len() as u64;
+            for number in 0..elements {
+                let (word, odd) = (dice.below(usize::MAX) as u32, number % 3 == 0);
+                match dtype {
+                    DType::F16 => file.extend(if odd { dice.of(&ODD_HALVES) } else { word as u16 }.to_le_bytes()),
+                    _ => file.extend(if odd { dice.of(&ODD_WORDS) } else { word }.to_le_bytes()),
+                }
+            }
+            let place = TensorPlace { shape: shape.to_vec(), dtype, start, size: file.len() as u64 - start };
+            let size = ((layout.elements(elements) * stored.size()).max(16) as u64).next_multiple_of(16);
+            let offset = plan.weight_buffers[0].next_multiple_of(256);
+            plan.weight_buffers[0] = offset + size;
+            let name = format!("{name} {dtype:?} as {stored:?}");
+            plan.weights.push(WeightSlot { name: name.clone(), shape: shape.to_vec(), dtype, stored, layout, buffer: 0, offset, size });
+            places.push((name, place));
+        }
+    }
+    let slots = plan.weights.clone();
+    let mut loading = Loading::in_windows(gpu, vec![plan], window as u64).await?;
+    loading.poison(POISONS[1]);
+    // Begun twice: the second time counts.
+    for end in [file.len() / 2, file.len()] {
+        loading.file(|name| places.iter().find(|(known, _)| known == name).map(|(_, place)| place))?;
+        loading.bytes(&file[..end], window).await?;
+    }
+    let executor = loading.executor().await?;
+    executor.submit()?;
+    let packed = executor.read_weights().await?;
+    for (slot, (_, place)) in slots.iter().zip(&places) {
+        let bytes = &file[place.start as usize..(place.start + place.size) as usize];
+        let view = WeightView { shape: &slot.shape, dtype: slot.dtype, bytes };
+        let expected = pack(slot, &view);
+        let found = &packed[slot.offset as usize..(slot.offset + slot.size) as usize];
+        if let Some(at) = expected.iter().zip(found).position(|(a, b)| a != b).filter(|_| slot.elements() > 0) {
+            let what = format!("{}: byte {at} of {} is {:#x}, expected {:#x}", slot.name, slot.size, found[at], expected[at]);
+            return Err(Failure { what, worst: f64::INFINITY });
+        }
+    }
+    Ok(())
+}
+
+/// The same on the processor.
+fn pack(slot: &WeightSlot, view: &WeightView<'_>) -> Vec<u8> {
+    let source: Vec<u8> = match (slot.dtype, slot.stored) {
+        (DType::F16, DType::F32) => view.to_f32().into_iter().flat_map(f32::to_le_bytes).collect(),
+        (DType::F32, DType::F16) => view.to_f32().into_iter().flat_map(|value| f16::from_f32(value).to_le_bytes()).collect(),
+        _ => view.bytes.to_vec(),
+    };
+    let width = slot.stored.size();
+    let mut packed = vec![0; slot.size as usize];
+    match slot.layout {
+        Layout::Plain | Layout::Padded { .. } => packed[..source.len()].copy_from_slice(&source),
+        Layout::Panels { start, columns, depth, taps, panel } => {
+            let padded = depth.next_multiple_of(4);
+            for (column, values) in source[start * width..].chunks_exact(depth * taps * width).take(columns).enumerate() {
+                for (index, value) in values.chunks_exact(width).enumerate() {
+                    let (channel, tap) = (index / taps, index % taps);
+                    let to = (((column / panel * taps + tap) * padded + channel) * panel + column % panel) * width;
+                    packed[to..to + width].copy_from_slice(value);
+                }
+            }
+        }
+    }
+    packed
+}
+
+impl Plan {
+    /// A plan that does nothing and has weights.
+    fn with_weights(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            dispatches: Vec::new(),
+            prologue: 0,
+            kept: Vec::new(),
+            params: Vec::new(),
+            inputs_size: 256,
+            weight_buffers: vec![256],
+            arenas: Vec::new(),
+            live_bytes: 0,
+            activations: Vec::new(),
+            weights: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            operations: 0,
+        }
+    }
+}
+
+impl Loading {
+    /// The first bytes of the file that was begun, in windows of that size.
+    async fn bytes(&mut self, file: &[u8], window: usize) -> Result<(), RunError> {
+        for start in (0..file.len()).step_by(window) {
+            let end = (start + window).min(file.len());
+            let mut bytes = vec![0xee; 4_usize.saturating_sub(start)];
+            bytes.extend(&file[start.saturating_sub(4)..end]);
+            self.write(&mut bytes)?;
+            self.pack(start as u64..end as u64).await?;
+        }
+        Ok(())
+    }
+}

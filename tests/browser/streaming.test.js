@@ -1,0 +1,159 @@
+// Weights on their way from the network to the graphics processor: wherever they lie in their files, and whatever becomes of these.
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import { launch, open } from "./browser.js";
+import { variant } from "./bundles.js";
+import { serve } from "./server.js";
+
+const PIECE = 16 << 20;
+/** Tensors in 32 bits that start at odd bytes, and pieces that part them. */
+const LARGE = { wide: true, space: 4 << 20, shift: 3 };
+const SHARD = "/bundle/shard-0.safetensors";
+
+let server, browser, page;
+before(async () => {
+  server = await serve();
+  browser = await launch();
+  page = await open(browser, server, { path: "empty.html" });
+});
+beforeEach(() => ([server.change, server.files] = [undefined, undefined]));
+after(() => Promise.all([browser?.close(), server?.close()]));
+
+const offer = (files) => (server.files = new Map([...files].map(([name, bytes]) => [`/bundle/${name}`, bytes])));
+
+/** A picture of the bundle that is served, or the error. */
+const draw = (on = page) =>
+  on.evaluate(async () => {
+    const { load } = await import("/web/packages/onestep/src/public/index.js");
+    const phases = [];
+    try {
+      const model = await load("/bundle/", { assets: "/", backend: "webgpu", onProgress: ({ phase, done, total }) => phases.push([phase, done, total]) });
+      const picture = await model.generate("red apple", { seed: 1 });
+      await model.dispose();
+      return { pixels: [...picture.pixels().data].join(), phases };
+    } catch ({ kind, message, detail }) {
+      return { kind, message, detail, phases };
+    }
+  });
+
+let shipped;
+before(async () => (shipped = (await draw()).pixels));
+
+test("progress counts every byte and every kernel, and never goes back", { timeout: 120_000 }, async () => {
+  const { phases } = await draw();
+  assert.deepEqual([...new Set(phases.map(([phase]) => phase))], ["download", "compile"]);
+  for (const phase of ["download", "compile"]) {
+    const own = phases.filter(([name]) => name === phase);
+    assert.ok(own.every(([, done, total], index) => done <= total && (index === 0 || done / total >= own[index - 1][1] / own[index - 1][2])), JSON.stringify(own));
+    assert.equal(own.at(-1)[1], own.at(-1)[2]);
+  }
+});
+
+for (const [what, how] of Object.entries({
+  "three files": { shards: 3 },
+  "tensors that start at no multiple of 4": { shift: 2 },
+  "tensors that start at odd bytes": { shards: 2, shift: 1 },
+  "a file of several pieces that part its tensors": LARGE,
+})) {
+  test(`${what}: the same picture`, { timeout: 180_000 }, async () => {
+    offer(variant(how));
+    const { pixels, message } = await draw();
+    assert.equal(message, undefined);
+    // To the byte: in which bits a weight comes makes no difference to its value.
+    assert.ok(pixels === shipped);
+  });
+}
+
+const wrong = (bytes) => {
+  const changed = Buffer.from(bytes);
+  changed[PIECE + 1000] ^= 1;
+  return changed;
+};
+
+test("a later piece that is wrong once is fetched again, with all before it", { timeout: 180_000 }, async () => {
+  offer(variant(LARGE));
+  let answers = 0;
+  server.change = (path, bytes) => (path === SHARD && answers++ === 0 ? wrong(bytes) : bytes);
+  const { pixels, message } = await draw();
+  assert.equal(message, undefined);
+  assert.ok(pixels === shipped);
+  assert.equal(answers, 2);
+});
+
+test("a later piece that stays wrong is told by its number, and the right file is taken afterwards", { timeout: 180_000 }, async () => {
+  offer(variant(LARGE));
+  server.change = (path, bytes) => (path === SHARD ? wrong(bytes) : bytes);
+  const { kind, detail } = await draw();
+  assert.deepEqual([kind, detail.file, detail.piece], ["integrity", "shard-0.safetensors", 1]);
+  server.change = undefined;
+  assert.ok((await draw()).pixels === shipped);
+});
+
+test("a connection that breaks behind the first piece is told, and the next attempt begins anew", { timeout: 180_000 }, async () => {
+  offer(variant(LARGE));
+  server.change = (path, bytes, response) => {
+    if (path !== SHARD) return bytes;
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, PIECE + 1000), () => setTimeout(() => response.destroy(), 500));
+  };
+  const { kind, message } = await draw();
+  assert.equal(kind, "network");
+  assert.match(message, /connection broke at 16\.8 MB of/);
+  server.change = undefined;
+  assert.ok((await draw()).pixels === shipped);
+});
+
+test("files in which a tensor is missing are refused with its name", { timeout: 120_000 }, async () => {
+  const files = variant({ shards: 2 });
+  const manifest = JSON.parse(files.get("manifest.json"));
+  manifest.weights.pop();
+  offer(files.set("manifest.json", Buffer.from(JSON.stringify(manifest))));
+  const { kind, message } = await draw();
+  assert.equal(kind, "invalid-bundle");
+  assert.match(message, /tensor .* in no weight file/);
+});
+
+/** Sends one piece and a little, and the rest when it is told to. */
+function halting() {
+  let go;
+  const gate = new Promise((resolve) => (go = resolve));
+  server.change = (path, bytes, response) => {
+    if (path !== SHARD) return bytes;
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, PIECE + 1000));
+    gate.then(() => response.end(bytes.subarray(PIECE + 1000)));
+  };
+  return go;
+}
+
+test("a load that is cancelled behind the first piece rejects with the signal's reason, and another begins", { timeout: 180_000 }, async () => {
+  offer(variant(LARGE));
+  halting();
+  const said = await page.evaluate(async (piece) => {
+    const { load } = await import("/web/packages/onestep/src/public/index.js");
+    const controller = new AbortController();
+    const onProgress = ({ done }) => done > piece && setTimeout(() => controller.abort("enough"), 300);
+    return load("/bundle/", { assets: "/", backend: "webgpu", signal: controller.signal, onProgress }).then(() => "loaded", String);
+  }, PIECE);
+  assert.equal(said, "enough");
+  server.change = undefined;
+  assert.ok((await draw()).pixels === shipped);
+});
+
+test("a device that is lost while weights come is told as such", { timeout: 180_000 }, async (t) => {
+  // A browser of its own: after such deaths it gives no adapter any more.
+  const own = await launch();
+  t.after(() => own.close());
+  const lost = await open(own, server, { path: "empty.html" });
+  offer(variant(LARGE));
+  const go = halting();
+  const outcome = draw(lost);
+  while (!server.requests.includes(SHARD)) await lost.waitForTimeout(100);
+  await lost.waitForTimeout(3_000);
+  const session = await own.newBrowserCDPSession();
+  await session.send("Browser.crashGpuProcess").catch(() => {});
+  await lost.waitForTimeout(1_000);
+  go();
+  const { kind, message } = await outcome;
+  assert.equal(kind, "device-lost", message);
+});
