@@ -1,6 +1,7 @@
 //! Attention, some queries at a time: the scores of all would be the largest matrix of a network.
 
 use crate::{
+    memory::Memory,
     pointwise::exp,
     product::Panels,
     reduce::{maximum, vectorized},
@@ -10,30 +11,41 @@ use crate::{
 
 /// Queries whose scores are in memory at once; a multiple of a tile's rows.
 const QUERIES: usize = 48;
+/// Multiply-adds that a score's exponential takes.
+const SOFTMAX_WORK: usize = 16;
 
 /// q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv]: `softmax(scale·q·kᵀ)·v`, [N,heads,Lq,Dv], which is `output`. Causal: query i
 /// sees keys 0..=i.
-pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, causal: bool, output: &[usize]) -> Tensor {
+pub(crate) fn attention([q, k, v]: [&Tensor; 3], scale: f32, causal: bool, output: &[usize], memory: &Memory) -> Tensor {
     let (queries, keys, width, features) = (q.shape[2], k.shape[2], q.shape[3], output[3]);
-    let mut result = vec![0.0; output.iter().product()];
-    let parts = threads::parts_of(result.len() * keys * 2);
-    threads::for_chunks(&mut result, queries * features, parts, |head, result| {
-        let transposed_keys = Panels::transposed(&k.elements()[head * keys * width..][..keys * width], keys, width);
-        let values = Panels::new(&v.elements()[head * keys * features..][..keys * features], keys, features);
-        let q = &q.elements()[head * queries * width..][..queries * width];
-        let mut scores = vec![0.0; QUERIES.min(queries) * keys];
+    let mut result = memory.zeros(output.iter().product());
+    let heads: Vec<(Panels, Panels)> = (k.elements().chunks_exact(keys * width).zip(v.elements().chunks_exact(keys * features)))
+        .map(|(k, v)| (Panels::transposed(k, keys, width), Panels::new(v, keys, features)))
+        .collect();
+    // Some blocks of queries of some heads.
+    let mut blocks = Vec::new();
+    for ((head, q), result) in heads.iter().zip(q.elements().chunks_exact(queries * width)).zip(result.chunks_exact_mut(queries * features)) {
         for (block, (q, result)) in q.chunks(QUERIES * width).zip(result.chunks_mut(QUERIES * features)).enumerate() {
+            blocks.push((head, block * QUERIES, q, result));
+        }
+    }
+    let parts = threads::parts_of(heads.len() * queries * keys * (width + features + SOFTMAX_WORK));
+    threads::for_each_of(
+        blocks,
+        parts,
+        || memory.stale(QUERIES.min(queries) * keys),
+        |scores, ((transposed_keys, values), first, q, result)| {
             let scores = &mut scores[..q.len() / width * keys];
             scores.fill(0.0);
             transposed_keys.multiply(q, scores);
             for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-                let seen = if causal { (block * QUERIES + row + 1).min(keys) } else { keys };
+                let seen = if causal { (first + row + 1).min(keys) } else { keys };
                 scores[seen..].fill(0.0);
                 softmax(&mut scores[..seen], scale);
             }
             values.multiply(scores, result);
-        }
-    });
+        },
+    );
     Tensor::new(result, output)
 }
 

@@ -2,10 +2,13 @@
 //! whole matrix would be many times the picture and never lies in memory.
 
 use onestep_program::Activation;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::{
-    pointwise::{activate, add},
-    product::{DEPTH, Product, multiply_panel, panel_width},
+    memory::{Buffer, Memory},
+    pointwise::{activate, add, set, set_sum},
+    product::{DEPTH, Left, Product, Strips, VECTORS, multiply_panel, panel_width},
+    reduce::vectorized,
     tensor::Tensor,
     threads,
     winograd::Winograd,
@@ -20,6 +23,27 @@ pub(crate) struct Window {
     pub(crate) groups: usize,
 }
 
+/// The weights of a convolution.
+pub(crate) struct Kernels {
+    /// By group, or by parity: [D,K].
+    pub(crate) strips: Vec<Strips>,
+    /// Height and width.
+    kernel: [usize; 2],
+}
+
+impl Kernels {
+    /// Of `parts` matrices one after the other; the weight's last two axes are the kernel.
+    pub(crate) fn new(weight: &[f32], shape: &[usize], parts: usize) -> Self {
+        let depth: usize = shape[shape.len() - 3..].iter().product();
+        let of_part = weight.len() / parts;
+        let strips = weight.chunks_exact(of_part).map(|part| Strips::new(part, of_part / depth, depth)).collect();
+        Self { strips, kernel: [shape[shape.len() - 2], shape[shape.len() - 1]] }
+    }
+}
+
+/// Multiply-adds that take as long as an element's copy.
+pub(crate) const COPY_WORK: usize = 4;
+
 /// What follows the sums: `act(x + bias) + residual`.
 pub(crate) struct Epilogue<'a> {
     pub(crate) bias: Option<&'a [f32]>,
@@ -27,27 +51,27 @@ pub(crate) struct Epilogue<'a> {
     pub(crate) residual: Option<&'a [f32]>,
 }
 
-/// x [N,C,H,W], weight [D,C/groups,R,S]: [N,D,H',W'], which is `output`.
-pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, window: &Window, epilogue: &Epilogue<'_>, output: &[usize]) -> Tensor {
+/// x [N,C,H,W], weight [D,C/groups,R,S], strips of each group's [D/groups,K]: [N,D,H',W'], which is `output`.
+pub(crate) fn conv2d(x: &Tensor, weight: &Kernels, window: &Window, epilogue: &Epilogue<'_>, output: &[usize], memory: &Memory) -> Tensor {
     let (channels, height, width) = (x.shape[1], x.shape[2], x.shape[3]);
-    let (summed, kernel) = (weight.shape[1], [weight.shape[2], weight.shape[3]]);
     let [top, left, bottom, right] = window.padding;
     let padded_width = left + width + right;
     let plane = (top + height + bottom) * padded_width;
-    let picture = |sample: usize| &x.elements()[sample * channels * height * width..][..channels * height * width];
-    let offsets = offsets(summed, kernel, window.dilation, [plane, padded_width], 0);
+    let summed = channels / window.groups;
+    let offsets = offsets(summed, weight.kernel, window.dilation, [plane, padded_width], 0);
     let pixels: usize = output[2..].iter().product();
-    let (features, depth) = (output[1] / window.groups, offsets.len());
-    let mut result = Vec::with_capacity(output.iter().product());
-    for sample in 0..output[0] {
+    let features = output[1] / window.groups;
+    let mut result = memory.stale(output.iter().product());
+    let mut results = result.chunks_exact_mut(features * pixels).enumerate();
+    for picture in x.elements().chunks_exact(channels * height * width) {
         let copy;
         let planes = if window.padding == [0; 4] {
-            picture(sample)
+            picture
         } else {
-            copy = padded(picture(sample), [height, width], window.padding);
+            copy = padded(picture, [height, width], window.padding, memory);
             &copy
         };
-        for group in 0..window.groups {
+        for (group, (strips, (index, result))) in weight.strips.iter().zip(&mut results).enumerate() {
             let gather = Gather {
                 planes: &planes[group * summed * plane..],
                 offsets: &offsets,
@@ -55,74 +79,96 @@ pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, window: &Window, epilogue: &Ep
                 step: window.stride[1],
                 columns: output[3],
             };
-            let first = group * features;
-            let weight = &weight.elements()[first * depth..][..features * depth];
-            let place = (sample * output[1] + first) * pixels;
             let epilogue = Epilogue {
-                bias: epilogue.bias.map(|bias| &bias[first..first + features]),
-                residual: epilogue.residual.map(|residual| &residual[place..][..features * pixels]),
+                bias: epilogue.bias.map(|bias| &bias[group * features..][..features]),
+                residual: epilogue.residual.map(|residual| &residual[index * features * pixels..][..features * pixels]),
                 ..*epilogue
             };
-            result.append(&mut convolve(weight, &gather, pixels, &epilogue));
+            convolve(strips, &gather, pixels, &epilogue, result);
         }
     }
     Tensor::new(result, output)
 }
 
 /// x [N,C,H,W], a 3x3 kernel that moves by one pixel: [N,D,H',W'], which is `output`.
-pub(crate) fn winograd_conv2d(x: &Tensor, weight: &Winograd, padding: [usize; 4], epilogue: &Epilogue<'_>, output: &[usize]) -> Tensor {
+pub(crate) fn winograd_conv2d(
+    x: &Tensor,
+    weight: &Winograd,
+    padding: [usize; 4],
+    epilogue: &Epilogue<'_>,
+    output: &[usize],
+    memory: &Memory,
+) -> Tensor {
     let size = [x.shape[2], x.shape[3]];
     let of_sample: usize = output[1..].iter().product();
-    let mut result = Vec::with_capacity(output.iter().product());
-    for (sample, picture) in x.elements().chunks_exact(x.shape[1..].iter().product()).enumerate() {
+    let mut result = memory.stale(output.iter().product());
+    let pictures = x.elements().chunks_exact(x.shape[1..].iter().product());
+    for (sample, (picture, result)) in pictures.zip(result.chunks_exact_mut(of_sample)).enumerate() {
         let residual = epilogue.residual.map(|residual| &residual[sample * of_sample..][..of_sample]);
-        result.append(&mut weight.convolve(picture, size, padding, &Epilogue { residual, ..*epilogue }));
+        weight.convolve(picture, size, padding, &Epilogue { residual, ..*epilogue }, result, memory);
     }
     Tensor::new(result, output)
 }
 
-/// x [N,C,H,W], weight [4,D,C,2,2]: [N,D,2H,2W], which is `output`.
-pub(crate) fn up_conv2d(x: &Tensor, weight: &Tensor, epilogue: &Epilogue<'_>, output: &[usize]) -> Tensor {
+/// x [N,C,H,W], weight [4,D,C,2,2], strips of each [D,K]: [N,D,2H,2W], which is `output`.
+pub(crate) fn up_conv2d(x: &Tensor, weight: &Kernels, epilogue: &Epilogue<'_>, output: &[usize], memory: &Memory) -> Tensor {
     let (channels, height, width) = (x.shape[1], x.shape[2], x.shape[3]);
     let (features, pixels) = (output[1], height * width);
     let row = width + 2;
     let plane = (height + 2) * row;
-    let of_phase = weight.elements().len() / 4;
-    let mut result = vec![0.0; output.iter().product()];
-    for (picture, result) in x.elements().chunks_exact(channels * pixels).zip(result.chunks_exact_mut(features * 4 * pixels)) {
-        let planes = padded(picture, [height, width], [1; 4]);
-        for down in 0..2 {
-            // Both parities of a row at once, then pixel by pixel in turns.
-            let [even, odd] = [0, 1].map(|across| {
-                let offsets = offsets(channels, [2, 2], [1, 1], [plane, row], down * row + across);
-                let gather = Gather { planes: &planes, offsets: &offsets, row, step: 1, columns: width };
-                let weight = &weight.elements()[(2 * down + across) * of_phase..][..of_phase];
-                convolve(weight, &gather, pixels, &Epilogue { residual: None, ..*epilogue })
-            });
-            for (line, (even, odd)) in even.chunks_exact(width).zip(odd.chunks_exact(width)).enumerate() {
-                let place = (line * 2 + down) * 2 * width;
-                for (pair, (&even, &odd)) in result[place..place + 2 * width].as_chunks_mut().0.iter_mut().zip(even.iter().zip(odd)) {
-                    *pair = [even, odd];
+    // By parity of the row and of the column.
+    let offsets: Vec<Vec<usize>> = [0, 1, row, row + 1].map(|first| offsets(channels, [2, 2], [1, 1], [plane, row], first)).into();
+    let depth = channels * 4;
+    let parts = threads::parts_of(4 * features * depth * pixels).min(height);
+    let of_part = height.div_ceil(parts);
+    let mut result = memory.stale(output.iter().product());
+    for (sample, (picture, result)) in x.elements().chunks_exact(channels * pixels).zip(result.chunks_exact_mut(features * 4 * pixels)).enumerate() {
+        let planes = padded(picture, [height, width], [1; 4], memory);
+        let residual = epilogue.residual.map(|residual| &residual[sample * features * 4 * pixels..][..features * 4 * pixels]);
+        threads::for_each(bands(result, 4 * pixels, of_part * 4 * width), |mut band: Band<'_>| {
+            let columns = panel_width();
+            let (mut panel, mut block) = (vec![0.0; columns * DEPTH.min(depth)], vec![0.0; 4 * features * columns]);
+            let mut tile = vec![0.0; 4 * columns];
+            let mut runs = Vec::new();
+            let (begin, end) = (band.first / 4, (band.first + band.length) / 4);
+            for first in (begin..end).step_by(columns) {
+                let count = columns.min(end - first);
+                for ((offsets, strips), block) in offsets.iter().zip(&weight.strips).zip(block.chunks_exact_mut(features * columns)) {
+                    let gather = Gather { planes: &planes, offsets, row, step: 1, columns: width };
+                    gather.runs(first, count, &mut runs);
+                    gather.multiply(strips, &runs, epilogue.bias, &mut panel, block);
+                    activate(block, epilogue.act);
+                }
+                for (feature, line) in band.rows.iter_mut().enumerate() {
+                    for (tile, block) in tile.chunks_exact_mut(columns).zip(block.chunks_exact(features * columns)) {
+                        set(tile, &block[feature * columns..]);
+                    }
+                    let residual = residual.map(|residual| &residual[feature * 4 * pixels + band.first..][..band.length]);
+                    scatter(&tile, first - begin, count, [width, 2 * width], line, residual);
                 }
             }
-        }
-    }
-    if let Some(residual) = epilogue.residual {
-        add(&mut result, residual);
+        });
     }
     Tensor::new(result, output)
 }
 
 /// Planes with zeros around.
-fn padded(planes: &[f32], [height, width]: [usize; 2], [top, left, bottom, right]: [usize; 4]) -> Vec<f32> {
+fn padded(planes: &[f32], [height, width]: [usize; 2], [top, left, bottom, right]: [usize; 4], memory: &Memory) -> Buffer {
     let row = left + width + right;
     let plane = (top + height + bottom) * row;
-    let mut copy = vec![0.0; planes.len() / (height * width) * plane];
-    for (from, to) in planes.chunks_exact(height * width).zip(copy.chunks_exact_mut(plane)) {
-        for (from, to) in from.chunks_exact(width).zip(to[top * row..].chunks_exact_mut(row)) {
+    let mut copy = memory.stale(planes.len() / (height * width) * plane);
+    let parts = threads::parts_of(copy.len() * COPY_WORK);
+    threads::for_chunks(&mut copy, plane, parts, |channel, to| {
+        let (above, to) = to.split_at_mut(top * row);
+        let (to, below) = to.split_at_mut(height * row);
+        above.fill(0.0);
+        below.fill(0.0);
+        for (from, to) in planes[channel * height * width..].chunks_exact(width).zip(to.chunks_exact_mut(row)) {
+            to[..left].fill(0.0);
             to[left..left + width].copy_from_slice(from);
+            to[left + width..].fill(0.0);
         }
-    }
+    });
     copy
 }
 
@@ -166,14 +212,34 @@ impl Gather<'_> {
         }
     }
 
+    /// strips [D,K] times the patches of the runs, and the bias: [D,[`panel_width`]]. `panel` has room for [`DEPTH`] rows.
+    fn multiply(&self, strips: &Strips, runs: &[Run], bias: Option<&[f32]>, panel: &mut [f32], block: &mut [f32]) {
+        let width = panel_width();
+        for (row, block) in block.chunks_exact_mut(width).enumerate() {
+            block.fill(bias.map_or(0.0, |bias| bias[row]));
+        }
+        for (part, offsets) in self.offsets.chunks(DEPTH).enumerate() {
+            let panel = &mut panel[..offsets.len() * width];
+            self.gather(offsets, runs, panel, width);
+            let a = Left::Strips { strips, first: part * DEPTH };
+            multiply_panel(Product { rows: strips.rows(), a, panel, c: &mut *block, c_stride: width, columns: width, add: true });
+        }
+    }
+
     /// Rows of a panel of `width` columns: these elements of all patches of the runs.
     fn gather(&self, offsets: &[usize], runs: &[Run], panel: &mut [f32], width: usize) {
+        if self.step == 1
+            && let [(0, place, length)] = *runs
+            && length == width
+        {
+            return Arch::new().dispatch(FullRows { planes: &self.planes[place..], offsets, panel });
+        }
         for (row, &offset) in panel.chunks_exact_mut(width).zip(offsets) {
             for &(column, place, length) in runs {
                 let to = &mut row[column..column + length];
                 let from = &self.planes[offset + place..];
                 if self.step == 1 {
-                    copy(to, &from[..length]);
+                    to.copy_from_slice(&from[..length]);
                 } else {
                     for (to, from) in to.iter_mut().zip(from.iter().step_by(self.step)) {
                         *to = *from;
@@ -184,78 +250,101 @@ impl Gather<'_> {
     }
 }
 
-/// Copies; the usual lengths without a call, which would take longer than the copy.
-#[inline(always)]
-pub(crate) fn copy(to: &mut [f32], from: &[f32]) {
-    fn fixed<const N: usize>(to: &mut [f32], from: &[f32]) {
-        if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
-            *to = *from;
+/// Rows of a panel that lie side by side in the planes. Written as vectors: copies of lengths unknown to the compiler are calls, which take longer.
+struct FullRows<'a> {
+    planes: &'a [f32],
+    offsets: &'a [usize],
+    panel: &'a mut [f32],
+}
+
+impl WithSimd for FullRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = VECTORS * S::F32_LANES;
+        let (panel, _) = S::as_mut_simd_f32s(self.panel);
+        for (row, &offset) in panel.as_chunks_mut::<VECTORS>().0.iter_mut().zip(self.offsets) {
+            let (from, _) = S::as_simd_f32s(&self.planes[offset..][..width]);
+            for (to, from) in row.iter_mut().zip(from) {
+                *to = *from;
+            }
         }
-    }
-    match to.len() {
-        4 => fixed::<4>(to, from),
-        8 => fixed::<8>(to, from),
-        16 => fixed::<16>(to, from),
-        _ => to.copy_from_slice(from),
     }
 }
 
-/// weight [D,K]: [D,pixels], with the epilogue. Several threads take a range of pixels each.
-fn convolve(weight: &[f32], gather: &Gather<'_>, pixels: usize, epilogue: &Epilogue<'_>) -> Vec<f32> {
+/// Some pixels of all planes.
+pub(crate) struct Band<'a> {
+    /// The first pixel, and how many there are.
+    pub(crate) first: usize,
+    pub(crate) length: usize,
+    /// By plane.
+    pub(crate) rows: Vec<&'a mut [f32]>,
+}
+
+/// Cuts planes into bands of so many pixels each.
+pub(crate) fn bands(planes: &mut [f32], pixels: usize, of_band: usize) -> Vec<Band<'_>> {
+    let firsts = (0..pixels).step_by(of_band);
+    let mut bands: Vec<Band<'_>> = firsts.map(|first| Band { first, length: of_band.min(pixels - first), rows: Vec::new() }).collect();
+    for plane in planes.chunks_exact_mut(pixels) {
+        for (band, row) in bands.iter_mut().zip(plane.chunks_mut(of_band)) {
+            band.rows.push(row);
+        }
+    }
+    bands
+}
+
+/// strips [D,K]: [D,pixels], with the epilogue, in `result`. Several threads take a band of pixels each.
+fn convolve(strips: &Strips, gather: &Gather<'_>, pixels: usize, epilogue: &Epilogue<'_>, result: &mut [f32]) {
     let width = panel_width();
     let panels = pixels.div_ceil(width);
-    let parts = threads::parts_of(weight.len() * pixels).min(panels);
-    let per_part = panels.div_ceil(parts) * width;
-    let part = |index: usize| {
-        let range = (index * per_part).min(pixels)..((index + 1) * per_part).min(pixels);
-        convolve_range(weight, gather, range, pixels, epilogue)
-    };
-    joined(threads::map(parts, part), weight.len() / gather.offsets.len())
+    let parts = threads::parts_of(strips.rows() * strips.depth() * pixels).min(panels);
+    threads::for_each(bands(result, pixels, panels.div_ceil(parts) * width), |mut band| {
+        let mut panel = vec![0.0; width * DEPTH.min(strips.depth())];
+        let mut block = vec![0.0; strips.rows() * width];
+        let mut runs = Vec::new();
+        for first in (0..band.length).step_by(width) {
+            let columns = width.min(band.length - first);
+            gather.runs(band.first + first, columns, &mut runs);
+            gather.multiply(strips, &runs, epilogue.bias, &mut panel, &mut block);
+            activate(&mut block, epilogue.act);
+            for (feature, (row, block)) in band.rows.iter_mut().zip(block.chunks_exact(width)).enumerate() {
+                let row = &mut row[first..first + columns];
+                match epilogue.residual {
+                    None => set(row, block),
+                    Some(residual) => set_sum(row, block, &residual[feature * pixels + band.first + first..]),
+                }
+            }
+        }
+    });
 }
 
-/// Ranges of pixels, each [D,range], as one [D,pixels].
-pub(crate) fn joined(mut parts: Vec<Vec<f32>>, features: usize) -> Vec<f32> {
-    if parts.len() == 1 {
-        return parts.remove(0);
-    }
-    let mut result = Vec::with_capacity(parts.iter().map(Vec::len).sum());
-    for feature in 0..features {
-        for part in &parts {
-            let length = part.len() / features;
-            result.extend_from_slice(&part[feature * length..][..length]);
+/// Writes tiles [2,2,width] from number `first` on to rows of pixels; `across` tiles and `columns` pixels are one row.
+pub(crate) fn scatter(tile: &[f32], first: usize, count: usize, [across, columns]: [usize; 2], result: &mut [f32], residual: Option<&[f32]>) {
+    let width = tile.len() / 4;
+    let mut done = 0;
+    while done < count {
+        let (row, column) = ((first + done) / across, (first + done) % across);
+        let length = (count - done).min(across - column);
+        for down in 0..2 {
+            let (even, odd) = (&tile[2 * down * width + done..][..length], &tile[(2 * down + 1) * width + done..][..length]);
+            let place = (2 * row + down) * columns + 2 * column;
+            let range = place..place + (2 * length).min(columns - 2 * column);
+            // The last row or column of tiles may reach beyond the picture.
+            let Some(line) = result.get_mut(range.clone()) else { continue };
+            vectorized(|| {
+                let (pairs, last) = line.as_chunks_mut::<2>();
+                for (pair, (even, odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
+                    *pair = [*even, *odd];
+                }
+                if let ([last], Some(even)) = (last, even.get(pairs.len())) {
+                    *last = *even;
+                }
+            });
+            if let Some(residual) = residual {
+                add(line, &residual[range]);
+            }
         }
+        done += length;
     }
-    result
-}
-
-fn convolve_range(weight: &[f32], gather: &Gather<'_>, range: std::ops::Range<usize>, pixels: usize, epilogue: &Epilogue<'_>) -> Vec<f32> {
-    let width = panel_width();
-    let depth = gather.offsets.len();
-    let rows = weight.len() / depth;
-    let length = range.len();
-    let mut result = vec![0.0; rows * length];
-    if let Some(bias) = epilogue.bias {
-        for (row, &bias) in result.chunks_exact_mut(length.max(1)).zip(bias) {
-            row.fill(bias);
-        }
-    }
-    let mut panel = vec![0.0; width * DEPTH.min(depth)];
-    let mut runs = Vec::new();
-    for first in range.clone().step_by(width) {
-        let columns = width.min(range.end - first);
-        gather.runs(first, columns, &mut runs);
-        for (part, offsets) in gather.offsets.chunks(DEPTH).enumerate() {
-            let panel = &mut panel[..offsets.len() * width];
-            gather.gather(offsets, &runs, panel, width);
-            let c = &mut result[first - range.start..];
-            multiply_panel(Product { rows, a: &weight[part * DEPTH..], a_stride: depth, panel, c, c_stride: length, columns });
-        }
-    }
-    activate(&mut result, epilogue.act);
-    if let Some(residual) = epilogue.residual {
-        for (row, residual) in result.chunks_exact_mut(length.max(1)).zip(residual.chunks_exact(pixels)) {
-            add(row, &residual[range.clone()]);
-        }
-    }
-    result
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use onestep_program::{DType, Op, Program, TensorRef, ValueId, WeightView};
 
 use crate::{
+    conv::Kernels,
     error::CpuError,
+    memory::Memory,
     operation::{Operand, apply},
     product::Panels,
     tensor::Tensor,
@@ -20,6 +22,7 @@ pub struct CpuProgram {
     weights: Vec<Option<Operand>>,
     /// By operation: which of its inputs are read there for the last time.
     last_reads: Vec<Vec<bool>>,
+    memory: Memory,
 }
 
 impl std::fmt::Debug for CpuProgram {
@@ -62,12 +65,15 @@ impl CpuProgram {
                     (Operand::Float(weight), Form::Winograd) => {
                         Operand::Winograd(Arc::new(Winograd::new(weight.elements(), weight.shape[0], weight.shape[1])))
                     }
+                    (Operand::Float(weight), Form::Kernels(parts)) => {
+                        Operand::Kernels(Arc::new(Kernels::new(weight.elements(), &weight.shape, parts)))
+                    }
                     (other, _) => other,
                 }),
             });
         }
         let last_reads = last_reads(&program);
-        Ok(Self { program, weights: loaded, last_reads })
+        Ok(Self { program, weights: loaded, last_reads, memory: Memory::default() })
     }
 
     /// The program.
@@ -109,7 +115,7 @@ impl CpuProgram {
                 .map(|(id, &last)| if last { values[id.index()].take() } else { values[id.index()].clone() })
                 .collect();
             let output = self.program.value(node.output);
-            let result = operands.and_then(|operands| apply(&node.op, operands, &output.shape));
+            let result = operands.and_then(|operands| apply(&node.op, operands, &output.shape, &self.memory));
             // Unreachable for a checked program, but an error costs no more than a panic.
             let result = result.ok_or_else(|| CpuError::Unsupported {
                 place: format!("{}, operation {index}", self.program.name),
@@ -120,7 +126,7 @@ impl CpuProgram {
         let mut outputs = Vec::with_capacity(self.program.outputs.len());
         for port in &self.program.outputs {
             match &values[port.value.index()] {
-                Some(Operand::Float(value)) => outputs.push((port.name.clone(), value.clone().into_elements())),
+                Some(Operand::Float(value)) => outputs.push((port.name.clone(), value.elements().to_vec())),
                 _ => {
                     return Err(CpuError::Unsupported {
                         place: format!("{}, output {}", self.program.name, port.name),
@@ -154,7 +160,7 @@ impl CpuProgram {
                 ));
             }
             values[port.value.index()] = Some(match data {
-                TensorRef::F32(data) => Operand::Float(Tensor::new(data.to_vec(), &value.shape)),
+                TensorRef::F32(data) => Operand::Float(Tensor::new(self.memory.copy_of(data), &value.shape)),
                 TensorRef::I32(data) => Operand::Ids(Arc::new(data.to_vec())),
             });
         }
@@ -184,6 +190,8 @@ fn load(name: &str, shape: &[usize], dtype: DType, found: Option<WeightView<'_>>
 enum Form {
     Plain,
     Panels,
+    /// In so many parts.
+    Kernels(usize),
     Winograd,
 }
 
@@ -194,11 +202,12 @@ fn weight_forms(program: &Program) -> Vec<Form> {
         for (place, id) in node.inputs.iter().enumerate() {
             let form = match &node.op {
                 Op::Linear { .. } if place == 1 => Form::Panels,
-                Op::Conv2d { stride: [1, 1], dilation: [1, 1], groups: 1, .. } if place == 1 => {
+                Op::Conv2d { stride, dilation, groups, .. } if place == 1 => {
                     let shape = &program.value(*id).shape;
-                    let pays = shape[2..] == [3, 3] && winograd::pays(shape, &program.value(node.output).shape);
-                    if pays { Form::Winograd } else { Form::Plain }
+                    let fits = [*stride, *dilation, [*groups; 2]] == [[1; 2]; 3] && shape[2..] == [3, 3];
+                    if fits && winograd::pays(shape, &program.value(node.output).shape) { Form::Winograd } else { Form::Kernels(*groups) }
                 }
+                Op::UpConv2d { .. } if place == 1 => Form::Kernels(4),
                 _ => Form::Plain,
             };
             let known = forms[id.index()].get_or_insert(form);

@@ -10,6 +10,7 @@ mod conv;
 mod cpu_program;
 mod error;
 mod linear;
+mod memory;
 mod movement;
 mod norm;
 mod operation;

@@ -3,6 +3,7 @@
 use onestep_program::Activation;
 
 use crate::{
+    memory::Memory,
     pointwise::{activate, add},
     product::Panels,
     tensor::Tensor,
@@ -10,9 +11,17 @@ use crate::{
 };
 
 /// x […,K], weight [D,K] as panels, bias [D], residual […,D]: `act(x·weightᵀ + bias) + residual`.
-pub(crate) fn linear(x: &Tensor, weight: &Panels, bias: Option<&[f32]>, act: Activation, residual: Option<&[f32]>, output: &[usize]) -> Tensor {
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Panels,
+    bias: Option<&[f32]>,
+    act: Activation,
+    residual: Option<&[f32]>,
+    output: &[usize],
+    memory: &Memory,
+) -> Tensor {
     let (features, summed) = (weight.columns(), x.shape.last().copied().unwrap_or(1));
-    let mut result = vec![0.0; output.iter().product()];
+    let mut result = memory.zeros(output.iter().product());
     let rows = result.len() / features;
     let parts = threads::parts_of(result.len() * summed).min(rows);
     let rows_of_part = rows.div_ceil(parts);
@@ -33,7 +42,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Panels, bias: Option<&[f32]>, act: Act
 }
 
 /// a […,M,K], b […,K,N], leading axes broadcast.
-pub(crate) fn mat_mul(a: &Tensor, b: &Tensor, output: &[usize]) -> Tensor {
+pub(crate) fn mat_mul(a: &Tensor, b: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
     let leading = output.len() - 2;
     let (rows, columns, summed) = (output[leading], output[leading + 1], a.shape[a.shape.len() - 1]);
     // Which matrix of an operand belongs to one of the output.
@@ -50,7 +59,7 @@ pub(crate) fn mat_mul(a: &Tensor, b: &Tensor, output: &[usize]) -> Tensor {
         }
         place
     };
-    let mut result = vec![0.0; output.iter().product()];
+    let mut result = memory.zeros(output.iter().product());
     let parts = threads::parts_of(result.len() * summed);
     threads::for_chunks(&mut result, rows * columns, parts, |index, result| {
         let a = &a.elements()[matrix(&a.shape, index) * rows * summed..][..rows * summed];

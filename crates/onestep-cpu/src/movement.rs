@@ -1,6 +1,6 @@
 //! Operations that move elements and compute nothing.
 
-use crate::tensor::Tensor;
+use crate::{memory::Memory, tensor::Tensor};
 
 /// How far apart the elements along each axis lie.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
@@ -47,7 +47,7 @@ pub(crate) fn for_rows<const N: usize>(shape: &[usize], strides: [&[usize]; N], 
 }
 
 /// The elements of x at `first` and so far apart, in the order of `output`.
-fn strided(x: &Tensor, first: usize, apart: &[usize], output: &[usize]) -> Tensor {
+fn strided(x: &Tensor, first: usize, apart: &[usize], output: &[usize], memory: &Memory) -> Tensor {
     // Axes that lie as the output's do are one.
     let (mut shape, mut steps): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
     for (&length, &step) in output.iter().zip(apart) {
@@ -65,33 +65,34 @@ fn strided(x: &Tensor, first: usize, apart: &[usize], output: &[usize]) -> Tenso
     }
     let (length, step) = (shape.last().copied().unwrap_or(1), steps.last().copied().unwrap_or(1));
     let elements = &x.elements()[first..];
-    let mut result = Vec::with_capacity(output.iter().product());
+    let mut result = memory.empty(output.iter().product());
     for_rows(&shape, [&steps], |[place]| match step {
         1 => result.extend_from_slice(&elements[place..place + length]),
-        0 => result.resize(result.len() + length, elements[place]),
+        0 => result.extend(std::iter::repeat_n(elements[place], length)),
         _ => result.extend(elements[place..].iter().step_by(step).take(length)),
     });
     Tensor::new(result, output)
 }
 
-pub(crate) fn slice(x: &Tensor, start: &[usize], output: &[usize]) -> Tensor {
+pub(crate) fn slice(x: &Tensor, start: &[usize], output: &[usize], memory: &Memory) -> Tensor {
     let apart = strides(&x.shape);
     let first = start.iter().zip(&apart).map(|(start, stride)| start * stride).sum();
-    strided(x, first, &apart, output)
+    strided(x, first, &apart, output, memory)
 }
 
-pub(crate) fn permute(x: &Tensor, axes: &[usize], output: &[usize]) -> Tensor {
+pub(crate) fn permute(x: &Tensor, axes: &[usize], output: &[usize], memory: &Memory) -> Tensor {
     let apart = strides(&x.shape);
     let apart: Vec<usize> = axes.iter().map(|&axis| apart[axis]).collect();
-    strided(x, 0, &apart, output)
+    strided(x, 0, &apart, output, memory)
 }
 
-pub(crate) fn expand(x: &Tensor, output: &[usize]) -> Tensor {
-    strided(x, 0, &spread(&x.shape, output), output)
+pub(crate) fn expand(x: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
+    strided(x, 0, &spread(&x.shape, output), output, memory)
 }
 
-pub(crate) fn pad(x: &Tensor, padding: &[[usize; 2]], value: f32, output: &[usize]) -> Tensor {
-    let mut result = vec![value; output.iter().product()];
+pub(crate) fn pad(x: &Tensor, padding: &[[usize; 2]], value: f32, output: &[usize], memory: &Memory) -> Tensor {
+    let mut result = memory.stale(output.iter().product());
+    result.fill(value);
     let (from, to) = (strides(&x.shape), strides(output));
     let first: usize = padding.iter().zip(&to).map(|([before, _], stride)| before * stride).sum();
     let length = x.shape.last().copied().unwrap_or(1);
@@ -99,9 +100,9 @@ pub(crate) fn pad(x: &Tensor, padding: &[[usize; 2]], value: f32, output: &[usiz
     Tensor::new(result, output)
 }
 
-pub(crate) fn concat(parts: &[Tensor], axis: usize, output: &[usize]) -> Tensor {
+pub(crate) fn concat(parts: &[Tensor], axis: usize, output: &[usize], memory: &Memory) -> Tensor {
     let outer: usize = output[..axis].iter().product();
-    let mut result = Vec::with_capacity(output.iter().product());
+    let mut result = memory.empty(output.iter().product());
     for index in 0..outer {
         for part in parts {
             let length = part.elements().len() / outer;
@@ -112,9 +113,9 @@ pub(crate) fn concat(parts: &[Tensor], axis: usize, output: &[usize]) -> Tensor 
 }
 
 /// table [V,D], ids […]: […,D]; ids outside read the first or last row.
-pub(crate) fn embedding(table: &Tensor, ids: &[i32], output: &[usize]) -> Tensor {
+pub(crate) fn embedding(table: &Tensor, ids: &[i32], output: &[usize], memory: &Memory) -> Tensor {
     let (rows, width) = (table.shape[0], table.shape[1]);
-    let mut result = Vec::with_capacity(ids.len() * width);
+    let mut result = memory.empty(ids.len() * width);
     for &id in ids {
         let row = usize::try_from(id).unwrap_or(0).min(rows - 1);
         result.extend_from_slice(&table.elements()[row * width..(row + 1) * width]);
@@ -123,8 +124,8 @@ pub(crate) fn embedding(table: &Tensor, ids: &[i32], output: &[usize]) -> Tensor
 }
 
 /// x [N,C,H,W]: [N,C,H·rows,W·columns].
-pub(crate) fn upsample_nearest(x: &Tensor, [rows, columns]: [usize; 2], output: &[usize]) -> Tensor {
-    let mut result = Vec::with_capacity(output.iter().product());
+pub(crate) fn upsample_nearest(x: &Tensor, [rows, columns]: [usize; 2], output: &[usize], memory: &Memory) -> Tensor {
+    let mut result = memory.empty(output.iter().product());
     for row in x.elements().chunks_exact(x.shape[3]) {
         let start = result.len();
         for &value in row {

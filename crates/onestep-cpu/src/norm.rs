@@ -1,11 +1,12 @@
 //! Norms: zero mean and unit variance.
 //!
-//! Values may be far from zero beside their spread. The sums are therefore of differences from an element, the mean is in f64, and what
-//! f32 cannot hold of it is taken away after the subtraction.
+//! Values may be far from zero beside their spread. The sums are therefore of differences from an element or a mean, means are in f64, and
+//! what f32 cannot hold of one is taken away after the subtraction. Values are read once for both sums: they are mostly not in a cache.
 
 use onestep_program::Activation;
 
 use crate::{
+    memory::Memory,
     pointwise::activate,
     reduce::{sum, vectorized},
     tensor::Tensor,
@@ -14,6 +15,8 @@ use crate::{
 
 /// Passes over the elements of a norm, as multiply-adds.
 const WORK: usize = 8;
+/// Elements that are taken while they are in the first cache.
+const PART: usize = 1 << 12;
 
 /// The mean in two parts, and one divided by the deviation.
 struct Statistics {
@@ -22,45 +25,64 @@ struct Statistics {
     scale: f64,
 }
 
+/// The moments of the parts are joined as in Chan, Golub and LeVeque, "Updating Formulae and a
+/// Pairwise Algorithm for Computing Sample Variances" (1979).
 fn statistics(values: &[f32], epsilon: f32) -> Statistics {
-    let first = values.first().copied().unwrap_or_default();
-    let count = values.len() as f64;
-    let exact = f64::from(first) + sum(values, |value| value - first) / count;
-    let mean = exact as f32;
-    let rest = exact - f64::from(mean);
-    let variance = sum(values, |value| (value - mean) * (value - mean)) / count - rest * rest;
-    Statistics { mean, rest: rest as f32, scale: 1.0 / (variance.max(0.0) + f64::from(epsilon)).sqrt() }
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for part in values.chunks(PART) {
+        let first = part.first().copied().unwrap_or_default();
+        let length = part.len() as f64;
+        let exact = f64::from(first) + sum(part, |value| value - first) / length;
+        let near = exact as f32;
+        let beside = exact - f64::from(near);
+        let apart = exact - mean;
+        squares += sum(part, |value| (value - near) * (value - near)) - beside * beside * length + apart * apart * count * length / (count + length);
+        count += length;
+        mean += apart * length / count;
+    }
+    let variance = (squares / count).max(0.0);
+    Statistics { mean: mean as f32, rest: (mean - f64::from(mean as f32)) as f32, scale: 1.0 / (variance + f64::from(epsilon)).sqrt() }
 }
 
 /// x [N,C,…], gamma [C], beta [C].
-pub(crate) fn group_norm(x: Tensor, gamma: &[f32], beta: &[f32], groups: usize, epsilon: f32, act: Activation) -> Tensor {
+pub(crate) fn group_norm(x: Tensor, [gamma, beta]: [&[f32]; 2], groups: usize, epsilon: f32, act: Activation, memory: &Memory) -> Tensor {
     let shape = x.shape.clone();
     let pixels: usize = shape[2..].iter().product();
     let channels = shape[1] / groups;
-    let mut elements = x.into_elements();
+    // What others still read is copied part by part, on the way.
+    let (mut elements, shared) = match x.only() {
+        Ok(elements) => (elements, None),
+        Err(shared) => (memory.stale(shared.elements().len()), Some(shared)),
+    };
     let parts = threads::parts_of(elements.len() * WORK);
     threads::for_chunks(&mut elements, channels * pixels, parts, |index, group| {
-        let Statistics { mean, rest, scale } = statistics(group, epsilon);
+        let from = shared.as_ref().map(|shared| &shared.elements()[index * channels * pixels..][..channels * pixels]);
+        let Statistics { mean, rest, scale } = statistics(from.unwrap_or(group), epsilon);
         let first = index % groups * channels;
         for (channel, row) in group.chunks_exact_mut(pixels).enumerate() {
             let factor = (scale * f64::from(gamma[first + channel])) as f32;
             let offset = beta[first + channel] - rest * factor;
-            vectorized(|| {
-                for value in &mut *row {
-                    *value = (*value - mean) * factor + offset;
+            for (number, part) in row.chunks_mut(PART).enumerate() {
+                if let Some(from) = from {
+                    part.copy_from_slice(&from[channel * pixels + number * PART..][..part.len()]);
                 }
-            });
-            activate(row, act);
+                vectorized(|| {
+                    for value in &mut *part {
+                        *value = (*value - mean) * factor + offset;
+                    }
+                });
+                activate(part, act);
+            }
         }
     });
     Tensor::new(elements, &shape)
 }
 
 /// Over the last axis of x […,D]; gamma [D] and beta [D] where there are any.
-pub(crate) fn layer_norm(x: Tensor, affine: Option<(&[f32], &[f32])>, epsilon: f32) -> Tensor {
+pub(crate) fn layer_norm(x: Tensor, affine: Option<(&[f32], &[f32])>, epsilon: f32, memory: &Memory) -> Tensor {
     let shape = x.shape.clone();
     let width = shape.last().copied().unwrap_or(1);
-    let mut elements = x.into_elements();
+    let mut elements = x.into_elements(memory);
     let parts = threads::parts_of(elements.len() * WORK);
     threads::for_chunks(&mut elements, width, parts, |_, row| {
         let Statistics { mean, rest, scale } = statistics(row, epsilon);

@@ -6,8 +6,9 @@ use onestep_program::Op;
 
 use crate::{
     attention::attention,
-    conv::{Epilogue, Window, conv2d, up_conv2d, winograd_conv2d},
+    conv::{Epilogue, Kernels, Window, conv2d, up_conv2d, winograd_conv2d},
     linear::{linear, mat_mul},
+    memory::Memory,
     movement::{concat, embedding, expand, pad, permute, slice, upsample_nearest},
     norm::{group_norm, layer_norm},
     pointwise::{binary, geglu, map, unary},
@@ -24,6 +25,8 @@ pub(crate) enum Operand {
     Float(Tensor),
     /// A weight [D,K] that nothing but linears reads.
     Panels(Arc<Panels>),
+    /// A weight that nothing but convolutions reads.
+    Kernels(Arc<Kernels>),
     /// A weight [D,C,3,3] that nothing but convolutions reads for which [`winograd`](crate::winograd) pays.
     Winograd(Arc<Winograd>),
     /// Token ids.
@@ -37,7 +40,7 @@ impl Operands {
     fn float(&mut self) -> Option<Tensor> {
         match self.0.next()? {
             Operand::Float(tensor) => Some(tensor),
-            Operand::Panels(_) | Operand::Winograd(_) | Operand::Ids(_) => None,
+            Operand::Panels(_) | Operand::Kernels(_) | Operand::Winograd(_) | Operand::Ids(_) => None,
         }
     }
 
@@ -46,16 +49,25 @@ impl Operands {
     }
 }
 
+/// The weight of a convolution in so many parts.
+fn kernels(weight: Operand, parts: usize) -> Option<Arc<Kernels>> {
+    match weight {
+        Operand::Kernels(kernels) => Some(kernels),
+        Operand::Float(weight) => Some(Arc::new(Kernels::new(weight.elements(), &weight.shape, parts))),
+        Operand::Panels(_) | Operand::Winograd(_) | Operand::Ids(_) => None,
+    }
+}
+
 /// Computes `op` of `inputs` into a value of shape `output`. The program has been checked: shapes and counts fit the operation, and no
 /// axis is empty. `None` when an operand is ids where floats belong, which the check excludes.
-pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<Tensor> {
+pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize], memory: &Memory) -> Option<Tensor> {
     let mut inputs = Operands(inputs.into_iter());
     if let Op::Concat { axis } = op {
         let mut parts = Vec::new();
         while !inputs.0.as_slice().is_empty() {
             parts.push(inputs.float()?);
         }
-        return Some(concat(&parts, *axis, output));
+        return Some(concat(&parts, *axis, output, memory));
     }
     let x = inputs.float()?;
     Some(match op {
@@ -65,52 +77,52 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize]) -> Option<T
             let window = Window { stride: *stride, padding: *padding, dilation: *dilation, groups: *groups };
             let epilogue = Epilogue { bias: bias.as_ref().map(Tensor::elements), act: *act, residual: residual.as_ref().map(Tensor::elements) };
             match weight {
-                Operand::Float(weight) => conv2d(&x, &weight, &window, &epilogue, output),
-                Operand::Winograd(weight) => winograd_conv2d(&x, &weight, *padding, &epilogue, output),
-                Operand::Panels(_) | Operand::Ids(_) => return None,
+                Operand::Winograd(weight) => winograd_conv2d(&x, &weight, *padding, &epilogue, output, memory),
+                weight => conv2d(&x, kernels(weight, *groups)?.as_ref(), &window, &epilogue, output, memory),
             }
         }
         Op::UpConv2d { bias, act, residual } => {
-            let (weight, bias, residual) = (inputs.float()?, inputs.float_if(*bias)?, inputs.float_if(*residual)?);
+            let weight = kernels(inputs.0.next()?, 4)?;
+            let (bias, residual) = (inputs.float_if(*bias)?, inputs.float_if(*residual)?);
             let epilogue = Epilogue { bias: bias.as_ref().map(Tensor::elements), act: *act, residual: residual.as_ref().map(Tensor::elements) };
-            up_conv2d(&x, &weight, &epilogue, output)
+            up_conv2d(&x, weight.as_ref(), &epilogue, output, memory)
         }
         Op::Linear { bias, act, residual } => {
             let weight = match inputs.0.next()? {
                 Operand::Panels(panels) => panels,
                 Operand::Float(weight) => Arc::new(Panels::transposed(weight.elements(), weight.shape[0], weight.shape[1])),
-                Operand::Winograd(_) | Operand::Ids(_) => return None,
+                Operand::Kernels(_) | Operand::Winograd(_) | Operand::Ids(_) => return None,
             };
             let (bias, residual) = (inputs.float_if(*bias)?, inputs.float_if(*residual)?);
-            linear(&x, &weight, bias.as_ref().map(Tensor::elements), *act, residual.as_ref().map(Tensor::elements), output)
+            linear(&x, &weight, bias.as_ref().map(Tensor::elements), *act, residual.as_ref().map(Tensor::elements), output, memory)
         }
-        Op::MatMul => mat_mul(&x, &inputs.float()?, output),
+        Op::MatMul => mat_mul(&x, &inputs.float()?, output, memory),
         Op::GroupNorm { groups, epsilon, act } => {
             let (gamma, beta) = (inputs.float()?, inputs.float()?);
-            group_norm(x, gamma.elements(), beta.elements(), *groups, *epsilon, *act)
+            group_norm(x, [gamma.elements(), beta.elements()], *groups, *epsilon, *act, memory)
         }
         Op::LayerNorm { epsilon, affine } => {
             let (gamma, beta) = (inputs.float_if(*affine)?, inputs.float_if(*affine)?);
-            layer_norm(x, gamma.as_ref().zip(beta.as_ref()).map(|(gamma, beta)| (gamma.elements(), beta.elements())), *epsilon)
+            layer_norm(x, gamma.as_ref().zip(beta.as_ref()).map(|(gamma, beta)| (gamma.elements(), beta.elements())), *epsilon, memory)
         }
-        Op::Attention { scale, causal } => attention(&x, &inputs.float()?, &inputs.float()?, *scale, *causal, output),
-        Op::Softmax { axis } => softmax_over(x, *axis),
+        Op::Attention { scale, causal } => attention([&x, &inputs.float()?, &inputs.float()?], *scale, *causal, output, memory),
+        Op::Softmax { axis } => softmax_over(x, *axis, memory),
         Op::Embedding => match inputs.0.next()? {
-            Operand::Ids(ids) => embedding(&x, &ids, output),
+            Operand::Ids(ids) => embedding(&x, &ids, output, memory),
             _ => return None,
         },
         Op::Concat { .. } => return None,
-        Op::UpsampleNearest { scale } => upsample_nearest(&x, *scale, output),
-        Op::Geglu => geglu(&x, output),
-        Op::Reduce { reduce: kind, axis } => reduce(&x, *kind, *axis, output),
-        Op::Unary { unary: kind } => unary(x, *kind),
-        Op::Binary { binary: kind } => binary(x, &inputs.float()?, *kind, output),
-        Op::Affine { mul, add } => map(x, |value| value * mul + add),
-        Op::Clamp { min, max } => map(x, |value| value.max(*min).min(*max)),
-        Op::Slice { start } => slice(&x, start, output),
-        Op::Pad { padding, value } => pad(&x, padding, *value, output),
+        Op::UpsampleNearest { scale } => upsample_nearest(&x, *scale, output, memory),
+        Op::Geglu => geglu(&x, output, memory),
+        Op::Reduce { reduce: kind, axis } => reduce(&x, *kind, *axis, output, memory),
+        Op::Unary { unary: kind } => unary(x, *kind, memory),
+        Op::Binary { binary: kind } => binary(x, &inputs.float()?, *kind, output, memory),
+        Op::Affine { mul, add } => map(x, |value| value * mul + add, memory),
+        Op::Clamp { min, max } => map(x, |value| value.max(*min).min(*max), memory),
+        Op::Slice { start } => slice(&x, start, output, memory),
+        Op::Pad { padding, value } => pad(&x, padding, *value, output, memory),
         Op::Reshape => x.reshaped(output),
-        Op::Permute { axes } => permute(&x, axes, output),
-        Op::Expand => expand(&x, output),
+        Op::Permute { axes } => permute(&x, axes, output, memory),
+        Op::Expand => expand(&x, output, memory),
     })
 }

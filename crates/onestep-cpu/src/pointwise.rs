@@ -5,16 +5,23 @@ use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use onestep_program::{Activation, BinaryKind, UnaryKind};
 
 use crate::{
+    memory::Memory,
     movement::{for_rows, spread},
     reduce::vectorized,
     tensor::Tensor,
+    threads,
 };
 
+/// Elements that a thread takes at a time, and how many multiply-adds one stands for.
+const PIECE: usize = 1 << 14;
+const WORK: usize = 8;
+
 /// In place when the tensor is the only owner of its memory.
-pub(crate) fn map(x: Tensor, function: impl Fn(f32) -> f32) -> Tensor {
+pub(crate) fn map(x: Tensor, function: impl Fn(f32) -> f32 + Send + Sync, memory: &Memory) -> Tensor {
     let shape = x.shape.clone();
-    let mut elements = x.into_elements();
-    each(&mut elements, function);
+    let mut elements = x.into_elements(memory);
+    let parts = threads::parts_of(elements.len() * WORK);
+    threads::for_chunks(&mut elements, PIECE, parts, |_, piece| each(piece, &function));
     Tensor::new(elements, &shape)
 }
 
@@ -46,46 +53,71 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     });
 }
 
-pub(crate) fn unary(x: Tensor, kind: UnaryKind) -> Tensor {
+/// `a = b`, for the few elements for which a copy of the library's would be a call.
+pub(crate) fn set(a: &mut [f32], b: &[f32]) {
+    vectorized(|| {
+        let ((pieces, rest), (b_pieces, _)) = (a.as_chunks_mut::<8>(), b.as_chunks::<8>());
+        for (a, b) in pieces.iter_mut().zip(b_pieces) {
+            *a = *b;
+        }
+        for (a, b) in rest.iter_mut().zip(&b[8 * pieces.len()..]) {
+            *a = *b;
+        }
+    });
+}
+
+/// `a = b + c`
+pub(crate) fn set_sum(a: &mut [f32], b: &[f32], c: &[f32]) {
+    vectorized(|| {
+        for (a, (b, c)) in a.iter_mut().zip(b.iter().zip(c)) {
+            *a = b + c;
+        }
+    });
+}
+
+pub(crate) fn unary(x: Tensor, kind: UnaryKind, memory: &Memory) -> Tensor {
     match kind {
-        UnaryKind::Neg => map(x, |v| -v),
-        UnaryKind::Abs => map(x, f32::abs),
-        UnaryKind::Exp => map(x, f32::exp),
-        UnaryKind::Log => map(x, f32::ln),
-        UnaryKind::Sqrt => map(x, f32::sqrt),
-        UnaryKind::Recip => map(x, f32::recip),
-        UnaryKind::Sin => map(x, f32::sin),
-        UnaryKind::Cos => map(x, f32::cos),
-        UnaryKind::Tanh => map(x, f32::tanh),
-        UnaryKind::Erf => map(x, erf),
-        UnaryKind::Sigmoid => map(x, |v| 1.0 / (1.0 + (-v).exp())),
-        UnaryKind::Relu => map(x, |v| v.max(0.0)),
-        UnaryKind::Silu => map(x, |v| swish(v, 1.0)),
-        UnaryKind::Gelu => map(x, gelu),
-        UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702)),
+        UnaryKind::Neg => map(x, |v| -v, memory),
+        UnaryKind::Abs => map(x, f32::abs, memory),
+        UnaryKind::Exp => map(x, f32::exp, memory),
+        UnaryKind::Log => map(x, f32::ln, memory),
+        UnaryKind::Sqrt => map(x, f32::sqrt, memory),
+        UnaryKind::Recip => map(x, f32::recip, memory),
+        UnaryKind::Sin => map(x, f32::sin, memory),
+        UnaryKind::Cos => map(x, f32::cos, memory),
+        UnaryKind::Tanh => map(x, f32::tanh, memory),
+        UnaryKind::Erf => map(x, erf, memory),
+        UnaryKind::Sigmoid => map(x, |v| 1.0 / (1.0 + (-v).exp()), memory),
+        UnaryKind::Relu => map(x, |v| v.max(0.0), memory),
+        UnaryKind::Silu => map(x, |v| swish(v, 1.0), memory),
+        UnaryKind::Gelu => map(x, gelu, memory),
+        UnaryKind::QuickGelu => map(x, |v| swish(v, 1.702), memory),
     }
 }
 
-pub(crate) fn binary(a: Tensor, b: &Tensor, kind: BinaryKind, output: &[usize]) -> Tensor {
+pub(crate) fn binary(a: Tensor, b: &Tensor, kind: BinaryKind, output: &[usize], memory: &Memory) -> Tensor {
     match kind {
-        BinaryKind::Add => zip(a, b, output, |a, b| a + b),
-        BinaryKind::Sub => zip(a, b, output, |a, b| a - b),
-        BinaryKind::Mul => zip(a, b, output, |a, b| a * b),
-        BinaryKind::Div => zip(a, b, output, |a, b| a / b),
-        BinaryKind::Pow => zip(a, b, output, f32::powf),
-        BinaryKind::Min => zip(a, b, output, f32::min),
-        BinaryKind::Max => zip(a, b, output, f32::max),
+        BinaryKind::Add => zip(a, b, output, |a, b| a + b, memory),
+        BinaryKind::Sub => zip(a, b, output, |a, b| a - b, memory),
+        BinaryKind::Mul => zip(a, b, output, |a, b| a * b, memory),
+        BinaryKind::Div => zip(a, b, output, |a, b| a / b, memory),
+        BinaryKind::Pow => zip(a, b, output, f32::powf, memory),
+        BinaryKind::Min => zip(a, b, output, f32::min, memory),
+        BinaryKind::Max => zip(a, b, output, f32::max, memory),
     }
 }
 
 /// With broadcasting; in the memory of `a` where it has the output's shape and nothing else reads it.
-fn zip(a: Tensor, b: &Tensor, output: &[usize], function: impl Fn(f32, f32) -> f32) -> Tensor {
+fn zip(a: Tensor, b: &Tensor, output: &[usize], function: impl Fn(f32, f32) -> f32 + Send + Sync, memory: &Memory) -> Tensor {
     if a.shape == output && b.shape == output {
-        let mut elements = a.into_elements();
-        vectorized(|| {
-            for (a, &b) in elements.iter_mut().zip(b.elements()) {
-                *a = function(*a, b);
-            }
+        let mut elements = a.into_elements(memory);
+        let parts = threads::parts_of(elements.len() * WORK);
+        threads::for_chunks(&mut elements, PIECE, parts, |index, piece| {
+            vectorized(|| {
+                for (a, &b) in piece.iter_mut().zip(&b.elements()[index * PIECE..]) {
+                    *a = function(*a, b);
+                }
+            });
         });
         return Tensor::new(elements, output);
     }
@@ -93,7 +125,7 @@ fn zip(a: Tensor, b: &Tensor, output: &[usize], function: impl Fn(f32, f32) -> f
     let length = output.last().copied().unwrap_or(1);
     let step = |apart: &[usize]| apart.last().copied().unwrap_or(0);
     let (a_step, b_step) = (step(&a_apart), step(&b_apart));
-    let mut result = Vec::with_capacity(output.iter().product());
+    let mut result = memory.empty(output.iter().product());
     for_rows(output, [&a_apart, &b_apart], |[a_place, b_place]| {
         let (a, b) = (&a.elements()[a_place..], &b.elements()[b_place..]);
         result.extend((0..length).map(|index| function(a[index * a_step], b[index * b_step])));
@@ -102,16 +134,17 @@ fn zip(a: Tensor, b: &Tensor, output: &[usize], function: impl Fn(f32, f32) -> f
 }
 
 /// x […,2D], halves a and b: `a · gelu(b)`.
-pub(crate) fn geglu(x: &Tensor, output: &[usize]) -> Tensor {
+pub(crate) fn geglu(x: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
     let width = output.last().copied().unwrap_or(1);
-    let mut result = vec![0.0; output.iter().product()];
-    vectorized(|| {
-        for (row, halves) in result.chunks_exact_mut(width).zip(x.elements().chunks_exact(2 * width)) {
-            let (a, b) = halves.split_at(width);
+    let mut result = memory.stale(output.iter().product());
+    let parts = threads::parts_of(result.len() * 2 * WORK);
+    threads::for_chunks(&mut result, width, parts, |index, row| {
+        let (a, b) = x.elements()[index * 2 * width..][..2 * width].split_at(width);
+        vectorized(|| {
             for (value, (a, &b)) in row.iter_mut().zip(a.iter().zip(b)) {
                 *value = a * gelu(b);
             }
-        }
+        });
     });
     Tensor::new(result, output)
 }

@@ -1,14 +1,14 @@
 //! Matrix products: one inner loop under convolutions, linears and attention.
 //!
-//! `c += a·b` is computed in tiles of [`ROWS`] rows and [`VECTORS`] vectors of columns, whose sums stay in registers. a is read as it lies,
-//! one element of each row for all columns; b lies in panels as wide as a tile, so that its vectors follow each other in memory. Weights
-//! become panels when a program is loaded, patches of pictures while it runs.
+//! `a·b` is computed in tiles of [`ROWS`] rows and [`VECTORS`] vectors of columns, whose sums stay in registers. a is read as it lies,
+//! one element of each row for all columns, or from strips as high as a tile; b lies in panels as wide as a tile, so that its vectors follow
+//! each other in memory. Weights become strips or panels when a program is loaded, patches of pictures panels while it runs.
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Rows of a tile: twelve sums, two vectors of b and one element of a fill sixteen registers. A browser's engine needs some of them for
-/// products that it cannot add in one instruction.
-const ROWS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
+/// Rows of a tile: twelve sums, two vectors of b and one element of a fill sixteen registers. A browser's engine needs some of them where it
+/// cannot multiply and add in one instruction.
+const ROWS: usize = if cfg!(all(target_arch = "wasm32", not(target_feature = "relaxed-simd"))) { 4 } else { 6 };
 /// Vectors in a row of a tile.
 pub(crate) const VECTORS: usize = 2;
 /// Products summed in one go: a panel so deep stays in the first cache.
@@ -81,18 +81,58 @@ impl Panels {
             for (part, panel) in panel.chunks(self.width * DEPTH).enumerate() {
                 let c = &mut c[first..];
                 let columns = self.width.min(self.columns - first);
-                multiply_panel(Product { rows, a: &a[part * DEPTH..], a_stride: self.depth, panel, c, c_stride: self.columns, columns });
+                let a = Left::Plain { elements: &a[part * DEPTH..], stride: self.depth };
+                multiply_panel(Product { rows, a, panel, c, c_stride: self.columns, columns, add: true });
             }
         }
     }
 }
 
-/// `c += a·panel`.
+/// A matrix [M,K] as tiles read it: of each [`ROWS`] rows, and of those that remain, all columns, one after the other.
+pub(crate) struct Strips {
+    /// M.
+    rows: usize,
+    /// K.
+    depth: usize,
+    elements: Vec<f32>,
+}
+
+impl Strips {
+    /// Of a matrix [M,K].
+    pub(crate) fn new(matrix: &[f32], rows: usize, depth: usize) -> Self {
+        let mut elements = Vec::with_capacity(matrix.len());
+        for strip in matrix.chunks((ROWS * depth).max(1)) {
+            for column in 0..depth {
+                elements.extend(strip[column..].iter().step_by(depth));
+            }
+        }
+        Self { rows, depth, elements }
+    }
+
+    /// M.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// K.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+}
+
+/// The left side of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Left<'a> {
+    /// As it lies: row i begins at `i · stride`.
+    Plain { elements: &'a [f32], stride: usize },
+    /// The columns of strips from `first` on.
+    Strips { strips: &'a Strips, first: usize },
+}
+
+/// `c = a·panel`, or added to c.
 pub(crate) struct Product<'a> {
     pub(crate) rows: usize,
-    /// Row i begins at `i · a_stride`.
-    pub(crate) a: &'a [f32],
-    pub(crate) a_stride: usize,
+    pub(crate) a: Left<'a>,
     /// K rows of [`panel_width`] columns.
     pub(crate) panel: &'a [f32],
     /// Row i begins at `i · c_stride`.
@@ -100,6 +140,8 @@ pub(crate) struct Product<'a> {
     pub(crate) c_stride: usize,
     /// Columns of the panel that c has; at most its width.
     pub(crate) columns: usize,
+    /// To what c holds, which is not read otherwise.
+    pub(crate) add: bool,
 }
 
 pub(crate) fn multiply_panel(product: Product<'_>) {
@@ -111,50 +153,78 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (vectors, _) = S::as_simd_f32s(self.panel);
-        let (panel, _) = vectors.as_chunks::<VECTORS>();
         let mut row = 0;
         while row < self.rows {
-            let a = &self.a[row * self.a_stride..];
-            let c = &mut self.c[row * self.c_stride..];
-            let (strides, columns) = ([self.a_stride, self.c_stride], self.columns);
+            let to = Target { elements: &mut self.c[row * self.c_stride..], stride: self.c_stride, columns: self.columns, add: self.add };
             match self.rows - row {
-                1 => tile::<S, 1>(simd, panel, a, c, strides, columns),
-                2 => tile::<S, 2>(simd, panel, a, c, strides, columns),
-                3 => tile::<S, 3>(simd, panel, a, c, strides, columns),
-                4 => tile::<S, 4>(simd, panel, a, c, strides, columns),
-                #[cfg(not(target_arch = "wasm32"))]
-                5 => tile::<S, 5>(simd, panel, a, c, strides, columns),
-                _ => tile::<S, ROWS>(simd, panel, a, c, strides, columns),
+                1 => tile::<S, 1>(simd, self.panel, self.a, row, to),
+                2 => tile::<S, 2>(simd, self.panel, self.a, row, to),
+                3 => tile::<S, 3>(simd, self.panel, self.a, row, to),
+                #[cfg(any(not(target_arch = "wasm32"), target_feature = "relaxed-simd"))]
+                4 => tile::<S, 4>(simd, self.panel, self.a, row, to),
+                #[cfg(any(not(target_arch = "wasm32"), target_feature = "relaxed-simd"))]
+                5 => tile::<S, 5>(simd, self.panel, self.a, row, to),
+                _ => tile::<S, ROWS>(simd, self.panel, self.a, row, to),
             }
             row += ROWS;
         }
     }
 }
 
+/// Where a tile goes.
+struct Target<'a> {
+    elements: &'a mut [f32],
+    stride: usize,
+    columns: usize,
+    add: bool,
+}
+
 #[inline(always)]
-fn tile<S: Simd, const R: usize>(simd: S, panel: &[[S::f32s; VECTORS]], a: &[f32], c: &mut [f32], [a_stride, c_stride]: [usize; 2], columns: usize) {
-    let rows: [&[f32]; R] = std::array::from_fn(|row| &a[row * a_stride..][..panel.len()]);
+fn tile<S: Simd, const R: usize>(simd: S, panel: &[f32], a: Left<'_>, row: usize, to: Target<'_>) {
+    let (vectors, _) = S::as_simd_f32s(panel);
+    let (panel, _) = vectors.as_chunks::<VECTORS>();
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
-    for (k, b) in panel.iter().enumerate() {
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            let a = simd.splat_f32s(row[k]);
-            for (sum, &b) in sums.iter_mut().zip(b) {
-                *sum = simd.mul_add_e_f32s(a, b, *sum);
+    match a {
+        Left::Plain { elements, stride } => {
+            let rows: [&[f32]; R] = std::array::from_fn(|index| &elements[(row + index) * stride..][..panel.len()]);
+            for (k, b) in panel.iter().enumerate() {
+                let mut a = [0.0; R];
+                for (a, row) in a.iter_mut().zip(rows) {
+                    *a = row[k];
+                }
+                add_products(simd, &a, b, &mut sums);
+            }
+        }
+        Left::Strips { strips, first } => {
+            let (columns, _) = strips.elements[row * strips.depth + first * R..].as_chunks::<R>();
+            for (a, b) in columns.iter().zip(panel) {
+                add_products(simd, a, b, &mut sums);
             }
         }
     }
     for (row, sums) in sums.iter().enumerate() {
-        let c = &mut c[row * c_stride..][..columns];
-        if columns == VECTORS * S::F32_LANES {
+        let c = &mut to.elements[row * to.stride..][..to.columns];
+        if to.columns == VECTORS * S::F32_LANES {
             let (vectors, _) = S::as_mut_simd_f32s(c);
             for (vector, &sum) in vectors.iter_mut().zip(sums) {
-                *vector = simd.add_f32s(*vector, sum);
+                *vector = if to.add { simd.add_f32s(*vector, sum) } else { sum };
             }
         } else {
             for (piece, &sum) in c.chunks_mut(S::F32_LANES).zip(sums) {
-                simd.partial_store_f32s(piece, simd.add_f32s(simd.partial_load_f32s(piece), sum));
+                let sum = if to.add { simd.add_f32s(simd.partial_load_f32s(piece), sum) } else { sum };
+                simd.partial_store_f32s(piece, sum);
             }
+        }
+    }
+}
+
+/// One column of a times one row of b.
+#[inline(always)]
+fn add_products<S: Simd, const R: usize>(simd: S, a: &[f32; R], b: &[S::f32s; VECTORS], sums: &mut [[S::f32s; VECTORS]; R]) {
+    for (&a, sums) in a.iter().zip(sums) {
+        let a = simd.splat_f32s(a);
+        for (sum, &b) in sums.iter_mut().zip(b) {
+            *sum = simd.mul_add_e_f32s(a, b, *sum);
         }
     }
 }

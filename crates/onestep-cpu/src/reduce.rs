@@ -2,7 +2,7 @@
 
 use onestep_program::ReduceKind;
 
-use crate::{attention::softmax, tensor::Tensor};
+use crate::{attention::softmax, memory::Memory, tensor::Tensor};
 
 /// Runs the loops of a closure with the widest vectors of this processor.
 #[inline(always)]
@@ -43,9 +43,9 @@ pub(crate) fn maximum(values: &[f32]) -> f32 {
 }
 
 /// Over one axis, which stays with length 1. Sums are in f64, from the first to the last.
-pub(crate) fn reduce(x: &Tensor, kind: ReduceKind, axis: usize, output: &[usize]) -> Tensor {
+pub(crate) fn reduce(x: &Tensor, kind: ReduceKind, axis: usize, output: &[usize], memory: &Memory) -> Tensor {
     let (length, inner) = (x.shape[axis], x.shape[axis + 1..].iter().product::<usize>());
-    let mut result = Vec::with_capacity(x.elements().len() / length);
+    let mut result = memory.empty(x.elements().len() / length);
     for block in x.elements().chunks_exact(length * inner) {
         for at in 0..inner {
             let column = block[at..].iter().step_by(inner).copied();
@@ -60,10 +60,10 @@ pub(crate) fn reduce(x: &Tensor, kind: ReduceKind, axis: usize, output: &[usize]
 }
 
 /// Over one axis.
-pub(crate) fn softmax_over(x: Tensor, axis: usize) -> Tensor {
+pub(crate) fn softmax_over(x: Tensor, axis: usize, memory: &Memory) -> Tensor {
     let shape = x.shape.clone();
     let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-    let mut elements = x.into_elements();
+    let mut elements = x.into_elements(memory);
     let mut column = vec![0.0; length];
     for block in elements.chunks_exact_mut(length * inner) {
         if inner == 1 {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use crate::memory::{Buffer, Memory};
+
 /// f32 elements in row-major order. Clones share their memory.
 #[derive(Clone)]
 pub(crate) struct Tensor {
     pub(crate) shape: Vec<usize>,
-    elements: Arc<Vec<f32>>,
+    elements: Arc<Buffer>,
 }
 
 impl Tensor {
-    pub(crate) fn new(elements: Vec<f32>, shape: &[usize]) -> Self {
+    pub(crate) fn new(elements: impl Into<Buffer>, shape: &[usize]) -> Self {
+        let elements = elements.into();
         debug_assert_eq!(elements.len(), shape.iter().product::<usize>());
         Self { shape: shape.to_vec(), elements: Arc::new(elements) }
     }
@@ -20,8 +23,13 @@ impl Tensor {
     }
 
     /// The elements: moved out when this is their only owner, copied otherwise.
-    pub(crate) fn into_elements(self) -> Vec<f32> {
-        Arc::unwrap_or_clone(self.elements)
+    pub(crate) fn into_elements(self, memory: &Memory) -> Buffer {
+        Arc::try_unwrap(self.elements).unwrap_or_else(|shared| memory.copy_of(&shared))
+    }
+
+    /// The elements, or the tensor when it is not their only owner.
+    pub(crate) fn only(self) -> Result<Buffer, Self> {
+        Arc::try_unwrap(self.elements).map_err(|elements| Self { shape: self.shape, elements })
     }
 
     /// The same elements under another shape.

@@ -21,14 +21,25 @@ pub(crate) fn parts_of(work: usize) -> usize {
     (work / WORTH_A_THREAD).clamp(1, threads)
 }
 
-/// Results of `task` for 0..count, in order.
-pub(crate) fn map<T: Send>(count: usize, task: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+/// Runs `task` on each item, on as many threads as there are.
+pub(crate) fn for_each<T: Send>(items: Vec<T>, task: impl Fn(T) + Send + Sync) {
     #[cfg(not(target_arch = "wasm32"))]
-    if count > 1 {
+    if items.len() > 1 {
         use rayon::prelude::*;
-        return (0..count).into_par_iter().map(task).collect();
+        return items.into_par_iter().with_max_len(1).for_each(task);
     }
-    (0..count).map(task).collect()
+    items.into_iter().for_each(task);
+}
+
+/// Runs `task` on each item in `parts` parts, each of which has something of its own.
+pub(crate) fn for_each_of<T: Send, S>(items: Vec<T>, parts: usize, own: impl Fn() -> S + Send + Sync, task: impl Fn(&mut S, T) + Send + Sync) {
+    let of_part = items.len().div_ceil(parts).max(1);
+    let mut items = items.into_iter();
+    let parts: Vec<Vec<T>> = std::iter::from_fn(|| Some(items.by_ref().take(of_part).collect::<Vec<T>>()).filter(|part| !part.is_empty())).collect();
+    for_each(parts, |part| {
+        let mut own = own();
+        part.into_iter().for_each(|item| task(&mut own, item));
+    });
 }
 
 /// Runs `task` on chunks of `length` elements with their numbers, in `parts` parts.

@@ -6,14 +6,13 @@
 //!
 //! Bᵀ d: d₀ − d₂, d₁ + d₂, d₂ − d₁, d₁ − d₃. G g: g₀, (g₀ + g₁ + g₂)/2, (g₀ − g₁ + g₂)/2, g₂. Aᵀ m: m₀ + m₁ + m₂, m₁ − m₂ − m₃.
 
-use std::ops::Range;
-
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::{
-    conv::{Epilogue, copy, joined},
-    pointwise::{activate, add},
-    product::{Product, VECTORS, multiply_panel, panel_width},
+    conv::{Band, COPY_WORK, Epilogue, bands, scatter},
+    memory::{Buffer, Memory},
+    pointwise::activate,
+    product::{Left, Product, Strips, VECTORS, multiply_panel, panel_width},
     threads,
 };
 
@@ -24,8 +23,8 @@ const MOST: usize = 1 << 21;
 
 /// The weights of a convolution, transformed.
 pub(crate) struct Winograd {
-    /// [16,D,C]
-    weights: Vec<f32>,
+    /// By place: [D,C].
+    weights: Vec<Strips>,
     features: usize,
     channels: usize,
 }
@@ -52,145 +51,149 @@ impl Winograd {
                 }
             }
         }
+        let weights = weights.chunks_exact(features * channels).map(|weights| Strips::new(weights, features, channels)).collect();
         Self { weights, features, channels }
     }
 
-    /// picture [C,H,W] with padding (top, left, bottom, right): [D,H',W'], with the epilogue. Several threads take some rows each.
-    pub(crate) fn convolve(&self, picture: &[f32], size: [usize; 2], padding: [usize; 4], epilogue: &Epilogue<'_>) -> Vec<f32> {
+    /// picture [C,H,W] with padding (top, left, bottom, right): [D,H',W'], with the epilogue, in `result`. Several threads take some rows each.
+    pub(crate) fn convolve(
+        &self,
+        picture: &[f32],
+        size: [usize; 2],
+        padding: [usize; 4],
+        epilogue: &Epilogue<'_>,
+        result: &mut [f32],
+        memory: &Memory,
+    ) {
         let [rows, columns] = [size[0] + padding[0] + padding[2] - 2, size[1] + padding[1] + padding[3] - 2];
-        let halves = Halves::new(picture, size, padding, [rows.div_ceil(2), columns.div_ceil(2)]);
-        let parts = threads::parts_of(self.weights.len() * halves.tiles[0] * halves.tiles[1]).min(halves.tiles[0]);
+        let halves = Halves::new(picture, size, padding, [rows.div_ceil(2), columns.div_ceil(2)], memory);
+        let parts = threads::parts_of(PLACES * self.features * self.channels * halves.tiles[0] * halves.tiles[1]).min(halves.tiles[0]);
         let of_part = halves.tiles[0].div_ceil(parts);
-        let part = |index: usize| {
-            let first = (index * of_part).min(halves.tiles[0]);
-            self.convolve_rows(&halves, first..(first + of_part).min(halves.tiles[0]), [rows, columns], epilogue)
-        };
-        joined(threads::map(parts, part), self.features)
+        threads::for_each(bands(result, rows * columns, 2 * of_part * columns), |band| {
+            self.convolve_band(&halves, [columns, rows * columns], epilogue, band, memory);
+        });
     }
 
-    /// The tiles of some rows of tiles.
-    fn convolve_rows(&self, halves: &Halves, range: Range<usize>, [rows, columns]: [usize; 2], epilogue: &Epilogue<'_>) -> Vec<f32> {
+    /// The tiles of a band of whole rows of tiles.
+    fn convolve_band(&self, halves: &Halves, [columns, pixels]: [usize; 2], epilogue: &Epilogue<'_>, mut band: Band<'_>, memory: &Memory) {
         let width = panel_width();
         let across = halves.tiles[1];
-        let first_pixel = 2 * range.start * columns;
-        let pixels = (2 * range.end).min(rows) * columns - (2 * range.start).min(rows) * columns;
-        let mut result = vec![0.0; self.features * pixels];
-        if pixels == 0 {
-            return result;
-        }
-        let mut patches = vec![0.0; PLACES * self.channels * width];
-        let mut products = vec![0.0; PLACES * self.features * width];
+        let (mut patches, mut products) = (memory.stale(PLACES * self.channels * width), memory.stale(PLACES * self.features * width));
         let (mut patch, mut tile) = (vec![0.0; PLACES * width], vec![0.0; 4 * width]);
-        let tiles = range.start * across..range.end * across;
-        for first in tiles.clone().step_by(width) {
-            let count = width.min(tiles.end - first);
+        let staged: [usize; PLACES] = std::array::from_fn(|place| place * width);
+        let begin = band.first / columns / 2 * across;
+        let end = begin + (band.length / columns).div_ceil(2) * across;
+        for first in (begin..end).step_by(width) {
+            let count = width.min(end - first);
+            let side_by_side = halves.places(first, count, width);
             for channel in 0..self.channels {
-                halves.gather(channel, first, count, &mut patch);
-                Arch::new().dispatch(ToPlaces { patch: &patch, places: &mut patches[channel * width..], apart: self.channels * width });
+                let (patch, from) = match &side_by_side {
+                    Some(from) => (halves.channel(channel), from),
+                    None => {
+                        halves.gather(channel, first, count, &mut patch);
+                        (&patch[..], &staged)
+                    }
+                };
+                Arch::new().dispatch(ToPlaces { patch, from, places: &mut patches[channel * width..], apart: self.channels * width });
             }
-            products.fill(0.0);
-            let of_place = self.features * self.channels;
-            for (place, weights) in self.weights.chunks_exact(of_place).enumerate() {
+            for (place, strips) in self.weights.iter().enumerate() {
                 multiply_panel(Product {
                     rows: self.features,
-                    a: weights,
-                    a_stride: self.channels,
+                    a: Left::Strips { strips, first: 0 },
                     panel: &patches[place * self.channels * width..][..self.channels * width],
                     c: &mut products[place * self.features * width..],
                     c_stride: width,
                     columns: width,
+                    add: false,
                 });
             }
-            for (feature, result) in result.chunks_exact_mut(pixels).enumerate() {
-                Arch::new().dispatch(FromPlaces { places: &products[feature * width..], apart: self.features * width, tile: &mut tile });
+            for (feature, row) in band.rows.iter_mut().enumerate() {
                 let bias = epilogue.bias.map_or(0.0, |bias| bias[feature]);
-                scatter(&tile, bias, first - tiles.start, count, across, columns, result);
+                Arch::new().dispatch(FromPlaces { places: &products[feature * width..], apart: self.features * width, bias, tile: &mut tile });
+                activate(&mut tile, epilogue.act);
+                let residual = epilogue.residual.map(|residual| &residual[feature * pixels + band.first..][..band.length]);
+                scatter(&tile, first - begin, count, [across, columns], row, residual);
             }
         }
-        activate(&mut result, epilogue.act);
-        if let Some(residual) = epilogue.residual {
-            for (row, residual) in result.chunks_exact_mut(pixels).zip(residual.chunks_exact(rows * columns)) {
-                add(row, &residual[first_pixel..first_pixel + pixels]);
-            }
-        }
-        result
     }
 }
 
 /// A padded picture whose even and odd columns lie apart, so that the same place of neighbouring patches does not.
 struct Halves {
     /// [C, rows, 2, tiles in a row + 1]
-    elements: Vec<f32>,
+    elements: Buffer,
     /// Rows, columns of tiles.
     tiles: [usize; 2],
 }
 
 impl Halves {
-    fn new(picture: &[f32], [height, width]: [usize; 2], [top, left, ..]: [usize; 4], tiles: [usize; 2]) -> Self {
+    fn new(picture: &[f32], [height, width]: [usize; 2], [top, left, ..]: [usize; 4], tiles: [usize; 2], memory: &Memory) -> Self {
         let half = tiles[1] + 1;
         let rows = 2 * tiles[0] + 2;
         let channels = picture.len() / (height * width);
-        let mut elements = vec![0.0; channels * rows * 2 * half];
-        for (plane, to) in picture.chunks_exact(height * width).zip(elements.chunks_exact_mut(rows * 2 * half)) {
-            for (line, to) in plane.chunks_exact(width).zip(to[top * 2 * half..].chunks_exact_mut(2 * half)) {
+        let mut elements = memory.stale(channels * rows * 2 * half);
+        let parts = threads::parts_of(elements.len() * COPY_WORK);
+        threads::for_chunks(&mut elements, rows * 2 * half, parts, |channel, to| {
+            let (above, to) = to.split_at_mut(top * 2 * half);
+            above.fill(0.0);
+            let mut lines = to.chunks_exact_mut(2 * half);
+            for (line, to) in picture[channel * height * width..][..height * width].chunks_exact(width).zip(&mut lines) {
                 // The column before the picture's first belongs to the odd half if the padding is odd.
                 let (even, odd) = to.split_at_mut(half);
                 let (one, other) = if left.is_multiple_of(2) { (even, odd) } else { (odd, even) };
-                let (one, other) = (&mut one[left / 2..], &mut other[left.div_ceil(2)..]);
                 let (pairs, last) = line.as_chunks::<2>();
-                for (pair, (one, other)) in pairs.iter().zip(one.iter_mut().zip(other)) {
+                let (before, one) = one.split_at_mut(left / 2);
+                let (other_before, other) = other.split_at_mut(left.div_ceil(2));
+                before.fill(0.0);
+                other_before.fill(0.0);
+                for (pair, (one, other)) in pairs.iter().zip(one.iter_mut().zip(other.iter_mut())) {
                     [*one, *other] = *pair;
                 }
-                if let ([last], Some(place)) = (last, one.get_mut(pairs.len())) {
+                let after = one.get_mut(pairs.len()..).unwrap_or_default();
+                after.fill(0.0);
+                if let ([last], Some(place)) = (last, after.first_mut()) {
                     *place = *last;
                 }
+                other.get_mut(pairs.len()..).unwrap_or_default().fill(0.0);
             }
-        }
+            for below in lines {
+                below.fill(0.0);
+            }
+        });
         Self { elements, tiles }
+    }
+
+    fn channel(&self, channel: usize) -> &[f32] {
+        let plane = (2 * self.tiles[0] + 2) * 2 * (self.tiles[1] + 1);
+        &self.elements[channel * plane..][..plane]
+    }
+
+    /// Where in a channel each place of a panel's patches begins, when they fill the panel and lie side by side.
+    fn places(&self, first: usize, count: usize, width: usize) -> Option<[usize; PLACES]> {
+        let half = self.tiles[1] + 1;
+        let (row, column) = (first / self.tiles[1], first % self.tiles[1]);
+        let fills = count == width && column + count <= self.tiles[1];
+        fills.then(|| std::array::from_fn(|place| (2 * row + place / 4) * 2 * half + place % 2 * half + place % 4 / 2 + column))
     }
 
     /// One channel of patches: [16,width].
     fn gather(&self, channel: usize, first: usize, count: usize, patch: &mut [f32]) {
         let half = self.tiles[1] + 1;
         let width = patch.len() / PLACES;
-        let plane = channel * (2 * self.tiles[0] + 2) * 2 * half;
+        let lines = self.channel(channel);
         let mut done = 0;
         while done < count {
             let (row, column) = ((first + done) / self.tiles[1], (first + done) % self.tiles[1]);
             let length = (count - done).min(self.tiles[1] - column);
             for down in 0..4 {
-                let line = &self.elements[plane + (2 * row + down) * 2 * half..][..2 * half];
+                let line = &lines[(2 * row + down) * 2 * half..][..2 * half];
                 for across in 0..4 {
                     let from = &line[across % 2 * half + across / 2 + column..][..length];
-                    copy(&mut patch[(down * 4 + across) * width + done..][..length], from);
+                    patch[(down * 4 + across) * width + done..][..length].copy_from_slice(from);
                 }
             }
             done += length;
         }
-    }
-}
-
-/// Writes tiles [2,2,width] to rows of pixels.
-fn scatter(tile: &[f32], bias: f32, first: usize, count: usize, across: usize, columns: usize, result: &mut [f32]) {
-    let width = tile.len() / 4;
-    let mut done = 0;
-    while done < count {
-        let (row, column) = ((first + done) / across, (first + done) % across);
-        let length = (count - done).min(across - column);
-        for down in 0..2 {
-            let (even, odd) = (&tile[2 * down * width + done..][..length], &tile[(2 * down + 1) * width + done..][..length]);
-            let place = (2 * row + down) * columns + 2 * column;
-            // The last row or column of tiles may reach beyond the picture.
-            let Some(line) = result.get_mut(place..place + (2 * length).min(columns - 2 * column)) else { continue };
-            let (pairs, last) = line.as_chunks_mut::<2>();
-            for (pair, (even, odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
-                *pair = [even + bias, odd + bias];
-            }
-            if let ([last], Some(even)) = (last, even.get(pairs.len())) {
-                *last = even + bias;
-            }
-        }
-        done += length;
     }
 }
 
@@ -211,8 +214,9 @@ fn from_places<S: Simd>(simd: S, m: [S::f32s; 4]) -> [S::f32s; 2] {
 
 /// `Bᵀ·d·B` of a panel of patches.
 struct ToPlaces<'a> {
-    /// [16,width]
     patch: &'a [f32],
+    /// Where in it each place's columns are.
+    from: &'a [usize; PLACES],
     /// Where the first place's panel begins.
     places: &'a mut [f32],
     /// From one place's panel to the next.
@@ -225,12 +229,11 @@ impl WithSimd for ToPlaces<'_> {
     #[allow(clippy::needless_range_loop, reason = "the index is into four columns at once")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (patch, _) = S::as_simd_f32s(self.patch);
+        let patch = self.from.map(|from| S::as_simd_f32s(&self.patch[from..][..VECTORS * S::F32_LANES]).0);
         for vector in 0..VECTORS {
             let mut columns = [[simd.splat_f32s(0.0); 4]; 4];
             for (across, column) in columns.iter_mut().enumerate() {
-                let at = across * VECTORS + vector;
-                *column = to_places(simd, [patch[at], patch[at + 4 * VECTORS], patch[at + 8 * VECTORS], patch[at + 12 * VECTORS]]);
+                *column = to_places(simd, [patch[across][vector], patch[across + 4][vector], patch[across + 8][vector], patch[across + 12][vector]]);
             }
             for down in 0..4 {
                 let line = to_places(simd, [columns[0][down], columns[1][down], columns[2][down], columns[3][down]]);
@@ -243,12 +246,13 @@ impl WithSimd for ToPlaces<'_> {
     }
 }
 
-/// `Aᵀ·m·A` of a panel.
+/// `Aᵀ·m·A` of a panel, and the bias.
 struct FromPlaces<'a> {
     /// Where the first place's panel begins.
     places: &'a [f32],
     /// From one place's panel to the next.
     apart: usize,
+    bias: f32,
     /// [2,2,width]
     tile: &'a mut [f32],
 }
@@ -260,6 +264,7 @@ impl WithSimd for FromPlaces<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (tile, _) = S::as_mut_simd_f32s(self.tile);
+        let bias = simd.splat_f32s(self.bias);
         for vector in 0..VECTORS {
             let mut columns = [[simd.splat_f32s(0.0); 2]; 4];
             for (across, column) in columns.iter_mut().enumerate() {
@@ -273,7 +278,7 @@ impl WithSimd for FromPlaces<'_> {
             for down in 0..2 {
                 let line = from_places(simd, [columns[0][down], columns[1][down], columns[2][down], columns[3][down]]);
                 for (across, value) in line.into_iter().enumerate() {
-                    tile[(2 * down + across) * VECTORS + vector] = value;
+                    tile[(2 * down + across) * VECTORS + vector] = simd.add_f32s(value, bias);
                 }
             }
         }
