@@ -165,8 +165,9 @@ mod tests {
                     while at < start + 60 {
                         let window = at..(at + length).min(start + 60);
                         if let Some(packing) = slot(layout).packing(start, &window).unwrap() {
-                            assert!(packing.elements.start <= reached && packing.elements.end > reached, "{start} {length}");
-                            reached = packing.elements.end;
+                            // Nothing is left out; what is carried into a short window may come again.
+                            assert!(packing.elements.start <= reached, "{start} {length}");
+                            reached = reached.max(packing.elements.end);
                         }
                         at = window.end;
                     }
