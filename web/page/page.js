@@ -130,7 +130,7 @@ async function draw() {
   enter("working");
   running = new AbortController();
   try {
-    picture = await model.generate($("prompt").value, { seed, canvas: $("picture"), signal: running.signal });
+    picture = await model.generate($("prompt").value, { seed, canvas: $("picture"), signal: running.signal, stages: $("timings").open });
   } catch (error) {
     if (!model) return;
     if (!running.signal.aborted) $("prompt-error").textContent = failure(error);
@@ -141,7 +141,7 @@ async function draw() {
   $("picture").setAttribute("aria-label", text);
   $("caption").textContent = `${picture.prompt} · seed ${picture.seed} · ${Math.round(picture.timings.total)} ms`;
   $("prompt-hint").textContent = omitted(picture.reading);
-  $("timings-rows").replaceChildren(...TIMINGS.map(([key, name]) => row(name, picture.timings[key])));
+  $("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in picture.timings).map(([key, name]) => row(name, picture.timings[key])));
   $("device").textContent = device(model);
   $("save").disabled = false;
   enter("ready");

@@ -71,10 +71,14 @@ export interface GenerateOptions {
   /** Shows the picture, from the GPU straight away. The canvas is handed to the worker for good: give it no context of your own. */
   canvas?: HTMLCanvasElement | OffscreenCanvas;
   signal?: AbortSignal;
+  /** Also times each stage, for a few waits for the device more; else a GPU gets the whole picture in one submission. */
+  stages?: boolean;
+  /** `false`: the picture is shown and not read back; `pixels()` and `png()` of it are refused. */
+  pixels?: boolean;
 }
 
-/** Milliseconds. `text` is 0 where the prompt is that of the picture before. */
-export interface Timings { readonly queue: number; readonly text: number; readonly generator: number; readonly decoder: number; readonly present: number; readonly total: number }
+/** Milliseconds. Those of the stages where they were asked for; `text` is 0 where the prompt is that of the picture before. */
+export interface Timings { readonly queue: number; readonly text?: number; readonly generator?: number; readonly decoder?: number; readonly present: number; readonly total: number }
 
 /** What the model read of a prompt. */
 export interface Reading {

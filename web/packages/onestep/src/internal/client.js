@@ -120,12 +120,13 @@ class Client {
 
   async generate(prompt, options = {}) {
     const seed = checkSeed(options.seed);
+    const { stages = false, pixels = true } = options;
     if (typeof prompt !== "string") throw new OneStepError("invalid-option", "The prompt must be text.");
     // Before the canvas is handed over, which cannot be undone.
     this.#channel.throwIfClosed();
     options.signal?.throwIfAborted();
     const [canvas, transfer] = this.#hand(options.canvas);
-    const result = await this.#channel.call("generate", { prompt, seed, canvas }, { signal: options.signal, transfer });
+    const result = await this.#channel.call("generate", { prompt, seed, canvas, stages: Boolean(stages), pixels: Boolean(pixels) }, { signal: options.signal, transfer });
     return new Picture(this.#channel, prompt, seed, result);
   }
 
@@ -166,13 +167,19 @@ class Picture {
   }
 
   pixels() {
+    this.#throwIfLeft();
     return new ImageData(new Uint8ClampedArray(this.#rgba), this.width, this.height);
   }
 
   async png({ metadata = true } = {}) {
+    this.#throwIfLeft();
     const { width, height, prompt, seed } = this;
     const file = await this.#channel.call("png", { width, height, rgba: this.#rgba, ids: this.#ids, prompt, seed, metadata });
     return new Blob([file], { type: "image/png" });
+  }
+
+  #throwIfLeft() {
+    if (this.#rgba.length === 0) throw new OneStepError("invalid-option", "This picture was asked for without its pixels; they are on the canvas alone.");
   }
 }
 

@@ -4,6 +4,7 @@
 // Out: { id, progress } any number of times, then { id, result } or { id, error }
 import { OneStepError } from "../public/errors.js";
 import { fetchFile, fetchManifest } from "./loading.js";
+import { recallForms, rememberForms } from "./forms.js";
 import { paint } from "./paint.js";
 import { compileAhead, uploadWeights } from "./upload.js";
 
@@ -63,9 +64,9 @@ const CALLS = {
     return { result: { model: { id: description.id, title, license, sizes: [[width, height]] }, device: loaded.device(), card: loaded.card() } };
   },
 
-  async generate({ prompt, seed, canvas }, signal, arrived) {
+  async generate({ prompt, seed, canvas, stages, pixels }, signal, arrived) {
     const started = performance.now();
-    const picture = await loaded.generate(prompt, seed, () => !signal.aborted);
+    const picture = await loaded.generate(prompt, seed, stages, !pixels, () => !signal.aborted);
     const before = performance.now();
     if (canvas && !loaded.show) {
       paint(canvases.get(canvas.id), picture);
@@ -106,7 +107,10 @@ async function loadOnGpu({ manifest, manifestUrl, description, options, progress
   const isWeights = ({ name }) => description.weights.includes(name);
   const add = async (entry) => files.add(entry.name, await fetchFile(manifestUrl, entry, options));
   await Promise.all(description.files.filter((entry) => !isWeights(entry)).map(add));
-  const loading = await wasm.begin(files);
+  const going = () => !options.signal.aborted;
+  const loading = await wasm.begin(files, await recallForms(), going);
+  const forms = loading.remember();
+  if (forms !== undefined) rememberForms(forms);
   let finishing = false;
   try {
     let [compiled, fetched] = [[0, 1], false];
@@ -123,7 +127,7 @@ async function loadOnGpu({ manifest, manifestUrl, description, options, progress
     const kept = await compiling;
     options.signal.throwIfAborted();
     finishing = true;
-    const model = await loading.finish(() => !options.signal.aborted);
+    const model = await loading.finish(going);
     // Not before the module's own pipelines are there.
     kept.length = 0;
     return model;
