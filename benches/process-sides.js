@@ -50,6 +50,8 @@ class ProcessSide {
 }
 
 const all = `${CORES} threads`;
+/** On software adapters burn's fusion is left out: tuning a fused reduction ends the process there. */
+const tuning = GPU ? "fusion and autotune" : "autotune without fusion";
 
 export function processSides({ folder, bundle, model, tensors }) {
   const ours = (device) => [PROGRAM, "bench", bundle, "--device", device, "--against", tensors, "--on-request"];
@@ -58,8 +60,8 @@ export function processSides({ folder, bundle, model, tensors }) {
   const rayon = (threads) => ({ RAYON_NUM_THREADS: String(threads) });
   const sides = [
     new ProcessSide("native · ours, WebGPU (wgpu)", { where: "native", what: "our kernels through wgpu" }, ours("webgpu")),
-    new ProcessSide("native · burn, vulkan", { where: "native", what: "burn's GPU backend, SPIR-V, fusion and autotune" }, burn("vulkan")),
-    new ProcessSide("native · burn, wgpu", { where: "native", what: "burn's GPU backend, WGSL, fusion and autotune" }, burn("wgpu")),
+    new ProcessSide("native · burn, vulkan", { where: "native", what: `burn's GPU backend, SPIR-V, ${tuning}` }, burn("vulkan")),
+    new ProcessSide("native · burn, wgpu", { where: "native", what: `burn's GPU backend, WGSL, ${tuning}` }, burn("wgpu")),
     new ProcessSide("native · ours, processor, 1 thread", { where: "native" }, ours("cpu"), rayon(1)),
     new ProcessSide("native · onnxruntime, processor, 1 thread", { where: "native" }, onnx(1)),
     new ProcessSide("native · burn, flex, 1 thread", { where: "native", what: "the modules on burn's flex" }, burn("cpu"), rayon(1)),

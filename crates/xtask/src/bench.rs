@@ -40,7 +40,7 @@ pub fn run(options: &[&str]) -> Result<()> {
     let tools = setup::bench()?;
     page::build(&toolchain)?;
     let program = program()?;
-    let burn = if with_burn { Some(burn()?) } else { None };
+    let burn = if with_burn { Some(burn(gpu)?) } else { None };
     let work = folders::bench().join("networks");
     networks(&tools.python, &program, &work, &NETWORKS, true)?;
     if gpu {
@@ -74,12 +74,17 @@ fn program() -> Result<PathBuf> {
     Ok(folders::target().join("release").join(format!("onestep{}", env::consts::EXE_SUFFIX)))
 }
 
-/// The networks on burn: a workspace of its own, in a target folder of its own, since its burn has other features.
-fn burn() -> Result<PathBuf> {
+/// The networks on burn: a workspace of its own, in a target folder of its own, since its burn has other features. On software adapters without
+/// its fusion, see there.
+fn burn(gpu: bool) -> Result<PathBuf> {
     let target = folders::bench().join("target");
     println!("Building the networks on burn's own GPU backends, to compare with (a quarter of an hour, once; --no-burn leaves it out)");
     let mut cargo = native::cargo();
-    process::run(cargo.args(["build", "--release", "--manifest-path", "benches/burn/Cargo.toml"]).env("CARGO_TARGET_DIR", &target))?;
+    cargo.args(["build", "--release", "--manifest-path", "benches/burn/Cargo.toml"]).env("CARGO_TARGET_DIR", &target);
+    if !gpu {
+        cargo.args(["--no-default-features", "--features", "autotune"]);
+    }
+    process::run(&mut cargo)?;
     Ok(target.join("release").join(format!("onestep-bench-burn{}", env::consts::EXE_SUFFIX)))
 }
 
