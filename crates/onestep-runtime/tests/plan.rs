@@ -141,6 +141,35 @@ fn wide_heads_store_their_scores_while_they_are_few() {
 }
 
 #[test]
+fn workgroups_share_attention_where_it_fills_their_tiles() {
+    let of = |forms, queries, depth, features| {
+        let mut sketch = Sketch::new("attention");
+        let (q, k) = (sketch.input(&[2, 3, queries, depth]), sketch.input(&[2, 3, 7, depth]));
+        let v = sketch.input(&[2, 3, 7, features]);
+        let y = sketch.op(Op::Attention { scale: 0.25, causal: false }, &[q, k, v], &[2, 3, queries, features]);
+        sketch.output(y);
+        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        let dispatch = plan.dispatches.iter().find(|dispatch| dispatch.name == "attention" && dispatch.kernel.name.starts_with("attention")).unwrap();
+        (dispatch.kernel.name, dispatch.grid)
+    };
+    // 65 queries are two tiles of 64 in each of six heads, three tiles of 32, and one of 128.
+    for (depth, features, kernel, groups) in [
+        (32, 32, "attention_40", 6),
+        (40, 33, "attention_40", 6),
+        (41, 32, "attention_64", 12),
+        (64, 80, "attention_80", 12),
+        (81, 32, "attention_160", 18),
+        (160, 160, "attention_160", 18),
+    ] {
+        assert_eq!(of(Forms::GPU, 65, depth, features), (kernel, [groups, 1, 1]), "{depth} to {features}");
+        assert_eq!(of(Forms::SOFTWARE, 65, depth, features).0, "attention");
+    }
+    for (queries, depth, features) in [(31, 64, 64), (65, 31, 64), (65, 64, 31), (65, 161, 64), (65, 64, 161)] {
+        assert_eq!(of(Forms::GPU, queries, depth, features).0, "attention", "{queries} queries, {depth} to {features}");
+    }
+}
+
+#[test]
 fn software_adapters_get_kernels_without_barriers() {
     let mut sketch = Sketch::new("norm");
     let x = sketch.input(&[64, 128]);

@@ -14,6 +14,8 @@ pub enum MatrixForm {
 pub enum AttentionForm {
     /// Each invocation reads keys and values for itself.
     Register,
+    /// Tiles of queries, keys and values in workgroup memory, for heads of 32 to 160 features and 32 queries or more.
+    Tile,
 }
 
 /// How the rows of norms, softmax and sums are reduced.
@@ -40,7 +42,7 @@ pub struct Forms {
 
 impl Forms {
     /// What suits a GPU of which nothing is known.
-    pub const GPU: Self = Self { matrix: MatrixForm::Tile, attention: AttentionForm::Register, rows: RowForm::Together, halves: true };
+    pub const GPU: Self = Self { matrix: MatrixForm::Tile, attention: AttentionForm::Tile, rows: RowForm::Together, halves: true };
     /// What suits a processor that plays a GPU, where a barrier costs more than a load.
     pub const SOFTWARE: Self = Self { matrix: MatrixForm::Register, attention: AttentionForm::Register, rows: RowForm::Alone, halves: true };
 }
