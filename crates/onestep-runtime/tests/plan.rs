@@ -1,7 +1,7 @@
 //! Plans, without a GPU.
 
 use onestep_program::{Activation, BinaryKind, DType, Op, UnaryKind};
-use onestep_runtime::plan::{BufferId, Forms, PlanOptions};
+use onestep_runtime::plan::{BufferId, Cooperative, Forms, MatrixForm, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, ErrorKind, Plan};
 
@@ -166,6 +166,34 @@ fn workgroups_share_attention_where_it_fills_their_tiles() {
     }
     for (queries, depth, features) in [(31, 64, 64), (65, 31, 64), (65, 64, 31), (65, 161, 64), (65, 64, 161)] {
         assert_eq!(of(Forms::GPU, queries, depth, features).0, "attention", "{queries} queries, {depth} to {features}");
+    }
+}
+
+#[test]
+fn an_adapters_own_matrices_are_taken_only_where_it_has_them_and_they_hold_the_weights() {
+    let of = |form, cooperative: &[Cooperative], rows, depth, dtype| {
+        let mut sketch = Sketch::new("linear");
+        let (x, w) = (sketch.input(&[rows, depth]), sketch.weight(&[70, depth], dtype));
+        let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[x, w], &[rows, 70]);
+        sketch.output(y);
+        let forms = Forms { matrix: MatrixForm::Cooperative(form), ..Forms::GPU };
+        let capabilities = Capabilities { forms, cooperative: cooperative.to_vec(), ..Capabilities::default() };
+        Plan::new(&sketch.program, &capabilities).map(|plan| kernels(&plan)[1])
+    };
+    let (halves, floats) = (Cooperative::Halves16, Cooperative::Floats8);
+    let both = [halves, floats];
+    assert_eq!(of(halves, &both, 4200, 40, DType::F16).unwrap(), "gemm_halves_16_f16");
+    assert_eq!(of(halves, &both, 4200, 40, DType::F32).unwrap(), "gemm_tile");
+    assert_eq!(of(floats, &both, 4200, 40, DType::F32).unwrap(), "gemm_floats_8");
+    assert_eq!(of(floats, &both, 4200, 40, DType::F16).unwrap(), "gemm_floats_8_f16");
+    // Few tiles of a long k, and none.
+    assert_eq!(of(halves, &both, 64, 400, DType::F16).unwrap(), "gemm_tile_split_f16");
+    assert_eq!(of(halves, &both, 31, 40, DType::F16).unwrap(), "gemm_f16");
+    let error = of(floats, &[halves], 64, 40, DType::F16).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("Floats8") && error.to_string().contains("Halves16"), "{error}");
+    for forms in [Forms::GPU, Forms::SOFTWARE] {
+        assert!(!matches!(forms.matrix, MatrixForm::Cooperative(_)), "unproven on the adapter, and so nobody's default");
     }
 }
 

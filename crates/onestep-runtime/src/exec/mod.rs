@@ -2,6 +2,8 @@
 
 mod calls;
 mod canvas;
+#[cfg(not(target_arch = "wasm32"))]
+mod cooperative;
 mod executor;
 mod gpu;
 mod kernel;

@@ -7,6 +7,21 @@ pub enum MatrixForm {
     Register,
     /// Tiles of 64 rows and 64 columns in workgroup memory, 8 rows in 4 columns an invocation.
     Tile,
+    /// As [`Tile`](Self::Tile), but products whose k is not split are left to the adapter's own matrices: natively, where
+    /// [`Capabilities::cooperative`](super::Capabilities::cooperative) has them. Nothing takes it by itself: what an adapter's matrices
+    /// compute is to be compared with another form first.
+    Cooperative(Cooperative),
+}
+
+/// Matrices that an adapter multiplies as such, with sums in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cooperative {
+    /// 16 by 16 numbers in 16 bits: activations are rounded to these, and only products with weights in 16 bits are taken.
+    Halves16,
+    /// The same of 8 by 8.
+    Halves8,
+    /// 8 by 8 numbers in 32 bits.
+    Floats8,
 }
 
 /// How attention walks over the keys.

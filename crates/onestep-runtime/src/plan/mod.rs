@@ -14,7 +14,7 @@ use onestep_program::{DType, Program};
 use onestep_shaders::{Access, Kernel};
 
 pub use capabilities::Capabilities;
-pub use forms::{AttentionForm, Forms, MatrixForm, RowForm};
+pub use forms::{AttentionForm, Cooperative, Forms, MatrixForm, RowForm};
 pub(crate) use params::Params;
 pub use weights::{Layout, WeightSlot};
 
