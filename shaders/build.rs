@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
 #[path = "src/compose.rs"]
 mod compose;
 #[path = "build/reflect.rs"]
@@ -31,8 +33,14 @@ fn build() -> Result<(), Vec<String>> {
     }
     let table = read(Path::new("variants")).map_err(one)?;
     let shared = folder("shared").map_err(one)?;
-    let kernels = folder("kernels").map_err(one)?;
-    let variants = table::variants(&table).map_err(one)?;
+    let mut kernels = folder("kernels").map_err(one)?;
+    let mut variants = table::variants(&table).map_err(one)?;
+    // A browser's module carries nothing that no browser runs.
+    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|target| target == "wasm32") {
+        let native = |file: &str| variants.iter().any(|variant| variant.native && variant.file == file);
+        kernels.retain(|file, _| !native(file));
+        variants.retain(|variant| !variant.native);
+    }
     let mut errors = Vec::new();
     for file in kernels.keys().filter(|file| !variants.iter().any(|variant| variant.file == **file)) {
         errors.push(format!("kernels/{file}.wgsl has no row in the table of variants"));
@@ -89,10 +97,12 @@ fn compile(
     let shared: Vec<(&str, &str)> = shared.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let wgsl = compose::compose(source, &defines, &shared)?;
     let module = naga::front::wgsl::parse_str(&wgsl).map_err(|error| error.emit_to_string(&wgsl))?;
-    // What every WebGPU adapter can; the one capability is that of `unpack2x16float`.
-    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
-        .validate(&module)
-        .map_err(|error| error.emit_to_string(&wgsl))?;
+    // What every WebGPU adapter can, where the one capability is that of `unpack2x16float`; and what native kernels ask for.
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if variant.native {
+        capabilities |= Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;
+    }
+    Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| error.emit_to_string(&wgsl))?;
     reflect::constant(variant, narrow, &module, lists)
 }
 

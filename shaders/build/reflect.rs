@@ -76,17 +76,33 @@ pub fn constant(variant: &Variant, narrow: Option<&str>, module: &Module, lists:
     let upper = name.to_uppercase();
     writeln!(
         text,
-        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: {},\n    params: {},\n    params_size: {params_size},\n    constants: {},\n}};",
+        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: {},\n    params: {},\n    params_size: {params_size},\n    constants: {},\n    native: {},\n}};",
         narrow.map_or_else(|| "None".to_owned(), |narrow| format!("Some(&{})", narrow.to_uppercase())),
         variant.defines.iter().collect::<Vec<_>>(),
         entries.join(", "),
-        entry.workgroup_size,
+        workgroup(module, entry)?,
         lists.name("Binding", &bindings.join(", ")),
         lists.name("Field", &params),
         lists.name("(&str, u32)", &constants.join(", ")),
+        variant.native,
     )
     .map_err(|error| error.to_string())?;
     Ok(text)
+}
+
+/// The workgroup size, where it is an override as that is by default.
+fn workgroup(module: &Module, entry: &naga::EntryPoint) -> Result<[u32; 3], String> {
+    let mut size = entry.workgroup_size;
+    for (side, expression) in size.iter_mut().zip(entry.workgroup_size_overrides.unwrap_or_default()) {
+        let Some(expression) = expression else { continue };
+        let Expression::Override(handle) = module.global_expressions[expression] else {
+            return Err("a workgroup size that is computed from an override".into());
+        };
+        let init = module.overrides[handle].init.map(|init| &module.global_expressions[init]);
+        let Some(Expression::Literal(Literal::U32(value))) = init else { return Err("an override without a number of type u32".into()) };
+        *side = *value;
+    }
+    Ok(size)
 }
 
 /// The fields of the uniform struct and its size.

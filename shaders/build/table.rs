@@ -11,22 +11,25 @@ pub struct Variant {
     pub file: String,
     /// What it defines.
     pub defines: BTreeSet<String>,
+    /// Whether it is for native adapters alone.
+    pub native: bool,
 }
 
 /// Reads the variant table.
 pub fn variants(table: &str) -> Result<Vec<Variant>, String> {
-    /// A kernel whose rows are being read: its file, whether it is compiled narrow too, whether it has had a row.
+    /// A kernel whose rows are being read: its file, whether it is compiled narrow too or natively alone, whether it has had a row.
     struct Open {
         file: String,
         narrow: bool,
+        native: bool,
         has_rows: bool,
     }
     let mut rows: Vec<Variant> = Vec::new();
     let add = |rows: &mut Vec<Variant>, open: &Open, name: &str, defines: BTreeSet<String>| {
-        rows.push(Variant { name: name.to_owned(), file: open.file.clone(), defines: defines.clone() });
+        rows.push(Variant { name: name.to_owned(), file: open.file.clone(), defines: defines.clone(), native: open.native });
         if open.narrow {
             let defines = defines.into_iter().chain(["UNIT_F16", "WEIGHT_F16"].map(str::to_owned)).collect();
-            rows.push(Variant { name: format!("{name}_narrow"), file: open.file.clone(), defines });
+            rows.push(Variant { name: format!("{name}_narrow"), file: open.file.clone(), defines, native: open.native });
         }
     };
     let finish = |open: &Option<Open>, rows: &mut Vec<Variant>| {
@@ -42,12 +45,11 @@ pub fn variants(table: &str) -> Result<Vec<Variant>, String> {
         }
         if !text.starts_with(' ') {
             finish(&open, &mut rows);
-            let (file, narrow) = match text.trim().split_once(' ') {
-                None => (text.trim(), false),
-                Some((file, "narrow")) => (file, true),
-                Some((_, other)) => return Err(format!("variants, line {}: {other:?} is not `narrow`", number + 1)),
-            };
-            open = Some(Open { file: file.to_owned(), narrow, has_rows: false });
+            let (file, mark) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+            if !["", "narrow", "native"].contains(&mark) {
+                return Err(format!("variants, line {}: {mark:?} is neither `narrow` nor `native`", number + 1));
+            }
+            open = Some(Open { file: file.to_owned(), narrow: mark == "narrow", native: mark == "native", has_rows: false });
             continue;
         }
         let (name, defines) = text.split_once(':').ok_or_else(|| format!("variants, line {}: a variant is `name: DEFINES`", number + 1))?;

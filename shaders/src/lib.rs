@@ -18,7 +18,7 @@ pub struct Kernel {
     pub defines: &'static [&'static str],
     /// Functions to start at: one for compute; vertex, then fragment for drawing.
     pub entry_points: &'static [&'static str],
-    /// Invocations of a workgroup along x, y, z; zeros for drawing.
+    /// Invocations of a workgroup along x, y, z; zeros for drawing. Of native kernels, where subgroups have 32.
     pub workgroup_size: [u32; 3],
     /// Workgroup memory in bytes.
     pub workgroup_bytes: u32,
@@ -30,6 +30,8 @@ pub struct Kernel {
     pub params_size: u32,
     /// The constants of type u32.
     pub constants: &'static [(&'static str, u32)],
+    /// Whether it is in wgpu's dialect, for native adapters; then its override WORKGROUP is to be four times the adapter's subgroup.
+    pub native: bool,
 }
 
 impl Kernel {

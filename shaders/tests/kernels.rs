@@ -16,7 +16,7 @@ fn every_kernel_stays_inside_the_default_limits() {
         assert!(storage <= STORAGE_BUFFERS, "{}: {storage} storage buffers", kernel.name);
         assert!(kernel.workgroup_size.iter().product::<u32>() <= INVOCATIONS, "{}", kernel.name);
         assert!(kernel.workgroup_bytes <= WORKGROUP_BYTES, "{}", kernel.name);
-        assert!(!kernel.wgsl().contains("enable "), "{}: needs no optional feature", kernel.name);
+        assert!(kernel.native || !kernel.wgsl().contains("enable "), "{}: needs no optional feature", kernel.name);
     }
 }
 
@@ -42,7 +42,8 @@ fn tint_accepts_every_kernel() {
     let folder = std::env::temp_dir().join(format!("onestep-shaders-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let mut failures = Vec::new();
-    for kernel in KERNELS {
+    // Native kernels are in wgpu's own dialect: naga alone knows it, and has checked them when this crate was built.
+    for kernel in KERNELS.into_iter().filter(|kernel| !kernel.native) {
         let path = folder.join(format!("{}.wgsl", kernel.name));
         std::fs::write(&path, kernel.wgsl()).unwrap();
         let output = Command::new("tint").arg("--format").arg("wgsl").arg(&path).output().unwrap();

@@ -64,6 +64,13 @@ fn narrow_kernels_come_twice() {
 }
 
 #[test]
+fn native_kernels_are_marked_in_every_variant() {
+    let rows = table::variants("many native\n  one: A\n  two:\nlast narrow").unwrap();
+    let marks: Vec<(&str, bool)> = rows.iter().map(|row| (row.name.as_str(), row.native)).collect();
+    assert_eq!(marks, [("one", true), ("two", true), ("last", false), ("last_narrow", false)]);
+}
+
+#[test]
 fn a_kernel_without_variants_is_one_variant() {
     let rows = table::variants("# comment\nalone\nmany\n  one: A B\n  two:\nlast").unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();

@@ -15,7 +15,7 @@ fn every_kernel_agrees_with_the_reference() {
     let results = pollster::block_on(selftest::run_some(&gpu, &filter, programs));
     let failed: Vec<String> = results.iter().filter(|result| !result.passed).map(|result| format!("{}: {}", result.name, result.detail)).collect();
     let closest = results.iter().filter(|result| result.passed).max_by(|a, b| a.worst.total_cmp(&b.worst));
-    eprintln!("{} cases on {}", results.len(), gpu.adapter());
+    eprintln!("{} cases on {}, whose own matrices are {:?}", results.len(), gpu.adapter(), gpu.capabilities().cooperative);
     if let Some(closest) = closest {
         eprintln!("closest to its tolerance: {} ({})", closest.name, closest.detail);
     }

@@ -1,7 +1,7 @@
 //! Plans, without a GPU.
 
 use onestep_program::{Activation, BinaryKind, DType, Op, UnaryKind, ValueId};
-use onestep_runtime::plan::{BufferId, Forms, PlanOptions};
+use onestep_runtime::plan::{BufferId, Cooperative, Forms, MatrixForm, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, ErrorKind, Plan};
 
@@ -138,6 +138,63 @@ fn wide_heads_store_their_scores_while_they_are_few() {
     };
     assert!(kernels(&plan(64 * 64 * 4)).contains(&"softmax"));
     assert_eq!(kernels(&plan(64 * 64 * 4 - 1)), ["copy_in", "attention", "copy_out"]);
+}
+
+#[test]
+fn workgroups_share_attention_where_it_fills_their_tiles() {
+    let of = |forms, queries, depth, features| {
+        let mut sketch = Sketch::new("attention");
+        let (q, k) = (sketch.input(&[2, 3, queries, depth]), sketch.input(&[2, 3, 7, depth]));
+        let v = sketch.input(&[2, 3, 7, features]);
+        let y = sketch.op(Op::Attention { scale: 0.25, causal: false }, &[q, k, v], &[2, 3, queries, features]);
+        sketch.output(y);
+        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        let dispatch = plan.dispatches.iter().find(|dispatch| dispatch.name == "attention" && dispatch.kernel.name.starts_with("attention")).unwrap();
+        (dispatch.kernel.name, dispatch.grid)
+    };
+    // 65 queries are two tiles of 64 in each of six heads, three tiles of 32, and one of 128.
+    for (depth, features, kernel, groups) in [
+        (32, 32, "attention_40", 6),
+        (40, 33, "attention_40", 6),
+        (41, 32, "attention_64", 12),
+        (64, 80, "attention_80", 12),
+        (81, 32, "attention_160", 18),
+        (160, 160, "attention_160", 18),
+    ] {
+        assert_eq!(of(Forms::GPU, 65, depth, features), (kernel, [groups, 1, 1]), "{depth} to {features}");
+        assert_eq!(of(Forms::SOFTWARE, 65, depth, features).0, "attention");
+    }
+    for (queries, depth, features) in [(31, 64, 64), (65, 31, 64), (65, 64, 31), (65, 161, 64), (65, 64, 161)] {
+        assert_eq!(of(Forms::GPU, queries, depth, features).0, "attention", "{queries} queries, {depth} to {features}");
+    }
+}
+
+#[test]
+fn an_adapters_own_matrices_are_taken_only_where_it_has_them_and_they_hold_the_weights() {
+    let of = |form, cooperative: &[Cooperative], rows, depth, dtype| {
+        let mut sketch = Sketch::new("linear");
+        let (x, w) = (sketch.input(&[rows, depth]), sketch.weight(&[70, depth], dtype));
+        let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[x, w], &[rows, 70]);
+        sketch.output(y);
+        let forms = Forms { matrix: MatrixForm::Cooperative(form), ..Forms::GPU };
+        let capabilities = Capabilities { forms, cooperative: cooperative.to_vec(), ..Capabilities::default() };
+        Plan::new(&sketch.program, &capabilities).map(|plan| kernels(&plan)[1])
+    };
+    let (halves, floats) = (Cooperative::Halves16, Cooperative::Floats8);
+    let both = [halves, floats];
+    assert_eq!(of(halves, &both, 4200, 40, DType::F16).unwrap(), "gemm_halves_16_f16");
+    assert_eq!(of(halves, &both, 4200, 40, DType::F32).unwrap(), "gemm_tile");
+    assert_eq!(of(floats, &both, 4200, 40, DType::F32).unwrap(), "gemm_floats_8");
+    assert_eq!(of(floats, &both, 4200, 40, DType::F16).unwrap(), "gemm_floats_8_f16");
+    // Few tiles of a long k, and none.
+    assert_eq!(of(halves, &both, 64, 400, DType::F16).unwrap(), "gemm_tile_split_f16");
+    assert_eq!(of(halves, &both, 31, 40, DType::F16).unwrap(), "gemm_f16");
+    let error = of(floats, &[halves], 64, 40, DType::F16).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("Floats8") && error.to_string().contains("Halves16"), "{error}");
+    for forms in [Forms::GPU, Forms::SOFTWARE] {
+        assert!(!matches!(forms.matrix, MatrixForm::Cooperative(_)), "unproven on the adapter, and so nobody's default");
+    }
 }
 
 #[test]

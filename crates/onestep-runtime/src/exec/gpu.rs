@@ -132,6 +132,17 @@ impl Gpu {
             ..wgpu::Limits::default()
         };
         let description = wgpu::DeviceDescriptor { label: Some("onestep"), required_limits, ..Default::default() };
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let mut more = description.clone();
+            super::cooperative::ask(&adapter, &mut more);
+            // A driver that offers an experiment and then refuses it still gives the device without.
+            if more.required_features != description.required_features
+                && let Ok((device, queue)) = adapter.request_device(&more).await
+            {
+                return Ok(Self::from_wgpu(instance, adapter, device, queue));
+            }
+        }
         let (device, queue) = adapter
             .request_device(&description)
             .await
@@ -185,6 +196,10 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             max_work: MAX_WORK,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment)),
+            #[cfg(not(target_arch = "wasm32"))]
+            cooperative: super::cooperative::of(&adapter, device.features()),
+            #[cfg(target_arch = "wasm32")]
+            cooperative: Vec::new(),
             forms: Forms { halves: !names.contains("swiftshader"), ..if software { Forms::SOFTWARE } else { Forms::GPU } },
         };
         Self {
@@ -236,6 +251,12 @@ impl Gpu {
     #[cfg(target_arch = "wasm32")]
     pub fn handle(&self) -> Option<&wgpu::webgpu::GpuDevice> {
         self.inner.device.as_webgpu()
+    }
+
+    /// The invocations of four subgroups, for the kernels that multiply the adapter's own matrices.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn cooperative_workgroup(&self) -> u32 {
+        super::cooperative::workgroup(&self.inner.adapter).unwrap_or(1)
     }
 
     pub(crate) fn device(&self) -> &wgpu::Device {

@@ -61,12 +61,16 @@ impl Pipeline {
             bind_group_layouts: &[Some(&bindings)],
             ..Default::default()
         });
+        #[cfg(not(target_arch = "wasm32"))]
+        let constants: &[(&str, f64)] = if kernel.native { &[("WORKGROUP", f64::from(gpu.cooperative_workgroup()))] } else { &[] };
+        #[cfg(target_arch = "wasm32")]
+        let constants = &[];
         let pipeline = gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
             layout: Some(&pipeline_layout),
             module: &module(gpu, kernel),
             entry_point: kernel.entry_points.first().copied(),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
             cache: None,
         });
         Self { pipeline, bindings }

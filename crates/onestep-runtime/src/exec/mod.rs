@@ -3,6 +3,8 @@
 mod batch;
 mod calls;
 mod canvas;
+#[cfg(not(target_arch = "wasm32"))]
+mod cooperative;
 mod executor;
 mod fastest;
 mod gpu;

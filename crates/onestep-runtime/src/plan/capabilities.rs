@@ -1,6 +1,6 @@
 //! What a plan needs to know of an adapter, without an adapter.
 
-use super::forms::Forms;
+use super::forms::{Cooperative, Forms};
 
 /// Limits and nature of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Capabilities {
     pub max_work: u64,
     /// Where a part of a buffer may start: a multiple of this many bytes.
     pub alignment: u64,
+    /// The matrices that it multiplies as such, the fastest first: those that `forms` may name.
+    pub cooperative: Vec<Cooperative>,
     /// Which form of its kernels suits it.
     pub forms: Forms,
 }
@@ -39,6 +41,7 @@ impl Default for Capabilities {
             max_invocations: 256,
             max_work: MAX_WORK,
             alignment: 256,
+            cooperative: Vec::new(),
             forms: Forms::GPU,
         }
     }

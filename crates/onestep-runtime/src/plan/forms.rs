@@ -9,6 +9,21 @@ pub enum MatrixForm {
     Register,
     /// Tiles of 64 rows and 64 columns in workgroup memory, 8 rows in 4 columns an invocation.
     Tile,
+    /// As [`Tile`](Self::Tile), but products whose k is not split are left to the adapter's own matrices: natively, where
+    /// [`Capabilities::cooperative`](super::Capabilities::cooperative) has them. Nothing takes it by itself: what an adapter's matrices
+    /// compute is to be compared with another form first.
+    Cooperative(Cooperative),
+}
+
+/// Matrices that an adapter multiplies as such, with sums in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cooperative {
+    /// 16 by 16 numbers in 16 bits: activations are rounded to these, and only products with weights in 16 bits are taken.
+    Halves16,
+    /// The same of 8 by 8.
+    Halves8,
+    /// 8 by 8 numbers in 32 bits.
+    Floats8,
 }
 
 /// How attention walks over the keys.
@@ -16,6 +31,8 @@ pub enum MatrixForm {
 pub enum AttentionForm {
     /// Each invocation reads keys and values for itself.
     Register,
+    /// Tiles of queries, keys and values in workgroup memory, for heads of 32 to 160 features and 32 queries or more.
+    Tile,
 }
 
 /// How the rows of norms, softmax and sums are reduced.
@@ -42,39 +59,50 @@ pub struct Forms {
 
 impl Forms {
     /// What suits a GPU of which nothing is known.
-    pub const GPU: Self = Self { matrix: MatrixForm::Tile, attention: AttentionForm::Register, rows: RowForm::Together, halves: true };
+    pub const GPU: Self = Self { matrix: MatrixForm::Tile, attention: AttentionForm::Tile, rows: RowForm::Together, halves: true };
     /// What suits a processor that plays a GPU, where a barrier costs more than a load.
     pub const SOFTWARE: Self = Self { matrix: MatrixForm::Register, attention: AttentionForm::Register, rows: RowForm::Alone, halves: true };
 }
 
-/// In one word each, as [`Forms::parse`] reads them.
-impl fmt::Display for Forms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let matrix = MATRIX.iter().find(|(_, form)| *form == self.matrix).map_or("", |(word, _)| word);
-        let attention = ATTENTION.iter().find(|(_, form)| *form == self.attention).map_or("", |(word, _)| word);
-        let rows = if self.rows == RowForm::Alone { "alone" } else { "together" };
-        let halves = if self.halves { "halves" } else { "widened" };
-        write!(f, "{matrix} {attention} {rows} {halves}")
-    }
-}
-
-/// The forms of products, with their words.
-const MATRIX: [(&str, MatrixForm); 2] = [("register", MatrixForm::Register), ("tile", MatrixForm::Tile)];
-
-/// The forms of attention, with their words.
-const ATTENTION: [(&str, AttentionForm); 1] = [("register", AttentionForm::Register)];
-
 impl MatrixForm {
     /// All of them, whether or not an adapter can run them.
-    pub fn all() -> impl Iterator<Item = Self> {
-        MATRIX.into_iter().map(|(_, form)| form)
+    pub const ALL: [Self; 5] = [
+        Self::Register,
+        Self::Tile,
+        Self::Cooperative(Cooperative::Floats8),
+        Self::Cooperative(Cooperative::Halves8),
+        Self::Cooperative(Cooperative::Halves16),
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Tile => "tile",
+            Self::Cooperative(Cooperative::Floats8) => "floats8",
+            Self::Cooperative(Cooperative::Halves8) => "halves8",
+            Self::Cooperative(Cooperative::Halves16) => "halves16",
+        }
     }
 }
 
 impl AttentionForm {
     /// All of them.
-    pub fn all() -> impl Iterator<Item = Self> {
-        ATTENTION.into_iter().map(|(_, form)| form)
+    pub const ALL: [Self; 2] = [Self::Register, Self::Tile];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Tile => "tile",
+        }
+    }
+}
+
+/// In one word each, as [`Forms::parse`] reads them.
+impl fmt::Display for Forms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = if self.rows == RowForm::Alone { "alone" } else { "together" };
+        let halves = if self.halves { "halves" } else { "widened" };
+        write!(f, "{} {} {rows} {halves}", self.matrix.word(), self.attention.word())
     }
 }
 
@@ -83,10 +111,13 @@ impl Forms {
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mut word = || words.next();
-        let matrix = word().and_then(|word| MATRIX.iter().find(|(known, _)| *known == word))?.1;
-        let attention = word().and_then(|word| ATTENTION.iter().find(|(known, _)| *known == word))?.1;
-        let (rows, halves) = (word()?, word()?);
-        let forms = Self { matrix, attention, rows: if rows == "alone" { RowForm::Alone } else { RowForm::Together }, halves: halves == "halves" };
+        let (matrix, attention, rows, halves) = (word()?, word()?, word()?, word()?);
+        let forms = Self {
+            matrix: MatrixForm::ALL.into_iter().find(|form| form.word() == matrix)?,
+            attention: AttentionForm::ALL.into_iter().find(|form| form.word() == attention)?,
+            rows: if rows == "alone" { RowForm::Alone } else { RowForm::Together },
+            halves: halves == "halves",
+        };
         (forms.to_string() == text).then_some(forms)
     }
 }
@@ -97,8 +128,8 @@ mod tests {
 
     #[test]
     fn forms_are_read_back_and_nothing_else_is() {
-        for matrix in MatrixForm::all() {
-            for attention in AttentionForm::all() {
+        for matrix in MatrixForm::ALL {
+            for attention in AttentionForm::ALL {
                 for base in [Forms::GPU, Forms::SOFTWARE, Forms { halves: false, ..Forms::SOFTWARE }] {
                     let forms = Forms { matrix, attention, ..base };
                     assert_eq!(Forms::parse(&forms.to_string()), Some(forms));

@@ -15,7 +15,7 @@ use onestep_shaders::{Access, Kernel};
 
 pub use capabilities::Capabilities;
 pub(crate) use capabilities::MAX_WORK;
-pub use forms::{AttentionForm, Forms, MatrixForm, RowForm};
+pub use forms::{AttentionForm, Cooperative, Forms, MatrixForm, RowForm};
 pub(crate) use memory::ALIGNMENT;
 pub(crate) use params::Params;
 pub use weights::{CARRIED_BYTES, Layout, WINDOW_BYTES, WeightSlot};

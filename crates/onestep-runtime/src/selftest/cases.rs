@@ -340,6 +340,19 @@ fn attentions(cases: &mut Vec<Case>) {
         (1, 1, 3, 130, 20, 70, false),
         (1, 2, 4, 9, 8, 8, true),
         (1, 1, 9, 4, 8, 33, true),
+        (1, 2, 33, 1, 32, 32, false),
+        (2, 2, 77, 77, 32, 32, true),
+        (1, 3, 65, 80, 40, 40, false),
+        (2, 1, 130, 33, 36, 40, true),
+        (1, 2, 33, 130, 64, 64, false),
+        (2, 3, 77, 77, 64, 64, true),
+        (1, 2, 65, 77, 64, 50, false),
+        (2, 2, 33, 77, 80, 80, false),
+        (1, 1, 77, 130, 80, 71, true),
+        (1, 1, 65, 80, 160, 160, false),
+        (2, 1, 33, 130, 160, 160, true),
+        (1, 1, 40, 85, 33, 130, false),
+        (1, 2, 34, 5, 150, 33, false),
     ] {
         for stored_scores in [u64::MAX, 0] {
             let how = if stored_scores == 0 { "streamed" } else { "stored" };

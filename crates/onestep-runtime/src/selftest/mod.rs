@@ -14,7 +14,7 @@ use onestep_program::{Op, Program};
 use crate::{
     error::RunError,
     exec::{Batch, Executor, Gpu, Picture},
-    plan::{BufferId, Capabilities, Forms, Plan, PlanOptions, RowForm},
+    plan::{BufferId, Capabilities, Cooperative, Forms, MatrixForm, Plan, PlanOptions, RowForm},
 };
 use reference::Tensor;
 pub use sketch::{Dice, Given, Sketch};
@@ -99,7 +99,7 @@ pub async fn run_some(gpu: &Gpu, filter: &str, random_programs: u64) -> Vec<Case
     let chosen: Vec<&Case> = all.iter().filter(|case| case.name.contains(filter)).collect();
     let mut outcomes: Vec<Result<f64, Failure>> = chosen.iter().map(|_| Ok(0.0)).collect();
     // Form by form: a software adapter keeps few compiled kernels, and compiles again what it has dropped.
-    for form in FORMS {
+    for form in forms(&gpu.capabilities().cooperative) {
         for (case, outcome) in chosen.iter().zip(&mut outcomes) {
             if let Ok(worst) = outcome {
                 *outcome = run(gpu, case, form).await.map(|share| share.max(*worst));
@@ -139,7 +139,7 @@ impl From<RunError> for Failure {
 }
 
 async fn run(gpu: &Gpu, case: &Case, form: Form) -> Result<f64, Failure> {
-    if form.narrow && !case.narrow {
+    if form.rounds() && !case.narrow {
         return Ok(0.0);
     }
     let program = &case.sketch.program;
@@ -150,7 +150,7 @@ async fn run(gpu: &Gpu, case: &Case, form: Form) -> Result<f64, Failure> {
     executor.poison(form.poison);
     let outputs = executor.run(&case.sketch.inputs()).await?;
     let values = reference::run(program, case.sketch.given(|x| x));
-    let worst = compare(case, form.narrow, &values, &magnitudes(case), &outputs)?;
+    let worst = compare(case, form.rounds(), &values, &magnitudes(case), &outputs)?;
     guards(&executor, form.poison).await?;
     // As a user runs it, after something else was there.
     let options = PlanOptions { reuse: true, guard: 0, ..options };
@@ -213,7 +213,25 @@ const FORMS: [Form; 4] = [
     Form { forms: Forms::SOFTWARE, narrow: true, poison: POISONS[0] },
 ];
 
+/// Those, and the form of every kind of matrices that the adapter multiplies as such.
+fn forms(cooperative: &[Cooperative]) -> Vec<Form> {
+    let with = |&form: &Cooperative| {
+        [(false, POISONS[0]), (true, POISONS[1])].map(|(narrow, poison)| Form {
+            forms: Forms { matrix: MatrixForm::Cooperative(form), ..Forms::GPU },
+            narrow,
+            poison,
+        })
+    };
+    FORMS.into_iter().chain(cooperative.iter().flat_map(with)).collect()
+}
+
 impl Form {
+    /// Whether activations are rounded to 16 bits on their way.
+    fn rounds(self) -> bool {
+        let halves = [Cooperative::Halves16, Cooperative::Halves8].map(MatrixForm::Cooperative);
+        self.narrow || halves.contains(&self.forms.matrix)
+    }
+
     fn capabilities(self, base: &Capabilities) -> Capabilities {
         // A software adapter runs what it would choose for itself.
         let halves = self.forms.rows == RowForm::Together || base.forms.halves;
@@ -227,9 +245,11 @@ impl Form {
 /// Those of planning.
 pub fn kernels_of_cases() -> Result<std::collections::BTreeSet<&'static str>, RunError> {
     let mut names = std::collections::BTreeSet::new();
-    let base = Capabilities::default();
+    // An adapter that has everything.
+    let cooperative = if cfg!(target_arch = "wasm32") { Vec::new() } else { vec![Cooperative::Halves16, Cooperative::Halves8, Cooperative::Floats8] };
+    let base = Capabilities { cooperative, ..Capabilities::default() };
     for case in cases::all() {
-        for form in FORMS {
+        for form in forms(&base.cooperative) {
             let options = PlanOptions { stored_scores: case.stored_scores, narrow: form.narrow, ..PlanOptions::default() };
             let plan = Plan::with_options(&case.sketch.program, &form.capabilities(&base), options)?;
             names.extend(plan.dispatches.iter().map(|dispatch| dispatch.kernel.name));

@@ -1,13 +1,20 @@
 //! Attention: in one pass over the keys, or, for heads too wide for registers, with stored scores.
 
 use onestep_program::Node;
-use onestep_shaders as shaders;
+use onestep_shaders::{self as shaders, Kernel};
 
 use super::{Lowering, Params, UNIT, View, constant, elements, unit_strides};
-use crate::error::RunError;
+use crate::{error::RunError, plan::AttentionForm};
 
 /// The widest head of the one-pass kernel, which computes the scores anew for every tile of features; of wider heads the scores are stored.
 const WIDE: usize = 192;
+
+/// The fewest queries and the narrowest heads for which workgroups share tiles: of fewer, most of a tile would be empty.
+const SHARED: usize = 32;
+
+/// The kernels over tiles that workgroups share, by the widest head of each.
+static TILES: [(usize, &Kernel); 4] =
+    [(40, &shaders::ATTENTION_40), (64, &shaders::ATTENTION_64), (80, &shaders::ATTENTION_80), (160, &shaders::ATTENTION_160)];
 
 impl Lowering<'_> {
     pub(super) fn attention(&mut self, node: &Node, scale: f32, causal: bool) -> Result<(), RunError> {
@@ -34,13 +41,13 @@ impl Lowering<'_> {
             }
             return Ok(());
         }
-        let kernel = self.form(&shaders::ATTENTION);
-        let (query_tiles, feature_tiles) =
-            (queries.div_ceil(constant(kernel, "QUERIES")?), features.div_ceil(UNIT).div_ceil(constant(kernel, "FEATURES")?));
+        let shared = self.capabilities.forms.attention == AttentionForm::Tile && queries.min(depth).min(features) >= SHARED;
+        let tile = TILES.iter().find(|(widest, _)| shared && depth.max(features) <= *widest).map(|(_, kernel)| *kernel);
+        let kernel = self.form(tile.unwrap_or(&shaders::ATTENTION));
+        let query_tiles = queries.div_ceil(constant(kernel, "QUERIES")?);
         let mut params = Params::new(kernel);
         for (name, value) in [
             ("query_tiles", query_tiles),
-            ("feature_tiles", feature_tiles),
             ("heads", heads),
             ("queries", queries),
             ("keys", keys),
@@ -58,7 +65,15 @@ impl Lowering<'_> {
             }
         }
         let bound = vec![("q", q.bound), ("k", k.bound), ("v", v.bound), ("y", y.bound)];
-        self.items(kernel, params, bound, batch * heads * query_tiles * feature_tiles);
+        let tiles = batch * heads * query_tiles;
+        if tile.is_some() {
+            params.set("count", tiles);
+            self.step(kernel, params, bound, tiles, 1);
+            return Ok(());
+        }
+        let feature_tiles = features.div_ceil(UNIT).div_ceil(constant(kernel, "FEATURES")?);
+        params.set("feature_tiles", feature_tiles);
+        self.items(kernel, params, bound, tiles * feature_tiles);
         Ok(())
     }
 

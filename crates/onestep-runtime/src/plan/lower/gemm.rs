@@ -6,7 +6,7 @@ use onestep_shaders::{self as shaders, Kernel};
 use super::{Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, order, unit_strides};
 use crate::{
     error::RunError,
-    plan::{Layout, MatrixForm, axes::IndexBox, axes::broadcast_strides},
+    plan::{Cooperative, Layout, MatrixForm, axes::IndexBox, axes::broadcast_strides},
 };
 
 /// Columns of the panels in which weights are packed for the tiles that workgroups share.
@@ -106,7 +106,7 @@ impl Lowering<'_> {
         }
         let (columns, depth) = (product.columns.div_ceil(UNIT), product.depth.div_ceil(UNIT));
         let taps = product.taps.as_ref().map_or(1, |taps| taps.kernel[0] * taps.kernel[1]);
-        let shared = self.capabilities.forms.matrix == MatrixForm::Tile && rows >= 32 && product.columns >= 32 && product.depth * taps >= 32;
+        let shared = self.capabilities.forms.matrix != MatrixForm::Register && rows >= 32 && product.columns >= 32 && product.depth * taps >= 32;
         let wide = product.columns > 8;
         let strip = if shared { None } else { product.taps.as_ref().and_then(|taps| taps.strip(product.rows[2])) };
         let half = match product.matrix {
@@ -122,9 +122,14 @@ impl Lowering<'_> {
         let column_tiles = columns.div_ceil(column_tile);
         let chunks = depth.div_ceil(8).max(1);
         let slices = if shared { slices(row_tiles * column_tiles, taps * chunks) } else { 1 };
-        let kernel = match &strip {
-            Some(strip) => of_storage(strip.kernels, half, self.options.narrow),
-            None => of_storage(kernels(shared, product.taps.is_some(), wide, slices > 1), half, self.options.narrow),
+        let cooperative = match self.capabilities.forms.matrix {
+            MatrixForm::Cooperative(form) if shared && slices == 1 => cooperative(form, product.taps.is_some(), half, self.options.narrow),
+            _ => None,
+        };
+        let kernel = match (cooperative, &strip) {
+            (Some(kernel), _) => kernel,
+            (None, Some(strip)) => of_storage(strip.kernels, half, self.options.narrow),
+            (None, None) => of_storage(kernels(shared, product.taps.is_some(), wide, slices > 1), half, self.options.narrow),
         };
         let panel = if shared { PANEL } else { (column_tile * UNIT * column_tiles).min(PANEL) };
         let weight = self.panels(product, taps, panel, half)?;
@@ -168,6 +173,7 @@ impl Lowering<'_> {
             self.step(kernel, params, bound, groups, 1);
             return Ok(());
         }
+        let chunks = depth.div_ceil(constant(kernel, "DEPTH")?).max(1);
         params.set("chunks", chunks);
         params.set("steps", (taps * chunks).div_ceil(slices));
         if slices == 1 {
@@ -594,6 +600,29 @@ fn kernels(shared: bool, taps: bool, wide: bool, split: bool) -> [&'static Kerne
         (true, true, _, false) => [&shaders::GEMM_TILE_TAPS, &shaders::GEMM_TILE_TAPS_F16, &shaders::GEMM_TILE_TAPS_NARROW],
         (true, true, _, true) => [&shaders::GEMM_TILE_TAPS_SPLIT, &shaders::GEMM_TILE_TAPS_SPLIT_F16, &shaders::GEMM_TILE_TAPS_SPLIT_NARROW],
     }
+}
+
+/// The variant for an adapter's own matrices; none for weights that its matrices would round.
+#[cfg(not(target_arch = "wasm32"))]
+fn cooperative(form: Cooperative, taps: bool, half: bool, narrow: bool) -> Option<&'static Kernel> {
+    let halves = |[halves, narrows]: [&'static Kernel; 2]| half.then(|| of_storage([halves, halves, narrows], half, narrow));
+    match (form, taps) {
+        (Cooperative::Halves16, false) => halves([&shaders::GEMM_HALVES_16_F16, &shaders::GEMM_HALVES_16_NARROW]),
+        (Cooperative::Halves16, true) => halves([&shaders::GEMM_HALVES_16_TAPS_F16, &shaders::GEMM_HALVES_16_TAPS_NARROW]),
+        (Cooperative::Halves8, false) => halves([&shaders::GEMM_HALVES_8_F16, &shaders::GEMM_HALVES_8_NARROW]),
+        (Cooperative::Halves8, true) => halves([&shaders::GEMM_HALVES_8_TAPS_F16, &shaders::GEMM_HALVES_8_TAPS_NARROW]),
+        (Cooperative::Floats8, taps) => {
+            let plain = [&shaders::GEMM_FLOATS_8, &shaders::GEMM_FLOATS_8_F16, &shaders::GEMM_FLOATS_8_NARROW];
+            let of_taps = [&shaders::GEMM_FLOATS_8_TAPS, &shaders::GEMM_FLOATS_8_TAPS_F16, &shaders::GEMM_FLOATS_8_TAPS_NARROW];
+            Some(of_storage(if taps { of_taps } else { plain }, half, narrow))
+        }
+    }
+}
+
+/// Browsers have no such matrices, and their module no such kernels.
+#[cfg(target_arch = "wasm32")]
+fn cooperative(_: Cooperative, _: bool, _: bool, _: bool) -> Option<&'static Kernel> {
+    None
 }
 
 /// The one of three variants that reads what is stored.

@@ -12,7 +12,7 @@ use onestep_program::{Activation, DType, Node, Op, Program, ReduceKind, ValueId}
 use onestep_shaders::{self as shaders, Access, Kernel};
 
 use super::{
-    BufferId, Capabilities, Dispatch, Layout, Params, Plan, PlanOptions, PortSlot, RowForm, Slice, WeightSlot,
+    BufferId, Capabilities, Dispatch, Layout, MatrixForm, Params, Plan, PlanOptions, PortSlot, RowForm, Slice, WeightSlot,
     axes::IndexBox,
     kept::{self, Traffic},
     memory::{self, ALIGNMENT, Rules, Tenant},
@@ -30,6 +30,11 @@ const SERIAL_ROW: usize = 256;
 /// Plans a program whose tensors take at most `largest` bytes each.
 pub(super) fn plan(program: &Program, capabilities: &Capabilities, options: PlanOptions, largest: u64) -> Result<Plan, RunError> {
     program.check(&program.name).map_err(|error| RunError::invalid(error.to_string()))?;
+    if let MatrixForm::Cooperative(form) = capabilities.forms.matrix
+        && !capabilities.cooperative.contains(&form)
+    {
+        return Err(RunError::unsupported(format!("{}: this adapter has no {form:?} matrices; it has {:?}", program.name, capabilities.cooperative)));
+    }
     let mut lowering = Lowering::new(program, capabilities, options, largest)?;
     for (number, node) in program.nodes.iter().enumerate() {
         lowering.operation = number;
