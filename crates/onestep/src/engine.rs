@@ -1,7 +1,7 @@
 //! The three programs on a backend, one stage at a time.
 
 #[cfg(feature = "cpu")]
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "webgpu")]
 pub mod webgpu;
 
