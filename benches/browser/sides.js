@@ -13,8 +13,8 @@ const server = await serve({ "": PAGE, ort: ONNXRUNTIME_WEB, bench: join(BENCHES
 const launch = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
 const browser = await launch();
 
-/** The package's module for the processor, where it was built. */
-const CPU_MODULE = "onestep-wasm-cpu_bg.wasm";
+/** The package's module for the processor that Chromium takes, where it was built. */
+const CPU_MODULE = "onestep-wasm-cpu-relaxed_bg.wasm";
 const OURS = "/bench/our-side.js";
 const ORT = "/bench/ort-side.js";
 const wasm = (threads) => ({ build: "ort.wasm.min.mjs", provider: "wasm", threads });
@@ -104,7 +104,7 @@ export function downloads() {
     flags: FLAGS,
     code: {
       "ours, WebGPU": page("onestep-wasm.js", "onestep-wasm_bg.wasm"),
-      ...(existsSync(join(PAGE, CPU_MODULE)) ? { "ours, WASM": page("onestep-wasm-cpu.js", CPU_MODULE) } : {}),
+      ...(existsSync(join(PAGE, CPU_MODULE)) ? { "ours, WASM": page("onestep-wasm-cpu-relaxed.js", CPU_MODULE) } : {}),
       "onnxruntime-web, WebGPU": ort("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
       "onnxruntime-web, WASM": ort("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
     },

@@ -66,7 +66,7 @@ test("left to itself the page takes the processor where there is no GPU, says so
   const page = await open(browser, server, { path: "" });
   await ready(page);
   await draw(page, "red apple", 1);
-  assert.deepEqual(server.requests.filter((path) => path.endsWith(".wasm")), ["/onestep-wasm-cpu_bg.wasm"]);
+  assert.deepEqual(server.requests.filter((path) => path.endsWith(".wasm")), ["/onestep-wasm-cpu-relaxed_bg.wasm"]);
   await page.screenshot({ path: join(RESULTS, "on-the-processor.png"), fullPage: true });
 });
 

@@ -229,7 +229,10 @@ impl WithSimd for ToPlaces<'_> {
     #[allow(clippy::needless_range_loop, reason = "the index is into four columns at once")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let patch = self.from.map(|from| S::as_simd_f32s(&self.patch[from..][..VECTORS * S::F32_LANES]).0);
+        let mut patch: [&[S::f32s]; PLACES] = [&[]; PLACES];
+        for (vectors, &from) in patch.iter_mut().zip(self.from) {
+            *vectors = S::as_simd_f32s(&self.patch[from..][..VECTORS * S::F32_LANES]).0;
+        }
         for vector in 0..VECTORS {
             let mut columns = [[simd.splat_f32s(0.0); 4]; 4];
             for (across, column) in columns.iter_mut().enumerate() {

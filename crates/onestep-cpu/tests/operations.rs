@@ -155,7 +155,10 @@ fn conv2d_with_uneven_padding_groups_dilation_and_residual() {
 
 #[test]
 fn up_conv2d_of_odd_images() {
-    for (n, cin, cout, h, w, bias, residual) in [(2, 3, 5, 4, 7, true, true), (1, 1, 1, 1, 1, false, false), (1, 6, 2, 3, 1, true, false)] {
+    // The last case has deep sums and several threads.
+    for (n, cin, cout, h, w, bias, residual) in
+        [(2, 3, 5, 4, 7, true, true), (1, 1, 1, 1, 1, false, false), (1, 6, 2, 3, 1, true, false), (1, 70, 7, 33, 37, true, true)]
+    {
         let (x, weight, out) = ([n, cin, h, w], [4, cout, cin, 2, 2], [n, cout, 2 * h, 2 * w]);
         let (data, kernel, offset, added) = (noise(count(&x), 1), noise(count(&weight), 2), noise(cout, 3), noise(count(&out), 4));
         let expected: Vec<f64> = indices(&out)
@@ -517,6 +520,57 @@ fn a_run_leaves_weights_and_inputs_as_they_were() {
         index == 0
     });
     assert_eq!((stopped, seen), (Err(CpuError::Cancelled { operation: 1 }), vec![0, 1]));
+}
+
+/// The shipped model's programs, with weights of this test's: a sum that another split would order differently, and an element that is read
+/// from memory before it is written there, would show in the bits.
+#[test]
+fn bits_depend_neither_on_threads_nor_on_earlier_runs() {
+    for name in ["text-encoder", "generator", "decoder"] {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/emoji").join(name).with_extension("json");
+        let program = Program::from_json(&std::fs::read(file).unwrap(), name).unwrap();
+        let weight = |index: usize| (2.0 * (index * 37 % 61) as f32 - 61.0) / 128.0;
+        let weights: Vec<(&Value, Vec<u8>)> = (program.values.iter().filter(|value| value.weight.is_some()))
+            .map(|value| {
+                let elements = (0..count(&value.shape)).map(weight);
+                let bytes = match value.dtype {
+                    DType::F32 => elements.flat_map(f32::to_le_bytes).collect(),
+                    _ => elements.flat_map(|element| half_bits(element).to_le_bytes()).collect(),
+                };
+                (value, bytes)
+            })
+            .collect();
+        let view = |name: &str| {
+            let (value, bytes) = weights.iter().find(|(value, _)| value.weight.as_deref() == Some(name))?;
+            Some(WeightView { shape: &value.shape, dtype: value.dtype, bytes })
+        };
+        let run = |cpu: &CpuProgram, broken: bool| {
+            let inputs: Vec<(&str, Vec<f32>, Vec<i32>)> = (program.inputs.iter())
+                .map(|port| {
+                    let count = count(&program.value(port.value).shape);
+                    let floats = if broken { vec![f32::NAN; count] } else { noise(count, 5) };
+                    (port.name.as_str(), floats, (0..count as i32).collect())
+                })
+                .collect();
+            let of = |index: usize| program.value(program.inputs[index].value).dtype;
+            let given: Vec<(&str, TensorRef<'_>)> = (inputs.iter().enumerate())
+                .map(|(index, (name, floats, ids))| (*name, if of(index) == DType::I32 { TensorRef::I32(ids) } else { TensorRef::F32(floats) }))
+                .collect();
+            cpu.run(&given).unwrap().into_iter().flat_map(|(_, elements)| elements).map(f32::to_bits).collect::<Vec<u32>>()
+        };
+        let mut expected = None;
+        for threads in [1, 2, 3, 5] {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let cpu = CpuProgram::new(program.clone(), &view).unwrap();
+                for earlier in 0..2 {
+                    let found = run(&cpu, false);
+                    assert!(found.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{name}");
+                    assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{name} on {threads} threads after {earlier} runs");
+                    run(&cpu, true);
+                }
+            });
+        }
+    }
 }
 
 /// The bits of a number that f16 holds exactly and normally.

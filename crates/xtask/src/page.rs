@@ -48,7 +48,7 @@ pub fn build(toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
-/// What trunk calls when it has built the rest: the page's model, and the module for browsers without a GPU.
+/// What trunk calls when it has built the rest: the page's model, and the modules for browsers without a GPU.
 pub fn finish() -> Result<()> {
     let Some(staging) = env::var_os("TRUNK_STAGING_DIR").map(PathBuf::from) else {
         return Err(Failure("finish-page is for trunk, which says where to; see Trunk.toml".into()));
@@ -57,13 +57,14 @@ pub fn finish() -> Result<()> {
     let toolchain = setup::page()?;
     // Once more than trunk did it, without the functions' names, which are a quarter of the module.
     bindgen(Module::WebGpu, &staging)?;
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--no-default-features", "--features=cpu"]);
-    process::run(toolchain.prepare(Module::Cpu, &mut cargo))?;
-    bindgen(Module::Cpu, &staging)
+    for module in [Module::Cpu, Module::CpuRelaxed] {
+        module.build(&toolchain)?;
+        bindgen(module, &staging)?;
+    }
+    Ok(())
 }
 
-/// JavaScript's side of the module that cargo built last; it gives both the same name.
+/// JavaScript's side of the module that cargo built last; it gives all the same name.
 fn bindgen(module: Module, folder: &Path) -> Result<()> {
     let built = folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm");
     let mut command = Command::new(setup::wasm_bindgen());

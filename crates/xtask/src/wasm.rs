@@ -2,13 +2,18 @@
 
 use std::{env, ffi::OsString, path::PathBuf, process::Command};
 
-use crate::folders;
+use crate::{
+    folders,
+    process::{self, Result},
+};
 
-/// One of the page's two modules: each has one path, so that a page fetches no more than it uses.
+/// One of the page's modules: each has one path, so that a page fetches no more than it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Module {
     WebGpu,
     Cpu,
+    /// For browsers that multiply and add in one instruction; the others refuse it.
+    CpuRelaxed,
 }
 
 impl Module {
@@ -17,13 +22,28 @@ impl Module {
         match self {
             Module::WebGpu => "onestep-wasm",
             Module::Cpu => "onestep-wasm-cpu",
+            Module::CpuRelaxed => "onestep-wasm-cpu-relaxed",
         }
     }
-    /// The GPU computes for the one, so that it need only be small; the other computes itself.
+    /// What it takes of the compiler beside what the workspace's settings say.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Module::WebGpu | Module::Cpu => &[],
+            Module::CpuRelaxed => &["--config", r#"target.wasm32-unknown-unknown.rustflags=["-Ctarget-feature=+relaxed-simd"]"#],
+        }
+    }
+    /// Builds one of those that compute themselves; the other is for trunk.
+    pub fn build(self, toolchain: &Toolchain) -> Result<()> {
+        let mut cargo = Command::new("cargo");
+        cargo.args(self.settings());
+        cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--no-default-features", "--features=cpu"]);
+        process::run(toolchain.prepare(self, &mut cargo))
+    }
+    /// The GPU computes for the one, so that it need only be small; the others compute themselves.
     fn opt_level(self) -> &'static str {
         match self {
             Module::WebGpu => "z",
-            Module::Cpu => "3",
+            Module::Cpu | Module::CpuRelaxed => "3",
         }
     }
 }
