@@ -61,6 +61,10 @@ struct Params {
   dilation_y: u32,
   dilation_x: u32,
 #endif
+#ifdef STATS
+  stats_start: u32,
+  stats_units: u32,
+#endif
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -77,4 +81,7 @@ struct Params {
 #import epilogue
 #else
 #import pixel
+#endif
+#ifdef STATS
+@group(0) @binding(6) var<storage, read_write> stats: array<vec4<f32>>;
 #endif

@@ -1,32 +1,40 @@
 //! How long programs of the shipped size take on this machine's adapter, and which kernels take it: `cargo run --release --example speed`;
-//! an argument restricts it to the programs whose names contain it, and `narrow` before it keeps activations in 16 bits.
+//! an argument restricts it to the programs whose names contain it. Before it, `narrow` keeps activations in 16 bits, and `gpu` or `software`
+//! takes the forms of kernels that suit such an adapter.
 
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use onestep_program::{Activation, DType, Op, ValueId};
-use onestep_runtime::plan::PlanOptions;
+use onestep_runtime::plan::{Forms, PlanOptions};
 use onestep_runtime::selftest::Sketch;
-use onestep_runtime::{Executor, Gpu, GpuOptions, Plan, RunError};
+use onestep_runtime::{Capabilities, Executor, Gpu, GpuOptions, Plan, RunError};
 
 fn main() -> Result<(), RunError> {
     let gpu = pollster::block_on(Gpu::request(&GpuOptions::default()))?;
     println!("{}", gpu.adapter());
-    let mut arguments = std::env::args().skip(1).peekable();
-    let narrow = arguments.next_if(|argument| argument == "narrow").is_some();
-    let filter = arguments.next().unwrap_or_default();
+    let mut capabilities = gpu.capabilities().clone();
+    let (mut narrow, mut filter) = (false, String::new());
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "narrow" => narrow = true,
+            "gpu" => capabilities.forms = Forms::GPU,
+            "software" => capabilities.forms = Forms::SOFTWARE,
+            _ => filter = argument,
+        }
+    }
     let all = [text_encoder(), generator(), decoder(), conv(64, 64), conv(128, 16), linear(256, 128, 512), linear(1, 512, 512), linear(4096, 64, 64)];
     for sketch in all.into_iter().filter(|sketch| sketch.program.name.contains(&filter)) {
-        measure(&gpu, &sketch, narrow)?;
+        measure(&gpu, &capabilities, &sketch, narrow)?;
     }
     Ok(())
 }
 
-fn measure(gpu: &Gpu, sketch: &Sketch, narrow: bool) -> Result<(), RunError> {
+fn measure(gpu: &Gpu, capabilities: &Capabilities, sketch: &Sketch, narrow: bool) -> Result<(), RunError> {
     let (start, before) = (Instant::now(), processor_seconds());
     let options = PlanOptions { narrow, ..PlanOptions::default() };
-    let plan = Plan::with_options(&sketch.program, gpu.capabilities(), options)?;
+    let plan = Plan::with_options(&sketch.program, capabilities, options)?;
     let planned = start.elapsed();
     let executor = pollster::block_on(Executor::new(gpu, plan, &|name| sketch.view(name)))?;
     let opened = start.elapsed();

@@ -3,7 +3,7 @@
 use onestep_program::{Activation, DType, Node, Op, ValueId};
 use onestep_shaders::{self as shaders, Kernel};
 
-use super::{Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, order, unit_strides};
+use super::{Bound, Lowering, Params, Stored, UNIT, View, activation, around, constant, elements, order, unit_strides};
 use crate::{
     error::RunError,
     plan::{Layout, MatrixForm, axes::IndexBox, axes::broadcast_strides},
@@ -95,6 +95,8 @@ struct Product<'v> {
     act: Activation,
     residual: Option<Pixels>,
     y: Pixels,
+    /// The picture of twice the height and width of which y is one of four phases, and which.
+    phase: Option<(Pixels, usize)>,
 }
 
 impl Lowering<'_> {
@@ -173,6 +175,7 @@ impl Lowering<'_> {
         if slices == 1 {
             let bound = vec![("x", product.x.bound), ("w", weight), ("bias", bias), ("residual", residual.bound), ("y", product.y.bound)];
             self.step(kernel, params, bound, row_tiles * column_tiles, 1);
+            self.remember(product, None);
             return Ok(());
         }
         let partial = self.tenant(slices * rows * columns * UNIT, 4)?;
@@ -180,12 +183,37 @@ impl Lowering<'_> {
         self.step(kernel, params, bound, row_tiles * column_tiles, slices);
         let kernel = self.form(&shaders::SPLIT_SUM);
         let mut params = Params::new(kernel);
+        params.set("rows", rows);
         params.set("slices", slices);
         params.set("columns", columns);
         epilogue(&mut params, kernel, product, &residual)?;
         let bound = vec![("x", partial), ("bias", bias), ("residual", residual.bound), ("y", product.y.bound)];
         self.items(kernel, params, bound, rows * columns);
+        self.remember(product, Some(row_tiles * column_tiles));
         Ok(())
+    }
+
+    /// Notes what the step that ends a product stores; with statistics it has that many workgroups, if others than without.
+    fn remember(&mut self, product: &Product<'_>, groups: Option<usize>) {
+        let count: usize = product.rows.iter().product();
+        let [n, height, width] = product.rows;
+        let (whole, rows, first) = match &product.phase {
+            // The phases of several pictures do not follow each other.
+            Some(_) if n > 1 => return,
+            Some((whole, phase)) => (whole, [n, 2 * height, 2 * width], phase * count),
+            None => (&product.y, product.rows, 0),
+        };
+        if let Some(step) = self.steps.last_mut() {
+            step.stored = Some(Stored {
+                y: whole.bound,
+                rows: IndexBox::merged(&rows, [&whole.strides]),
+                start: whole.start,
+                columns: product.columns.div_ceil(UNIT),
+                first,
+                count,
+                groups,
+            });
+        }
     }
 
     /// The weights of a product in panels: packed when they are uploaded, or copied when they are computed.
@@ -305,6 +333,7 @@ impl Lowering<'_> {
             act: if apart.is_some() { Activation::None } else { *act },
             residual: residual_view.as_ref().map(Pixels::of_image),
             y: Pixels::of_image(&y),
+            phase: None,
         })?;
         match apart {
             Some(bias) => self.finish_apart(node, &y, 1, bias, *act, residual),
@@ -360,6 +389,7 @@ impl Lowering<'_> {
                 act: if apart.is_some() { Activation::None } else { act },
                 residual: of_residual.as_ref().map(Pixels::of_image).map(every_other),
                 y: every_other(Pixels::of_image(&y)),
+                phase: Some((Pixels::of_image(&y), phase)),
             })?;
         }
         match apart {
@@ -486,6 +516,7 @@ impl Lowering<'_> {
             act: if apart.is_some() { Activation::None } else { act },
             residual: of_residual.as_ref().map(|view| pixels(view, 2)),
             y: pixels(&y, 1),
+            phase: None,
         })?;
         match apart {
             Some(bias) => self.finish_apart(node, &y, last, bias, act, residual),
@@ -508,6 +539,7 @@ impl Lowering<'_> {
             act: Activation::None,
             residual: None,
             y: pixels(y),
+            phase: None,
         })
     }
 

@@ -60,6 +60,33 @@ struct Step {
     operation: usize,
     name: &'static str,
     flops: u64,
+    /// What a product stores.
+    stored: Option<Stored>,
+}
+
+/// The rows and columns that a product stores: where a group norm finds who wrote what it reads.
+struct Stored {
+    y: Bound,
+    /// The rows of the whole tensor, by the units between them.
+    rows: IndexBox<1>,
+    /// The first unit of the whole tensor.
+    start: usize,
+    /// Units of columns.
+    columns: usize,
+    /// Which rows of the whole, in the product's own order of them: the first, and how many.
+    first: usize,
+    count: usize,
+    /// Workgroups with statistics, where they are others than without.
+    groups: Option<usize>,
+}
+
+/// The statistics that products leave of what they store.
+struct Statistics {
+    /// Of which memory, from which unit on, in which rows.
+    y: Bound,
+    start: usize,
+    rows: IndexBox<1>,
+    bound: Bound,
 }
 
 impl Step {
@@ -94,6 +121,7 @@ struct Lowering<'a> {
     weight_buffers: Vec<u64>,
     tenants: Vec<Tenant>,
     steps: Vec<Step>,
+    statistics: Vec<Statistics>,
     /// The operation that is being lowered.
     operation: usize,
     name: &'static str,
@@ -137,6 +165,7 @@ impl<'a> Lowering<'a> {
             weight_buffers: vec![ABSENT_BYTES],
             tenants: Vec::new(),
             steps: Vec::new(),
+            statistics: Vec::new(),
             operation: 0,
             name: "",
         })
@@ -305,7 +334,7 @@ impl<'a> Lowering<'a> {
         if groups == 0 {
             return;
         }
-        self.steps.push(Step { kernel, params, bound, groups, slices, operation: self.operation, name: self.name, flops: 0 });
+        self.steps.push(Step { kernel, params, bound, groups, slices, operation: self.operation, name: self.name, flops: 0, stored: None });
     }
 
     /// Adds a dispatch of one invocation per item; the kernel's `count`.
