@@ -81,6 +81,11 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   if (i >= p.count) {
     return;
   }
-  store(pixel_of(i / p.columns), i % p.columns, total(i));
+  if (p.act == ACT_GEGLU) {
+    let width = p.columns / 2u;
+    store_gated(pixel_of(i / width), i % width, total(2u * i), total(2u * i + 1u));
+  } else {
+    store(pixel_of(i / p.columns), i % p.columns, total(i));
+  }
 }
 #endif

@@ -20,6 +20,31 @@ fn finish(local: u32, row: u32, column: u32, given: array<vec4<f32>, {SUMS}>) {
   var sums = given;
   let eight = local / LANES;
   let first = row + eight * 8u;
+#ifndef STATS
+#ifndef TAPS
+  if (p.act == ACT_GEGLU) {
+    // Neighbours hold values and gates: each gives the other what it wants of four of its rows.
+    let gates = local % 2u == 1u;
+    let own = select(0u, 4u, gates);
+#for j {UNITS}
+    for (var i = 0u; i < 4u; i++) {
+      a_tile[local * 4u + i] = sums[(4u - own + i) * {UNITS}u + {j}u];
+    }
+    workgroupBarrier();
+    for (var i = 0u; i < 4u; i++) {
+      let unit = column + local % LANES + {j}u * LANES;
+      let mine = sums[(own + i) * {UNITS}u + {j}u];
+      let other = a_tile[(local ^ 1u) * 4u + i];
+      if (first + own + i < p.rows && unit < p.columns) {
+        store_gated(pixel_of(first + own + i), unit / 2u, select(mine, other, gates), select(other, mine, gates));
+      }
+    }
+    workgroupBarrier();
+#end
+    return;
+  }
+#endif
+#endif
 #for j {UNITS}
   let unit{j} = column + local % LANES + {j}u * LANES;
   if (unit{j} < p.columns) {

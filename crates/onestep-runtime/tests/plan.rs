@@ -217,6 +217,32 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
 }
 
 #[test]
+fn a_linear_layer_applies_the_gates_behind_it() {
+    let gated = |rows: usize, depth: usize, half: usize, twice: bool| {
+        let mut sketch = Sketch::new("gates");
+        let (x, w, bias) = (sketch.input(&[rows, depth]), sketch.weight(&[2 * half, depth], DType::F16), sketch.weight(&[2 * half], DType::F16));
+        let y = sketch.op(Op::Linear { bias: true, act: Activation::None, residual: false }, &[x, w, bias], &[rows, 2 * half]);
+        let z = sketch.op(Op::Geglu, &[y], &[rows, half]);
+        sketch.output(z);
+        if twice {
+            sketch.output(y);
+        }
+        sketch
+    };
+    let of = |sketch: &Sketch, forms| {
+        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        assert_eq!(plan.flops(), sketch.program.flops());
+        kernels(&plan)
+    };
+    assert_eq!(of(&gated(64, 64, 64, false), Forms::GPU), ["copy_in", "gemm_tile_f16", "copy_out"]);
+    assert_eq!(of(&gated(64, 320, 64, false), Forms::GPU), ["copy_in", "gemm_tile_split_f16", "split_sum", "copy_out"]);
+    assert_eq!(of(&gated(64, 64, 64, false), Forms::SOFTWARE), ["copy_in", "gemm_f16", "copy_out"]);
+    // Halves that are no whole units, and a result that is wanted as it is.
+    assert!(of(&gated(64, 64, 62, false), Forms::GPU).contains(&"binary"));
+    assert!(of(&gated(64, 64, 64, true), Forms::GPU).contains(&"binary"));
+}
+
+#[test]
 fn wide_heads_store_their_scores_while_they_are_few() {
     let mut sketch = Sketch::new("attention");
     let q = sketch.input(&[1, 1, 64, 200]);

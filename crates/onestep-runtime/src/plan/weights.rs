@@ -27,6 +27,8 @@ pub enum Layout {
         taps: usize,
         /// Columns of a panel.
         panel: usize,
+        /// Whether the columns lie in units of the first half and of the second by turns; the halves are whole units.
+        gated: bool,
     },
 }
 
@@ -105,7 +107,7 @@ impl WeightSlot {
                 let length = source.len().min(room);
                 packed[..length].copy_from_slice(&source[..length]);
             }
-            Layout::Panels { start, columns, depth, taps, panel } => {
+            Layout::Panels { start, columns, depth, taps, panel, gated } => {
                 let row = depth * taps * width;
                 if row == 0 || panel == 0 {
                     return Ok(packed);
@@ -113,6 +115,8 @@ impl WeightSlot {
                 let padded = depth.next_multiple_of(4);
                 // Column by column; the rows of a panel stay in cache.
                 for (column, values) in source[(start * width).min(source.len())..].chunks_exact(row).take(columns).enumerate() {
+                    let (half, unit) = (columns / 2, column % (columns / 2).max(1) / 4);
+                    let column = if gated { unit * 8 + column / half.max(1) * 4 + column % 4 } else { column };
                     let at = (column / panel * taps * padded * panel + column % panel) * width;
                     for (index, value) in values.chunks_exact(width).enumerate() {
                         let (channel, tap) = (index / taps, index % taps);
@@ -139,7 +143,7 @@ mod tests {
             shape: vec![3, 1, 2],
             dtype: DType::F32,
             stored: DType::F32,
-            layout: Layout::Panels { start: 0, columns: 3, depth: 1, taps: 2, panel: 2 },
+            layout: Layout::Panels { start: 0, columns: 3, depth: 1, taps: 2, panel: 2, gated: false },
             buffer: 0,
             offset: 0,
             size: 128,
@@ -154,6 +158,27 @@ mod tests {
         assert_eq!(packed, expected);
         let short = WeightView { bytes: &view.bytes[4..], ..view };
         assert_eq!(slot.pack(&short).unwrap_err().kind(), crate::ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn gates_lie_beside_their_values() {
+        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let slot = WeightSlot {
+            name: "w".into(),
+            shape: vec![24, 1],
+            dtype: DType::F32,
+            stored: DType::F32,
+            layout: Layout::Panels { start: 0, columns: 24, depth: 1, taps: 1, panel: 16, gated: true },
+            buffer: 0,
+            offset: 0,
+            size: 512,
+        };
+        let view = WeightView { shape: &[24, 1], dtype: DType::F32, bytes: bytemuck::cast_slice(&values) };
+        let packed: Vec<f32> = bytemuck::pod_collect_to_vec(&slot.pack(&view).unwrap());
+        assert_eq!(packed[..16], [0.0, 1.0, 2.0, 3.0, 12.0, 13.0, 14.0, 15.0, 4.0, 5.0, 6.0, 7.0, 16.0, 17.0, 18.0, 19.0]);
+        // The second panel: after three more rows that pad the depth.
+        assert_eq!(packed[64..72], [8.0, 9.0, 10.0, 11.0, 20.0, 21.0, 22.0, 23.0]);
+        assert!(packed[16..64].iter().chain(&packed[72..]).all(|&x| x == 0.0));
     }
 
     #[test]

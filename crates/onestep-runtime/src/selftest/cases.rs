@@ -28,6 +28,7 @@ pub(super) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     convolutions(&mut cases);
     linears(&mut cases);
+    gated_linears(&mut cases);
     products(&mut cases);
     norms(&mut cases);
     norms_of_products(&mut cases);
@@ -256,6 +257,72 @@ fn linears(cases: &mut Vec<Case>) {
         let (x, w) = (sketch.input(&[3, 5]), sketch.weight(&[5, 5], F32));
         let y = sketch.op(Op::Linear { bias: false, act: None, residual: true }, &[x, w, x], &[3, 5]);
         sketch.output(y);
+    });
+}
+
+/// Linear layers with the gates behind them, which apply those themselves where the halves are whole units.
+fn gated_linears(cases: &mut Vec<Case>) {
+    use DType::{F16, F32};
+    // Products of two sums of up to 130 products.
+    const GATED: Tolerance = Tolerance::OfLargest(1e-5);
+    let linear = |bias: bool| Op::Linear { bias, act: Activation::None, residual: false };
+    for (lead, depth, half, bias, dtype) in [
+        (vec![7], 5, 4, true, F32),
+        (vec![2, 9], 12, 20, true, F16),
+        (vec![], 9, 12, false, F32),
+        (vec![33], 130, 36, true, F16),
+        (vec![1, 65], 130, 64, false, F32),
+        (vec![129], 36, 44, true, F32),
+        (vec![2, 3, 35], 33, 20, true, F16),
+        (vec![1, 2, 1, 2, 1, 9], 33, 16, true, F16),
+        (vec![4200], 33, 36, true, F16),
+        (vec![4100], 36, 100, false, F32),
+        (vec![40], 36, 35, true, F16),
+        (vec![3], 4, 7, true, F32),
+    ] {
+        case(cases, format!("geglu: of a linear layer {lead:?}x{depth} to {half} twice, {dtype:?} bias {bias}"), GATED, |sketch| {
+            let (shape, both, out) = ([&lead[..], &[depth]].concat(), [&lead[..], &[2 * half]].concat(), [&lead[..], &[half]].concat());
+            let mut inputs = vec![sketch.input(&shape), sketch.weight(&[2 * half, depth], dtype)];
+            if bias {
+                inputs.push(sketch.weight(&[2 * half], dtype));
+            }
+            let y = sketch.op(linear(bias), &inputs, &both);
+            let y = sketch.op(Op::Geglu, &[y], &out);
+            sketch.output(y);
+        });
+    }
+    case(cases, "geglu: of a linear layer whose result something else reads too", GATED, |sketch| {
+        let (x, w) = (sketch.input(&[40, 33]), sketch.weight(&[40, 33], F16));
+        let y = sketch.op(linear(false), &[x, w], &[40, 40]);
+        let z = sketch.op(Op::Geglu, &[y], &[40, 20]);
+        sketch.output(z);
+        let v = sketch.op(linear(false), &[x, w], &[40, 40]);
+        let u = sketch.op(Op::Geglu, &[v], &[40, 20]);
+        let t = sketch.op(Op::Affine { mul: 0.5, add: 1.0 }, &[v], &[40, 40]);
+        sketch.output(y);
+        sketch.output(u);
+        sketch.output(t);
+    });
+    case(cases, "geglu: of weights and of a bias that are computed", GATED, |sketch| {
+        let (x, w, bias) = (sketch.input(&[34, 33]), sketch.input(&[40, 33]), sketch.input(&[40]));
+        let y = sketch.op(linear(false), &[x, w], &[34, 40]);
+        let y = sketch.op(Op::Geglu, &[y], &[34, 20]);
+        sketch.output(y);
+        let of_files = sketch.weight(&[40, 33], F16);
+        let z = sketch.op(linear(true), &[x, of_files, bias], &[34, 40]);
+        let z = sketch.op(Op::Geglu, &[z], &[34, 20]);
+        sketch.output(z);
+    });
+    case(cases, "geglu: two parts of a concatenation, and the weights of one of them once more", GATED, |sketch| {
+        let (x, w, v) = (sketch.input(&[70, 36]), sketch.weight(&[40, 36], F16), sketch.weight(&[48, 36], F32));
+        let parts = [(w, 40), (v, 48)].map(|(w, columns)| {
+            let y = sketch.op(linear(false), &[x, w], &[70, columns]);
+            sketch.op(Op::Geglu, &[y], &[70, columns / 2])
+        });
+        let both = sketch.op(Op::Concat { axis: 1 }, &parts, &[70, 44]);
+        sketch.output(both);
+        let plain = sketch.op(linear(false), &[x, w], &[70, 40]);
+        sketch.output(plain);
     });
 }
 

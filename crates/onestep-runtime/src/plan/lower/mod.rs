@@ -384,10 +384,11 @@ impl<'a> Lowering<'a> {
 
     fn node(&mut self, node: &Node) -> Result<(), RunError> {
         let first_step = self.steps.len();
+        let gate = self.gate_of(node);
         match &node.op {
             Op::Conv2d { .. } => self.conv2d(node)?,
             Op::UpConv2d { bias, act, residual } => self.up_conv2d(node, *bias, *act, *residual)?,
-            Op::Linear { bias, act, residual } => self.linear(node, *bias, *act, *residual)?,
+            Op::Linear { bias, act, residual } => self.linear(node, *bias, *act, *residual, gate)?,
             Op::MatMul => self.mat_mul(node)?,
             Op::GroupNorm { groups, epsilon, act } => self.group_norm(node, *groups, *epsilon, *act)?,
             Op::LayerNorm { epsilon, affine } => self.layer_norm(node, *epsilon, *affine)?,
@@ -401,7 +402,9 @@ impl<'a> Lowering<'a> {
             }
             Op::Embedding => self.embedding(node)?,
             Op::UpsampleNearest { scale } => self.upsample(node, *scale)?,
-            Op::Geglu => self.geglu(node)?,
+            // It may be a part of its linear layer.
+            Op::Geglu if self.views[node.output.index()].is_empty() => self.geglu(node)?,
+            Op::Geglu => return Ok(()),
             Op::Reduce { reduce, axis } => {
                 let id = self.input(node, 0)?;
                 let shape = self.shape(id);
@@ -440,9 +443,13 @@ impl<'a> Lowering<'a> {
                 self.moved(node, x, |view| Some(view.broadcast(own, to)))?;
             }
         }
-        let shapes: Vec<&[usize]> = node.inputs.iter().map(|&id| self.shape(id)).collect();
+        let flops = |node: &Node| {
+            let shapes: Vec<&[usize]> = node.inputs.iter().map(|&id| self.shape(id)).collect();
+            node.op.flops(&shapes, self.shape(node.output))
+        };
+        let flops = flops(node).saturating_add(gate.map_or(0, flops));
         if let Some(step) = self.steps[first_step..].last_mut() {
-            step.flops = node.op.flops(&shapes, &self.program.value(node.output).shape);
+            step.flops = flops;
         }
         Ok(())
     }
