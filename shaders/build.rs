@@ -1,6 +1,6 @@
 //! Composes, validates and reflects every variant, and writes them as constants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -49,7 +49,15 @@ fn build() -> Result<(), Vec<String>> {
     let mut lists = reflect::Lists::default();
     for variant in &variants {
         let narrow = variants.iter().find(|other| other.name == format!("{}_narrow", variant.name)).map(|other| other.name.as_str());
-        match compile(variant, narrow, &kernels, &shared, &mut lists) {
+        let with: BTreeSet<&str> = variant.defines.iter().map(String::as_str).chain(["STATS"]).collect();
+        let statistics = variants
+            .iter()
+            .find(|other| {
+                other.file == variant.file && other.defines.len() == with.len() && other.defines.iter().all(|define| with.contains(define.as_str()))
+            })
+            .filter(|other| other.name != variant.name)
+            .map(|other| other.name.as_str());
+        match compile(variant, [narrow, statistics], &kernels, &shared, &mut lists) {
             Ok(constant) => text.push_str(&constant),
             Err(error) => errors.push(format!("{}: {error}", variant.name)),
         }
@@ -84,7 +92,7 @@ fn build() -> Result<(), Vec<String>> {
 
 fn compile(
     variant: &table::Variant,
-    narrow: Option<&str>,
+    relatives: [Option<&str>; 2],
     kernels: &BTreeMap<String, String>,
     shared: &BTreeMap<String, String>,
     lists: &mut reflect::Lists,
@@ -103,7 +111,7 @@ fn compile(
         capabilities |= Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;
     }
     Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| error.emit_to_string(&wgsl))?;
-    reflect::constant(variant, narrow, &module, lists)
+    reflect::constant(variant, relatives, &module, lists)
 }
 
 fn folder(name: &str) -> Result<BTreeMap<String, String>, String> {

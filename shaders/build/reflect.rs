@@ -27,8 +27,8 @@ impl Lists {
     }
 }
 
-/// The constant of one variant.
-pub fn constant(variant: &Variant, narrow: Option<&str>, module: &Module, lists: &mut Lists) -> Result<String, String> {
+/// The constant of one variant, with its forms for narrow activations and with statistics.
+pub fn constant(variant: &Variant, relatives: [Option<&str>; 2], module: &Module, lists: &mut Lists) -> Result<String, String> {
     let (name, file) = (&variant.name, &variant.file);
     let entry = module.entry_points.first().ok_or("no entry point")?;
     let mut layouter = naga::proc::Layouter::default();
@@ -74,10 +74,10 @@ pub fn constant(variant: &Variant, narrow: Option<&str>, module: &Module, lists:
     let entries: Vec<String> = module.entry_points.iter().map(|entry| format!("{:?}", entry.name)).collect();
     let mut text = String::new();
     let upper = name.to_uppercase();
+    let [narrow, statistics] = relatives.map(|name| name.map_or_else(|| "None".to_owned(), |name| format!("Some(&{})", name.to_uppercase())));
     writeln!(
         text,
-        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: {},\n    params: {},\n    params_size: {params_size},\n    constants: {},\n    native: {},\n}};",
-        narrow.map_or_else(|| "None".to_owned(), |narrow| format!("Some(&{})", narrow.to_uppercase())),
+        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {narrow},\n    statistics: {statistics},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: {},\n    params: {},\n    params_size: {params_size},\n    constants: {},\n    native: {},\n}};",
         variant.defines.iter().collect::<Vec<_>>(),
         entries.join(", "),
         workgroup(module, entry)?,

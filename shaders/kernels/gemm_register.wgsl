@@ -102,6 +102,18 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
 #end
   );
 #endif
+#ifndef TAPS
+  if (p.act == ACT_GEGLU) {
+    for (var i = 0u; i < ROWS * COLUMNS / 2u; i++) {
+      let m = row + i * 2u / COLUMNS;
+      let unit = column + i * 2u % COLUMNS;
+      if (m < p.rows && unit < p.columns) {
+        store_gated(pixel_of(m), unit / 2u, sums[i * 2u], sums[i * 2u + 1u]);
+      }
+    }
+    return;
+  }
+#endif
   for (var i = 0u; i < ROWS * COLUMNS; i++) {
     let m = row + i / COLUMNS;
     let unit = column + i % COLUMNS;

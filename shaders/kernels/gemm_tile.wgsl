@@ -1,22 +1,28 @@
-// Convolution without groups, linear layer or product, in tiles that a workgroup shares: 64 rows in 64 columns, 8 rows in one unit of
-// columns an invocation. For GPUs.
+// Convolution without groups, linear layer or product, in tiles that a workgroup shares: ROWS rows in 64 columns, eight rows in UNITS units
+// of columns an invocation. For GPUs.
 //
-// The formula and the tensors are those of shared/gemm.wgsl; `panel` is 16. 32 of k at a time are staged in workgroup memory, rows side by
-// side, so that the inner loop reads whole vectors.
+// The formula and the tensors are those of shared/gemm.wgsl; `panel` is 16. DEPTH units of k at a time are staged in workgroup memory, rows
+// side by side, so that the inner loop reads whole vectors.
 // Grid: a workgroup per tile, tiles of rows first; along z the slices of k. Sums run over taps, then channels.
 // TAPS: a convolution with a kernel, strides, padding. SPLIT: the sums of slice z go to y, f32 [slices, rows, columns in units], for
-// split_sum to finish: where few tiles would leave a GPU idle.
+// split_sum to finish: where few tiles would leave a GPU idle. STATS: with the statistics of a group norm, as in shared/tile.wgsl.
 // In bounds: what is outside x, beyond the channels or beyond the taps is read from unit 0 and staged as zero; tails are not stored.
 #import gemm
 
-const ROWS = 64u;
+// 128 invocations, in 16 units of columns.
+const ROWS = {UNITS}u * 64u;
 const COLUMNS = 16u;
 // Units of k that are staged.
-const DEPTH = 8u;
+const DEPTH = 512u / ROWS;
 
 // [k][rows / 4] and [k][columns / 4].
 var<workgroup> a_tile: array<vec4<f32>, 512>;
-var<workgroup> b_tile: array<vec4<f32>, 512>;
+var<workgroup> b_tile: array<vec4<f32>, DEPTH * 64u>;
+#ifndef SPLIT
+#import tile
+#else
+const LANES = 16u / {UNITS}u;
+#endif
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -32,9 +38,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let taps = 1u;
 #endif
   let panel = (column / 16u) * (taps * p.depth * 64u);
-  // What this invocation stages: four rows of one unit of k, and four units of the weights.
-  let stage_unit = local % 8u;
-  let stage_rows = local / 8u;
+  // What this invocation stages: four rows of one unit of k, and units of the weights.
+  let stage_unit = local % DEPTH;
+  let stage_rows = local / DEPTH;
 #for i 4
   let pixel{i} = pixel_of(min(row + stage_rows * 4u + {i}u, p.rows - 1u));
 #ifdef TAPS
@@ -46,10 +52,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #endif
 #end
   // What it computes.
-  let unit = local % 16u;
-  let eight = local / 16u;
+  let unit = local % LANES;
+  let eight = local / LANES;
 #for i 8
-  var sum{i} = vec4<f32>();
+#for j {UNITS}
+  var sum{i}_{j} = vec4<f32>();
+#end
 #end
   for (var turn = 0u; turn < p.steps; turn++) {
     let step = group.z * p.steps + turn;
@@ -70,41 +78,48 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let a{i} = select(vec4<f32>(), up(x[select(0u, from{i} + c, known)]), known);
 #endif
 #end
-    a_tile[(stage_unit * 4u + 0u) * 16u + stage_rows] = vec4<f32>(a0.x, a1.x, a2.x, a3.x);
-    a_tile[(stage_unit * 4u + 1u) * 16u + stage_rows] = vec4<f32>(a0.y, a1.y, a2.y, a3.y);
-    a_tile[(stage_unit * 4u + 2u) * 16u + stage_rows] = vec4<f32>(a0.z, a1.z, a2.z, a3.z);
-    a_tile[(stage_unit * 4u + 3u) * 16u + stage_rows] = vec4<f32>(a0.w, a1.w, a2.w, a3.w);
-#for i 4
+#for l 4
+    a_tile[(stage_unit * 4u + {l}u) * (ROWS / 4u) + stage_rows] = vec4<f32>(a0[{l}], a1[{l}], a2[{l}], a3[{l}]);
+#end
+#for i {LOADS}
     let b_row{i} = local / 16u + {i}u * 8u;
     let b_known{i} = tap < taps && (step % p.chunks) * (DEPTH * 4u) + b_row{i} < p.depth * 4u;
     let b_at{i} = panel + (tap * p.depth * 4u + (step % p.chunks) * (DEPTH * 4u) + b_row{i}) * 16u + local % 16u;
     b_tile[local + {i}u * 128u] = widen(w[select(0u, b_at{i}, b_known{i})]);
 #end
     workgroupBarrier();
-    for (var k = 0u; k < 32u; k++) {
-      let low = a_tile[k * 16u + eight * 2u];
-      let high = a_tile[k * 16u + eight * 2u + 1u];
-      let b = b_tile[k * 16u + unit];
+    for (var k = 0u; k < DEPTH * 4u; k++) {
+      let low = a_tile[k * (ROWS / 4u) + eight * 2u];
+      let high = a_tile[k * (ROWS / 4u) + eight * 2u + 1u];
+#for j {UNITS}
+      let b{j} = b_tile[k * 16u + unit + {j}u * LANES];
 #for i 4
-      sum{i} = fma(vec4<f32>(low[{i}]), b, sum{i});
+      sum{i}_{j} = fma(vec4<f32>(low[{i}]), b{j}, sum{i}_{j});
 #end
-      sum4 = fma(vec4<f32>(high.x), b, sum4);
-      sum5 = fma(vec4<f32>(high.y), b, sum5);
-      sum6 = fma(vec4<f32>(high.z), b, sum6);
-      sum7 = fma(vec4<f32>(high.w), b, sum7);
+      sum4_{j} = fma(vec4<f32>(high.x), b{j}, sum4_{j});
+      sum5_{j} = fma(vec4<f32>(high.y), b{j}, sum5_{j});
+      sum6_{j} = fma(vec4<f32>(high.z), b{j}, sum6_{j});
+      sum7_{j} = fma(vec4<f32>(high.w), b{j}, sum7_{j});
+#end
     }
     workgroupBarrier();
   }
+#ifdef SPLIT
   if (column + unit >= p.columns) {
     return;
   }
 #for i 8
   if (row + eight * 8u + {i}u < p.rows) {
-#ifdef SPLIT
-    y[(group.z * p.rows + row + eight * 8u + {i}u) * p.columns + column + unit] = sum{i};
-#else
-    store(pixel_of(row + eight * 8u + {i}u), column + unit, sum{i});
-#endif
+    y[(group.z * p.rows + row + eight * 8u + {i}u) * p.columns + column + unit] = sum{i}_0;
   }
 #end
+#else
+  finish(local, row, column, array<vec4<f32>, {SUMS}>(
+#for i 8
+#for j {UNITS}
+    sum{i}_{j},
+#end
+#end
+  ));
+#endif
 }

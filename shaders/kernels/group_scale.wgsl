@@ -1,8 +1,9 @@
 // The second step of a group norm: from the statistics of chunks of channels to what is done to each channel.
 //
 // For a group of channels: mean and variance over all its channels and chunks; factor[c] = gamma[c] / √(variance + epsilon). The mean stays
-// apart: as a part of what is added it would cancel where it is large. stats: f32 [N, chunks, 2, padded channels], as channel_stats leaves it; gamma, beta: f32 [padded channels];
-// scale: f32 [N, 3, padded channels], means, factors, betas. Grid: one invocation per n and group. Padded channels become zero.
+// apart: as a part of what is added it would cancel where it is large. stats: f32 [N, chunks, 2, stats_width], as channel_stats or
+// shared/tile.wgsl leaves it, the channels from `stats_start` on; gamma, beta: f32 [padded channels]; scale: f32 [N, 3, padded channels],
+// means, factors, betas. Grid: one invocation per n and group. Padded channels become zero.
 // Chunks are joined by their counts, means and squared differences, in their order: no difference of large squares.
 #import grid
 
@@ -19,6 +20,8 @@ struct Params {
   // Pixels of a chunk, and of all chunks.
   chunk: u32,
   pixels: u32,
+  stats_start: u32,
+  stats_width: u32,
   epsilon: f32,
 }
 
@@ -39,7 +42,7 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   var sum = 0.0;
   for (var chunk = 0u; chunk < p.chunks; chunk++) {
     let length = f32(min(p.pixels - chunk * p.chunk, p.chunk));
-    let at = (n * p.chunks + chunk) * 2u * p.padded + first;
+    let at = p.stats_start + (n * p.chunks + chunk) * 2u * p.stats_width + first;
     for (var c = 0u; c < p.group_channels; c++) {
       sum = fma(stats[at + c], length, sum);
     }
@@ -49,10 +52,10 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   var squares = 0.0;
   for (var chunk = 0u; chunk < p.chunks; chunk++) {
     let length = f32(min(p.pixels - chunk * p.chunk, p.chunk));
-    let at = (n * p.chunks + chunk) * 2u * p.padded + first;
+    let at = p.stats_start + (n * p.chunks + chunk) * 2u * p.stats_width + first;
     for (var c = 0u; c < p.group_channels; c++) {
       let difference = stats[at + c] - mean;
-      squares += fma(difference * difference, length, stats[at + p.padded + c]);
+      squares += fma(difference * difference, length, stats[at + p.stats_width + c]);
     }
   }
   let factor = 1.0 / sqrt(squares / count + p.epsilon);

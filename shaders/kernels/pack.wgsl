@@ -1,5 +1,6 @@
 // A tensor as it lies in a file, brought into a plan's layout: y[column / panel, tap, channel, column % panel] =
-// x[start + (column · depth + channel) · taps + tap], with zeros where channel or column is beyond its end.
+// x[start + (column · depth + channel) · taps + tap], with zeros where channel or column is beyond its end. With `gates`, columns of x from that
+// one on are gates, and in y units of values and of gates lie by turns.
 //
 // raw: a window of the file, in which `length` elements of the tensor lie whole: the first of them is number `base`, at the byte `lead`; one
 // more word may be read behind the last. What is not in the window stays as it is in y: windows come one after another.
@@ -25,6 +26,8 @@ struct Params {
   padded: u32,
   taps: u32,
   panel: u32,
+  // Half of the columns, in whole units, or 0.
+  gates: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -84,9 +87,12 @@ fn element(d: u32, old: u32) -> u32 {
   let row = d / p.panel;
   let channel = row % p.padded;
   let line = row / p.padded;
-  let column = line / p.taps * p.panel + d % p.panel;
+  var column = line / p.taps * p.panel + d % p.panel;
   if (channel >= p.depth || column >= p.columns) {
     return 0u;
+  }
+  if (p.gates > 0u) {
+    column = column / 8u * 4u + column % 4u + (column / 4u % 2u) * p.gates;
   }
   let i = p.start + (column * p.depth + channel) * p.taps + line % p.taps - p.base;
   if (i >= p.length) {

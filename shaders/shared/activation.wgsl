@@ -6,6 +6,8 @@ const ACT_RELU = 1u;
 const ACT_SILU = 2u;
 const ACT_GELU = 3u;
 const ACT_QUICK_GELU = 4u;
+// Of two sums, one of them a gate: a · gelu(b).
+const ACT_GEGLU = 5u;
 
 // `kind` comes from a uniform: the branch is the same for all.
 fn activate(kind: u32, x: f32) -> f32 {

@@ -4,6 +4,7 @@
 // with TAPS, k runs through the taps of a convolution and its input channels; without, through the channels of that pixel.
 //
 // x, residual, y: units of channels, with strides between n, rows and pixels, so that each may be a part of a wider tensor.
+// With ACT_GEGLU the columns lie in units of values and of gates by turns, and y has half of them: values · gelu(gates), no residual.
 // w: f32 or f16, packed by the planner as [D / panel][taps · 4 · depth][panel] with zeros in the tails. bias: f32, padded to whole panels.
 // Strides, starts and `panel` count units of four.
 #import unit
@@ -61,6 +62,10 @@ struct Params {
   dilation_y: u32,
   dilation_x: u32,
 #endif
+#ifdef STATS
+  stats_start: u32,
+  stats_units: u32,
+#endif
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -77,4 +82,7 @@ struct Params {
 #import epilogue
 #else
 #import pixel
+#endif
+#ifdef STATS
+@group(0) @binding(6) var<storage, read_write> stats: array<vec4<f32>>;
 #endif

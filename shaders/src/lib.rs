@@ -14,6 +14,8 @@ pub struct Kernel {
     pub file: &'static str,
     /// The same for activations in 16 bits.
     pub narrow: Option<&'static Kernel>,
+    /// The same that also leaves the statistics of what it stores for a group norm; its parameters begin with those of this one.
+    pub statistics: Option<&'static Kernel>,
     /// What its file is composed with.
     pub defines: &'static [&'static str],
     /// Functions to start at: one for compute; vertex, then fragment for drawing.

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use onestep_shaders::{Access, KERNELS};
+use onestep_shaders::{Access, Field, KERNELS};
 
 /// What WebGPU promises on every adapter.
 const STORAGE_BUFFERS: usize = 8;
@@ -30,6 +30,19 @@ fn the_uniform_comes_first_and_fills_its_slice() {
         for field in kernel.params {
             assert!(field.offset + 4 * field.count <= kernel.params_size, "{}: {}", kernel.name, field.name);
         }
+    }
+}
+
+#[test]
+fn a_variant_with_statistics_is_a_variant_with_more() {
+    let pairs: Vec<_> = KERNELS.iter().filter_map(|kernel| Some((kernel, kernel.statistics?))).collect();
+    assert!(pairs.len() >= 14, "{} variants have one", pairs.len());
+    for (kernel, with) in pairs {
+        let fields = |fields: &[Field]| -> Vec<(&str, u32)> { fields.iter().map(|field| (field.name, field.offset)).collect() };
+        let more = fields(with.params).split_off(kernel.params.len());
+        assert_eq!(fields(&with.params[..kernel.params.len()]), fields(kernel.params), "{}", kernel.name);
+        assert_eq!(more.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["stats_start", "stats_units"], "{}", kernel.name);
+        assert_eq!(with.bindings.last().map(|binding| binding.name), Some("stats"), "{}", kernel.name);
     }
 }
 

@@ -1,6 +1,6 @@
 //! How long programs of the shipped size take on this machine's adapter, and which kernels take it: `cargo run --release --example speed`;
-//! an argument restricts it to the programs whose names contain it; `narrow` before it keeps activations in 16 bits, and `gpu` before that
-//! takes the forms of kernels that suit GPUs, whatever the adapter is.
+//! an argument restricts it to the programs whose names contain it. Before it, `narrow` keeps activations in 16 bits, and `gpu` or `software`
+//! takes the forms of kernels that suit such an adapter.
 
 #![allow(clippy::print_stdout)]
 
@@ -14,13 +14,16 @@ use onestep_runtime::{Capabilities, Executor, Gpu, GpuOptions, Plan, RunError};
 fn main() -> Result<(), RunError> {
     let gpu = pollster::block_on(Gpu::request(&GpuOptions::default()))?;
     println!("{}", gpu.adapter());
-    let mut arguments = std::env::args().skip(1).peekable();
     let mut capabilities = gpu.capabilities().clone();
-    if arguments.next_if(|argument| argument == "gpu").is_some() {
-        capabilities.forms = Forms::GPU;
+    let (mut narrow, mut filter) = (false, String::new());
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "narrow" => narrow = true,
+            "gpu" => capabilities.forms = Forms::GPU,
+            "software" => capabilities.forms = Forms::SOFTWARE,
+            _ => filter = argument,
+        }
     }
-    let narrow = arguments.next_if(|argument| argument == "narrow").is_some();
-    let filter = arguments.next().unwrap_or_default();
     let all = [
         text_encoder(),
         generator(),

@@ -127,6 +127,121 @@ fn what_is_concatenated_is_written_in_its_place() {
     assert_eq!(plan.dispatches[1].bindings[5], plan.dispatches[2].bindings[5]);
 }
 
+/// A convolution of 3x3 in 16 bits.
+fn conv(sketch: &mut Sketch, x: ValueId, channels: usize) -> ValueId {
+    let shape = sketch.shape(x);
+    let w = sketch.weight(&[channels, shape[1], 3, 3], DType::F16);
+    let op = Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: false };
+    sketch.op(op, &[x, w], &[shape[0], channels, shape[2], shape[3]])
+}
+
+fn group_norm(sketch: &mut Sketch, x: ValueId, groups: usize) -> ValueId {
+    let shape = sketch.shape(x);
+    let (gamma, beta) = (sketch.weight(&[shape[1]], DType::F32), sketch.weight(&[shape[1]], DType::F32));
+    sketch.op(Op::GroupNorm { groups, epsilon: 1e-5, act: Activation::Silu }, &[x, gamma, beta], &shape)
+}
+
+#[test]
+fn products_leave_the_statistics_of_the_norms_behind_them() {
+    let mut sketch = Sketch::new("norms");
+    let x = sketch.input(&[1, 64, 96, 96]);
+    let a = conv(&mut sketch, x, 64);
+    let y = group_norm(&mut sketch, a, 32);
+    let b = conv(&mut sketch, y, 32);
+    // The first part is normalised twice, alone and in a group with the second, from statistics that are written once.
+    let both = sketch.op(Op::Concat { axis: 1 }, &[a, b], &[1, 96, 96, 96]);
+    let y = group_norm(&mut sketch, both, 1);
+    let small = sketch.op(Op::Slice { start: vec![0, 0, 88, 87] }, &[y], &[1, 96, 8, 9]);
+    let y = conv(&mut sketch, small, 40);
+    let y = group_norm(&mut sketch, y, 10);
+    sketch.output(y);
+    let plan = |forms| Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+    let norm = ["group_scale", "scale_shift"];
+    let tiles = [&["copy_in", "gemm_tile_taps_stats_f16"][..], &norm, &["gemm_tile_taps_stats_f16"], &norm];
+    let split = [&["gemm_tile_taps_split_f16", "split_sum_stats"][..], &norm, &["copy_out"]];
+    assert_eq!(kernels(&plan(Forms::GPU)), [tiles.concat(), split.concat()].concat());
+    assert_eq!(plan(Forms::SOFTWARE).kernels().iter().find(|(name, _)| *name == "channel_stats"), Some(&("channel_stats", 3)));
+    assert_eq!(plan(Forms::GPU).flops(), sketch.program.flops());
+}
+
+#[test]
+fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
+    let passes = |draw: &dyn Fn(&mut Sketch) -> ValueId, groups: usize| {
+        let mut sketch = Sketch::new("norm");
+        let x = draw(&mut sketch);
+        let y = group_norm(&mut sketch, x, groups);
+        sketch.output(y);
+        let plan = Plan::new(&sketch.program, &Capabilities::default()).unwrap();
+        kernels(&plan).iter().filter(|name| **name == "channel_stats").count()
+    };
+    let pictures = |batch: usize, side: usize| {
+        move |sketch: &mut Sketch| {
+            let x = sketch.input(&[batch, 32, side, side]);
+            conv(sketch, x, 32)
+        }
+    };
+    assert_eq!(passes(&pictures(2, 8), 4), 0);
+    // Tiles that hold rows of two pictures.
+    assert_eq!(passes(&pictures(1, 9), 4), 0);
+    assert_eq!(passes(&pictures(2, 9), 4), 1);
+    let upsampled = |batch: usize, side: usize| {
+        move |sketch: &mut Sketch| {
+            let (x, w) = (sketch.input(&[batch, 32, side, side]), sketch.weight(&[4, 32, 32, 2, 2], DType::F16));
+            let op = Op::UpConv2d { bias: false, act: Activation::None, residual: false };
+            sketch.op(op, &[x, w], &[batch, 32, 2 * side, 2 * side])
+        }
+    };
+    assert_eq!(passes(&upsampled(1, 8), 4), 0);
+    assert_eq!(passes(&upsampled(1, 9), 4), 1);
+    assert_eq!(passes(&upsampled(2, 8), 4), 1);
+    // A part that is copied.
+    let with_input = |sketch: &mut Sketch| {
+        let (x, other) = (sketch.input(&[1, 32, 8, 8]), sketch.input(&[1, 4, 8, 8]));
+        let y = conv(sketch, x, 32);
+        sketch.op(Op::Concat { axis: 1 }, &[y, other], &[1, 36, 8, 8])
+    };
+    assert_eq!(passes(&with_input, 6), 1);
+    // A picture on its side, and half of the channels that were stored together.
+    let turned = |sketch: &mut Sketch| {
+        let x = sketch.input(&[1, 32, 8, 16]);
+        let y = conv(sketch, x, 32);
+        sketch.op(Op::Permute { axes: vec![0, 1, 3, 2] }, &[y], &[1, 32, 16, 8])
+    };
+    assert_eq!(passes(&turned, 4), 1);
+    let half = |sketch: &mut Sketch| {
+        let x = sketch.input(&[1, 32, 8, 16]);
+        let y = conv(sketch, x, 64);
+        sketch.op(Op::Slice { start: vec![0, 32, 0, 0] }, &[y], &[1, 32, 8, 16])
+    };
+    assert_eq!(passes(&half, 4), 1);
+}
+
+#[test]
+fn a_linear_layer_applies_the_gates_behind_it() {
+    let gated = |rows: usize, depth: usize, half: usize, twice: bool| {
+        let mut sketch = Sketch::new("gates");
+        let (x, w, bias) = (sketch.input(&[rows, depth]), sketch.weight(&[2 * half, depth], DType::F16), sketch.weight(&[2 * half], DType::F16));
+        let y = sketch.op(Op::Linear { bias: true, act: Activation::None, residual: false }, &[x, w, bias], &[rows, 2 * half]);
+        let z = sketch.op(Op::Geglu, &[y], &[rows, half]);
+        sketch.output(z);
+        if twice {
+            sketch.output(y);
+        }
+        sketch
+    };
+    let of = |sketch: &Sketch, forms| {
+        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        assert_eq!(plan.flops(), sketch.program.flops());
+        kernels(&plan)
+    };
+    assert_eq!(of(&gated(64, 64, 64, false), Forms::GPU), ["copy_in", "gemm_tile_f16", "copy_out"]);
+    assert_eq!(of(&gated(64, 320, 64, false), Forms::GPU), ["copy_in", "gemm_tile_split_f16", "split_sum", "copy_out"]);
+    assert_eq!(of(&gated(64, 64, 64, false), Forms::SOFTWARE), ["copy_in", "gemm_f16", "copy_out"]);
+    // Halves that are no whole units, and a result that is wanted as it is.
+    assert!(of(&gated(64, 64, 62, false), Forms::GPU).contains(&"binary"));
+    assert!(of(&gated(64, 64, 64, true), Forms::GPU).contains(&"binary"));
+}
+
 #[test]
 fn wide_heads_store_their_scores_while_they_are_few() {
     let mut sketch = Sketch::new("attention");

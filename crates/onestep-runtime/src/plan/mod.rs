@@ -235,7 +235,7 @@ impl Plan {
     }
 
     /// What every plan must keep, whatever the program: each kernel has its bindings, each within its buffer and limits,
-    /// none bound for reading and for writing at once.
+    /// none bound for reading and for writing at once, nothing written twice.
     ///
     /// # Errors
     /// `Internal` with the dispatch at fault; `Unsupported` where a binding or a grid is beyond the adapter.
@@ -289,12 +289,16 @@ impl Plan {
                     )));
                 }
                 let clash = dispatch.kernel.bindings.iter().zip(&dispatch.bindings).any(|(other, at)| {
-                    !std::ptr::eq(other, binding)
-                        && at.buffer == slice.buffer
-                        && (other.access == Access::ReadWrite || binding.access == Access::ReadWrite)
+                    let writes = [other, binding].map(|binding| binding.access == Access::ReadWrite);
+                    let overlap = at.offset < slice.offset + slice.size && slice.offset < at.offset + at.size;
+                    !std::ptr::eq(other, binding) && at.buffer == slice.buffer && (writes[0] != writes[1] || (writes[0] && overlap))
                 });
                 if clash {
-                    return Err(RunError::internal(format!("{}: {:?} is bound for reading and for writing", place(), slice.buffer)));
+                    return Err(RunError::internal(format!(
+                        "{}: {:?} is bound for reading and for writing, or written twice",
+                        place(),
+                        slice.buffer
+                    )));
                 }
             }
         }

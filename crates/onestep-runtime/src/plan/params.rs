@@ -62,6 +62,13 @@ impl Params {
         self.entries(name).first().copied().unwrap_or(0)
     }
 
+    /// Turns them into those of a kernel whose fields begin with the ones of this.
+    pub(crate) fn extend(&mut self, kernel: &'static Kernel) {
+        self.missing.extend(kernel.params.iter().skip(self.kernel.params.len()).map(|field| field.name));
+        self.bytes.resize(kernel.params_size as usize, 0);
+        self.kernel = kernel;
+    }
+
     fn write(&mut self, name: &str, kind: FieldKind, words: &[[u8; 4]]) {
         let fitting = self.kernel.params.iter().find(|field| field.name == name && field.kind == kind && field.count as usize >= words.len());
         let Some(field) = fitting else {

@@ -36,6 +36,8 @@ pub enum Layout {
         taps: usize,
         /// Columns of a panel.
         panel: usize,
+        /// Whether the columns lie in units of the first half and of the second by turns; the halves are whole units.
+        gated: bool,
     },
 }
 
@@ -97,9 +99,9 @@ impl WeightSlot {
         let held = window.start.saturating_sub(CARRIED_BYTES)..window.end;
         let base = held.start.saturating_sub(start).div_ceil(width);
         let end = (held.end.saturating_sub(start) / width).min(elements);
-        let (first, columns, depth, taps, panel) = match self.layout {
-            Layout::Plain | Layout::Padded { .. } => (0, 1, self.elements(), 1, 1),
-            Layout::Panels { start, columns, depth, taps, panel } => (start, columns, depth, taps, panel),
+        let (first, columns, depth, taps, panel, gated) = match self.layout {
+            Layout::Plain | Layout::Padded { .. } => (0, 1, self.elements(), 1, 1, false),
+            Layout::Panels { start, columns, depth, taps, panel, gated } => (start, columns, depth, taps, panel, gated),
         };
         if base >= end || end <= first as u64 || columns == 0 || depth == 0 || taps == 0 || panel == 0 {
             return Ok((base < end).then_some(Packing { elements: base..end, params: Vec::new(), words: 0 }));
@@ -109,7 +111,17 @@ impl WeightSlot {
         let line = (panel * taps * depth.next_multiple_of(4)) as u64;
         let column = |element: u64| element.saturating_sub(first as u64) / row;
         let touched = match self.layout {
-            Layout::Panels { .. } => column(base) / panel as u64 * line..(column(end - 1) / panel as u64 + 1).saturating_mul(line),
+            Layout::Panels { .. } => {
+                let (from, to) = (column(base), column(end - 1));
+                let half = columns as u64 / 2;
+                // Values and gates lie by turns: their columns are spread over twice as many, and what reaches from these to those is everywhere.
+                let spread = match gated {
+                    false => from..to + 1,
+                    true if from < half && to >= half => 0..columns as u64,
+                    true => from % half / 4 * 8..to.min(columns as u64 - 1) % half / 4 * 8 + 8,
+                };
+                spread.start / panel as u64 * line..spread.end.div_ceil(panel as u64).saturating_mul(line)
+            }
             _ => base..end,
         };
         // All zeros are written, too: those behind the last element with it.
@@ -134,6 +146,7 @@ impl WeightSlot {
         set("padded", depth.next_multiple_of(4) as u64);
         set("taps", taps as u64);
         set("panel", panel as u64);
+        set("gates", if gated { columns as u64 / 2 } else { 0 });
         Ok(Some(Packing { elements: base..end, params: params.finish()?, words: words.end - words.start }))
     }
 }
@@ -158,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_element_is_whole_in_some_window() {
-        for layout in [Layout::Plain, Layout::Panels { start: 0, columns: 3, depth: 5, taps: 2, panel: 2 }] {
+        for layout in [Layout::Plain, Layout::Panels { start: 0, columns: 3, depth: 5, taps: 2, panel: 2, gated: false }] {
             for start in 0..9 {
                 for length in 1..70 {
                     let (mut at, mut reached) = (0, 0);

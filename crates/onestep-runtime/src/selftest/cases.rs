@@ -28,8 +28,10 @@ pub(super) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     convolutions(&mut cases);
     linears(&mut cases);
+    gated_linears(&mut cases);
     products(&mut cases);
     norms(&mut cases);
+    norms_of_products(&mut cases);
     attentions(&mut cases);
     rows(&mut cases);
     pointwise(&mut cases);
@@ -273,6 +275,72 @@ fn linears(cases: &mut Vec<Case>) {
     });
 }
 
+/// Linear layers with the gates behind them, which apply those themselves where the halves are whole units.
+fn gated_linears(cases: &mut Vec<Case>) {
+    use DType::{F16, F32};
+    // Products of two sums of up to 130 products.
+    const GATED: Tolerance = Tolerance::OfLargest(1e-5);
+    let linear = |bias: bool| Op::Linear { bias, act: Activation::None, residual: false };
+    for (lead, depth, half, bias, dtype) in [
+        (vec![7], 5, 4, true, F32),
+        (vec![2, 9], 12, 20, true, F16),
+        (vec![], 9, 12, false, F32),
+        (vec![33], 130, 36, true, F16),
+        (vec![1, 65], 130, 64, false, F32),
+        (vec![129], 36, 44, true, F32),
+        (vec![2, 3, 35], 33, 20, true, F16),
+        (vec![1, 2, 1, 2, 1, 9], 33, 16, true, F16),
+        (vec![4200], 33, 36, true, F16),
+        (vec![4100], 36, 100, false, F32),
+        (vec![40], 36, 35, true, F16),
+        (vec![3], 4, 7, true, F32),
+    ] {
+        case(cases, format!("geglu: of a linear layer {lead:?}x{depth} to {half} twice, {dtype:?} bias {bias}"), GATED, |sketch| {
+            let (shape, both, out) = ([&lead[..], &[depth]].concat(), [&lead[..], &[2 * half]].concat(), [&lead[..], &[half]].concat());
+            let mut inputs = vec![sketch.input(&shape), sketch.weight(&[2 * half, depth], dtype)];
+            if bias {
+                inputs.push(sketch.weight(&[2 * half], dtype));
+            }
+            let y = sketch.op(linear(bias), &inputs, &both);
+            let y = sketch.op(Op::Geglu, &[y], &out);
+            sketch.output(y);
+        });
+    }
+    case(cases, "geglu: of a linear layer whose result something else reads too", GATED, |sketch| {
+        let (x, w) = (sketch.input(&[40, 33]), sketch.weight(&[40, 33], F16));
+        let y = sketch.op(linear(false), &[x, w], &[40, 40]);
+        let z = sketch.op(Op::Geglu, &[y], &[40, 20]);
+        sketch.output(z);
+        let v = sketch.op(linear(false), &[x, w], &[40, 40]);
+        let u = sketch.op(Op::Geglu, &[v], &[40, 20]);
+        let t = sketch.op(Op::Affine { mul: 0.5, add: 1.0 }, &[v], &[40, 40]);
+        sketch.output(y);
+        sketch.output(u);
+        sketch.output(t);
+    });
+    case(cases, "geglu: of weights and of a bias that are computed", GATED, |sketch| {
+        let (x, w, bias) = (sketch.input(&[34, 33]), sketch.input(&[40, 33]), sketch.input(&[40]));
+        let y = sketch.op(linear(false), &[x, w], &[34, 40]);
+        let y = sketch.op(Op::Geglu, &[y], &[34, 20]);
+        sketch.output(y);
+        let of_files = sketch.weight(&[40, 33], F16);
+        let z = sketch.op(linear(true), &[x, of_files, bias], &[34, 40]);
+        let z = sketch.op(Op::Geglu, &[z], &[34, 20]);
+        sketch.output(z);
+    });
+    case(cases, "geglu: two parts of a concatenation, and the weights of one of them once more", GATED, |sketch| {
+        let (x, w, v) = (sketch.input(&[70, 36]), sketch.weight(&[40, 36], F16), sketch.weight(&[48, 36], F32));
+        let parts = [(w, 40), (v, 48)].map(|(w, columns)| {
+            let y = sketch.op(linear(false), &[x, w], &[70, columns]);
+            sketch.op(Op::Geglu, &[y], &[70, columns / 2])
+        });
+        let both = sketch.op(Op::Concat { axis: 1 }, &parts, &[70, 44]);
+        sketch.output(both);
+        let plain = sketch.op(linear(false), &[x, w], &[70, 40]);
+        sketch.output(plain);
+    });
+}
+
 fn products(cases: &mut Vec<Case>) {
     for (a, b, y) in [
         (vec![1, 1], vec![1, 1], vec![1, 1]),
@@ -325,6 +393,89 @@ fn norms(cases: &mut Vec<Case>) {
             let plain = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: false }, &[x], &shape);
             sketch.output(y);
             sketch.output(plain);
+        });
+    }
+}
+
+/// Group norms of what the matrix kernel has stored, whose statistics it leaves where it can.
+fn norms_of_products(cases: &mut Vec<Case>) {
+    use DType::{F16, F32};
+    let norm = |sketch: &mut Sketch, x: ValueId, groups: usize| {
+        let shape = sketch.shape(x);
+        let (gamma, beta) = (sketch.weight(&[shape[1]], F16), sketch.weight(&[shape[1]], F32));
+        let y = sketch.op(Op::GroupNorm { groups, epsilon: 1e-5, act: Activation::Silu }, &[x, gamma, beta], &shape);
+        sketch.output(y);
+    };
+    // Away from zero by its residual, if it has one.
+    let product = |sketch: &mut Sketch, x: ValueId, columns: usize, kernel: [usize; 2], residual: bool, dtype: DType| {
+        let shape = sketch.shape(x);
+        let (w, bias) = (sketch.weight(&[columns, shape[1], kernel[0], kernel[1]], dtype), sketch.weight(&[columns], F32));
+        let out = [shape[0], columns, shape[2] + 2 * (kernel[0] / 2) + 1 - kernel[0], shape[3] + 2 * (kernel[1] / 2) + 1 - kernel[1]];
+        let mut inputs = vec![x, w, bias];
+        if residual {
+            inputs.push(sketch.input_in(&out, 30.0, 34.0));
+        }
+        let [top, left] = kernel.map(|taps| taps / 2);
+        let padding = [top, left, top, left];
+        let op = Op::Conv2d { stride: [1, 1], padding, dilation: [1, 1], groups: 1, bias: true, act: Activation::None, residual };
+        sketch.op(op, &inputs, &out)
+    };
+    for (x, columns, groups, kernel, residual, dtype) in [
+        ([1, 8, 9, 8], 33, 11, [3, 3], false, F32),
+        ([1, 9, 16, 13], 65, 13, [3, 3], true, F16),
+        ([1, 32, 6, 7], 33, 11, [1, 2], false, F32),
+        ([1, 31, 10, 13], 66, 3, [2, 1], true, F16),
+        ([1, 37, 11, 13], 39, 13, [1, 1], true, F32),
+        ([2, 36, 16, 12], 70, 10, [1, 1], false, F16),
+        ([2, 8, 8, 8], 42, 14, [3, 3], true, F32),
+        ([2, 36, 7, 9], 33, 1, [1, 1], false, F16),
+        ([1, 5, 80, 57], 36, 12, [3, 3], false, F32),
+    ] {
+        case(
+            cases,
+            format!("group_norm: {groups} groups of a convolution {kernel:?} of {x:?} to {columns}, {dtype:?}, residual {residual}"),
+            NORM,
+            |sketch| {
+                let x = sketch.input(&x);
+                let y = product(sketch, x, columns, kernel, residual, dtype);
+                norm(sketch, y, groups);
+            },
+        );
+    }
+    for x in [[1, 36, 8, 8], [1, 9, 16, 4], [1, 12, 7, 9], [2, 12, 8, 8]] {
+        case(cases, format!("group_norm: of an upsampling convolution of {x:?}"), NORM, |sketch| {
+            let (x, w) = (sketch.input(&x), sketch.weight(&[4, 42, x[1], 2, 2], F16));
+            let shape = sketch.shape(x);
+            let y =
+                sketch.op(Op::UpConv2d { bias: false, act: Activation::Gelu, residual: false }, &[x, w], &[shape[0], 42, 2 * shape[2], 2 * shape[3]]);
+            norm(sketch, y, 14);
+        });
+    }
+    for (x, height) in [([1, 195, 40], 13), ([2, 128, 33], 8), ([2, 65, 36], 5)] {
+        case(cases, format!("group_norm: of {height} rows of tokens {x:?}"), NORM, |sketch| {
+            let tokens = sketch.input(&x);
+            let (w, residual) = (sketch.weight(&[36, x[2]], F16), sketch.input_in(&[x[0], x[1], 36], 5.0, 6.0));
+            let y = sketch.op(Op::Linear { bias: false, act: Activation::QuickGelu, residual: true }, &[tokens, w, residual], &[x[0], x[1], 36]);
+            let y = sketch.op(Op::Permute { axes: vec![0, 2, 1] }, &[y], &[x[0], 36, x[1]]);
+            let y = sketch.op(Op::Reshape, &[y], &[x[0], 36, height, x[1] / height]);
+            norm(sketch, y, 12);
+        });
+    }
+    for (batch, columns, more) in [(1, [36, 40], false), (2, [40, 36], false), (1, [36, 33], false), (1, [36, 36], true)] {
+        case(cases, format!("group_norm: of parts of {columns:?} channels and of both, {batch} pictures, copied part {more}"), NORM, |sketch| {
+            let x = sketch.input(&[batch, 9, 16, 8]);
+            let parts = columns.map(|columns| product(sketch, x, columns, [3, 3], false, F16));
+            norm(sketch, parts[0], 4);
+            let mut all = parts.to_vec();
+            let mut channels = columns[0] + columns[1];
+            if more {
+                all.push(sketch.input(&[batch, 4, 16, 8]));
+                channels += 4;
+            }
+            let both = sketch.op(Op::Concat { axis: 1 }, &all, &[batch, channels, 16, 8]);
+            // One group straddles the parts.
+            norm(sketch, both, if channels == 69 { 3 } else { 4 });
+            norm(sketch, parts[1], columns[1] / if columns[1] == 40 { 4 } else { 3 });
         });
     }
 }

@@ -11,15 +11,17 @@ use crate::{
 };
 
 /// A kind of weight: its shape and how it is to lie.
-const LAYOUTS: [(&str, &[usize], Layout); 8] = [
+const LAYOUTS: [(&str, &[usize], Layout); 10] = [
     ("plain", &[7, 3, 5], Layout::Plain),
     ("one element", &[1], Layout::Plain),
     ("nothing", &[3, 0], Layout::Plain),
     ("padded", &[13], Layout::Padded { padded: 32 }),
-    ("panels of a linear", &[10, 7], Layout::Panels { start: 0, columns: 10, depth: 7, taps: 1, panel: 4 }),
-    ("panels of a kernel", &[5, 3, 3, 3], Layout::Panels { start: 0, columns: 5, depth: 3, taps: 9, panel: 16 }),
-    ("panels of one of four", &[4, 6, 5, 2, 2], Layout::Panels { start: 240, columns: 6, depth: 5, taps: 4, panel: 2 }),
-    ("panels of even depth", &[33, 8], Layout::Panels { start: 0, columns: 33, depth: 8, taps: 1, panel: 32 }),
+    ("panels of a linear", &[10, 7], Layout::Panels { start: 0, columns: 10, depth: 7, taps: 1, panel: 4, gated: false }),
+    ("panels of a kernel", &[5, 3, 3, 3], Layout::Panels { start: 0, columns: 5, depth: 3, taps: 9, panel: 16, gated: false }),
+    ("panels of one of four", &[4, 6, 5, 2, 2], Layout::Panels { start: 240, columns: 6, depth: 5, taps: 4, panel: 2, gated: false }),
+    ("panels of values and gates", &[24, 7], Layout::Panels { start: 0, columns: 24, depth: 7, taps: 1, panel: 8, gated: true }),
+    ("wide panels of values and gates", &[40, 5], Layout::Panels { start: 0, columns: 40, depth: 5, taps: 1, panel: 64, gated: true }),
+    ("panels of even depth", &[33, 8], Layout::Panels { start: 0, columns: 33, depth: 8, taps: 1, panel: 32, gated: false }),
 ];
 
 /// What a weight is stored as in its file and on the GPU.
@@ -124,9 +126,15 @@ fn pack(slot: &WeightSlot, view: &WeightView<'_>) -> Vec<u8> {
     let mut packed = vec![0; slot.size as usize];
     match slot.layout {
         Layout::Plain | Layout::Padded { .. } => packed[..source.len()].copy_from_slice(&source),
-        Layout::Panels { start, columns, depth, taps, panel } => {
+        Layout::Panels { start, columns, depth, taps, panel, gated } => {
             let padded = depth.next_multiple_of(4);
+            // Units of values and of gates by turns.
+            let place = |column: usize| match gated {
+                true => column % (columns / 2) / 4 * 8 + column / (columns / 2) * 4 + column % 4,
+                false => column,
+            };
             for (column, values) in source[start * width..].chunks_exact(depth * taps * width).take(columns).enumerate() {
+                let column = place(column);
                 for (index, value) in values.chunks_exact(width).enumerate() {
                     let (channel, tap) = (index / taps, index % taps);
                     let to = (((column / panel * taps + tap) * padded + channel) * panel + column % panel) * width;

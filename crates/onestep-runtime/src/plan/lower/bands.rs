@@ -6,8 +6,12 @@
 
 use std::ops::Range;
 
-use super::{ALIGNMENT, Bound, Lowering, Params, Step, whole};
+use super::{ALIGNMENT, Bound, Lowering, Params, Step, norm::CHUNK, whole};
 use crate::error::RunError;
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
 
 /// A part of what is bound, in bytes.
 pub(super) type Window = Range<u64>;
@@ -19,10 +23,10 @@ type Band = Vec<Range<usize>>;
 struct Space {
     kind: Kind,
     shape: Vec<usize>,
-    /// How many of the axes can be cut.
-    axes: usize,
-    /// Along the last of them, bands start at multiples of this.
-    granule: usize,
+    /// Along each of the axes that can be cut, the outermost first: bands start at multiples of this.
+    granules: Vec<usize>,
+    /// Rows of a tile.
+    tile: usize,
     /// Floating-point operations for each index.
     work: u64,
     walks: Vec<Walk>,
@@ -67,7 +71,7 @@ impl Lowering<'_> {
         let bands = space.and_then(|space| {
             let small = |band: &Band| {
                 // What cannot be cut further may take its time, but no more room.
-                let last = band[..space.axes].iter().all(|range| range.len() <= 1);
+                let last = band[..space.granules.len()].iter().all(|range| range.len() <= 1);
                 (last || !heavy(band, &space))
                     && step.bound.iter().all(|&(name, bound)| match space.walks.iter().find(|walk| walk.name == name) {
                         Some(walk) => {
@@ -139,13 +143,17 @@ impl Lowering<'_> {
             Kind::Product { taps } => {
                 let tiles = match kernel.constant("PIXELS") {
                     Some(strip) => lengths[0] * lengths[1] * lengths[2].div_ceil(strip as usize),
-                    None => rows.div_ceil(space.granule),
+                    None => rows.div_ceil(space.tile),
                 };
                 let count = params.get("count") / params.get("row_tiles").max(1) * tiles;
                 if taps {
                     let (inside, top) = taps_rows(params, &band[1]);
                     params.set("height", inside.len());
                     params.integer("top", top);
+                }
+                if kernel.defines.contains(&"STATS") {
+                    let first = band.iter().zip(&space.shape).fold(0, |first, (range, length)| first * length + range.start);
+                    params.set("stats_start", params.get("stats_start") + first / CHUNK * 2 * params.get("stats_units"));
                 }
                 for (name, value) in [("rows", rows), ("row_tiles", tiles), ("out_height", lengths[1]), ("out_width", lengths[2])] {
                     params.set(name, value);
@@ -215,44 +223,54 @@ impl Space {
             walk(name, width, params.entries(&format!("{name}_strides")).into_iter().take(get("rank")).collect(), reach)
         };
         let (units, count) = (get("units"), get("count"));
-        let (kind, shape, granule, work, walks) = match kernel.file {
+        let tile = kernel.constant("ROWS").unwrap_or(1) as usize;
+        // By kind: which axes can be cut, and where.
+        let (kind, shape, granules, work, walks) = match kernel.file {
             // With its k split, a kernel writes all rows slice by slice.
             "gemm_register" | "gemm_tile" | "conv_rows" if !with("SPLIT") => {
                 let (height, width, columns, depth) = (get("out_height"), get("out_width"), get("columns"), get("depth"));
                 let taps = get("kernel_height") * get("kernel_width");
-                let mut walks = vec![pixels("x", depth), pixels("y", columns)];
+                let gated = kernel.constant("ACT_GEGLU").is_some_and(|gated| gated as usize == get("act"));
+                let mut walks = vec![pixels("x", depth), pixels("y", if gated { columns / 2 } else { columns })];
                 if get("has_residual") != 0 {
                     walks.push(pixels("residual", columns));
                 }
                 let work = 2 * 16 * (columns as u64).saturating_mul(depth as u64).saturating_mul(taps.max(1) as u64);
                 let shape = vec![get("rows") / (height * width).max(1), height, width];
-                (Kind::Product { taps: taps > 0 }, shape, kernel.constant("ROWS").unwrap_or(1) as usize, work, walks)
+                // Statistics are of so many rows each, which a band must not part.
+                let lines = if with("STATS") { CHUNK / gcd(CHUNK, width) } else { 1 };
+                let granules = if taps > 0 || (lines > 1 && height > 1) { vec![1, lines] } else { vec![1, lines, tile] };
+                (Kind::Product { taps: taps > 0 }, shape, granules, work, walks)
             }
             "scale_shift" => {
                 let (height, width) = (get("height"), get("width"));
                 let shape = vec![count / (units * height * width).max(1), height, width];
-                (Kind::Pixels, shape, 1, 0, vec![pixels("x", units), pixels("y", units)])
+                (Kind::Pixels, shape, vec![1; 3], 0, vec![pixels("x", units), pixels("y", units)])
             }
             // Where all pixels of a picture are one row, as they are in whole tensors.
             "channel_stats" if get("width") == get("pixels") => {
                 let (chunk, chunks, along) = (get("chunk"), get("chunks"), get("x_x"));
                 let x = walk("x", unit, vec![get("x_n"), chunk * along], chunk.saturating_sub(1) * along + units);
-                (Kind::Chunks, vec![count / (units * chunks).max(1), chunks], 1, 0, vec![x])
+                (Kind::Chunks, vec![count / (units * chunks).max(1), chunks], vec![1; 2], 0, vec![x])
             }
-            "unary" => (Kind::Box, Vec::new(), units, 0, vec![boxed("x", unit, 1), boxed("y", unit, 1)]),
-            "binary" => (Kind::Box, Vec::new(), units, 0, vec![boxed("a", unit, 1), boxed("b", unit, 1), boxed("y", unit, 1)]),
+            "unary" => (Kind::Box, Vec::new(), vec![units], 0, vec![boxed("x", unit, 1), boxed("y", unit, 1)]),
+            "binary" => (Kind::Box, Vec::new(), vec![units], 0, vec![boxed("a", unit, 1), boxed("b", unit, 1), boxed("y", unit, 1)]),
             "copy" => {
                 let element = if with("RAW_INPUT") { 4 } else { unit / 4 };
                 let touched = get("length").saturating_sub(1) * get("x_inner") + 1;
                 let touched = if get("whole") != 0 { units * 4 } else { touched };
                 let sink = if with("RAW_OUTPUT") { 4 } else { unit };
-                (Kind::Box, Vec::new(), 1, 0, vec![boxed("x", element, touched), boxed("y", sink, units)])
+                (Kind::Box, Vec::new(), vec![1], 0, vec![boxed("x", element, touched), boxed("y", sink, units)])
             }
             _ => return None,
         };
-        let shape = if kind == Kind::Box { params.entries("shape").into_iter().take(get("rank")).collect() } else { shape };
-        let axes = shape.len() - usize::from(kind == Kind::Product { taps: true });
-        Some(Self { kind, shape, axes, granule, work, walks })
+        if kind != Kind::Box {
+            return Some(Self { kind, shape, granules, tile, work, walks });
+        }
+        // All axes of a box can be cut, the innermost in whole rows of units.
+        let shape: Vec<usize> = params.entries("shape").into_iter().take(get("rank")).collect();
+        let granules = [vec![1; shape.len().saturating_sub(1)], granules].concat();
+        Some(Self { kind, shape, granules, tile, work, walks })
     }
 
     /// Cuts a band along its axes, the outermost first, into few parts that are all small; nothing where the last parts still are not.
@@ -260,11 +278,8 @@ impl Space {
         if small(band) {
             return Some(vec![band.clone()]);
         }
-        if axis == self.axes {
-            return None;
-        }
+        let granule = *self.granules.get(axis)?;
         let length = band[axis].len();
-        let granule = if axis + 1 == self.axes && self.axes == self.shape.len() { self.granule } else { 1 };
         let parts = |step: usize| -> Vec<Band> {
             let part = |from: usize| {
                 let mut part = band.clone();

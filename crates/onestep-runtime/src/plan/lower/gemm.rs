@@ -3,7 +3,7 @@
 use onestep_program::{Activation, DType, Node, Op, ValueId};
 use onestep_shaders::{self as shaders, Kernel};
 
-use super::{Bound, Lowering, Params, UNIT, View, activation, around, constant, elements, order, unit_strides};
+use super::{Bound, Lowering, Params, Stored, UNIT, View, activation, around, constant, elements, order, unit_strides};
 use crate::{
     error::RunError,
     plan::{Cooperative, Layout, MatrixForm, axes::IndexBox, axes::broadcast_strides},
@@ -93,11 +93,15 @@ struct Product<'v> {
     taps: Option<Taps>,
     bias: Option<ValueId>,
     act: Activation,
+    /// Half of the columns are gates: y = values · gelu(gates), and has the other half.
+    gated: bool,
     residual: Option<Pixels>,
     y: Pixels,
+    /// The picture of twice the height and width of which y is one of four phases, and which.
+    phase: Option<(Pixels, usize)>,
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
     /// The matrix kernel, in the form that suits the adapter and the size.
     fn product(&mut self, product: &Product<'_>) -> Result<(), RunError> {
         let rows: usize = product.rows.iter().product();
@@ -123,7 +127,9 @@ impl Lowering<'_> {
         let chunks = depth.div_ceil(8).max(1);
         let slices = if shared { slices(row_tiles * column_tiles, taps * chunks) } else { 1 };
         let cooperative = match self.capabilities.forms.matrix {
-            MatrixForm::Cooperative(form) if shared && slices == 1 => cooperative(form, product.taps.is_some(), half, self.options.narrow),
+            MatrixForm::Cooperative(form) if shared && slices == 1 && !product.gated => {
+                cooperative(form, product.taps.is_some(), half, self.options.narrow)
+            }
             _ => None,
         };
         let kernel = match (cooperative, &strip) {
@@ -179,6 +185,7 @@ impl Lowering<'_> {
         if slices == 1 {
             let bound = vec![("x", product.x.bound), ("w", weight), ("bias", bias), ("residual", residual.bound), ("y", product.y.bound)];
             self.step(kernel, params, bound, row_tiles * column_tiles, 1);
+            self.remember(product, None);
             return Ok(());
         }
         let partial = self.tenant(slices * rows * columns * UNIT, 4)?;
@@ -186,12 +193,38 @@ impl Lowering<'_> {
         self.step(kernel, params, bound, row_tiles * column_tiles, slices);
         let kernel = self.form(&shaders::SPLIT_SUM);
         let mut params = Params::new(kernel);
+        params.set("rows", rows);
         params.set("slices", slices);
         params.set("columns", columns);
         epilogue(&mut params, kernel, product, &residual)?;
         let bound = vec![("x", partial), ("bias", bias), ("residual", residual.bound), ("y", product.y.bound)];
-        self.items(kernel, params, bound, rows * columns);
+        self.items(kernel, params, bound, if product.gated { rows * columns / 2 } else { rows * columns });
+        self.remember(product, Some(row_tiles * column_tiles));
         Ok(())
+    }
+
+    /// Notes what the step that ends a product stores; with statistics it has that many workgroups, if others than without.
+    fn remember(&mut self, product: &Product<'_>, groups: Option<usize>) {
+        let count: usize = product.rows.iter().product();
+        let [n, height, width] = product.rows;
+        let (whole, rows, first) = match &product.phase {
+            _ if product.gated => return,
+            // The phases of several pictures do not follow each other.
+            Some(_) if n > 1 => return,
+            Some((whole, phase)) => (whole, [n, 2 * height, 2 * width], phase * count),
+            None => (&product.y, product.rows, 0),
+        };
+        if let Some(step) = self.steps.last_mut().filter(|step| step.kernel.statistics.is_some()) {
+            step.stored = Some(Stored {
+                y: whole.bound,
+                rows: IndexBox::merged(&rows, [&whole.strides]),
+                start: whole.start,
+                columns: product.columns.div_ceil(UNIT),
+                first,
+                count,
+                groups,
+            });
+        }
     }
 
     /// The weights of a product in panels: packed when they are uploaded, or copied when they are computed.
@@ -199,7 +232,7 @@ impl Lowering<'_> {
         let (columns, depth) = (product.columns, product.depth);
         match product.matrix {
             Matrix::Weight(id, start) => {
-                let layout = Layout::Panels { start, columns, depth, taps, panel };
+                let layout = Layout::Panels { start, columns, depth, taps, panel, gated: product.gated };
                 Ok(Bound::Weight(self.weight(id, layout, if half { DType::F16 } else { DType::F32 })?))
             }
             Matrix::Computed(view) => {
@@ -309,8 +342,10 @@ impl Lowering<'_> {
             }),
             bias: bias.filter(|_| apart.is_none()),
             act: if apart.is_some() { Activation::None } else { *act },
+            gated: false,
             residual: residual_view.as_ref().map(Pixels::of_image),
             y: Pixels::of_image(&y),
+            phase: None,
         })?;
         match apart {
             Some(bias) => self.finish_apart(node, &y, 1, bias, *act, residual),
@@ -364,8 +399,10 @@ impl Lowering<'_> {
                 }),
                 bias: bias.filter(|_| apart.is_none()),
                 act: if apart.is_some() { Activation::None } else { act },
+                gated: false,
                 residual: of_residual.as_ref().map(Pixels::of_image).map(every_other),
                 y: every_other(Pixels::of_image(&y)),
+                phase: Some((Pixels::of_image(&y), phase)),
             })?;
         }
         match apart {
@@ -429,9 +466,23 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    pub(super) fn linear(&mut self, node: &Node, bias: bool, act: Activation, residual: bool) -> Result<(), RunError> {
+    /// The operation that multiplies the values of a linear layer by its gates, where the layer can do that itself: when nothing else reads
+    /// its result, and nothing follows its sums but a bias that is packed.
+    pub(super) fn gate_of(&self, node: &Node) -> Option<&'a Node> {
+        let Op::Linear { bias, act: Activation::None, residual: false } = node.op else { return None };
+        let packed = |index: usize| node.inputs.get(index).is_some_and(|&id| self.is_weight(id));
+        let is_output = self.program.outputs.iter().any(|port| port.value == node.output);
+        let mut readers = self.program.nodes.iter().filter(|reader| reader.inputs.contains(&node.output));
+        let gate = readers.next().filter(|reader| matches!(reader.op, Op::Geglu) && !is_output && packed(1) && (!bias || packed(2)))?;
+        let whole = self.shape(gate.output).last().is_some_and(|half| half.is_multiple_of(UNIT));
+        (whole && readers.next().is_none()).then_some(gate)
+    }
+
+    /// A linear layer, with the gates of its values if `gate` is what applies them.
+    pub(super) fn linear(&mut self, node: &Node, bias: bool, act: Activation, residual: bool, gate: Option<&Node>) -> Result<(), RunError> {
         let (x, w) = (self.input(node, 0)?, self.input(node, 1)?);
-        let (xs, shape, ws) = (self.shape(x), self.shape(node.output), self.shape(w));
+        let target = gate.unwrap_or(node);
+        let (xs, shape, ws) = (self.shape(x), self.shape(target.output), self.shape(w));
         let bias = if bias { Some(self.input(node, 2)?) } else { None };
         let residual = if residual { Some(self.input(node, 2 + usize::from(bias.is_some()))?) } else { None };
         let apart = bias.filter(|&bias| !self.is_weight(bias));
@@ -445,7 +496,7 @@ impl Lowering<'_> {
         let reads: Vec<&View> = [Some(&x), of_residual.as_ref(), computed.as_ref()].into_iter().flatten().collect();
         let mut y = match apart {
             Some(_) => self.units(shape, last)?,
-            None => self.output(node, &order(shape.len(), last), &reads)?,
+            None => self.output(target, &order(shape.len(), last), &reads)?,
         };
         let outer = around(shape, last);
         let lengths: Vec<usize> = outer.iter().map(|&axis| shape[axis]).collect();
@@ -468,7 +519,7 @@ impl Lowering<'_> {
                 of_residual = Some(dense);
             }
             y = self.units(shape, last)?;
-            self.views[node.output.index()] = vec![y.clone()];
+            self.views[target.output.index()] = vec![y.clone()];
             merged = merge(&x, &y, &of_residual);
         }
         while merged.shape.len() < 3 {
@@ -490,8 +541,10 @@ impl Lowering<'_> {
             taps: None,
             bias: bias.filter(|_| apart.is_none()),
             act: if apart.is_some() { Activation::None } else { act },
+            gated: gate.is_some(),
             residual: of_residual.as_ref().map(|view| pixels(view, 2)),
             y: pixels(&y, 1),
+            phase: None,
         })?;
         match apart {
             Some(bias) => self.finish_apart(node, &y, last, bias, act, residual),
@@ -512,8 +565,10 @@ impl Lowering<'_> {
             taps: None,
             bias: None,
             act: Activation::None,
+            gated: false,
             residual: None,
             y: pixels(y),
+            phase: None,
         })
     }
 
@@ -565,7 +620,7 @@ impl Lowering<'_> {
 fn epilogue(params: &mut Params, kernel: &'static Kernel, product: &Product<'_>, residual: &Pixels) -> Result<(), RunError> {
     params.set("out_height", product.rows[1]);
     params.set("out_width", product.rows[2]);
-    params.set("act", constant(kernel, activation(product.act))?);
+    params.set("act", constant(kernel, if product.gated { "ACT_GEGLU" } else { activation(product.act) })?);
     place(params, "y", &product.y);
     place(params, "residual", residual);
     params.flag("has_bias", product.bias.is_some());

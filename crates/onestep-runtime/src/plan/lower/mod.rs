@@ -70,6 +70,34 @@ struct Step {
     operation: usize,
     name: &'static str,
     flops: u64,
+    /// What a product stores.
+    stored: Option<Stored>,
+}
+
+/// The rows and columns that a product stores: where a group norm finds who wrote what it reads.
+#[derive(Clone)]
+struct Stored {
+    y: Bound,
+    /// The rows of the whole tensor, by the units between them.
+    rows: IndexBox<1>,
+    /// The first unit of the whole tensor.
+    start: usize,
+    /// Units of columns.
+    columns: usize,
+    /// Which rows of the whole, in the product's own order of them: the first, and how many.
+    first: usize,
+    count: usize,
+    /// Workgroups with statistics, where they are others than without.
+    groups: Option<usize>,
+}
+
+/// The statistics that products leave of what they store.
+struct Statistics {
+    /// Of which memory, from which unit on, in which rows.
+    y: Bound,
+    start: usize,
+    rows: IndexBox<1>,
+    bound: Bound,
 }
 
 impl Step {
@@ -106,6 +134,7 @@ struct Lowering<'a> {
     weight_buffers: Vec<u64>,
     tenants: Vec<Tenant>,
     steps: Vec<Step>,
+    statistics: Vec<Statistics>,
     /// The operation that is being lowered.
     operation: usize,
     name: &'static str,
@@ -150,6 +179,7 @@ impl<'a> Lowering<'a> {
             weight_buffers: vec![ABSENT_BYTES],
             tenants: Vec::new(),
             steps: Vec::new(),
+            statistics: Vec::new(),
             operation: 0,
             name: "",
         })
@@ -319,7 +349,18 @@ impl<'a> Lowering<'a> {
         if groups == 0 {
             return;
         }
-        self.steps.push(Step { kernel, params, bound, windows: Vec::new(), groups, slices, operation: self.operation, name: self.name, flops: 0 });
+        self.steps.push(Step {
+            kernel,
+            params,
+            bound,
+            windows: Vec::new(),
+            groups,
+            slices,
+            operation: self.operation,
+            name: self.name,
+            flops: 0,
+            stored: None,
+        });
     }
 
     /// Adds a dispatch of one invocation per item; the kernel's `count`.
@@ -369,10 +410,11 @@ impl<'a> Lowering<'a> {
 
     fn node(&mut self, node: &Node) -> Result<(), RunError> {
         let first_step = self.steps.len();
+        let gate = self.gate_of(node);
         match &node.op {
             Op::Conv2d { .. } => self.conv2d(node)?,
             Op::UpConv2d { bias, act, residual } => self.up_conv2d(node, *bias, *act, *residual)?,
-            Op::Linear { bias, act, residual } => self.linear(node, *bias, *act, *residual)?,
+            Op::Linear { bias, act, residual } => self.linear(node, *bias, *act, *residual, gate)?,
             Op::MatMul => self.mat_mul(node)?,
             Op::GroupNorm { groups, epsilon, act } => self.group_norm(node, *groups, *epsilon, *act)?,
             Op::LayerNorm { epsilon, affine } => self.layer_norm(node, *epsilon, *affine)?,
@@ -386,7 +428,9 @@ impl<'a> Lowering<'a> {
             }
             Op::Embedding => self.embedding(node)?,
             Op::UpsampleNearest { scale } => self.upsample(node, *scale)?,
-            Op::Geglu => self.geglu(node)?,
+            // It may be a part of its linear layer.
+            Op::Geglu if self.views[node.output.index()].is_empty() => self.geglu(node)?,
+            Op::Geglu => return Ok(()),
             Op::Reduce { reduce, axis } => {
                 let id = self.input(node, 0)?;
                 let shape = self.shape(id);
@@ -425,9 +469,13 @@ impl<'a> Lowering<'a> {
                 self.moved(node, x, |view| Some(view.broadcast(own, to)))?;
             }
         }
-        let shapes: Vec<&[usize]> = node.inputs.iter().map(|&id| self.shape(id)).collect();
+        let flops = |node: &Node| {
+            let shapes: Vec<&[usize]> = node.inputs.iter().map(|&id| self.shape(id)).collect();
+            node.op.flops(&shapes, self.shape(node.output))
+        };
+        let flops = flops(node).saturating_add(gate.map_or(0, flops));
         if let Some(step) = self.steps[first_step..].last_mut() {
-            step.flops = node.op.flops(&shapes, &self.program.value(node.output).shape);
+            step.flops = flops;
         }
         Ok(())
     }

@@ -3,11 +3,19 @@
 use onestep_program::{Activation, Node, ValueId};
 use onestep_shaders as shaders;
 
-use super::{Bound, Lowering, Params, UNIT, View, activation, constant, elements, order, unit_strides};
+use super::{Bound, Lowering, Params, Statistics, UNIT, View, activation, around, constant, elements, order, unit_strides};
 use crate::{error::RunError, plan::axes::IndexBox};
 
-/// Pixels that one invocation of the first step sums.
-const CHUNK: usize = 64;
+/// Pixels that one invocation of the first step sums: rows of which the matrix kernel leaves statistics.
+pub(super) const CHUNK: usize = 64;
+
+/// Where the statistics of chunks of channels lie.
+struct Source {
+    bound: Bound,
+    /// The first channel, and from the means to the squared differences, in elements.
+    start: usize,
+    width: usize,
+}
 
 impl Lowering<'_> {
     pub(super) fn group_norm(&mut self, node: &Node, groups: usize, epsilon: f32, act: Activation) -> Result<(), RunError> {
@@ -44,17 +52,23 @@ impl Lowering<'_> {
             params.set(&format!("{name}_x"), strides[1]);
         };
         let chunks = pixels.div_ceil(CHUNK);
-        let stats = self.tenant(batch * chunks * 2 * units * UNIT, 4)?;
-        let kernel = self.form(&shaders::CHANNEL_STATS);
-        let mut params = Params::new(kernel);
-        params.set("units", units);
-        params.set("chunks", chunks);
-        params.set("chunk", CHUNK);
-        params.set("pixels", pixels);
-        params.set("width", width);
-        params.set("stats_start", 0);
-        at(&mut params, "x", &x, &merged.strides[0]);
-        self.items(kernel, params, vec![("x", x.bound), ("stats", stats)], batch * chunks * units);
+        let source = match self.left_by_products(&x, shape)? {
+            Some(source) => source,
+            None => {
+                let bound = self.tenant(batch * chunks * 2 * units * UNIT, 4)?;
+                let kernel = self.form(&shaders::CHANNEL_STATS);
+                let mut params = Params::new(kernel);
+                params.set("units", units);
+                params.set("chunks", chunks);
+                params.set("chunk", CHUNK);
+                params.set("pixels", pixels);
+                params.set("width", width);
+                params.set("stats_start", 0);
+                at(&mut params, "x", &x, &merged.strides[0]);
+                self.items(kernel, params, vec![("x", x.bound), ("stats", bound)], batch * chunks * units);
+                Source { bound, start: 0, width: units * UNIT }
+            }
+        };
         let scale = self.tenant(batch * 3 * units * UNIT, 4)?;
         let kernel = &shaders::GROUP_SCALE;
         let mut params = Params::new(kernel);
@@ -65,9 +79,11 @@ impl Lowering<'_> {
         params.set("chunks", chunks);
         params.set("chunk", CHUNK);
         params.set("pixels", pixels);
+        params.set("stats_start", source.start);
+        params.set("stats_width", source.width);
         params.float("epsilon", epsilon);
         let (gamma, beta) = (self.raw(gamma)?, self.raw(beta)?);
-        self.items(kernel, params, vec![("stats", stats), ("gamma", gamma), ("beta", beta), ("scale", scale)], batch * groups);
+        self.items(kernel, params, vec![("stats", source.bound), ("gamma", gamma), ("beta", beta), ("scale", scale)], batch * groups);
         let kernel = self.form(&shaders::SCALE_SHIFT);
         let mut params = Params::new(kernel);
         params.set("units", units);
@@ -79,6 +95,59 @@ impl Lowering<'_> {
         at(&mut params, "y", &y, &merged.strides[1]);
         self.items(kernel, params, vec![("x", x.bound), ("scale", scale), ("y", y.bound)], batch * pixels * units);
         Ok(())
+    }
+
+    /// Has the products that stored a tensor leave its statistics too, where they stored all of it and in whole chunks.
+    ///
+    /// Statistics are kept for every unit of the memory's pixels: parts of a concatenation share them with the whole.
+    fn left_by_products(&mut self, x: &View, shape: &[usize]) -> Result<Option<Source>, RunError> {
+        let axes = around(shape, 1);
+        let lengths: Vec<usize> = axes.iter().map(|&axis| shape[axis]).collect();
+        let rows = IndexBox::merged(&lengths, [&unit_strides(x, &axes)]);
+        let (count, pixels): (usize, usize) = (lengths.iter().product(), lengths[1..].iter().product());
+        let (start, units) = (x.start / UNIT, shape[1].div_ceil(UNIT));
+        let width = rows.strides[0].last().copied().unwrap_or(0).max(1);
+        let (from, base) = (start % width, start - start % width);
+        if from + units > width || (shape[0] > 1 && pixels % CHUNK != 0) {
+            return Ok(None);
+        }
+        let mut writers = Vec::new();
+        let mut covered = 0;
+        for (number, step) in self.steps.iter().enumerate() {
+            let Some(stored) = &step.stored else { continue };
+            let ends = |at: usize| at == count || at.is_multiple_of(CHUNK);
+            let inside = stored.start >= start && stored.start + stored.columns <= start + units;
+            if stored.y == x.bound && stored.rows == rows && inside && ends(stored.first) && ends(stored.first + stored.count) {
+                writers.push((number, stored.first / CHUNK * 2 * width + stored.start - base));
+                covered += stored.columns * stored.count;
+            }
+        }
+        if covered != units * count {
+            return Ok(None);
+        }
+        let known = self.statistics.iter().find(|known| known.y == x.bound && known.start == base && known.rows == rows).map(|known| known.bound);
+        let bound = match known {
+            Some(bound) => bound,
+            None => {
+                let bound = self.tenant(count.div_ceil(CHUNK) * 2 * width * UNIT, 4)?;
+                self.statistics.push(Statistics { y: x.bound, start: base, rows, bound });
+                bound
+            }
+        };
+        for (number, at) in writers {
+            let step = &mut self.steps[number];
+            // One that has them already leaves them in the same place.
+            let Some(kernel) = step.kernel.statistics else { continue };
+            step.kernel = kernel;
+            step.params.extend(kernel);
+            step.params.set("stats_start", at);
+            step.params.set("stats_units", width);
+            step.bound.push(("stats", bound));
+            if let Some(groups) = step.stored.as_ref().and_then(|stored| stored.groups) {
+                step.groups = groups;
+            }
+        }
+        Ok(Some(Source { bound, start: from * UNIT, width: width * UNIT }))
     }
 
     pub(super) fn layer_norm(&mut self, node: &Node, epsilon: f32, affine: bool) -> Result<(), RunError> {
