@@ -1,7 +1,7 @@
 //! Plans, without a GPU.
 
 use onestep_program::{Activation, BinaryKind, DType, Op, UnaryKind, ValueId};
-use onestep_runtime::plan::{BufferId, Forms, PlanOptions};
+use onestep_runtime::plan::{BufferId, Forms, MatrixForm, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, ErrorKind, Plan};
 
@@ -214,6 +214,24 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
         sketch.op(Op::Slice { start: vec![0, 32, 0, 0] }, &[y], &[1, 32, 8, 16])
     };
     assert_eq!(passes(&half, 4), 1);
+}
+
+#[test]
+fn tall_tiles_are_for_many_rows() {
+    let of = |height: usize, width: usize, channels: usize| {
+        let mut sketch = Sketch::new("rows");
+        let x = sketch.input(&[1, 64, height, width]);
+        let y = conv(&mut sketch, x, channels);
+        sketch.output(y);
+        let forms = Forms { matrix: MatrixForm::Tall, ..Forms::GPU };
+        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        (kernels(&plan)[1], plan.dispatches[1].grid)
+    };
+    assert_eq!(of(64, 64, 256), ("gemm_tall_taps_f16", [128, 1, 1]));
+    assert_eq!(of(65, 64, 250), ("gemm_tall_taps_f16", [132, 1, 1]));
+    // Too few tiles, too few rows.
+    assert_eq!(of(64, 64, 192), ("gemm_tile_taps_f16", [192, 1, 1]));
+    assert_eq!(of(30, 34, 1024), ("gemm_tile_taps_f16", [256, 1, 1]));
 }
 
 #[test]

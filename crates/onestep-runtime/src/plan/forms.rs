@@ -7,6 +7,8 @@ pub enum MatrixForm {
     Register,
     /// Tiles of 64 rows and 64 columns in workgroup memory, 8 rows in 4 columns an invocation.
     Tile,
+    /// As [`Tile`](Self::Tile), but of 128 rows and 8 columns an invocation where those are many: fewer reads for each product.
+    Tall,
 }
 
 /// How attention walks over the keys.
