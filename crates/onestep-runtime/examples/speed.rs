@@ -1,13 +1,13 @@
 //! How long programs of the shipped size take on this machine's adapter, and which kernels take it: `cargo run --release --example speed`;
-//! an argument restricts it to the programs whose names contain it. Before it, `narrow` keeps activations in 16 bits, and `gpu` or `software`
-//! takes the forms of kernels that suit such an adapter.
+//! an argument restricts it to the programs whose names contain it. Before it, `narrow` keeps activations in 16 bits, `gpu` or `software` takes
+//! the forms of kernels that suit such an adapter, and `tall` those of `gpu` with the tallest tiles.
 
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use onestep_program::{Activation, DType, Op, ValueId};
-use onestep_runtime::plan::{Forms, PlanOptions};
+use onestep_runtime::plan::{Forms, MatrixForm, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, Executor, Gpu, GpuOptions, Plan, RunError};
 
@@ -20,6 +20,7 @@ fn main() -> Result<(), RunError> {
         match argument.as_str() {
             "narrow" => narrow = true,
             "gpu" => capabilities.forms = Forms::GPU,
+            "tall" => capabilities.forms = Forms { matrix: MatrixForm::Tall, ..Forms::GPU },
             "software" => capabilities.forms = Forms::SOFTWARE,
             _ => filter = argument,
         }

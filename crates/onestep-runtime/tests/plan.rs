@@ -127,12 +127,14 @@ fn what_is_concatenated_is_written_in_its_place() {
     assert_eq!(plan.dispatches[1].bindings[5], plan.dispatches[2].bindings[5]);
 }
 
-/// A convolution of 3x3 in 16 bits.
-fn conv(sketch: &mut Sketch, x: ValueId, channels: usize) -> ValueId {
+/// A convolution of 3x3 in 16 bits, with a residual where one is given.
+fn conv(sketch: &mut Sketch, x: ValueId, channels: usize, residual: Option<ValueId>) -> ValueId {
     let shape = sketch.shape(x);
     let w = sketch.weight(&[channels, shape[1], 3, 3], DType::F16);
-    let op = Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: false };
-    sketch.op(op, &[x, w], &[shape[0], channels, shape[2], shape[3]])
+    let op =
+        Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: residual.is_some() };
+    let inputs: Vec<ValueId> = [x, w].into_iter().chain(residual).collect();
+    sketch.op(op, &inputs, &[shape[0], channels, shape[2], shape[3]])
 }
 
 fn group_norm(sketch: &mut Sketch, x: ValueId, groups: usize) -> ValueId {
@@ -145,14 +147,14 @@ fn group_norm(sketch: &mut Sketch, x: ValueId, groups: usize) -> ValueId {
 fn products_leave_the_statistics_of_the_norms_behind_them() {
     let mut sketch = Sketch::new("norms");
     let x = sketch.input(&[1, 64, 96, 96]);
-    let a = conv(&mut sketch, x, 64);
+    let a = conv(&mut sketch, x, 64, None);
     let y = group_norm(&mut sketch, a, 32);
-    let b = conv(&mut sketch, y, 32);
+    let b = conv(&mut sketch, y, 32, None);
     // The first part is normalised twice, alone and in a group with the second, from statistics that are written once.
     let both = sketch.op(Op::Concat { axis: 1 }, &[a, b], &[1, 96, 96, 96]);
     let y = group_norm(&mut sketch, both, 1);
     let small = sketch.op(Op::Slice { start: vec![0, 0, 88, 87] }, &[y], &[1, 96, 8, 9]);
-    let y = conv(&mut sketch, small, 40);
+    let y = conv(&mut sketch, small, 40, None);
     let y = group_norm(&mut sketch, y, 10);
     sketch.output(y);
     let plan = |forms| Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
@@ -177,7 +179,7 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
     let pictures = |batch: usize, side: usize| {
         move |sketch: &mut Sketch| {
             let x = sketch.input(&[batch, 32, side, side]);
-            conv(sketch, x, 32)
+            conv(sketch, x, 32, None)
         }
     };
     assert_eq!(passes(&pictures(2, 8), 4), 0);
@@ -197,23 +199,41 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
     // A part that is copied.
     let with_input = |sketch: &mut Sketch| {
         let (x, other) = (sketch.input(&[1, 32, 8, 8]), sketch.input(&[1, 4, 8, 8]));
-        let y = conv(sketch, x, 32);
+        let y = conv(sketch, x, 32, None);
         sketch.op(Op::Concat { axis: 1 }, &[y, other], &[1, 36, 8, 8])
     };
     assert_eq!(passes(&with_input, 6), 1);
     // A picture on its side, and half of the channels that were stored together.
     let turned = |sketch: &mut Sketch| {
         let x = sketch.input(&[1, 32, 8, 16]);
-        let y = conv(sketch, x, 32);
+        let y = conv(sketch, x, 32, None);
         sketch.op(Op::Permute { axes: vec![0, 1, 3, 2] }, &[y], &[1, 32, 16, 8])
     };
     assert_eq!(passes(&turned, 4), 1);
     let half = |sketch: &mut Sketch| {
         let x = sketch.input(&[1, 32, 8, 16]);
-        let y = conv(sketch, x, 64);
+        let y = conv(sketch, x, 64, None);
         sketch.op(Op::Slice { start: vec![0, 32, 0, 0] }, &[y], &[1, 32, 8, 16])
     };
     assert_eq!(passes(&half, 4), 1);
+}
+
+#[test]
+fn tall_tiles_are_for_many_rows() {
+    let of = |height: usize, width: usize, channels: usize| {
+        let mut sketch = Sketch::new("rows");
+        let x = sketch.input(&[1, 64, height, width]);
+        let y = conv(&mut sketch, x, channels, None);
+        sketch.output(y);
+        let forms = Forms { matrix: MatrixForm::Tall, ..Forms::GPU };
+        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        (kernels(&plan)[1], plan.dispatches[1].grid)
+    };
+    assert_eq!(of(64, 64, 256), ("gemm_tall_taps_f16", [128, 1, 1]));
+    assert_eq!(of(65, 64, 250), ("gemm_tall_taps_f16", [132, 1, 1]));
+    // Too few tiles, too few rows.
+    assert_eq!(of(64, 64, 192), ("gemm_tile_taps_f16", [192, 1, 1]));
+    assert_eq!(of(30, 34, 1024), ("gemm_tile_taps_f16", [256, 1, 1]));
 }
 
 #[test]
@@ -352,36 +372,20 @@ fn a_plan_prints_what_it_costs() {
     assert_eq!(summary.lines().count() + 4, format!("{plan:#}").lines().count());
 }
 
-/// A 3x3 convolution of `channels`, with a residual where one is given.
-fn conv(sketch: &mut Sketch, x: ValueId, channels: usize, residual: Option<ValueId>) -> ValueId {
-    let shape = sketch.shape(x);
-    let w = sketch.weight(&[channels, shape[1], 3, 3], DType::F16);
-    let op =
-        Op::Conv2d { stride: [1, 1], padding: [1; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: residual.is_some() };
-    let inputs: Vec<ValueId> = [x, w].into_iter().chain(residual).collect();
-    sketch.op(op, &inputs, &[shape[0], channels, shape[2], shape[3]])
-}
-
-fn norm(sketch: &mut Sketch, x: ValueId) -> ValueId {
-    let shape = sketch.shape(x);
-    let (gamma, beta) = (sketch.weight(&[shape[1]], DType::F32), sketch.weight(&[shape[1]], DType::F32));
-    sketch.op(Op::GroupNorm { groups: 32, epsilon: 1e-6, act: Activation::Silu }, &[x, gamma, beta], &shape)
-}
-
 /// The end of a decoder, as Stable Diffusion's: from 256 channels to 128 at its full size, and to a picture.
 fn decoder(side: usize) -> Sketch {
     let mut sketch = Sketch::new("decoder");
     let x = sketch.input(&[1, 4, side / 2, side / 2]);
     let w = sketch.weight(&[4, 256, 4, 2, 2], DType::F16);
     let x = sketch.op(Op::UpConv2d { bias: false, act: Activation::None, residual: false }, &[x, w], &[1, 256, side, side]);
-    let y = norm(&mut sketch, x);
+    let y = group_norm(&mut sketch, x, 32);
     let y = conv(&mut sketch, y, 128, None);
-    let y = norm(&mut sketch, y);
+    let y = group_norm(&mut sketch, y, 32);
     let point = sketch.weight(&[128, 256, 1, 1], DType::F16);
     let op = Op::Conv2d { stride: [1, 1], padding: [0; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: false };
     let short = sketch.op(op, &[x, point], &[1, 128, side, side]);
     let x = conv(&mut sketch, y, 128, Some(short));
-    let y = norm(&mut sketch, x);
+    let y = group_norm(&mut sketch, x, 32);
     let y = conv(&mut sketch, y, 3, None);
     let y = sketch.op(Op::Affine { mul: 0.5, add: 0.0 }, &[y], &[1, 3, side, side]);
     sketch.output(y);

@@ -9,6 +9,8 @@ pub enum MatrixForm {
     Register,
     /// Tiles of 64 rows and 64 columns in workgroup memory, 8 rows in 4 columns an invocation.
     Tile,
+    /// As [`Tile`](Self::Tile), but of 128 rows and 8 columns an invocation where those are many: fewer reads for each product.
+    Tall,
     /// As [`Tile`](Self::Tile), but products whose k is not split are left to the adapter's own matrices: natively, where
     /// [`Capabilities::cooperative`](super::Capabilities::cooperative) has them. Nothing takes it by itself: what an adapter's matrices
     /// compute is to be compared with another form first.
@@ -66,9 +68,10 @@ impl Forms {
 
 impl MatrixForm {
     /// All of them, whether or not an adapter can run them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Register,
         Self::Tile,
+        Self::Tall,
         Self::Cooperative(Cooperative::Floats8),
         Self::Cooperative(Cooperative::Halves8),
         Self::Cooperative(Cooperative::Halves16),
@@ -78,6 +81,7 @@ impl MatrixForm {
         match self {
             Self::Register => "register",
             Self::Tile => "tile",
+            Self::Tall => "tall",
             Self::Cooperative(Cooperative::Floats8) => "floats8",
             Self::Cooperative(Cooperative::Halves8) => "halves8",
             Self::Cooperative(Cooperative::Halves16) => "halves16",

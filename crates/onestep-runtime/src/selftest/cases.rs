@@ -117,8 +117,8 @@ fn convolutions(cases: &mut Vec<Case>) {
         ("shared tiles, 16-bit weights, stride two", Conv { x: [2, 33, 13, 11], w: [65, 3, 3], stride: [2, 2], dtype: F16, ..CONV }),
         ("shared tiles and one slice", Conv { x: [1, 32, 6, 7], w: [33, 1, 2], padding: [0, 1, 0, 0], dtype: F16, ..CONV }),
         ("shared tiles of a pointwise convolution", Conv { x: [1, 130, 5, 9], w: [40, 1, 1], padding: [0; 4], dtype: F16, ..CONV }),
-        ("many shared tiles, no slices", Conv { x: [1, 4, 96, 90], w: [36, 3, 3], ..CONV }),
-        ("many shared tiles of 16-bit weights", Conv { x: [1, 4, 96, 90], w: [36, 3, 3], dtype: F16, ..CONV }),
+        ("many shared tiles, no slices", Conv { x: [1, 4, 96, 90], w: [70, 3, 3], ..CONV }),
+        ("many shared tiles of 16-bit weights", Conv { x: [1, 4, 96, 90], w: [70, 3, 3], act: Silu, dtype: F16, ..CONV }),
         ("in groups", Conv { x: [1, 6, 5, 7], w: [9, 3, 3], groups: 3, act: Silu, ..CONV }),
         ("depthwise with 16-bit weights of odd count", Conv { x: [2, 5, 4, 3], w: [5, 3, 3], groups: 5, dtype: F16, ..CONV }),
         (
@@ -234,8 +234,8 @@ fn linears(cases: &mut Vec<Case>) {
         (vec![1025], 8, 9, None, true, false, F16),
         (vec![2, 33], 130, 70, Gelu, true, true, F16),
         (vec![2, 33], 130, 70, Relu, true, true, F32),
-        (vec![4200], 33, 65, Silu, true, true, F16),
-        (vec![4200], 36, 66, None, false, true, F32),
+        (vec![8200], 33, 65, Silu, true, true, F16),
+        (vec![8200], 36, 66, None, false, true, F32),
     ] {
         let name = format!("linear: {lead:?}x{depth} to {columns}, {dtype:?} {act:?} bias {bias} residual {residual}");
         case(cases, name, Tolerance::Sum(depth), |sketch| {
@@ -290,7 +290,7 @@ fn gated_linears(cases: &mut Vec<Case>) {
         (vec![129], 36, 44, true, F32),
         (vec![2, 3, 35], 33, 20, true, F16),
         (vec![1, 2, 1, 2, 1, 9], 33, 16, true, F16),
-        (vec![4200], 33, 36, true, F16),
+        (vec![4200], 33, 100, true, F16),
         (vec![4100], 36, 100, false, F32),
         (vec![40], 36, 35, true, F16),
         (vec![3], 4, 7, true, F32),
@@ -429,7 +429,11 @@ fn norms_of_products(cases: &mut Vec<Case>) {
         ([2, 36, 16, 12], 70, 10, [1, 1], false, F16),
         ([2, 8, 8, 8], 42, 14, [3, 3], true, F32),
         ([2, 36, 7, 9], 33, 1, [1, 1], false, F16),
-        ([1, 5, 80, 57], 36, 12, [3, 3], false, F32),
+        // So many that they are tall: with rows of two pictures in one, and a tail.
+        ([2, 4, 64, 65], 70, 10, [3, 3], false, F32),
+        ([1, 4, 96, 90], 66, 22, [3, 3], true, F16),
+        ([2, 33, 64, 65], 66, 11, [1, 1], false, F16),
+        ([1, 32, 91, 90], 70, 2, [1, 1], true, F32),
     ] {
         case(
             cases,

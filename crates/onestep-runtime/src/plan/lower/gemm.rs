@@ -110,7 +110,9 @@ impl<'a> Lowering<'a> {
         }
         let (columns, depth) = (product.columns.div_ceil(UNIT), product.depth.div_ceil(UNIT));
         let taps = product.taps.as_ref().map_or(1, |taps| taps.kernel[0] * taps.kernel[1]);
-        let shared = self.capabilities.forms.matrix != MatrixForm::Register && rows >= 32 && product.columns >= 32 && product.depth * taps >= 32;
+        let form = self.capabilities.forms.matrix;
+        let shared = form != MatrixForm::Register && rows >= 32 && product.columns >= 32 && product.depth * taps >= 32;
+        let tall = shared && form == MatrixForm::Tall && rows >= 1024 && rows.div_ceil(128) * columns.div_ceil(16) >= WORKGROUPS;
         let wide = product.columns > 8;
         let strip = if shared { None } else { product.taps.as_ref().and_then(|taps| taps.strip(product.rows[2])) };
         let half = match product.matrix {
@@ -118,15 +120,15 @@ impl<'a> Lowering<'a> {
             Matrix::Computed(_) => false,
         } || self.options.narrow;
         let (row_tiles, column_tile) = match (shared, &strip, wide) {
-            (true, _, _) => (rows.div_ceil(64), 16),
+            (true, _, _) => (rows.div_ceil(if tall { 128 } else { 64 }), 16),
             (false, Some(strip), _) => (product.rows[0] * product.rows[1] * product.rows[2].div_ceil(strip.pixels), strip.columns),
             (false, None, true) => (rows.div_ceil(8), 4),
             (false, None, false) => (rows.div_ceil(8), 2),
         };
         let column_tiles = columns.div_ceil(column_tile);
-        let chunks = depth.div_ceil(8).max(1);
+        let chunks = depth.div_ceil(if tall { 4 } else { 8 }).max(1);
         let slices = if shared { slices(row_tiles * column_tiles, taps * chunks) } else { 1 };
-        let cooperative = match self.capabilities.forms.matrix {
+        let cooperative = match form {
             MatrixForm::Cooperative(form) if shared && slices == 1 && !product.gated => {
                 cooperative(form, product.taps.is_some(), half, self.options.narrow)
             }
@@ -135,6 +137,7 @@ impl<'a> Lowering<'a> {
         let kernel = match (cooperative, &strip) {
             (Some(kernel), _) => kernel,
             (None, Some(strip)) => of_storage(strip.kernels, half, self.options.narrow),
+            (None, None) if tall => of_storage(tall_kernels(product.taps.is_some()), half, self.options.narrow),
             (None, None) => of_storage(kernels(shared, product.taps.is_some(), wide, slices > 1), half, self.options.narrow),
         };
         let panel = if shared { PANEL } else { (column_tile * UNIT * column_tiles).min(PANEL) };
@@ -636,9 +639,12 @@ fn place(params: &mut Params, name: &str, pixels: &Pixels) {
     }
 }
 
-/// Into how many slices k is split: until about 128 workgroups run, none of them with fewer than two steps.
+/// Workgroups that keep a GPU busy.
+const WORKGROUPS: usize = 128;
+
+/// Into how many slices k is split: until about that many workgroups run, none of them with fewer than two steps.
 fn slices(tiles: usize, steps: usize) -> usize {
-    let wanted = (128 / tiles.max(1)).clamp(1, 16).min(steps / 2).max(1);
+    let wanted = (WORKGROUPS / tiles.max(1)).clamp(1, 16).min(steps / 2).max(1);
     // What the rounding up of the steps leaves.
     steps.div_ceil(steps.div_ceil(wanted))
 }
@@ -678,6 +684,14 @@ fn cooperative(form: Cooperative, taps: bool, half: bool, narrow: bool) -> Optio
 #[cfg(target_arch = "wasm32")]
 fn cooperative(_: Cooperative, _: bool, _: bool, _: bool) -> Option<&'static Kernel> {
     None
+}
+
+/// The variants of the matrix kernel in tiles of 128 rows.
+fn tall_kernels(taps: bool) -> [&'static Kernel; 3] {
+    match taps {
+        false => [&shaders::GEMM_TALL, &shaders::GEMM_TALL_F16, &shaders::GEMM_TALL_NARROW],
+        true => [&shaders::GEMM_TALL_TAPS, &shaders::GEMM_TALL_TAPS_F16, &shaders::GEMM_TALL_TAPS_NARROW],
+    }
 }
 
 /// The one of three variants that reads what is stored.
