@@ -64,7 +64,7 @@ impl Pipeline {
         #[cfg(not(target_arch = "wasm32"))]
         let constants: &[(&str, f64)] = if kernel.native { &[("WORKGROUP", f64::from(gpu.cooperative_workgroup()))] } else { &[] };
         #[cfg(target_arch = "wasm32")]
-        let constants = &[];
+        let constants: &[(&str, f64)] = &[];
         let pipeline = gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
             layout: Some(&pipeline_layout),
