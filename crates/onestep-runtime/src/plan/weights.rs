@@ -165,7 +165,7 @@ mod tests {
                     while at < start + 60 {
                         let window = at..(at + length).min(start + 60);
                         if let Some(packing) = slot(layout).packing(start, &window).unwrap() {
-                            assert!(packing.elements.start <= reached && packing.elements.end > reached, "{start} {length}");
+                            assert!(packing.elements.start <= reached && packing.elements.end >= reached, "{start} {length}");
                             reached = packing.elements.end;
                         }
                         at = window.end;
