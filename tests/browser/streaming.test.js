@@ -11,10 +11,13 @@ const LARGE = { wide: true, space: 4 << 20, shift: 3 };
 const SHARD = "/bundle/shard-0.safetensors";
 
 let server, browser, page;
+/** The picture of the bundle as it is. */
+let shipped;
 before(async () => {
   server = await serve();
   browser = await launch();
   page = await open(browser, server, { path: "empty.html" });
+  shipped = (await draw()).pixels;
 });
 beforeEach(() => ([server.change, server.files] = [undefined, undefined]));
 after(() => Promise.all([browser?.close(), server?.close()]));
@@ -35,9 +38,6 @@ const draw = (on = page) =>
       return { kind, message, detail, phases };
     }
   });
-
-let shipped;
-before(async () => (shipped = (await draw()).pixels));
 
 test("progress counts every byte and every kernel, and never goes back", { timeout: 120_000 }, async () => {
   const { phases } = await draw();
