@@ -13,7 +13,8 @@ use crate::{Files, Loaded, js};
 #[wasm_bindgen]
 pub async fn begin(files: Files, remembered: Option<String>, watch: Function) -> Result<Loading, JsValue> {
     let bundle = files.outline().map_err(js::error)?;
-    let mut callback = js::Callback { remembered, ..js::Callback::new(watch) };
+    let mut callback = js::Callback::new(watch);
+    callback.remembered = remembered;
     let loading = onestep::Loading::new(bundle, &mut callback).await.map_err(js::error)?;
     Ok(Loading { loading, remember: callback.remember })
 }
