@@ -44,10 +44,10 @@ struct Budget {
 fn plans_stay_within_default_limits_and_their_budgets() {
     for (path, budget) in [
         (shipped("text-encoder"), Budget { dispatches: 20, pipelines: 8, arenas: 1 }),
-        (shipped("generator"), Budget { dispatches: 270, pipelines: 18, arenas: 1 }),
-        (shipped("decoder"), Budget { dispatches: 110, pipelines: 16, arenas: 2 }),
-        (fixture("generator"), Budget { dispatches: 540, pipelines: 20, arenas: 110 }),
-        (fixture("decoder"), Budget { dispatches: 250, pipelines: 20, arenas: 330 }),
+        (shipped("generator"), Budget { dispatches: 240, pipelines: 18, arenas: 1 }),
+        (shipped("decoder"), Budget { dispatches: 95, pipelines: 16, arenas: 2 }),
+        (fixture("generator"), Budget { dispatches: 450, pipelines: 20, arenas: 85 }),
+        (fixture("decoder"), Budget { dispatches: 215, pipelines: 20, arenas: 330 }),
     ] {
         let program = program(&path);
         let plan = Plan::new(&program, &Capabilities::default()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

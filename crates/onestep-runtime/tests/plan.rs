@@ -330,6 +330,15 @@ fn an_adapters_own_matrices_are_taken_only_where_it_has_them_and_they_hold_the_w
     for forms in [Forms::GPU, Forms::SOFTWARE] {
         assert!(!matches!(forms.matrix, MatrixForm::Cooperative(_)), "unproven on the adapter, and so nobody's default");
     }
+    // In bands where they are too much for one dispatch.
+    let mut sketch = Sketch::new("long");
+    let (x, w) = (sketch.input(&[8400, 64]), sketch.weight(&[64, 64], DType::F16));
+    let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[x, w], &[8400, 64]);
+    sketch.output(y);
+    let forms = Forms { matrix: MatrixForm::Cooperative(halves), ..Forms::GPU };
+    let capabilities = Capabilities { forms, cooperative: vec![halves], max_work: 20_000_000, ..Capabilities::default() };
+    let plan = Plan::new(&sketch.program, &capabilities).unwrap();
+    assert_eq!(kernels(&plan).iter().filter(|name| **name == "gemm_halves_16_f16").count(), 4);
 }
 
 #[test]

@@ -227,7 +227,7 @@ impl Space {
         // By kind: which axes can be cut, and where.
         let (kind, shape, granules, work, walks) = match kernel.file {
             // With its k split, a kernel writes all rows slice by slice.
-            "gemm_register" | "gemm_tile" | "conv_rows" if !with("SPLIT") => {
+            "gemm_register" | "gemm_tile" | "gemm_coop" | "conv_rows" if !with("SPLIT") => {
                 let (height, width, columns, depth) = (get("out_height"), get("out_width"), get("columns"), get("depth"));
                 let taps = get("kernel_height") * get("kernel_width");
                 let gated = kernel.constant("ACT_GEGLU").is_some_and(|gated| gated as usize == get("act"));
