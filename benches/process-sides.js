@@ -50,8 +50,8 @@ class ProcessSide {
 }
 
 const all = `${CORES} threads`;
-/** On software adapters burn's fusion is left out: tuning a fused reduction ends the process there. */
-const tuning = GPU ? "fusion and autotune" : "autotune without fusion";
+/** On software adapters tuning takes minutes, and what it finds is slower. */
+const tuning = GPU ? "fusion and autotune" : "without fusion and autotune";
 
 export function processSides({ folder, bundle, model, tensors }) {
   const ours = (device) => [PROGRAM, "bench", bundle, "--device", device, "--against", tensors, "--on-request"];

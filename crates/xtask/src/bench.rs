@@ -75,14 +75,14 @@ fn program() -> Result<PathBuf> {
 }
 
 /// The networks on burn: a workspace of its own, in a target folder of its own, since its burn has other features. On software adapters without
-/// its fusion, see there.
+/// what speeds it up on GPUs, see there.
 fn burn(gpu: bool) -> Result<PathBuf> {
     let target = folders::bench().join("target");
     println!("Building the networks on burn's own GPU backends, to compare with (a quarter of an hour, once; --no-burn leaves it out)");
     let mut cargo = native::cargo();
     cargo.args(["build", "--release", "--manifest-path", "benches/burn/Cargo.toml"]).env("CARGO_TARGET_DIR", &target);
     if !gpu {
-        cargo.args(["--no-default-features", "--features", "autotune"]);
+        cargo.arg("--no-default-features");
     }
     process::run(&mut cargo)?;
     Ok(target.join("release").join(format!("onestep-bench-burn{}", env::consts::EXE_SUFFIX)))
