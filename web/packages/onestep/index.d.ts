@@ -57,7 +57,7 @@ export interface LoadOptions {
   onProgress?(progress: Progress): void;
   /** What shall compute; `auto` where it is missing. */
   backend?: BackendChoice;
-  /** The folder of the modules (`onestep-wasm.js`, `onestep-wasm_bg.wasm`, the same with `-cpu`; only one of the two is fetched), if it is not the package's own `wasm/`. */
+  /** The folder of the modules (`onestep-wasm.js`, `onestep-wasm_bg.wasm`, the same with `-cpu` and `-cpu-relaxed`; only one of the three is fetched), if it is not the package's own `wasm/`. */
   assets?: string | URL;
   /** Makes the worker, where a bundler needs to see the expression: `() => new Worker(new URL("onestep/worker", import.meta.url), { type: "module" })`. */
   worker?: () => Worker;
