@@ -12,8 +12,8 @@ pub enum MatrixForm {
     /// As [`Tile`](Self::Tile), but of 128 rows and 8 columns an invocation where those are many: fewer reads for each product.
     Tall,
     /// As [`Tile`](Self::Tile), but products whose k is not split are left to the adapter's own matrices: natively, where
-    /// [`Capabilities::cooperative`](super::Capabilities::cooperative) has them. Nothing takes it by itself: what an adapter's matrices
-    /// compute is to be compared with another form first.
+    /// [`Capabilities::cooperative`](super::Capabilities::cooperative) has them. Nothing begins with it: what an adapter's matrices
+    /// compute is compared with another form first.
     Cooperative(Cooperative),
 }
 
