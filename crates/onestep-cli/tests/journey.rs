@@ -204,7 +204,7 @@ fn a_finished_run_is_not_resumed_with_other_options() {
 }
 
 /// An evaluation that takes seconds: the teacher in 1, 2 and 4 steps, and the student.
-const EVALUATION: [&str; 19] = [
+const EVALUATION: [&str; 17] = [
     "eval",
     "--teacher",
     "teacher",
@@ -220,8 +220,6 @@ const EVALUATION: [&str; 19] = [
     "1,2",
     "--samples",
     "20",
-    "--compared",
-    "4",
     "--diverse",
     "2",
 ];
@@ -244,7 +242,7 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
         let printed = succeed(folder, &[&EVALUATION[..], &["--features", "classifier", "--out", out]].concat());
         assert!(printed.contains("student") && printed.contains("report.html"), "{printed}");
         let mut report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
-        assert_finite(&report, "report", &["psnr", "diversity_ratio"]);
+        assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out"]);
         for row in report["models"].as_array_mut().expect("rows") {
             assert!(row["seconds_per_picture"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
             row["seconds_per_picture"] = 0.into();
@@ -256,7 +254,7 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
     let rows = report["models"].as_array().expect("rows");
     let names: Vec<String> = rows.iter().map(|row| format!("{} {}", row["model"].as_str().unwrap_or_default(), row["steps"])).collect();
     assert_eq!(names, ["teacher 1", "teacher 2", "teacher 4", "student 1"]);
-    assert_eq!((report["samples"].as_u64(), report["feature_size"].as_u64(), report["compared"].as_u64()), (Some(20), Some(128), Some(4)));
+    assert_eq!((report["samples"].as_u64(), report["feature_size"].as_u64()), (Some(20), Some(128)));
     // The teacher beside itself.
     assert_eq!((rows[2]["preservation"]["distance"].as_f64(), rows[2]["diversity_ratio"].as_f64()), (Some(0.0), Some(1.0)));
     assert_eq!(rows[2]["evaluations"].as_u64(), Some(8));
@@ -271,12 +269,26 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
 }
 
 #[test]
+fn several_students_are_measured_beside_the_same_pictures() {
+    let folder = &journey().folder;
+    succeed(folder, &[&EVALUATION[..], &["--student", "teacher/model", "--out", "eval-two"]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-two/report.json")).expect("a report")).expect("JSON");
+    let rows = report["models"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap_or_default()).collect();
+    assert_eq!(names, ["", "", "", "student", "teacher"]);
+    // The untrained student is the teacher's denoiser, and its one step is the teacher's.
+    let distance = |row: usize| rows[row]["preservation"]["distance"].as_f64().expect("a distance");
+    assert!((distance(4) - distance(0)).abs() < 0.5 * distance(0).max(1e-3), "{} {}", distance(4), distance(0));
+    assert!(rows[3]["retrieval"]["top_1"].is_number() && rows[0]["retrieval"].is_null());
+}
+
+#[test]
 fn an_evaluation_without_a_classifier_says_what_it_compares() {
     let folder = &journey().folder;
     succeed(folder, &[&EVALUATION[..], &["--out", "eval-plain"]].concat());
     let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-plain/report.json")).expect("a report")).expect("JSON");
     assert!(report["features"].as_str().is_some_and(|features| features.contains("16x16")), "{report}");
-    assert_finite(&report, "report", &["psnr", "diversity_ratio", "alignment", "real_alignment"]);
+    assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "alignment", "real_alignment"]);
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub fn compiled() -> Vec<&'static str> {
     if cfg!(feature = "wgpu") {
         names.push("wgpu");
     }
+    if cfg!(feature = "libtorch") {
+        names.extend(["libtorch-cuda", "libtorch"]);
+    }
     names.push("cpu");
     names
 }
@@ -34,10 +37,30 @@ pub fn select(name: Option<&str>) -> Result<Device, TrainError> {
         "vulkan" => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "wgpu")]
         "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "libtorch")]
+        #[allow(deprecated, reason = "burn will drop it; until then it is the fastest on processors, and needs no build of CUDA's")]
+        "libtorch-cuda" => Ok(Device::libtorch_cuda(0)),
+        #[cfg(feature = "libtorch")]
+        #[allow(deprecated, reason = "as above")]
+        "libtorch" => Ok(Device::libtorch()),
         other => {
-            let hint =
-                if ["cuda", "vulkan", "wgpu"].contains(&other) { format!("; build with `--features {other}` to have it") } else { String::new() };
+            let hint = if ["cuda", "vulkan", "wgpu", "libtorch"].contains(&other) {
+                format!("; build with `--features {other}` to have it")
+            } else {
+                String::new()
+            };
             Err(TrainError::new(TrainErrorKind::Device, format!("device {other:?} is not in this build, only {}{hint}", compiled.join(", "))))
         }
     }
+}
+
+/// Whether this is the CPU that the program itself runs on, with autodiff or without: there it makes no difference who prepares what.
+pub fn is_processor(device: &Device) -> bool {
+    let plain = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
+    #[cfg(feature = "libtorch")]
+    #[allow(deprecated, reason = "see select")]
+    if plain == Device::libtorch() {
+        return true;
+    }
+    plain == Device::flex()
 }

@@ -1,30 +1,35 @@
-//! `eval`: the student at one step beside its teacher at several, on held-out prompts and on noises that neither saw.
+//! `eval`: students at one step beside their teacher at several, on held-out prompts and on noises that none of them saw.
 //!
 //! Every artist draws the same prompts with the same noises; each picture is drawn once and serves all measures:
 //! - *Sets*: the drawn pictures against a reference, by [`measures`](crate::measures) of their [`features`](crate::features). One reference is what
 //!   the teacher draws for the same prompts with **other** noises, so that the teacher's own row says how small a number can be; the other
 //!   is the real pictures.
-//! - *Preservation of the ODE*: distance of features, and PSNR (10·log₁₀(4/MSE) over pictures in −1…1), between a picture and the teacher's for
-//!   the same prompt and noise; the teacher's pictures for two noises of one prompt are the yardstick.
+//! - *Preservation of the ODE*: distance of features, root mean square difference of 16×16 averages (which forgives fine detail), and PSNR
+//!   (10·log₁₀(4/MSE) over pictures in −1…1), between a picture and the teacher's for the same prompt and noise; the teacher's pictures for two
+//!   noises of one prompt are the yardstick.
 //! - *Diversity*: mean distance of features between any two of 8 pictures of one prompt; to be read together with the alignment, since pictures
 //!   of the wrong thing are diverse too.
 //! - *Alignment*: whether a picture shows what was asked for, where the features come with a judge.
-//! - *Retrieval*: a picture is drawn for each name; the real pictures are ordered by the distance of 16×16 averages to it (a root mean square
-//!   error that forgives fine detail); top-k says how often the named one is among the first k.
+//! - *Retrieval*: a picture is drawn for each name; the real pictures are ordered by the distance of features to it; top-k says how often one of
+//!   those with that name is among the first k.
 
 mod drawing;
 mod page;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     data::PictureFolder,
-    error::TrainError,
+    error::{TrainError, TrainErrorKind},
     features::{self, Asked, PixelAverages, matrix, mean_score},
-    measures::{FeatureMatrix, Gaussian, KernelDistance, Manifold, diversity, frechet_distance, kernel_distance, manifold, mean_distance, psnr},
+    measures::{
+        FeatureMatrix, Gaussian, KernelDistance, Manifold, diversity, frechet_distance, kernel_distance, manifold, mean_distance, psnr,
+        squared_distance,
+    },
     observer::Observer,
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
@@ -39,8 +44,8 @@ use drawing::{Artist, Draw, Drawn, Plan, Studio};
 pub struct EvaluateOptions {
     /// Run or model folder of the teacher.
     pub teacher: PathBuf,
-    /// Run or model folder of the student.
-    pub student: PathBuf,
+    /// Run or model folders of the students.
+    pub students: Vec<PathBuf>,
     /// The picture folder.
     pub data: PathBuf,
     /// Where report and grids go.
@@ -51,11 +56,9 @@ pub struct EvaluateOptions {
     pub count: usize,
     /// Pictures of each set that is compared with a reference.
     pub samples: usize,
-    /// Held-out phrasings on which student and teacher are compared pixel by pixel.
-    pub compared: usize,
     /// Prompts of which 8 pictures are compared with each other.
     pub diverse: usize,
-    /// Steps of the teacher that the student is measured against.
+    /// Steps of the teacher that the students are measured against.
     pub steps: usize,
     /// Steps at which the teacher is measured too.
     pub teacher_steps: Vec<usize>,
@@ -71,13 +74,12 @@ impl Default for EvaluateOptions {
     fn default() -> Self {
         Self {
             teacher: PathBuf::new(),
-            student: PathBuf::new(),
+            students: Vec::new(),
             data: PathBuf::new(),
             out: PathBuf::new(),
             features: None,
             count: 0,
             samples: 512,
-            compared: 64,
             diverse: 16,
             steps: 50,
             teacher_steps: vec![1, 2, 4, 8, 50],
@@ -91,9 +93,9 @@ impl Default for EvaluateOptions {
 /// How often the right picture came among the first.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Share of names whose picture came first.
+    /// Share of names of which a picture came first.
     pub top_1: f64,
-    /// Share of names whose picture was among the first five.
+    /// Share of names of which a picture was among the first five.
     pub top_5: f64,
 }
 
@@ -114,6 +116,8 @@ pub struct SetMeasures {
 pub struct PairMeasures {
     /// Mean distance of features, divided by √features.
     pub distance: f64,
+    /// Mean distance of the pictures' 16×16 averages, values in −1…1.
+    pub averages: f64,
     /// Peak signal-to-noise ratio over all pairs, dB; none for equal pictures.
     pub psnr: Option<f64>,
 }
@@ -123,6 +127,8 @@ pub struct PairMeasures {
 pub struct ModelReport {
     /// `teacher` or `student`.
     pub model: String,
+    /// Its folder's name where there are several students.
+    pub name: Option<String>,
     /// Steps of the ODE solver; 1 for the student.
     pub steps: usize,
     /// Evaluations of the denoiser for one picture.
@@ -139,6 +145,10 @@ pub struct ModelReport {
     pub diversity_ratio: Option<f64>,
     /// Mean score of the judge.
     pub alignment: Option<f64>,
+    /// Of the real pictures, by those drawn for their names; none for the teacher at other steps.
+    pub retrieval: Option<Retrieval>,
+    /// The same with held-out phrasings as prompts.
+    pub retrieval_held_out: Option<Retrieval>,
     /// Wall-clock time of a picture in batches of 32, prompt and decoder included. The one number that a second run does not repeat.
     pub seconds_per_picture: f64,
 }
@@ -148,30 +158,10 @@ pub struct ModelReport {
 pub struct Report {
     /// Names drawn.
     pub names: usize,
-    /// Held-out phrasings on which student and teacher are compared pixel by pixel.
-    pub compared: usize,
-    /// Steps of the teacher that the student is measured against.
+    /// Steps of the teacher that the students are measured against.
     pub teacher_steps: usize,
     /// Guidance of the teacher.
     pub guidance: f64,
-    /// Student ↔ teacher, held-out prompts, same noise.
-    pub student_teacher_psnr: f64,
-    /// The same as distance of 16×16 averages.
-    pub student_teacher_distance: f64,
-    /// Teacher ↔ teacher, same held-out prompt, two noises.
-    pub two_noises_psnr: f64,
-    /// The same as distance of 16×16 averages.
-    pub two_noises_distance: f64,
-    /// Teacher ↔ teacher, different prompts.
-    pub unrelated_psnr: f64,
-    /// The same as distance of 16×16 averages.
-    pub unrelated_distance: f64,
-    /// Of the real pictures, by the teacher's.
-    pub teacher_retrieval: Retrieval,
-    /// Of the real pictures, by the student's.
-    pub student_retrieval: Retrieval,
-    /// The same by the student's, with held-out phrasings as prompts.
-    pub student_retrieval_held_out: Retrieval,
     /// Seed of the first picture.
     pub seed: u64,
     /// Pictures of each set.
@@ -190,7 +180,9 @@ pub struct Report {
     pub diverse: usize,
     /// Teacher ↔ teacher, same prompts, two noises: the yardstick of every row's preservation.
     pub two_noises: PairMeasures,
-    /// The teacher at each number of steps, then the student.
+    /// Teacher ↔ teacher, different prompts.
+    pub unrelated: PairMeasures,
+    /// The teacher at each number of steps, then the students.
     pub models: Vec<ModelReport>,
 }
 
@@ -209,40 +201,53 @@ const DIVERSE_SHOWN: usize = 3;
 /// Models or data that cannot be read, storage, interruption.
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
     // Models, pictures, features.
-    let (teacher, student) = (PipelineFolder::open(&model_of(&options.teacher)?)?, PipelineFolder::open(&model_of(&options.student)?)?);
+    let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     let sizes = teacher.sizes()?;
-    if student.sizes()? != sizes {
-        return Err(TrainError::input(format!(
-            "{} draws pictures of another size than {}: a student is measured beside its own teacher",
-            options.student.display(),
-            options.teacher.display()
-        )));
+    if options.students.is_empty() {
+        return Err(TrainError::new(TrainErrorKind::Usage, "no student to measure: give --student DIR, once or several times"));
+    }
+    let mut students = Vec::new();
+    for folder in &options.students {
+        let student = PipelineFolder::open(&model_of(folder)?)?;
+        if student.sizes()? != sizes {
+            return Err(TrainError::input(format!(
+                "{} draws pictures of another size than {}: a student is measured beside its own teacher",
+                folder.display(),
+                options.teacher.display()
+            )));
+        }
+        students.push(student);
     }
     let pictures = PictureFolder::open(&options.data, sizes.picture)?;
     let size = sizes.picture;
-    let count = if options.count == 0 { pictures.len() } else { options.count.min(pictures.len()) };
+    let samples = options.samples.max(2);
+    let known = by_name(&pictures);
+    let count = if options.count == 0 { known.len() } else { options.count.min(known.len()) };
     if count < 2 || !size.is_multiple_of(PixelAverages::SIDE) {
         return Err(TrainError::input(format!(
-            "evaluation takes at least 2 pictures whose side is a multiple of {}; {} has {count} of {size}",
+            "evaluation takes at least 2 names, and pictures whose side is a multiple of {}; {} has {count} names and pictures of {size}",
             PixelAverages::SIDE,
             options.data.display(),
         )));
     }
     let opened = features::open(options.features.as_deref(), size, device)?;
     let network = opened.network.as_ref();
-    let chosen: Vec<usize> = (0..count).map(|i| i * pictures.len() / count).collect();
+    let chosen: Vec<usize> = (0..count).map(|i| known[i * known.len() / count][0]).collect();
     let prompts = prompts(&pictures, &chosen);
-    // The real pictures come first: what is wrong with a judge is said before hours are spent on drawing.
-    let real_pictures: Vec<Vec<f32>> = (0..pictures.len()).map(|index| pictures.pixels(index).to_vec()).collect();
+    // The real pictures come first: what is wrong with a judge is said before hours are spent on drawing. One of each name, then another of each.
+    let most = known.iter().map(Vec::len).max().unwrap_or(0);
+    let rounds = (0..most).flat_map(|round| known.iter().filter_map(move |of_name| of_name.get(round).copied()));
+    let real: Vec<usize> = rounds.take(samples.max(known.len())).collect();
+    let real_pictures: Vec<Vec<f32>> = real.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
     let to_real = Reference::new(matrix(network, &real_pictures, size, device));
-    let real_asked: Vec<Asked<'_>> = pictures.entries().iter().map(|entry| Asked { name: &entry.text, prompt: &entry.text }).collect();
+    let name = |index: usize| pictures.entries()[index].text.as_str();
+    let real_asked: Vec<Asked<'_>> = real.iter().map(|&index| Asked { name: name(index), prompt: name(index) }).collect();
+    let real_names: Vec<&str> = real_asked.iter().map(|asked| asked.name).collect();
     let judge = opened.alignment.as_deref();
     let real_alignment = judge.map(|judge| mean_score(judge, &real_pictures, &real_asked, size, device)).transpose()?;
-    let mut studio = Studio::open(&teacher, &student, options.guidance, &prompts, device)?;
+    let mut studio = Studio::open(&teacher, &students, options.guidance, &prompts, device)?;
 
     // Which pictures are needed.
-    let samples = options.samples.max(2);
-    let compared = options.compared.clamp(2, count).min(samples);
     let diverse = options.diverse.clamp(1, count);
     let held_out = HeldOut { count, seed: options.seed, spacing: (samples.max(count * NOISES) as u64).div_ceil(SEEDS) * SEEDS };
     let main = Artist::Teacher(options.steps);
@@ -254,96 +259,86 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     steps.dedup();
     let order = std::iter::once(main)
         .chain(steps.iter().filter(|&&steps| steps != options.steps).map(|&steps| Artist::Teacher(steps)))
-        .chain([Artist::Student]);
-    let works: Vec<Work> = order.map(|artist| Work::new(artist, artist == main || artist == Artist::Student, &held_out, samples, diverse)).collect();
+        .chain((0..students.len()).map(Artist::Student));
+    let works: Vec<Work> = order.map(|artist| Work::new(artist, artist == main || artist.is_student(), &held_out, samples, diverse)).collect();
     let mut plans = vec![(main, &reference_plan)];
     plans.extend(works.iter().map(|work| (work.artist, &work.plan)));
     studio.begin(&plans, observer);
 
     // The reference.
+    let averages = |pictures: &[Vec<f32>]| matrix(&PixelAverages, pictures, size, device);
     let drawn = studio.draw(main, &reference_plan, observer)?;
     let reference_pictures = drawn.select(&reference_places);
     let to_teacher = Reference::new(matrix(network, &reference_pictures, size, device));
 
     // Each artist; the teacher that the others are compared with is the first.
     let asked: Vec<Asked<'_>> = (0..samples).map(|i| prompts[held_out.draw(1, i).prompt]).collect();
+    let chosen_names: Vec<&str> = chosen.iter().map(|&index| name(index)).collect();
     let mut models = Vec::new();
     let mut shown: Vec<Shown> = Vec::new();
     let mut firsts: Option<Firsts> = None;
     let mut by_names = Vec::new();
-    let mut students = Vec::new();
     for work in &works {
         let drawn = studio.draw(work.artist, &work.plan, observer)?;
         let set = drawn.select(&work.set);
         let features = matrix(network, &set, size, device);
         let spread = diversity(&matrix(network, &drawn.select(&work.diverse), size, device), NOISES);
         let alignment = judge.map(|judge| mean_score(judge, &set, &asked, size, device)).transpose()?;
-        let firsts = &*firsts.get_or_insert_with(|| Firsts { pictures: set.clone(), features: features.clone(), diversity: spread });
+        let own = Firsts { averages: averages(&set), pictures: set, features, diversity: spread };
+        let retrieval = |places: &[usize]| {
+            let drawn = matrix(network, &drawn.select(places), size, device);
+            retrieval(&drawn, &chosen_names, &to_real.features, &real_names)
+        };
+        let firsts = firsts.get_or_insert_with(|| own.clone());
         models.push(ModelReport {
-            model: if work.artist == Artist::Student { "student" } else { "teacher" }.into(),
+            model: if work.artist.is_student() { "student" } else { "teacher" }.into(),
+            name: if let (Artist::Student(place), true) = (work.artist, students.len() > 1) {
+                Some(folder_name(&options.students[place]))
+            } else {
+                None
+            },
             steps: if let Artist::Teacher(steps) = work.artist { steps } else { 1 },
             evaluations: studio.evaluations(work.artist),
-            to_teacher: to_teacher.measure(&features, options.seed),
-            to_real: to_real.measure(&features, options.seed),
-            preservation: PairMeasures { distance: mean_distance(&features, &firsts.features), psnr: psnr(pairs(&set, &firsts.pictures)) },
+            to_teacher: to_teacher.measure(&own.features, options.seed),
+            to_real: to_real.measure(&own.features, options.seed),
+            preservation: own.beside(firsts),
             diversity: spread,
             diversity_ratio: (firsts.diversity > 0.0).then(|| spread / firsts.diversity),
             alignment,
+            retrieval: work.names.as_deref().map(retrieval),
+            retrieval_held_out: work.held_out.as_deref().map(retrieval),
             seconds_per_picture: drawn.seconds_per_picture,
         });
-        shown.push(Shown::new(work, work.artist == main, &drawn, &set, count.min(samples)));
+        shown.push(Shown::new(work, work.artist == main, &drawn, &own.pictures, count.min(samples)));
         if let Some(names) = &work.names {
             by_names.push(drawn.select(names));
         }
-        if work.artist == Artist::Student {
-            students = drawn.select(&work.held_out);
-        }
     }
     let firsts = firsts.ok_or_else(|| TrainError::input("no pictures were drawn"))?;
-    let two_noises =
-        PairMeasures { distance: mean_distance(&firsts.features, &to_teacher.features), psnr: psnr(pairs(&firsts.pictures, &reference_pictures)) };
-    // Rows and grids go from few steps to many, the student last.
+    let reference =
+        Firsts { averages: averages(&reference_pictures), pictures: reference_pictures, features: to_teacher.features.clone(), diversity: 0.0 };
+    let turned: Vec<usize> = (0..samples).map(|i| (i + 1) % samples).collect();
+    let two_noises = firsts.beside(&reference);
+    let unrelated = firsts.selected(&turned).beside(&firsts);
+    // Rows and grids go from few steps to many, the students last.
     let mut places: Vec<usize> = (0..works.len()).collect();
     places.sort_by_key(|&place| (models[place].model == "student", models[place].steps));
     let models = places.iter().map(|&place| models[place].clone()).collect();
     let shown: Vec<&Shown> = places.iter().map(|&place| &shown[place]).collect();
-
-    // What needs no network: 16×16 averages.
-    let averages = |pictures: &[Vec<f32>]| matrix(&PixelAverages, pictures, size, device);
-    let real = averages(&real_pictures);
-    let retrieval = |drawn: &[Vec<f32>]| retrieval(&averages(drawn), &real, &chosen);
-    let compare = |a: &[Vec<f32>], b: &[Vec<f32>]| {
-        let noise = psnr(pairs(a, b)).unwrap_or(f64::INFINITY);
-        (noise, mean_distance(&averages(a), &averages(b)))
-    };
-    let turned: Vec<Vec<f32>> = (0..compared).map(|i| firsts.pictures[(i + 1) % compared].clone()).collect();
-    let teachers = &firsts.pictures[..compared];
-    let student_teacher = compare(&students[..compared], teachers);
-    let again = compare(teachers, &reference_pictures[..compared]);
-    let unrelated = compare(teachers, &turned);
     let report = Report {
         names: count,
-        compared,
         teacher_steps: options.steps,
         guidance: options.guidance,
-        student_teacher_psnr: student_teacher.0,
-        student_teacher_distance: student_teacher.1,
-        two_noises_psnr: again.0,
-        two_noises_distance: again.1,
-        unrelated_psnr: unrelated.0,
-        unrelated_distance: unrelated.1,
-        teacher_retrieval: retrieval(&by_names[0]),
-        student_retrieval: retrieval(&by_names[1]),
-        student_retrieval_held_out: retrieval(&students),
         seed: options.seed,
         samples,
-        real: pictures.len(),
+        real: real.len(),
         features: network.name(),
         feature_size: to_real.features.columns(),
         alignment: judge.map(|judge| judge.name()),
         real_alignment,
         diverse,
         two_noises,
+        unrelated,
         models,
     };
 
@@ -355,15 +350,40 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let wanted = |i: &usize| options.shown.is_empty() || options.shown.iter().any(|name| name == named(*i));
     let mut grid = PictureGrid::new(size);
     for some in (0..count).filter(wanted).collect::<Vec<_>>().chunks(16) {
-        grid.rgb_row(bytes(&some.iter().map(|&i| real_pictures[chosen[i]].clone()).collect::<Vec<_>>()));
+        grid.rgb_row(bytes(&some.iter().map(|&i| pictures.pixels(chosen[i]).to_vec()).collect::<Vec<_>>()));
         for set in &by_names {
             grid.rgb_row(bytes(&some.iter().map(|&i| set[i].clone()).collect::<Vec<_>>()));
         }
     }
     grid.write(&options.out.join("grid.png"))?;
-    let grids = page::Grids::new(&shown, &real_pictures, &chosen, &prompts, size, device)?;
+    let originals: Vec<Vec<f32>> = chosen.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
+    let grids = page::Grids::new(&shown, &report.models, &originals, &prompts, size, device)?;
     page::write(&options.out, &report, &grids)?;
     Ok(report)
+}
+
+/// The pictures of each distinct name, both in the order of the folder.
+fn by_name(pictures: &PictureFolder) -> Vec<Vec<usize>> {
+    let mut places = BTreeMap::new();
+    let mut found: Vec<Vec<usize>> = Vec::new();
+    for (index, entry) in pictures.entries().iter().enumerate() {
+        let place = *places.entry(entry.text.as_str()).or_insert(found.len());
+        if place == found.len() {
+            found.push(Vec::new());
+        }
+        found[place].push(index);
+    }
+    found
+}
+
+/// What a folder is called: the run's name, not `model`, which every run has.
+fn folder_name(folder: &Path) -> String {
+    let of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    match of(folder) {
+        Some(name) if name == "model" => folder.parent().and_then(of).unwrap_or(name),
+        Some(name) => name,
+        None => folder.display().to_string(),
+    }
 }
 
 /// Names first, then for each a phrasing that was not trained on, or the name where there is none.
@@ -401,9 +421,9 @@ struct Work {
     diverse: Vec<usize>,
     /// These prompts, by their place among the held-out ones.
     diverse_prompts: Vec<usize>,
-    /// The first picture of every held-out prompt; of the student only.
-    held_out: Vec<usize>,
-    /// A picture of every name, where retrieval asks for it.
+    /// The first picture of every held-out prompt, and
+    held_out: Option<Vec<usize>>,
+    /// a picture of every name, where retrieval asks for them.
     names: Option<Vec<usize>>,
 }
 
@@ -416,8 +436,7 @@ impl Work {
         let diverse_prompts: Vec<usize> = (0..diverse).map(|i| i * count / diverse).collect();
         let rounds = diverse_prompts.iter().flat_map(|&prompt| (0..NOISES).map(move |round| prompt + round * count));
         let diverse = plan.add(rounds.map(|i| held_out.draw(1, i)));
-        let first = if artist == Artist::Student { count } else { 0 };
-        let first = plan.add((0..first).map(|i| held_out.draw(1, i)));
+        let first = with_names.then(|| plan.add((0..count).map(|i| held_out.draw(1, i))));
         let names = with_names.then(|| plan.add((0..count).map(|prompt| Draw { prompt, seed: held_out.seed + prompt as u64 })));
         Self { artist, plan, set, diverse, diverse_prompts, held_out: first, names }
     }
@@ -443,16 +462,36 @@ impl Reference {
     }
 }
 
-/// The teacher that the others are compared with.
+/// One artist's set, for the comparison with another's picture by picture; the first is the teacher that all are compared with.
+#[derive(Clone)]
 struct Firsts {
     pictures: Vec<Vec<f32>>,
     features: FeatureMatrix,
+    averages: FeatureMatrix,
     diversity: f64,
+}
+
+impl Firsts {
+    fn beside(&self, other: &Self) -> PairMeasures {
+        PairMeasures {
+            distance: mean_distance(&self.features, &other.features),
+            averages: mean_distance(&self.averages, &other.averages),
+            psnr: psnr(self.pictures.iter().zip(&other.pictures).map(|(a, b)| (a.as_slice(), b.as_slice()))),
+        }
+    }
+
+    fn selected(&self, places: &[usize]) -> Self {
+        Self {
+            pictures: places.iter().map(|&place| self.pictures[place].clone()).collect(),
+            features: self.features.select(places),
+            averages: self.averages.select(places),
+            diversity: self.diversity,
+        }
+    }
 }
 
 /// One artist's pictures on the page.
 struct Shown {
-    artist: Artist,
     /// Whether it is the teacher that the others are compared with.
     is_main: bool,
     /// Held-out prompts of `set`, and of the groups of `diverse`.
@@ -468,7 +507,6 @@ impl Shown {
     fn new(work: &Work, is_main: bool, drawn: &Drawn, set: &[Vec<f32>], prompts: usize) -> Self {
         let places: Vec<usize> = page::columns(prompts).collect();
         Self {
-            artist: work.artist,
             is_main,
             set: places.iter().map(|&place| set[place].clone()).collect(),
             places,
@@ -478,19 +516,36 @@ impl Shown {
     }
 }
 
-fn pairs<'a>(a: &'a [Vec<f32>], b: &'a [Vec<f32>]) -> impl Iterator<Item = (&'a [f32], &'a [f32])> {
-    a.iter().zip(b).map(|(a, b)| (a.as_slice(), b.as_slice()))
+/// How often one of the `real` rows called `asked[i]` is the nearest to row i of `drawn`, and is among the nearest five.
+fn retrieval(drawn: &FeatureMatrix, asked: &[&str], real: &FeatureMatrix, names: &[&str]) -> Retrieval {
+    let mut hits = [0usize; 2];
+    for (row, asked) in asked.iter().enumerate() {
+        let squared = |other: usize| squared_distance(drawn.row(row), real.row(other));
+        let (own, others): (Vec<usize>, Vec<usize>) = (0..real.rows()).partition(|&other| names[other] == *asked);
+        let nearest = own.into_iter().map(squared).fold(f64::INFINITY, f64::min);
+        let nearer = others.into_iter().filter(|&other| squared(other) < nearest).count();
+        hits[0] += usize::from(nearest.is_finite() && nearer < 1);
+        hits[1] += usize::from(nearest.is_finite() && nearer < 5);
+    }
+    Retrieval { top_1: hits[0] as f64 / asked.len() as f64, top_5: hits[1] as f64 / asked.len() as f64 }
 }
 
-/// How often row i of `drawn` has row `chosen[i]` of `real` nearest, and among the nearest five.
-fn retrieval(drawn: &FeatureMatrix, real: &FeatureMatrix, chosen: &[usize]) -> Retrieval {
-    let mut hits = [0usize; 2];
-    for (row, &index) in chosen.iter().enumerate() {
-        let distance = |other: usize| mean_distance(&drawn.select(&[row]), &real.select(&[other]));
-        let own = distance(index);
-        let nearer = (0..real.rows()).filter(|&other| distance(other) < own).count();
-        hits[0] += usize::from(nearer < 1);
-        hits[1] += usize::from(nearer < 5);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_picture_of_the_name_counts() {
+        let real = FeatureMatrix::new(1, vec![0.0, 10.0, 20.0, 21.0, 22.0, 23.0, 24.0]);
+        let names = ["cat", "dog", "cat", "cow", "cow", "cow", "cow"];
+        let found = retrieval(&FeatureMatrix::new(1, vec![19.0, 13.0, 30.0, 30.0]), &["cat", "dog", "cat", "dog"], &real, &names);
+        assert_eq!((found.top_1, found.top_5), (0.5, 0.75));
     }
-    Retrieval { top_1: hits[0] as f64 / chosen.len() as f64, top_5: hits[1] as f64 / chosen.len() as f64 }
+
+    #[test]
+    fn a_run_is_called_by_its_own_name() {
+        assert_eq!(folder_name(Path::new("runs/student/model")), "student");
+        assert_eq!(folder_name(Path::new("runs/student")), "student");
+        assert_eq!(folder_name(Path::new("model")), "model");
+    }
 }

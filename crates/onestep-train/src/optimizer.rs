@@ -1,6 +1,7 @@
 //! AdamW with state that can be saved: burn's arithmetic, our bookkeeping.
 //!
-//! Each parameter is stepped as a flat vector, so that the moments of all ranks are kept alike and written to one safetensors file.
+//! All parameters are stepped as one flat vector: a network of some hundred small tensors would otherwise spend most of a step, on a GPU, on
+//! starting the update's few thousand kernels.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer as _};
@@ -41,18 +42,22 @@ impl Default for OptimizerOptions {
 
 /// The decays of the moments in a saved state, which may have changed on the way.
 const DECAYS: &str = "decays";
+/// See [`DECAYS`].
+const MOMENTS: [&str; 2] = ["moment_1", "moment_2"];
+/// See [`DECAYS`].
+const TIME: &str = "time";
 
 /// AdamW over one module.
 pub struct Optimizer {
     options: OptimizerOptions,
     rule: AdamW,
-    states: Vec<Option<AdamWState<1>>>,
+    state: Option<AdamWState<1>>,
 }
 
 impl Optimizer {
     /// A fresh state.
     pub fn new(options: OptimizerOptions) -> Self {
-        Self { rule: rule(&options), options, states: Vec::new() }
+        Self { rule: rule(&options), options, state: None }
     }
 
     /// The rate at step `step` of `steps`: warm-up, constant, linear decay.
@@ -74,7 +79,7 @@ impl Optimizer {
         }
         self.options = OptimizerOptions { beta_1, beta_2, ..self.options.clone() };
         self.rule = rule(&self.options);
-        for state in self.states.iter_mut().flatten() {
+        if let Some(state) = &mut self.state {
             let momentum = state.momentum.clone();
             let gathered = |beta: f32| 1.0 - f64::from(beta).powf(momentum.time as f64);
             state.momentum = AdaptiveMomentumState::new(
@@ -86,33 +91,37 @@ impl Optimizer {
     }
 
     /// One update; returns the module and the norm of its gradients before clipping. Gradients that are not finite change nothing, and the
-    /// norm says so.
+    /// norm says so. A parameter that the loss does not depend on has a gradient of zero.
     pub fn step<M: Module>(&mut self, module: M, gradients: FlatGradients, rate: f64) -> (M, f64) {
-        let norm = gradients.norm();
+        let mut values = Values { gradients: gradients.0.into_iter(), values: Vec::new(), found: Vec::new() };
+        module.visit(&mut values);
+        if values.values.is_empty() {
+            return (module, 0.0);
+        }
+        let gradient = Tensor::cat(values.found, 0);
+        let norm = f64::from(gradient.clone().square().sum().into_scalar::<f32>()).sqrt();
         if !norm.is_finite() {
             return (module, norm);
         }
-        let factor = if norm > self.options.clip_norm { self.options.clip_norm / norm } else { 1.0 };
-        self.states.resize_with(gradients.0.len(), || None);
-        let mut update = Update { rule: &self.rule, rate, factor, gradients: gradients.0.into_iter(), states: self.states.iter_mut() };
-        (module.map(&mut update), norm)
+        let gradient = if norm > self.options.clip_norm { gradient.mul_scalar(self.options.clip_norm / norm) } else { gradient };
+        let (values, next) = self.rule.step(rate, Tensor::cat(values.values, 0), gradient, self.state.take());
+        self.state = next;
+        (module.map(&mut Update { values, begins: 0 }), norm)
     }
 
     /// The moments and counters as one safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut tensors = Vec::new();
-        for (index, state) in self.states.iter().enumerate() {
-            if let Some(state) = state {
-                let values = |tensor: &Tensor<1>| tensor.to_data().try_to_vec::<f32>().unwrap_or_default();
-                tensors.push((format!("{index:05}.moment_1"), values(&state.momentum.moment_1)));
-                tensors.push((format!("{index:05}.moment_2"), values(&state.momentum.moment_2)));
-                // Steps below 2^24 are exact in f32.
-                tensors.push((format!("{index:05}.time"), vec![state.momentum.time as f32]));
+        if let Some(AdamWState { momentum }) = &self.state {
+            for (name, moment) in MOMENTS.into_iter().zip([&momentum.moment_1, &momentum.moment_2]) {
+                tensors.push((name.to_owned(), moment.to_data().try_to_vec::<f32>().unwrap_or_default()));
             }
+            // Steps below 2^24 are exact in f32.
+            tensors.push((TIME.into(), vec![momentum.time as f32]));
         }
         tensors.push((DECAYS.into(), vec![self.options.beta_1, self.options.beta_2]));
         let tensors: Vec<_> = tensors.into_iter().map(|(name, data)| (name, vec![data.len()], data)).collect();
-        tensor_bytes(&tensors, &[("parameters", self.states.len().to_string())])
+        tensor_bytes(&tensors, &[])
     }
 
     /// Takes up the state that [`Optimizer::to_bytes`] wrote.
@@ -130,17 +139,12 @@ impl Optimizer {
             self.options = OptimizerOptions { beta_1, beta_2, ..self.options.clone() };
             self.rule = rule(&self.options);
         }
-        let count = tensors.keys().filter_map(|name| name.get(..5)?.parse::<usize>().ok()).max().map_or(0, |last| last + 1);
-        self.states = (0..count).map(|_| None).collect();
-        for (index, state) in self.states.iter_mut().enumerate() {
-            let Some((_, moment_1)) = tensors.get(&format!("{index:05}.moment_1")) else { continue };
-            let name = format!("{index:05}.moment_2");
-            let (_, moment_2) = tensors.get(&name).ok_or_else(|| broken(&name))?;
-            let name = format!("{index:05}.time");
-            let time = tensors.get(&name).and_then(|(_, data)| data.first()).ok_or_else(|| broken(&name))?;
-            let tensor = |data: &Vec<f32>| Tensor::<1>::from_data(TensorData::new(data.clone(), [data.len()]), device);
-            let momentum = AdaptiveMomentumState::new(*time as usize, tensor(moment_1), tensor(moment_2));
-            *state = Some(AdamWState::new(momentum));
+        self.state = None;
+        if tensors.keys().any(|name| name != DECAYS) {
+            let of = |name: &str| tensors.get(name).map(|(_, data)| data).ok_or_else(|| broken(name));
+            let moment = |name| of(name).map(|data| Tensor::<1>::from_data(TensorData::new(data.clone(), [data.len()]), device));
+            let time = of(TIME)?.first().copied().ok_or_else(|| broken(TIME))?;
+            self.state = Some(AdamWState::new(AdaptiveMomentumState::new(time as usize, moment(MOMENTS[0])?, moment(MOMENTS[1])?)));
         }
         Ok(())
     }
@@ -174,12 +178,6 @@ impl FlatGradients {
         };
         Self(self.0.into_iter().zip(other.0).map(sum).collect())
     }
-
-    /// The norm of all together.
-    pub fn norm(&self) -> f64 {
-        let squares: Vec<Tensor<1>> = self.0.iter().flatten().map(|gradient| gradient.clone().square().sum()).collect();
-        if squares.is_empty() { 0.0 } else { f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt() }
-    }
 }
 
 /// Takes each parameter's gradient, flat, out of the gradients.
@@ -198,23 +196,39 @@ impl burn::module::ModuleVisitor for Collect<'_> {
     }
 }
 
-struct Update<'a> {
-    rule: &'a AdamW,
-    rate: f64,
-    factor: f64,
+/// The parameters that are trained, and their gradients, each flat.
+struct Values {
     gradients: std::vec::IntoIter<Option<Tensor<1>>>,
-    states: std::slice::IterMut<'a, Option<AdamWState<1>>>,
+    values: Vec<Tensor<1>>,
+    found: Vec<Tensor<1>>,
 }
 
-impl ModuleMapper for Update<'_> {
+impl burn::module::ModuleVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = self.gradients.next().flatten();
+        if param.is_require_grad() {
+            let value = param.val().inner();
+            let elements = value.shape().num_elements();
+            self.found.push(gradient.unwrap_or_else(|| Tensor::zeros([elements], &value.device())));
+            self.values.push(value.reshape([elements]));
+        }
+    }
+}
+
+/// Gives the same parameters their parts of the new values.
+struct Update {
+    values: Tensor<1>,
+    begins: usize,
+}
+
+impl ModuleMapper for Update {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (Some(gradient), Some(state)) = (self.gradients.next(), self.states.next()) else { return param };
-        let Some(gradient) = gradient else { return param };
-        let gradient = if self.factor == 1.0 { gradient } else { gradient.mul_scalar(self.factor) };
-        let value = param.val().inner();
-        let elements = value.shape().num_elements();
-        let (value, next) = self.rule.step(self.rate, value.reshape([elements]), gradient, state.take());
-        *state = next;
+        if !param.is_require_grad() {
+            return param;
+        }
+        let elements = param.val().shape().num_elements();
+        let value = self.values.clone().narrow(0, self.begins, elements);
+        self.begins += elements;
         replace(param, value)
     }
 }
@@ -235,6 +249,61 @@ mod tests {
         let (one, _) = optimizer.step(one, gradients, 1e-3);
         let after = f64::from(one.w.val().into_scalar::<f32>());
         (one, before - after)
+    }
+
+    #[derive(Module, Debug)]
+    struct Three {
+        first: Param<Tensor<2>>,
+        unused: Param<Tensor<1>>,
+        last: Param<Tensor<3>>,
+    }
+
+    /// Each parameter by itself, in f64, as the paper has it.
+    #[test]
+    fn parameters_are_stepped_as_if_each_were_alone() {
+        let device = Device::flex().autodiff();
+        let tensor = |first: f32, count: usize| TensorData::new((0..count).map(|i| first + 0.1 * i as f32).collect::<Vec<_>>(), [count]);
+        let mut net = Three {
+            first: Param::from_tensor(Tensor::<1>::from_data(tensor(0.5, 6), &device).reshape([2, 3])),
+            unused: Param::from_tensor(Tensor::from_data(tensor(2.0, 2), &device)),
+            last: Param::from_tensor(Tensor::<1>::from_data(tensor(-1.0, 4), &device).reshape([1, 2, 2])),
+        };
+        let options = OptimizerOptions { weight_decay: 0.1, clip_norm: 0.5, ..OptimizerOptions::default() };
+        let (decay, rate, [beta_1, beta_2]) = (0.1, 1e-2, [0.9f64, 0.999]);
+        let mut optimizer = Optimizer::new(options);
+        let start = [tensor(0.5, 6), tensor(2.0, 2), tensor(-1.0, 4)].map(|data| data.try_to_vec::<f32>().unwrap());
+        let mut expected: Vec<f64> = start.concat().into_iter().map(f64::from).collect();
+        let mut moments = vec![[0.0f64; 2]; expected.len()];
+        for time in 1..6 {
+            // Loss: Σ first² + Σ last³.
+            let loss = net.first.val().square().sum() + net.last.val().powf_scalar(3.0).sum();
+            let gradients = FlatGradients::take(&net, &mut loss.backward());
+            let norm;
+            (net, norm) = optimizer.step(net, gradients, rate);
+            let slope = |place: usize, w: f64| {
+                if place < 6 {
+                    2.0 * w
+                } else if place < 8 {
+                    0.0
+                } else {
+                    3.0 * w * w
+                }
+            };
+            let slopes: Vec<f64> = expected.iter().enumerate().map(|(place, &w)| slope(place, w)).collect();
+            let length = slopes.iter().map(|slope| slope * slope).sum::<f64>().sqrt();
+            assert!((norm - length).abs() < 1e-4 * length, "{norm} {length}");
+            for ((w, moment), slope) in expected.iter_mut().zip(&mut moments).zip(slopes) {
+                let slope = slope * (0.5 / length).min(1.0);
+                *moment = [beta_1 * moment[0] + (1.0 - beta_1) * slope, beta_2 * moment[1] + (1.0 - beta_2) * slope * slope];
+                let (first, second) = (moment[0] / (1.0 - beta_1.powi(time)), moment[1] / (1.0 - beta_2.powi(time)));
+                *w -= rate * (first / (second.sqrt() + 1e-8) + decay * *w);
+            }
+        }
+        let found: Vec<f32> = crate::parameters::flat(&net).into_iter().flat_map(|value| value.to_data().try_to_vec::<f32>().unwrap()).collect();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+        }
+        assert_eq!(net.last.val().dims(), [1, 2, 2]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! pairs-00000-of-00020.safetensors    latent [n,C,H,W] f32 · seed [n] i64 · prompt [n] i64 (row of the prompt list)
 //! ```
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
@@ -121,7 +122,9 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     let sizes = model.sizes()?;
     let pictures = PictureFolder::open(&options.data, sizes.picture)?;
     let mut prompts: Vec<String> = (0..pictures.len()).flat_map(|index| pictures.train_prompts(index).to_vec()).collect();
-    prompts.dedup();
+    // Pictures of one name share their prompts.
+    let mut seen = BTreeSet::new();
+    prompts.retain(|prompt| seen.insert(prompt.clone()));
     let index_path = options.out.join(INDEX);
     let teacher = model.hash();
     let fresh = PairIndex {

@@ -42,8 +42,15 @@ pub(crate) fn replace<const D: usize>(param: Param<Tensor<D>>, value: Tensor<1>)
     Param::from_mapped_value(id, new, mapper)
 }
 
-/// `ema ← decay · ema + (1 − decay) · model`, parameter by parameter.
+/// `ema ← decay · ema + (1 − decay) · model`, for all parameters together.
 pub fn average<M: Module>(ema: M, model: &M, decay: f64) -> M {
-    let values = flat(&ema).into_iter().zip(flat(model)).map(|(old, new)| old.mul_scalar(decay) + new.mul_scalar(1.0 - decay)).collect();
+    let (old, new) = (flat(&ema), flat(model));
+    if old.is_empty() {
+        return ema;
+    }
+    let sizes: Vec<usize> = old.iter().map(|value| value.shape().num_elements()).collect();
+    let mean = Tensor::cat(old, 0).mul_scalar(decay) + Tensor::cat(new, 0).mul_scalar(1.0 - decay);
+    let begins = sizes.iter().scan(0, |begins, size| Some(std::mem::replace(begins, *begins + size)));
+    let values = begins.zip(&sizes).map(|(begins, &size)| mean.clone().narrow(0, begins, size)).collect();
     with_flat(ema, values)
 }

@@ -1,4 +1,4 @@
-//! `onestep eval`: the student beside its teacher.
+//! `onestep eval`: students beside their teacher.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::commands::training::Run;
 use crate::exit::Failure;
 use crate::output;
 
-/// Measure the student beside its teacher on prompts and noises that neither saw.
+/// Measure students beside their teacher on prompts and noises that none of them saw.
 ///
 /// Writes report.json, report.html (tables, plots and pictures on one page) and grid.png. Drawing takes most of the time: --samples,
 /// --count and --teacher-steps say how much is drawn.
@@ -20,9 +20,9 @@ pub struct Eval {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
     teacher: Option<PathBuf>,
-    /// Run or model folder of the student
-    #[arg(long, value_name = "DIR")]
-    student: Option<PathBuf>,
+    /// Run or model folder of a student; may be repeated: all are measured beside the same pictures of the teacher
+    #[arg(long = "student", value_name = "DIR")]
+    students: Vec<PathBuf>,
     /// The picture folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -36,9 +36,6 @@ pub struct Eval {
     /// Pictures of each set that is compared with a reference
     #[arg(long)]
     samples: Option<usize>,
-    /// Held-out phrasings on which student and teacher are compared pixel by pixel
-    #[arg(long)]
-    compared: Option<usize>,
     /// Prompts of which 8 pictures are compared with each other
     #[arg(long)]
     diverse: Option<usize>,
@@ -67,12 +64,13 @@ impl Eval {
         let mut options: EvaluateOptions = self.run.base()?;
         options.out = self.run.out();
         options.teacher = self.teacher.unwrap_or(options.teacher);
-        options.student = self.student.unwrap_or(options.student);
+        if !self.students.is_empty() {
+            options.students = self.students;
+        }
         options.data = self.data.unwrap_or(options.data);
         options.features = self.features.or(options.features);
         options.count = self.count.unwrap_or(options.count);
         options.samples = self.samples.unwrap_or(options.samples);
-        options.compared = self.compared.unwrap_or(options.compared);
         options.diverse = self.diverse.unwrap_or(options.diverse);
         options.steps = self.steps.unwrap_or(options.steps);
         if !self.teacher_steps.is_empty() {
@@ -88,32 +86,25 @@ impl Eval {
         if shared.json {
             return output::json(&report);
         }
-        let line = |what: &str, psnr: f64, distance: f64| output::data(&format!("{what:44} {psnr:6.2} dB  {distance:.4}"));
         output::data(&format!(
-            "{} names and {} held-out phrasings, teacher at {} steps, guidance {}",
-            report.names, report.compared, report.teacher_steps, report.guidance
+            "{} names, {} pictures of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
+            report.names, report.samples, report.teacher_steps, report.guidance, report.features
         ))?;
-        line("student and teacher, same prompt and noise", report.student_teacher_psnr, report.student_teacher_distance)?;
-        line("teacher, same prompt and two noises", report.two_noises_psnr, report.two_noises_distance)?;
-        line("teacher, different prompts", report.unrelated_psnr, report.unrelated_distance)?;
-        let retrievals = [
-            ("teacher, names", report.teacher_retrieval),
-            ("student, names", report.student_retrieval),
-            ("student, held-out phrasings", report.student_retrieval_held_out),
-        ];
-        for (who, retrieval) in retrievals {
-            output::data(&format!("retrieval by the {who:28} top 1 {:5.1} %  top 5 {:5.1} %", retrieval.top_1 * 100.0, retrieval.top_5 * 100.0))?;
+        for (what, pair) in [("two noises of one prompt", report.two_noises), ("different prompts", report.unrelated)] {
+            let psnr = pair.psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
+            output::data(&format!("teacher, {what:26} distance {:.4}  of averages {:.4}  {psnr}", pair.distance, pair.averages))?;
         }
-        output::data(&format!("\n{} pictures; features: {}", report.samples, report.features))?;
-        output::data(
-            "              evaluations  Fréchet: teacher's    real  precision  recall  to teacher       PSNR  diversity  alignment  s/picture",
-        )?;
+        let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        let width = report.models.iter().filter_map(|row| row.name.as_ref()).map(|name| name.chars().count()).max().unwrap_or(0).max(7);
+        output::data(&format!(
+            "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher  averages       PSNR  diversity  alignment  top-1    held out  s/picture",
+            ""
+        ))?;
         for row in &report.models {
             let psnr = row.preservation.psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
-            let alignment = row.alignment.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
             output::data(&format!(
-                "{:9} {:3}  {:11}  {:18.4} {:7.4} {:10.3} {:7.3} {:11.4} {psnr:>10} {:10.4} {alignment:>10} {:10.4}",
-                row.model,
+                "{:width$} {:3}  {:11}  {:18.4} {:7.4} {:10.3} {:7.3} {:11.4} {:9.4} {psnr:>10} {:10.4} {:>10} {:>7} {:>10} {:10.4}",
+                row.name.as_ref().unwrap_or(&row.model),
                 row.steps,
                 row.evaluations,
                 row.to_teacher.frechet_distance,
@@ -121,7 +112,11 @@ impl Eval {
                 row.to_teacher.manifold.precision,
                 row.to_teacher.manifold.recall,
                 row.preservation.distance,
+                row.preservation.averages,
                 row.diversity,
+                percent(row.alignment),
+                percent(row.retrieval.map(|found| found.top_1)),
+                percent(row.retrieval_held_out.map(|found| found.top_1)),
                 row.seconds_per_picture
             ))?;
         }

@@ -23,7 +23,7 @@ pub struct Run {
     #[arg(long)]
     resume: bool,
     /// The device; what is not given is chosen: the best that was compiled in
-    #[arg(long, value_name = "cpu|wgpu|vulkan|cuda")]
+    #[arg(long, value_name = "cpu|libtorch|libtorch-cuda|wgpu|vulkan|cuda")]
     pub device: Option<String>,
     /// Options from a TOML file, such as an earlier run's config.toml; flags go before it
     #[arg(long, value_name = "FILE")]

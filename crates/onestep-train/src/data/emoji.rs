@@ -17,11 +17,13 @@ use super::phrasings::{Phrasings, phrasings};
 use super::picture::rgb8_to_png;
 use super::resample::resample;
 use super::staged_folder::StagedFolder;
+use super::variation::Variation;
 
 const STARTER: &str = include_str!("starter.txt");
 const FONT_LICENCE: &str = include_str!("licences/OFL-1.1.txt");
 const NAMES_LICENCE: &str = include_str!("licences/Unicode-DFS-2016.txt");
 const SIZES: std::ops::RangeInclusive<usize> = 8..=1024;
+const VARIATIONS: std::ops::RangeInclusive<usize> = 1..=999;
 /// The file that says that a folder is one of these and may be made again.
 const ABOUT: &str = "onestep-data.json";
 const METADATA: &str = "metadata.jsonl";
@@ -79,6 +81,9 @@ pub struct EmojiOptions {
     pub size: usize,
     /// Which emoji.
     pub subset: EmojiSubset,
+    /// Pictures of each emoji: 1 for the bitmap as it is on white, more for as many drawn at random sizes, places and turns on random
+    /// pale colours.
+    pub variations: usize,
     /// The folder to make.
     pub out: PathBuf,
     /// Do everything but write.
@@ -100,6 +105,7 @@ impl EmojiOptions {
             ],
             size: 64,
             subset: EmojiSubset::All,
+            variations: 1,
             out: out.into(),
             dry_run: false,
         }
@@ -113,9 +119,11 @@ pub struct EmojiReport {
     pub folder: PathBuf,
     /// Pictures in it.
     pub pictures: usize,
-    /// Phrasings for training, all pictures together.
+    /// Emoji that they show.
+    pub emoji: usize,
+    /// Phrasings for training, all emoji together.
     pub phrasings: usize,
-    /// Phrasings never trained on, all pictures together.
+    /// Phrasings never trained on, all emoji together.
     pub held_out: usize,
     /// Named emoji of the subset for which the font has no single bitmap.
     pub without_picture: usize,
@@ -142,16 +150,23 @@ struct About {
     version: String,
     subset: String,
     size: usize,
+    #[serde(default = "one")]
+    variations: usize,
     pictures: usize,
     font_sha256: String,
     annotations_sha256: Vec<String>,
 }
 
-/// One emoji that will be a picture.
+/// The variations of a folder that says nothing of them.
+fn one() -> usize {
+    1
+}
+
+/// One emoji that will be a picture, or several.
 struct Chosen {
     emoji: String,
     annotation: Annotation,
-    png: Vec<u8>,
+    pngs: Vec<Vec<u8>>,
 }
 
 /// Makes the folder. `progress` is told how many of how many emoji are done. The folder is written aside and renamed, and replaces
@@ -164,6 +179,13 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
             format!("{}", options.size),
         )
         .advise("the bitmaps are 136 pixels wide: 64 is a good size to begin with"));
+    }
+    if !VARIATIONS.contains(&options.variations) {
+        return Err(DataError::input(
+            "making pictures of emoji",
+            format!("from {} to {} variations", VARIATIONS.start(), VARIATIONS.end()),
+            format!("{}", options.variations),
+        ));
     }
     let replace = may_be_replaced(&options.out)?;
     let file = EmojiFontFile::read(&options.font)?;
@@ -183,9 +205,11 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
     let mut without_picture = 0;
     let total = wanted.len();
     for (done, (emoji, annotation)) in wanted.into_iter().enumerate() {
-        match emoji_png(&font, &emoji, options.size)? {
-            Some(png) => chosen.push(Chosen { emoji, annotation, png }),
-            None => without_picture += 1,
+        let pngs = emoji_pngs(&font, &emoji, options)?;
+        if pngs.is_empty() {
+            without_picture += 1;
+        } else {
+            chosen.push(Chosen { emoji, annotation, pngs });
         }
         progress(done + 1, total);
     }
@@ -201,11 +225,12 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         _ => Vec::new(),
     };
 
-    let phrasings = phrasings(&chosen.iter().map(|c| c.annotation.clone()).collect::<Vec<_>>());
+    let phrasings = phrasings(&chosen.iter().map(|c| c.annotation.clone()).collect::<Vec<_>>(), options.variations == 1);
     let count = |of: fn(&Phrasings) -> usize| phrasings.iter().map(of).sum();
     let report = EmojiReport {
         folder: options.out.clone(),
-        pictures: chosen.len(),
+        pictures: chosen.len() * options.variations,
+        emoji: chosen.len(),
         phrasings: count(|p| p.train.len()),
         held_out: count(|p| p.held_out.len()),
         without_picture,
@@ -218,31 +243,38 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
     let mut staged = StagedFolder::begin(&options.out)?;
     let mut lines = Vec::new();
     for ((one, phrasings), name) in chosen.iter().zip(&phrasings).zip(&names) {
-        staged.write(name, &one.png)?;
-        let line = MetadataLine {
-            file_name: name,
-            text: &one.annotation.name,
-            phrasings: &phrasings.train,
-            held_out: &phrasings.held_out,
-            emoji: &one.emoji,
-            keywords: &one.annotation.keywords,
-        };
-        serde_json::to_writer(&mut lines, &line).map_err(|e| DataError::internal("writing metadata.jsonl", e.to_string()))?;
-        lines.push(b'\n');
+        for (number, png) in one.pngs.iter().enumerate() {
+            let file_name = if one.pngs.len() == 1 { format!("{name}.png") } else { format!("{name}-v{number:03}.png") };
+            staged.write(&file_name, png)?;
+            let line = MetadataLine {
+                file_name: &file_name,
+                text: &one.annotation.name,
+                phrasings: &phrasings.train,
+                held_out: &phrasings.held_out,
+                emoji: &one.emoji,
+                keywords: &one.annotation.keywords,
+            };
+            serde_json::to_writer(&mut lines, &line).map_err(|e| DataError::internal("writing metadata.jsonl", e.to_string()))?;
+            lines.push(b'\n');
+        }
     }
     staged.write(METADATA, &lines)?;
-    write_words_around(&mut staged, options, &file, &font, chosen.len())?;
+    write_words_around(&mut staged, options, &file, &font, report.pictures)?;
     staged.publish(replace)?;
     Ok(report)
 }
 
-fn emoji_png(font: &EmojiFont<'_>, emoji: &str, size: usize) -> Result<Option<Vec<u8>>, DataError> {
-    let Some(bitmap) = font.picture(emoji)? else { return Ok(None) };
+/// None where the font has no bitmap.
+fn emoji_pngs(font: &EmojiFont<'_>, emoji: &str, options: &EmojiOptions) -> Result<Vec<Vec<u8>>, DataError> {
+    let Some(bitmap) = font.picture(emoji)? else { return Ok(Vec::new()) };
     if bitmap.premultiplied.iter().all(|p| p[3] == 0.0) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let picture = resample(&bitmap.on_square(), size, size);
-    rgb8_to_png(size, size, &picture.rgb8_on_white()).map(Some)
+    let (bitmap, size) = (bitmap.on_square(), options.size);
+    if options.variations == 1 {
+        return Ok(vec![rgb8_to_png(size, size, &resample(&bitmap, size, size).rgb8_on_white())?]);
+    }
+    (0..options.variations as u64).map(|number| rgb8_to_png(size, size, &Variation::draw(emoji, number).apply(&bitmap, size))).collect()
 }
 
 /// Licences, the README and the file that says how this folder was made.
@@ -273,6 +305,7 @@ fn write_words_around(
         version: env!("CARGO_PKG_VERSION").into(),
         subset: options.subset.to_string(),
         size: options.size,
+        variations: options.variations,
         pictures,
         font_sha256: sha256_hex(file.bytes()),
         annotations_sha256,
@@ -282,7 +315,7 @@ fn write_words_around(
     staged.write(ABOUT, &json)?;
     let readme = format!(
         "# Emoji pictures with captions\n\n\
-         {pictures} pictures of {size}x{size} pixels, RGB on white, made by `{MADE_BY} --subset {subset} --size {size}`.\n\n\
+         {pictures} pictures of {size}x{size} pixels, RGB on {behind}, made by `{MADE_BY} --subset {subset} --size {size} --variations {variations}`.\n\n\
          - `metadata.jsonl`: one line per picture. `text` is the name in Unicode's CLDR, `phrasings` are used in training,\n  \
            `held_out` never. Folders of this form are read by `onestep` and as `imagefolder` by Hugging Face's `datasets`.\n\
          - Pictures: bitmaps of the font Noto Color Emoji, made smaller, under the SIL Open Font License 1.1 (`LICENSE-font.txt`).\n\
@@ -290,6 +323,8 @@ fn write_words_around(
          - `onestep-data.json`: how the folder was made. `{MADE_BY}` replaces only folders that have it.\n",
         size = options.size,
         subset = options.subset,
+        variations = options.variations,
+        behind = if options.variations == 1 { "white" } else { "pale colours" },
     );
     staged.write(README, readme.as_bytes())
 }
@@ -366,7 +401,7 @@ fn is_variant(emoji: &str) -> bool {
     })
 }
 
-/// File names from the names: `red-heart.png`. Names that come out alike get their code points behind.
+/// File names, without what follows them, from the names: `red-heart`. Names that come out alike get their code points behind.
 fn file_names(chosen: &[Chosen]) -> Vec<String> {
     let slugs: Vec<String> = chosen
         .iter()
@@ -383,8 +418,8 @@ fn file_names(chosen: &[Chosen]) -> Vec<String> {
         .iter()
         .zip(chosen)
         .map(|(slug, c)| match uses.get(slug.as_str()) {
-            Some(1) if !slug.is_empty() => format!("{slug}.png"),
-            _ => format!("{}-{}.png", if slug.is_empty() { "emoji" } else { slug }, code_points(&c.emoji)),
+            Some(1) if !slug.is_empty() => slug.clone(),
+            _ => format!("{}-{}", if slug.is_empty() { "emoji" } else { slug }, code_points(&c.emoji)),
         })
         .collect()
 }
@@ -421,10 +456,10 @@ mod tests {
         let chosen = |emoji: &str, name: &str| Chosen {
             emoji: emoji.into(),
             annotation: Annotation { name: name.into(), keywords: Vec::new() },
-            png: Vec::new(),
+            pngs: Vec::new(),
         };
         let all = [chosen("#", "keycap: #"), chosen("*", "keycap: *"), chosen("x", "!!"), chosen("❤", "red heart")];
-        assert_eq!(file_names(&all), ["keycap-0023.png", "keycap-002a.png", "emoji-0078.png", "red-heart.png"]);
+        assert_eq!(file_names(&all), ["keycap-0023", "keycap-002a", "emoji-0078", "red-heart"]);
     }
 
     #[test]
@@ -469,6 +504,36 @@ mod tests {
         let error = make_emoji_folder(&options, &mut |_, _| {}).unwrap_err();
         assert!(error.to_string().contains("mine.txt"), "{error}");
         assert!(options.out.join("mine.txt").exists());
+    }
+
+    #[test]
+    fn variations_are_pictures_of_their_own_with_the_same_words() {
+        if !installed() {
+            eprintln!("skipped: the emoji font or the CLDR annotations are not installed");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let options = EmojiOptions { subset: EmojiSubset::Starter, size: 32, variations: 3, ..EmojiOptions::new(home.path().join("emoji")) };
+        let report = make_emoji_folder(&options, &mut |_, _| {}).unwrap();
+        assert_eq!(report.pictures, 3 * report.emoji);
+        let folder = PictureFolder::open(&options.out, 32).unwrap();
+        assert_eq!(folder.len(), report.pictures);
+        let hearts: Vec<usize> = (0..folder.len()).filter(|&index| folder.entries()[index].text == "red heart").collect();
+        assert_eq!(
+            hearts.iter().map(|&index| folder.entries()[index].path.as_str()).collect::<Vec<_>>(),
+            ["red-heart-v000.png", "red-heart-v001.png", "red-heart-v002.png"]
+        );
+        assert_eq!(folder.train_prompts(hearts[0]), folder.train_prompts(hearts[2]));
+        assert!(folder.captions().all(|caption| !caption.contains("white background")));
+        assert_ne!(folder.pixels(hearts[0]), folder.pixels(hearts[1]));
+        // Fewer variations are the first of more.
+        let fewer = EmojiOptions { variations: 2, out: home.path().join("fewer"), ..options.clone() };
+        make_emoji_folder(&fewer, &mut |_, _| {}).unwrap();
+        assert_eq!(fs::read(fewer.out.join("red-heart-v001.png")).unwrap(), fs::read(options.out.join("red-heart-v001.png")).unwrap());
+        for variations in [0, 1000] {
+            let options = EmojiOptions { variations, out: home.path().join("none"), ..options.clone() };
+            assert!(make_emoji_folder(&options, &mut |_, _| {}).unwrap_err().to_string().contains("variations"));
+        }
     }
 
     #[test]

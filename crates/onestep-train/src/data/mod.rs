@@ -15,6 +15,7 @@ mod picture_folder;
 mod resample;
 mod staged_folder;
 mod tokenizer;
+mod variation;
 
 pub use emoji::{EmojiOptions, EmojiReport, EmojiSubset, make_emoji_folder};
 pub use error::{DataError, DataErrorKind};

@@ -16,7 +16,7 @@ pub(super) struct Phrasings {
 }
 
 /// Sentences around a name. `{n}` is the bare name, `{x}` the name with its article.
-const TEMPLATES: [&str; 14] = [
+const TEMPLATES: [&str; 13] = [
     "emoji of {x}",
     "an emoji of {x}",
     "{n} emoji",
@@ -27,23 +27,25 @@ const TEMPLATES: [&str; 14] = [
     "a drawing of {x}",
     "an image of {x}",
     "a small picture of {x}",
-    "{x} on a white background",
     "draw {x}",
     "show me {x}",
     "a simple drawing of {x}",
 ];
+/// One more, for sets in which it is true.
+const ON_WHITE: &str = "{x} on a white background";
 const HELD_OUT_TEMPLATES: usize = 3;
 const KEYWORDS_USED: usize = 5;
 
 /// The phrasings of a whole set, in its order. They are made together because a phrase that would fit two pictures is given to neither.
-pub(super) fn phrasings(set: &[Annotation]) -> Vec<Phrasings> {
+/// `on_white`: whether that is what is behind the pictures.
+pub(super) fn phrasings(set: &[Annotation], on_white: bool) -> Vec<Phrasings> {
     let mut keyword_owners: BTreeMap<&str, usize> = BTreeMap::new();
     for annotation in set {
         for keyword in annotation.keywords.iter().map(String::as_str).collect::<BTreeSet<_>>() {
             *keyword_owners.entry(keyword).or_default() += 1;
         }
     }
-    let mut all: Vec<Phrasings> = set.iter().map(|a| candidates(a, |keyword| keyword_owners.get(keyword) == Some(&1))).collect();
+    let mut all: Vec<Phrasings> = set.iter().map(|a| candidates(a, on_white, |keyword| keyword_owners.get(keyword) == Some(&1))).collect();
 
     let names: BTreeSet<&str> = set.iter().map(|a| a.name.as_str()).collect();
     let mut owners: BTreeMap<String, usize> = BTreeMap::new();
@@ -62,14 +64,15 @@ pub(super) fn phrasings(set: &[Annotation]) -> Vec<Phrasings> {
 }
 
 /// The phrasings of one emoji, before those that fit another one as well are taken out.
-fn candidates(annotation: &Annotation, is_unique: impl Fn(&str) -> bool) -> Phrasings {
+fn candidates(annotation: &Annotation, on_white: bool, is_unique: impl Fn(&str) -> bool) -> Phrasings {
     let name = natural(&annotation.name);
     let with_article = with_article(&name);
     let mut train = vec![annotation.name.clone(), name.clone(), with_article.clone()];
     if let Some(country) = annotation.name.strip_prefix("flag: ") {
         train.push(format!("{country} flag"));
     }
-    let filled: Vec<String> = TEMPLATES.iter().map(|t| t.replace("{n}", &name).replace("{x}", &with_article)).collect();
+    let templates = TEMPLATES.iter().chain(on_white.then_some(&ON_WHITE));
+    let filled: Vec<String> = templates.map(|t| t.replace("{n}", &name).replace("{x}", &with_article)).collect();
     let (mut held_out, kept) = split_by_hash(filled, &annotation.name, HELD_OUT_TEMPLATES);
     train.extend(kept);
 
@@ -195,24 +198,27 @@ mod tests {
     #[test]
     fn a_shared_keyword_never_stands_alone() {
         let set = [annotation("red heart", &["heart", "affection"]), annotation("blue heart", &["heart", "loyalty"]), annotation("loyalty", &[])];
-        let all = phrasings(&set);
+        let all = phrasings(&set, true);
         assert!(all[0].train.contains(&"affection".to_owned()));
         assert!(all.iter().all(|p| !p.train.contains(&"heart".to_owned())));
         assert!(!all[1].train.contains(&"loyalty".to_owned()), "the name of another one");
         assert!(all[2].train.contains(&"loyalty".to_owned()));
         assert_eq!(all[0].train[0], "red heart");
+        let on_white =
+            |all: &[Phrasings]| all.iter().flat_map(|p| p.train.iter().chain(&p.held_out)).filter(|p| p.ends_with("on a white background")).count();
+        assert_eq!((on_white(&all), on_white(&phrasings(&set, false))), (3, 0));
         assert!(all[0].train.contains(&"a red heart".to_owned()));
     }
 
     #[test]
     fn held_out_phrasings_are_never_trained_on_and_always_there() {
         let set = [annotation("a", &["b", "c", "d"]), annotation("b", &["a"]), annotation("c, a", &[]), annotation("a, c", &["a"])];
-        let all = phrasings(&set);
+        let all = phrasings(&set, true);
         let trained: BTreeSet<&String> = all.iter().flat_map(|p| &p.train).collect();
         for p in &all {
             assert!(!p.train.is_empty() && !p.held_out.is_empty());
             assert!(p.held_out.iter().all(|h| !trained.contains(h)));
         }
-        assert_eq!(all, phrasings(&set));
+        assert_eq!(all, phrasings(&set, true));
     }
 }

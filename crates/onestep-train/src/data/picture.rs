@@ -95,17 +95,27 @@ impl Picture {
         Self { width: side, height: side, premultiplied }
     }
 
-    /// RGB from 0 to 1 with white behind whatever is not opaque. The mix is made in the encoded (sRGB) values, as browsers do.
-    pub fn on_white(&self) -> impl Iterator<Item = [f32; 3]> + '_ {
-        self.premultiplied.iter().map(|&[r, g, b, a]| {
-            let white = 1.0 - a;
-            [(r + white).clamp(0.0, 1.0), (g + white).clamp(0.0, 1.0), (b + white).clamp(0.0, 1.0)]
+    /// RGB from 0 to 1 with a colour behind whatever is not opaque. The mix is made in the encoded (sRGB) values, as browsers do.
+    pub fn on(&self, background: [f32; 3]) -> impl Iterator<Item = [f32; 3]> + '_ {
+        self.premultiplied.iter().map(move |&[r, g, b, a]| {
+            let behind = background.map(|value| value * (1.0 - a));
+            [(r + behind[0]).clamp(0.0, 1.0), (g + behind[1]).clamp(0.0, 1.0), (b + behind[2]).clamp(0.0, 1.0)]
         })
     }
 
+    /// The same with white.
+    pub fn on_white(&self) -> impl Iterator<Item = [f32; 3]> + '_ {
+        self.on([1.0; 3])
+    }
+
     /// The same as bytes.
+    pub fn rgb8_on(&self, background: [f32; 3]) -> Vec<u8> {
+        self.on(background).flatten().map(|v| (v * 255.0).round() as u8).collect()
+    }
+
+    /// The same with white, as bytes.
     pub fn rgb8_on_white(&self) -> Vec<u8> {
-        self.on_white().flatten().map(|v| (v * 255.0).round() as u8).collect()
+        self.rgb8_on([1.0; 3])
     }
 }
 

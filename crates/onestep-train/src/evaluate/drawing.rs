@@ -25,8 +25,14 @@ const DECODING: u64 = 2;
 pub(super) enum Artist {
     /// The teacher in so many steps.
     Teacher(usize),
-    /// The student in one.
-    Student,
+    /// The student of that number in one.
+    Student(usize),
+}
+
+impl Artist {
+    pub fn is_student(self) -> bool {
+        matches!(self, Self::Student(_))
+    }
 }
 
 /// One picture to draw.
@@ -77,7 +83,7 @@ impl Drawn {
 /// The networks that draw, and what is known of the whole work.
 pub(super) struct Studio<'a> {
     teacher: UNet2DConditionModel,
-    student: UNet2DConditionModel,
+    students: Vec<UNet2DConditionModel>,
     vae: AutoencoderKl,
     text_encoder: ClipTextModel,
     tokenizer: CaptionTokenizer,
@@ -93,13 +99,13 @@ pub(super) struct Studio<'a> {
 }
 
 impl<'a> Studio<'a> {
-    /// Everything but the student's denoiser is the teacher's.
+    /// Everything but the students' denoisers is the teacher's.
     ///
     /// # Errors
     /// Names the file at fault.
     pub fn open(
         teacher: &PipelineFolder,
-        student: &PipelineFolder,
+        students: &[PipelineFolder],
         guidance: f64,
         prompts: &'a [Asked<'a>],
         device: &'a Device,
@@ -107,7 +113,7 @@ impl<'a> Studio<'a> {
         let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
         Ok(Self {
             teacher: teacher.unet(device)?,
-            student: student.unet(device)?,
+            students: students.iter().map(|student| student.unet(device)).collect::<Result<_, _>>()?,
             vae: teacher.vae(device)?,
             schedule: teacher.schedule()?,
             empty: encode_prompts(&text_encoder, &tokenizer, &[""], device)?,
@@ -124,7 +130,7 @@ impl<'a> Studio<'a> {
     /// Evaluations of the denoiser for one picture.
     pub fn evaluations(&self, artist: Artist) -> usize {
         match artist {
-            Artist::Student => 1,
+            Artist::Student(_) => 1,
             Artist::Teacher(steps) if (self.guidance - 1.0).abs() > f64::EPSILON => 2 * steps,
             Artist::Teacher(steps) => steps,
         }
@@ -149,7 +155,7 @@ impl<'a> Studio<'a> {
             let condition = encode_prompts(&self.text_encoder, &self.tokenizer, &prompts, self.device)?;
             let z = noises(&seeds, self.latent, self.device);
             let latents = match artist {
-                Artist::Student => one_step(&self.student, &self.schedule, z, condition),
+                Artist::Student(place) => one_step(&self.students[place], &self.schedule, z, condition),
                 Artist::Teacher(steps) => Sampler { unet: &self.teacher, schedule: &self.schedule, steps, guidance: self.guidance }
                     .latents(z, condition, &self.empty)
                     .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,
@@ -159,7 +165,7 @@ impl<'a> Studio<'a> {
             pictures.extend(decoded.to_data().try_to_vec::<f32>().unwrap_or_default().chunks(values).map(<[f32]>::to_vec));
             self.done += self.cost(artist) * draws.len() as u64;
             let who = match artist {
-                Artist::Student => "student".to_owned(),
+                Artist::Student(_) => "student".to_owned(),
                 Artist::Teacher(steps) => format!("teacher, {steps} steps"),
             };
             observer.step(self.done, &who);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::{COLUMNS, ModelReport, NOISES, Report, Retrieval, SetMeasures, Shown, drawing::Artist};
+use super::{COLUMNS, ModelReport, NOISES, PairMeasures, Report, SetMeasures, Shown};
 use crate::{
     error::TrainError,
     features::{self, Asked},
@@ -54,14 +54,14 @@ pub(super) fn columns(prompts: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Grids {
-    /// Strips of pictures of `size`.
+    /// Strips of pictures of `size`; `shown` are those of `models`, `originals` real ones of the prompts.
     ///
     /// # Errors
     /// Encoding.
     pub fn new(
         shown: &[&Shown],
-        real: &[Vec<f32>],
-        chosen: &[usize],
+        models: &[ModelReport],
+        originals: &[Vec<f32>],
         prompts: &[Asked<'_>],
         size: usize,
         device: &Device,
@@ -72,17 +72,17 @@ impl Grids {
             grid.png()
         };
         let Some(any) = shown.first() else { return Ok(Self { same: Vec::new(), prompts: Vec::new(), diverse: Vec::new() }) };
-        let originals: Vec<Vec<f32>> = any.places.iter().map(|&place| real[chosen[place]].clone()).collect();
+        let originals: Vec<Vec<f32>> = any.places.iter().map(|&place| originals[place].clone()).collect();
         let mut same = vec![("real pictures".to_owned(), strip(&originals)?)];
-        for shown in shown {
-            same.push((name(shown.artist), strip(&shown.set)?));
+        for (shown, model) in shown.iter().zip(models) {
+            same.push((name(model), strip(&shown.set)?));
         }
-        let held_out = |place: usize| prompts[chosen.len() + place].prompt.to_owned();
+        let held_out = |place: usize| prompts[originals.len() + place].prompt.to_owned();
         let mut diverse = Vec::new();
         for (group, &place) in any.diverse_places.iter().take(any.diverse.len() / NOISES).enumerate() {
             let mut strips = Vec::new();
-            for shown in shown.iter().filter(|shown| shown.is_main || shown.artist == Artist::Student) {
-                strips.push((name(shown.artist), strip(&shown.diverse[group * NOISES..(group + 1) * NOISES])?));
+            for (shown, model) in shown.iter().zip(models).filter(|(shown, model)| shown.is_main || model.model == "student") {
+                strips.push((name(model), strip(&shown.diverse[group * NOISES..(group + 1) * NOISES])?));
             }
             diverse.push((held_out(place), strips));
         }
@@ -160,11 +160,12 @@ fn introduction(report: &Report) -> String {
 /// The measures that compare single pictures.
 fn single(report: &Report) -> String {
     let percent = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
-    let heads = ["evaluations", "distance ↓", "PSNR, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "seconds each ↓"];
+    let heads = ["evaluations", "distance ↓", "of averages ↓", "PSNR, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "seconds each ↓"];
     let cells = |row: &ModelReport| {
         vec![
             row.evaluations.to_string(),
             format!("{:.4}", row.preservation.distance),
+            format!("{:.4}", row.preservation.averages),
             row.preservation.psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}")),
             format!("{:.4}", row.diversity),
             percent(row.diversity_ratio),
@@ -179,13 +180,18 @@ fn single(report: &Report) -> String {
     let mut text = format!("<h2>Same prompt, same noise</h2>\n{}", table(&caption, &heads, &report.models, &cells));
     let _ = writeln!(
         text,
-        "<p class=\"faint\">The yardstick: the teacher's pictures for two noises of one prompt have a distance of {:.4}{}. Alignment: {}{}.</p>",
-        report.two_noises.distance,
-        report.two_noises.psnr.map_or_else(String::new, |psnr| format!(" and {psnr:.2} dB")),
+        "<p class=\"faint\">The yardsticks: the teacher's pictures for two noises of one prompt have a distance of {}, those of different prompts \
+         {}. Alignment: {}{}.</p>",
+        distances(&report.two_noises),
+        distances(&report.unrelated),
         report.alignment.as_deref().map_or_else(|| "not measured, since averages of pixels judge nothing".to_owned(), escaped),
         report.real_alignment.map_or_else(String::new, |share| format!("; real pictures: {:.1} %", share * 100.0))
     );
     text
+}
+
+fn distances(pair: &PairMeasures) -> String {
+    format!("{:.4} (of averages {:.4}{})", pair.distance, pair.averages, pair.psnr.map_or_else(String::new, |psnr| format!(", {psnr:.2} dB")))
 }
 
 fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: &dyn Fn(&ModelReport) -> Vec<String>) -> String {
@@ -194,8 +200,7 @@ fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: &dyn Fn(&Mo
     text.push_str("</tr>\n");
     for row in rows {
         let is_student = row.model == "student";
-        let name = name(if is_student { Artist::Student } else { Artist::Teacher(row.steps) });
-        text.push_str(&format!("<tr{}><td>{name}</td>", if is_student { " class=\"student\"" } else { "" }));
+        text.push_str(&format!("<tr{}><td>{}</td>", if is_student { " class=\"student\"" } else { "" }, escaped(&name(row))));
         cells(row).iter().for_each(|cell| text.push_str(&format!("<td>{cell}</td>")));
         text.push_str("</tr>\n");
     }
@@ -233,11 +238,12 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
         let _ = write!(
             svg,
             "<path class=\"student-line\" d=\"M0 {y:.1}H{WIDTH}\"/><rect class=\"student-mark\" x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\"/>\
-             <text class=\"student-text\" x=\"{}\" y=\"{:.1}\">student</text>",
+             <text class=\"student-text\" x=\"{}\" y=\"{:.1}\">{}</text>",
             x - 4.0,
             y - 4.0,
             WIDTH + 4.0,
-            y + 4.0
+            y + 4.0,
+            escaped(row.name.as_ref().unwrap_or(&row.model))
         );
     }
     let _ = writeln!(
@@ -278,16 +284,17 @@ fn strip(label: &str, description: &str, png: &[u8]) -> String {
 }
 
 fn retrieval(report: &Report) -> String {
-    let row =
-        |who: &str, found: &Retrieval| format!("<tr><td>{who}</td><td>{:.1} %</td><td>{:.1} %</td></tr>\n", found.top_1 * 100.0, found.top_5 * 100.0);
-    format!(
-        "<h2>Retrieval</h2>\n<div class=\"wide\"><table><caption>Is the right one of {} real pictures nearest, among the nearest five? By averages of \
-         16×16.</caption>\n<tr><th>drawn by</th><th>top-1</th><th>top-5</th></tr>\n{}{}{}</table></div>\n",
-        report.real,
-        row(&format!("teacher at {} steps, {} names", report.teacher_steps, report.names), &report.teacher_retrieval),
-        row(&format!("student, {} names", report.names), &report.student_retrieval),
-        row("student, held-out phrasings", &report.student_retrieval_held_out)
-    )
+    let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.retrieval.is_some()).cloned().collect();
+    let caption = format!(
+        "Is one of the right name the nearest of {} real pictures, among the nearest five? {} names, and a held-out phrasing of each.",
+        report.real, report.names
+    );
+    let heads = ["names, top-1 ↑", "top-5 ↑", "phrasings, top-1 ↑", "top-5 ↑"];
+    let cells = |row: &ModelReport| {
+        let both = [row.retrieval, row.retrieval_held_out].into_iter().flatten();
+        both.flat_map(|found| [found.top_1, found.top_5]).map(|share| format!("{:.1} %", share * 100.0)).collect()
+    };
+    format!("<h2>Retrieval</h2>\n{}", table(&caption, &heads, &rows, &cells))
 }
 
 fn explanation(report: &Report) -> String {
@@ -305,17 +312,13 @@ fn explanation(report: &Report) -> String {
     )
 }
 
-fn name(artist: Artist) -> String {
-    match artist {
-        Artist::Student => "student, 1 step".into(),
-        Artist::Teacher(1) => "teacher, 1 step".into(),
-        Artist::Teacher(steps) => format!("teacher, {steps} steps"),
-    }
+fn name(row: &ModelReport) -> String {
+    let steps = if row.steps == 1 { "1 step".to_owned() } else { format!("{} steps", row.steps) };
+    format!("{}, {steps}", row.name.as_ref().unwrap_or(&row.model))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::PairMeasures;
     use super::*;
     use crate::measures::{KernelDistance, Manifold};
 
@@ -327,14 +330,17 @@ mod tests {
         };
         ModelReport {
             model: model.into(),
+            name: None,
             steps,
             evaluations: steps,
             to_teacher: set,
             to_real: set,
-            preservation: PairMeasures { distance: 0.0, psnr: None },
+            preservation: PairMeasures { distance: 0.0, averages: 0.0, psnr: None },
             diversity: 0.5,
             diversity_ratio: None,
             alignment: None,
+            retrieval: None,
+            retrieval_held_out: None,
             seconds_per_picture: 0.01,
         }
     }

@@ -13,7 +13,7 @@ use burn::tensor::{
     Device, Tensor, TensorData,
     activation::{leaky_relu, softplus},
 };
-use onestep_nets::{AutoencoderKl, FEATURES, weights};
+use onestep_nets::{AutoencoderKl, FEATURES, MetricSpace, weights};
 use onestep_noise::{Philox, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +87,7 @@ pub struct CalibrationReport {
     pub before: f64,
     /// With the learned heads.
     pub after: f64,
-    /// Of the mean squared difference of the latents, to compare.
+    /// Of the mean squared difference of the latents (or pictures, by what the metric is of), to compare.
     pub squared_difference: f64,
 }
 
@@ -118,7 +118,9 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<CalibrationReport, TrainError> {
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
-    let metric = Metric::open(&options.metric, Some(&model.encoder_name()?), device)?;
+    // A metric of pictures is nobody's; one of latents is its encoder's.
+    let encoder = if Metric::is_of_pictures(&options.metric) { None } else { Some(model.encoder_name()?) };
+    let metric = Metric::open(&options.metric, encoder.as_deref(), device)?;
     let vae = model.vae(device)?;
     let triplets = if options.judgements.is_empty() {
         made(&PictureFolder::open(&options.data, model.picture_size()?)?, options)
@@ -315,13 +317,16 @@ fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: 
         .copied()
         .collect();
     let pictures = Tensor::<4>::from_data(TensorData::new(pictures, [3 * count, 3, size, size]), device);
-    let latents = vae.to_model_space(vae.encode(pictures).mean);
+    let compared = match metric.config.space {
+        MetricSpace::Latent => vae.to_model_space(vae.encode(pictures).mean),
+        MetricSpace::Pixel => pictures,
+    };
     let part = |x: &Tensor<4>, which: usize| x.clone().narrow(0, which * count, count);
     let squared = [1, 2].map(|which| {
-        let difference = (part(&latents, which) - part(&latents, 0)).square();
+        let difference = (part(&compared, which) - part(&compared, 0)).square();
         difference.mean_dim(1).mean_dim(2).mean_dim(3).to_data().try_to_vec::<f32>().unwrap_or_default()
     });
-    let features = metric.net.unit_features(latents);
+    let features = metric.net.unit_features(compared);
     let terms = [1, 2].map(|which| {
         let of: Vec<Tensor<2>> = features
             .iter()

@@ -7,6 +7,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::device;
+
 /// Taps of the filter: the twelve of the symlet 6, whose sum is √2.
 const SYMLET: [f64; TAPS] = [
     0.015_404_109_327_027_373,
@@ -203,7 +205,8 @@ impl Warp {
     /// If a side is below 2.
     pub fn new(maps: &[Affine], size: [usize; 2], device: &Device) -> Self {
         assert!(size[0] > 1 && size[1] > 1, "a latent of {size:?} cannot be mirrored");
-        let kind = if size[0].max(size[1]) <= LARGEST_MATRIX { matrix(maps, size, device) } else { steps(maps, size, device) };
+        let is_small = size[0].max(size[1]) <= LARGEST_MATRIX;
+        let kind = if is_small && device::is_processor(device) { matrix(maps, size, device) } else { steps(maps, size, device) };
         Self { kind, size }
     }
 
@@ -254,45 +257,53 @@ fn matrix(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind
         }
     };
     let mut elements = vec![0.0f32; maps.len() * pixels * pixels];
-    // By row of samples and column of the result: weights of all pixels of the source.
-    let mut halved = vec![0.0f64; height.sampled() * columns * pixels];
-    let (mut column_line, mut row_line) = (vec![0.0; columns], vec![0.0; rows]);
-    let mut result = vec![0.0f64; pixels];
-    for (map, elements) in maps.iter().zip(elements.chunks_exact_mut(pixels * pixels)) {
-        halved.fill(0.0);
-        for (sample, [x, y]) in places(*map, &width, &height).into_iter().enumerate() {
-            along(x, &across, &mut column_line);
-            along(y, &down, &mut row_line);
-            let (row, column) = (sample / width.sampled(), sample % width.sampled());
-            // This sample is tap t of the result's column c where 2c + t + 1 is its own.
-            for tap in 0..TAPS {
-                let Some(twice) = column.checked_sub(tap + 1).filter(|twice| twice.is_multiple_of(2) && twice / 2 < columns) else { continue };
-                let into = &mut halved[(row * columns + twice / 2) * pixels..][..pixels];
-                for (line, &y) in into.chunks_exact_mut(columns).zip(&row_line) {
-                    if y != 0.0 {
-                        let factor = y * width.filter[tap];
-                        for (value, x) in line.iter_mut().zip(&column_line) {
-                            *value += factor * x;
+    let make = &|maps: &[Affine], elements: &mut [f32]| {
+        // By row of samples and column of the result: weights of all pixels of the source.
+        let mut halved = vec![0.0f64; height.sampled() * columns * pixels];
+        let (mut column_line, mut row_line) = (vec![0.0; columns], vec![0.0; rows]);
+        let mut result = vec![0.0f64; pixels];
+        for (map, elements) in maps.iter().zip(elements.chunks_exact_mut(pixels * pixels)) {
+            halved.fill(0.0);
+            for (sample, [x, y]) in places(*map, &width, &height).into_iter().enumerate() {
+                along(x, &across, &mut column_line);
+                along(y, &down, &mut row_line);
+                let (row, column) = (sample / width.sampled(), sample % width.sampled());
+                // This sample is tap t of the result's column c where 2c + t + 1 is its own.
+                for tap in 0..TAPS {
+                    let Some(twice) = column.checked_sub(tap + 1).filter(|twice| twice.is_multiple_of(2) && twice / 2 < columns) else { continue };
+                    let into = &mut halved[(row * columns + twice / 2) * pixels..][..pixels];
+                    for (line, &y) in into.chunks_exact_mut(columns).zip(&row_line) {
+                        if y != 0.0 {
+                            let factor = y * width.filter[tap];
+                            for (value, x) in line.iter_mut().zip(&column_line) {
+                                *value += factor * x;
+                            }
                         }
                     }
                 }
             }
-        }
-        for row in 0..rows {
-            for column in 0..columns {
-                result.fill(0.0);
-                for (tap, weight) in height.filter.iter().enumerate() {
-                    let from = &halved[((2 * row + tap + 1) * columns + column) * pixels..][..pixels];
-                    for (value, from) in result.iter_mut().zip(from) {
-                        *value += weight * from;
+            for row in 0..rows {
+                for column in 0..columns {
+                    result.fill(0.0);
+                    for (tap, weight) in height.filter.iter().enumerate() {
+                        let from = &halved[((2 * row + tap + 1) * columns + column) * pixels..][..pixels];
+                        for (value, from) in result.iter_mut().zip(from) {
+                            *value += weight * from;
+                        }
                     }
-                }
-                for (source, value) in result.iter().enumerate() {
-                    elements[source * pixels + row * columns + column] = *value as f32;
+                    for (source, value) in result.iter().enumerate() {
+                        elements[source * pixels + row * columns + column] = *value as f32;
+                    }
                 }
             }
         }
-    }
+    };
+    let share = maps.len().div_ceil(std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    std::thread::scope(|scope| {
+        for (maps, elements) in maps.chunks(share).zip(elements.chunks_mut(share * pixels * pixels)) {
+            scope.spawn(move || make(maps, elements));
+        }
+    });
     Kind::Matrix(Tensor::from_data(TensorData::new(elements, [maps.len(), pixels, pixels]), device))
 }
 

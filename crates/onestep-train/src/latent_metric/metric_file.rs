@@ -13,7 +13,7 @@ use crate::{
     store, weight_file,
 };
 use burn::tensor::Device;
-use onestep_nets::{LatentLpips, LatentLpipsConfig, weights};
+use onestep_nets::{LatentLpips, LatentLpipsConfig, MetricSpace, weights};
 
 /// Files of a metric's folder.
 const CONFIG: &str = "config.json";
@@ -39,6 +39,12 @@ impl Metric {
         let metric = if path.is_dir() { Self::open_folder(path, encoder, device)? } else { Self::open_published(path, encoder, device)? };
         check(&metric.net, path)?;
         Ok(metric)
+    }
+
+    /// Whether a folder holds a metric of pictures. What cannot be read is not one; [`Metric::open`] says why.
+    pub fn is_of_pictures(path: &Path) -> bool {
+        let config = store::read(&path.join(CONFIG)).ok().and_then(|text| LatentLpipsConfig::from_json(&String::from_utf8_lossy(&text)).ok());
+        config.is_some_and(|config| config.space == MetricSpace::Pixel)
     }
 
     fn open_folder(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
@@ -179,7 +185,7 @@ mod tests {
     use super::*;
     use burn::module::Param;
     use burn::tensor::Tensor;
-    use onestep_nets::{LatentScaling, MetricSpace, NormKind};
+    use onestep_nets::{LatentScaling, NormKind};
 
     fn tiny(device: &Device) -> Metric {
         let config = LatentLpipsConfig {

@@ -46,7 +46,7 @@ impl FeatureMatrix {
 }
 
 /// Squared Euclidean distance of two rows.
-pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+pub fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
 }
 

@@ -9,7 +9,7 @@ mod kernel;
 mod manifold;
 mod pairs;
 
-pub use feature_matrix::FeatureMatrix;
+pub use feature_matrix::{FeatureMatrix, squared_distance};
 pub use frechet::{Gaussian, frechet_distance};
 pub use kernel::{KernelDistance, kernel_distance};
 pub use manifold::{Manifold, manifold};

@@ -25,6 +25,10 @@ pub struct Emoji {
     /// Which emoji: about 260 well-known ones, all without skin tones and flags, or all
     #[arg(long, value_name = "SET", default_value = "starter", value_parser = ["starter", "base", "all"])]
     subset: String,
+    /// Pictures of each emoji: 1 for the bitmap on white; more are drawn at random sizes, places and turns on random pale colours, so that
+    /// a model has something that the noise decides
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    variations: usize,
     /// The font, if it lies elsewhere
     #[arg(long, value_name = "FILE")]
     font: Option<PathBuf>,
@@ -50,6 +54,7 @@ impl Emoji {
         let mut options = EmojiOptions::new(self.out);
         options.size = self.size;
         options.subset = self.subset.parse::<EmojiSubset>()?;
+        options.variations = self.variations;
         options.dry_run = self.dry_run;
         if let Some(font) = self.font {
             options.font = font;
@@ -70,8 +75,9 @@ impl Emoji {
         if !shared.quiet {
             let made = if self.dry_run { "would make" } else { "made" };
             output::message(&format!(
-                "{made} {} pictures of {size}x{size} with {} phrasings to train on and {} held out",
+                "{made} {} pictures of {} emoji, {size}x{size}, with {} phrasings to train on and {} held out",
                 report.pictures,
+                report.emoji,
                 report.phrasings,
                 report.held_out,
                 size = options.size

@@ -56,7 +56,7 @@ impl LatentLpips {
             return output::json(&report);
         }
         output::message(&format!(
-            "agreement with {} judgements held out: {:.1} % before, {:.1} % after; squared difference of latents {:.1} %",
+            "agreement with {} judgements held out: {:.1} % before, {:.1} % after; squared difference {:.1} %",
             report.judgements[1],
             report.before * 100.0,
             report.after * 100.0,

@@ -1,0 +1,132 @@
+//! What a perceptual distance of latents saves: E-LatentLPIPS beside decoding and pixel LPIPS, forward and backward, for Stable Diffusion's
+//! shapes (latents of 4×64×64, its decoder, pictures of 512×512, both metrics on a whole VGG-16 with batch norms; seeded random weights).
+//!
+//! ```text
+//! cargo run --release -p onestep-train --example metric_cost -- [--device NAME] [--batch N] [--rounds N]
+//! ```
+//!
+//! Each side runs in a process of its own, so that its memory is its own. The teacher's side of the comparison is decoded too, without
+//! gradients, as training would have to. Memory: the process's peak; on CUDA what the GPU holds at the end, since PyTorch's allocator gives
+//! nothing back. `extra` is over the same process before its first distance, with the weights loaded.
+
+use std::process::Command;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use onestep_nets::{AutoencoderKlConfig, LatentLpipsConfig, MetricSpace};
+use onestep_noise::{Stream, normal};
+use onestep_train::latent_metric::{augmentation::AugmentationOptions, ensemble};
+
+const SIDES: [&str; 2] = ["e-latent-lpips", "decode + pixel-lpips"];
+/// Channels, rows, columns of a latent of Stable Diffusion.
+const LATENT: [usize; 3] = [4, 64, 64];
+const DECODER: &str = include_str!("../../../benches/networks/sd15/vae/config.json");
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| words.iter().position(|word| word == name).and_then(|at| words.get(at + 1)).cloned();
+    let number = |name: &str, default: usize| value(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} takes a number")));
+    let device = value("--device").unwrap_or_else(|| "cpu".into());
+    let (batch, rounds) = (number("--batch", 1), number("--rounds", 3));
+    if let Some(side) = value("--side") {
+        return measure(&side, &device, batch, rounds);
+    }
+
+    println!("latents {batch}×4×64×64, f32, device {device}, {} cores, median of {rounds} after one more", cores());
+    println!("| distance, forward and backward | time, s | peak memory, MiB | extra, MiB |\n| --- | --- | --- | --- |");
+    let program = std::env::current_exe().expect("the program's own path");
+    let mut found: Vec<[f64; 3]> = Vec::new();
+    for side in SIDES {
+        let words = ["--side", side, "--device", &device, "--batch", &batch.to_string(), "--rounds", &rounds.to_string()].map(str::to_owned);
+        let output = Command::new(&program).args(words).output().expect("the program starts again");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let Ok(numbers) = <[f64; 3]>::try_from(numbers) else {
+            println!("| {side} | ended with {} | – | – |", output.status);
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+            continue;
+        };
+        println!("| {side} | {:.3} | {:.0} | {:.0} |", numbers[0], numbers[1], numbers[2]);
+        found.push(numbers);
+    }
+    if let [ours, theirs] = found[..] {
+        println!("| **ratio** | **{:.1}** | **{:.1}** | **{:.1}** |", theirs[0] / ours[0], theirs[1] / ours[1], theirs[2] / ours[2].max(1.0));
+    }
+}
+
+/// Prints the median time and the memory of one side.
+fn measure(side: &str, device: &str, batch: usize, rounds: usize) {
+    let on_gpu = device.contains("cuda");
+    let device = onestep_train::device::select(Some(device)).expect("a device of this build").autodiff();
+    device.clone().inner().seed(1);
+    let empty = memory(on_gpu);
+    let mut config = LatentLpipsConfig::published("sd15").expect("a published metric");
+    let latents = |index: u64| values(index, batch, &device);
+    let mut times = Vec::new();
+    let mut loaded = 0.0;
+    if side == SIDES[0] {
+        let metric = config.init(&device).no_grad();
+        for round in 0..=rounds {
+            let (student, teacher) = (latents(2 * round as u64).require_grad(), latents(2 * round as u64 + 1));
+            settle(&teacher);
+            loaded = if round == 0 { memory(on_gpu) } else { loaded };
+            let begun = Instant::now();
+            let draw = AugmentationOptions::default().draw(0, round as u64, batch, [LATENT[1], LATENT[2]], &device);
+            finish(&student, ensemble::distance(&metric, &draw, 0.0, student.clone(), teacher).mean());
+            times.push(begun.elapsed().as_secs_f64());
+        }
+    } else {
+        config.space = MetricSpace::Pixel;
+        config.in_channels = 3;
+        let metric = config.init(&device).no_grad();
+        let vae = AutoencoderKlConfig::from_json(DECODER).expect("Stable Diffusion's configuration").init(&device).no_grad();
+        let plain = vae.valid();
+        for round in 0..=rounds {
+            let (student, teacher) = (latents(2 * round as u64).require_grad(), latents(2 * round as u64 + 1));
+            settle(&teacher);
+            loaded = if round == 0 { memory(on_gpu) } else { loaded };
+            let begun = Instant::now();
+            let teacher = Tensor::from_inner(plain.decode(plain.from_model_space(teacher.inner())));
+            let drawn = vae.decode(vae.from_model_space(student.clone()));
+            finish(&student, metric.forward(drawn, teacher).mean());
+            times.push(begun.elapsed().as_secs_f64());
+        }
+    }
+    times.remove(0);
+    times.sort_by(f64::total_cmp);
+    let peak = memory(on_gpu);
+    println!("{} {} {}", times[times.len() / 2], if on_gpu { peak - empty.min(peak) } else { peak }, peak - loaded);
+}
+
+fn values(index: u64, batch: usize, device: &Device) -> Tensor<4> {
+    let values = normal(0, Stream::Training, index, batch * LATENT.iter().product::<usize>());
+    Tensor::from_data(TensorData::new(values, [batch, LATENT[0], LATENT[1], LATENT[2]]), device)
+}
+
+/// Waits for the device.
+fn settle(x: &Tensor<4>) {
+    let sum: f32 = x.clone().inner().sum().into_scalar();
+    assert!(sum.is_finite());
+}
+
+/// The gradient at the student's latent, waited for.
+fn finish(student: &Tensor<4>, distance: Tensor<1>) {
+    let gradients = distance.backward();
+    settle(&Tensor::from_inner(student.grad(&gradients).expect("a gradient at the latent")));
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// MiB: this process's peak so far, or what the GPU holds now.
+fn memory(on_gpu: bool) -> f64 {
+    if on_gpu {
+        let output = Command::new("nvidia-smi").args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"]).output();
+        return output.ok().and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok()).unwrap_or(f64::NAN);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+    kib.map_or(f64::NAN, |kib| kib / 1024.0)
+}
