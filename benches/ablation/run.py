@@ -153,7 +153,7 @@ def plot(tables, found, report):
 
 
 def curves(options, done):
-    """The distance that each run of the distances' last row and of the discriminator's rows logged, thinned to at most 200 points."""
+    """What each run logged, thinned to about 200 lines."""
     kept = {}
     for name, seed, _ in done:
         lines = [json.loads(line) for line in (folder(options, name, seed) / "log.jsonl").read_text().splitlines()]

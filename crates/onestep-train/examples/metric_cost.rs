@@ -61,42 +61,47 @@ fn measure(side: &str, device: &str, batch: usize, rounds: usize) {
     let device = onestep_train::device::select(Some(device)).expect("a device of this build").autodiff();
     device.clone().inner().seed(1);
     let empty = memory(on_gpu);
-    let mut config = LatentLpipsConfig::published("sd15").expect("a published metric");
+    let distance = distance_of(side, batch, &device);
     let latents = |index: u64| values(index, batch, &device);
     let mut times = Vec::new();
     let mut loaded = 0.0;
-    if side == SIDES[0] {
-        let metric = config.init(&device).no_grad();
-        for round in 0..=rounds {
-            let (student, teacher) = (latents(2 * round as u64).require_grad(), latents(2 * round as u64 + 1));
-            settle(&teacher);
-            loaded = if round == 0 { memory(on_gpu) } else { loaded };
-            let begun = Instant::now();
-            let draw = AugmentationOptions::default().draw(0, round as u64, batch, [LATENT[1], LATENT[2]], &device);
-            finish(&student, ensemble::distance(&metric, &draw, 0.0, student.clone(), teacher).mean());
-            times.push(begun.elapsed().as_secs_f64());
-        }
-    } else {
-        config.space = MetricSpace::Pixel;
-        config.in_channels = 3;
-        let metric = config.init(&device).no_grad();
-        let vae = AutoencoderKlConfig::from_json(DECODER).expect("Stable Diffusion's configuration").init(&device).no_grad();
-        let plain = vae.valid();
-        for round in 0..=rounds {
-            let (student, teacher) = (latents(2 * round as u64).require_grad(), latents(2 * round as u64 + 1));
-            settle(&teacher);
-            loaded = if round == 0 { memory(on_gpu) } else { loaded };
-            let begun = Instant::now();
-            let teacher = Tensor::from_inner(plain.decode(plain.from_model_space(teacher.inner())));
-            let drawn = vae.decode(vae.from_model_space(student.clone()));
-            finish(&student, metric.forward(drawn, teacher).mean());
-            times.push(begun.elapsed().as_secs_f64());
-        }
+    for round in 0..=rounds as u64 {
+        let (student, teacher) = (latents(2 * round).require_grad(), latents(2 * round + 1));
+        settle(&teacher);
+        loaded = if round == 0 { memory(on_gpu) } else { loaded };
+        let begun = Instant::now();
+        finish(&student, distance(round, student.clone(), teacher));
+        times.push(begun.elapsed().as_secs_f64());
     }
     times.remove(0);
     times.sort_by(f64::total_cmp);
     let peak = memory(on_gpu);
     println!("{} {} {}", times[times.len() / 2], if on_gpu { peak - empty.min(peak) } else { peak }, peak - loaded);
+}
+
+/// From the number of a round and the latents of student and teacher to their mean distance.
+type Distance = Box<dyn Fn(u64, Tensor<4>, Tensor<4>) -> Tensor<1>>;
+
+/// A side with its weights loaded.
+fn distance_of(side: &str, batch: usize, device: &Device) -> Distance {
+    let mut config = LatentLpipsConfig::published("sd15").expect("a published metric");
+    if side == SIDES[0] {
+        let metric = config.init(device).no_grad();
+        let device = device.clone();
+        return Box::new(move |round, student, teacher| {
+            let draw = AugmentationOptions::default().draw(0, round, batch, [LATENT[1], LATENT[2]], &device);
+            ensemble::distance(&metric, &draw, 0.0, student, teacher).mean()
+        });
+    }
+    config.space = MetricSpace::Pixel;
+    config.in_channels = 3;
+    let metric = config.init(device).no_grad();
+    let vae = AutoencoderKlConfig::from_json(DECODER).expect("Stable Diffusion's configuration").init(device).no_grad();
+    let plain = vae.valid();
+    Box::new(move |_, student, teacher| {
+        let teacher = Tensor::from_inner(plain.decode(plain.from_model_space(teacher.inner())));
+        metric.forward(vae.decode(vae.from_model_space(student)), teacher).mean()
+    })
 }
 
 fn values(index: u64, batch: usize, device: &Device) -> Tensor<4> {

@@ -44,8 +44,8 @@ pub fn select(name: Option<&str>) -> Result<Device, TrainError> {
         #[allow(deprecated, reason = "as above")]
         "libtorch" => Ok(Device::libtorch()),
         other => {
-            let hint = if ["cuda", "vulkan", "wgpu", "libtorch"].contains(&other) {
-                format!("; build with `--features {other}` to have it")
+            let hint = if ["cuda", "vulkan", "wgpu", "libtorch", "libtorch-cuda"].contains(&other) {
+                format!("; build with `--features {}` to have it", other.trim_end_matches("-cuda"))
             } else {
                 String::new()
             };

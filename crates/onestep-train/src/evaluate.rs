@@ -16,7 +16,6 @@
 mod drawing;
 mod page;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -276,26 +275,22 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let chosen_names: Vec<&str> = chosen.iter().map(|&index| name(index)).collect();
     let mut models = Vec::new();
     let mut shown: Vec<Shown> = Vec::new();
-    let mut firsts: Option<Firsts> = None;
+    let mut firsts: Option<(DrawnSet, f64)> = None;
     let mut by_names = Vec::new();
     for work in &works {
         let drawn = studio.draw(work.artist, &work.plan, observer)?;
+        let all = matrix(network, &drawn.pictures, size, device);
         let set = drawn.select(&work.set);
-        let features = matrix(network, &set, size, device);
-        let spread = diversity(&matrix(network, &drawn.select(&work.diverse), size, device), NOISES);
+        let spread = diversity(&all.select(&work.diverse), NOISES);
         let alignment = judge.map(|judge| mean_score(judge, &set, &asked, size, device)).transpose()?;
-        let own = Firsts { averages: averages(&set), pictures: set, features, diversity: spread };
-        let retrieval = |places: &[usize]| {
-            let drawn = matrix(network, &drawn.select(places), size, device);
-            retrieval(&drawn, &chosen_names, &to_real.features, &real_names)
-        };
-        let firsts = firsts.get_or_insert_with(|| own.clone());
+        let own = DrawnSet { averages: averages(&set), pictures: set, features: all.select(&work.set) };
+        let retrieval = |places: &Vec<usize>| retrieval(&all.select(places), &chosen_names, &to_real.features, &real_names);
+        let (firsts, first_spread) = &*firsts.get_or_insert_with(|| (own.clone(), spread));
         models.push(ModelReport {
             model: if work.artist.is_student() { "student" } else { "teacher" }.into(),
-            name: if let (Artist::Student(place), true) = (work.artist, students.len() > 1) {
-                Some(folder_name(&options.students[place]))
-            } else {
-                None
+            name: match work.artist {
+                Artist::Student(place) if students.len() > 1 => Some(folder_name(&options.students[place])),
+                _ => None,
             },
             steps: if let Artist::Teacher(steps) = work.artist { steps } else { 1 },
             evaluations: studio.evaluations(work.artist),
@@ -303,20 +298,19 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
             to_real: to_real.measure(&own.features, options.seed),
             preservation: own.beside(firsts),
             diversity: spread,
-            diversity_ratio: (firsts.diversity > 0.0).then(|| spread / firsts.diversity),
+            diversity_ratio: (*first_spread > 0.0).then(|| spread / first_spread),
             alignment,
-            retrieval: work.names.as_deref().map(retrieval),
-            retrieval_held_out: work.held_out.as_deref().map(retrieval),
+            retrieval: work.retrieved.as_ref().map(|retrieved| retrieval(&retrieved.names)),
+            retrieval_held_out: work.retrieved.as_ref().map(|retrieved| retrieval(&retrieved.held_out)),
             seconds_per_picture: drawn.seconds_per_picture,
         });
         shown.push(Shown::new(work, work.artist == main, &drawn, &own.pictures, count.min(samples)));
-        if let Some(names) = &work.names {
-            by_names.push(drawn.select(names));
+        if let Some(retrieved) = &work.retrieved {
+            by_names.push(drawn.select(&retrieved.names));
         }
     }
-    let firsts = firsts.ok_or_else(|| TrainError::input("no pictures were drawn"))?;
-    let reference =
-        Firsts { averages: averages(&reference_pictures), pictures: reference_pictures, features: to_teacher.features.clone(), diversity: 0.0 };
+    let (firsts, _) = firsts.ok_or_else(|| TrainError::input("no pictures were drawn"))?;
+    let reference = DrawnSet { averages: averages(&reference_pictures), pictures: reference_pictures, features: to_teacher.features };
     let turned: Vec<usize> = (0..samples).map(|i| (i + 1) % samples).collect();
     let two_noises = firsts.beside(&reference);
     let unrelated = firsts.selected(&turned).beside(&firsts);
@@ -348,15 +342,15 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let bytes = |pictures: &[Vec<f32>]| rgb(&features::tensor(pictures, size, device));
     let named = |i: usize| prompts[i].name;
     let wanted = |i: &usize| options.shown.is_empty() || options.shown.iter().any(|name| name == named(*i));
+    let originals: Vec<Vec<f32>> = chosen.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
     let mut grid = PictureGrid::new(size);
     for some in (0..count).filter(wanted).collect::<Vec<_>>().chunks(16) {
-        grid.rgb_row(bytes(&some.iter().map(|&i| pictures.pixels(chosen[i]).to_vec()).collect::<Vec<_>>()));
+        grid.rgb_row(bytes(&some.iter().map(|&i| originals[i].clone()).collect::<Vec<_>>()));
         for set in &by_names {
             grid.rgb_row(bytes(&some.iter().map(|&i| set[i].clone()).collect::<Vec<_>>()));
         }
     }
     grid.write(&options.out.join("grid.png"))?;
-    let originals: Vec<Vec<f32>> = chosen.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
     let grids = page::Grids::new(&shown, &report.models, &originals, &prompts, size, device)?;
     page::write(&options.out, &report, &grids)?;
     Ok(report)
@@ -364,13 +358,9 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
 
 /// The pictures of each distinct name, both in the order of the folder.
 fn by_name(pictures: &PictureFolder) -> Vec<Vec<usize>> {
-    let mut places = BTreeMap::new();
-    let mut found: Vec<Vec<usize>> = Vec::new();
-    for (index, entry) in pictures.entries().iter().enumerate() {
-        let place = *places.entry(entry.text.as_str()).or_insert(found.len());
-        if place == found.len() {
-            found.push(Vec::new());
-        }
+    let (names, places) = pictures.names();
+    let mut found = vec![Vec::new(); names.len()];
+    for (index, place) in places.into_iter().enumerate() {
         found[place].push(index);
     }
     found
@@ -421,14 +411,18 @@ struct Work {
     diverse: Vec<usize>,
     /// These prompts, by their place among the held-out ones.
     diverse_prompts: Vec<usize>,
-    /// The first picture of every held-out prompt, and
-    held_out: Option<Vec<usize>>,
-    /// a picture of every name, where retrieval asks for them.
-    names: Option<Vec<usize>>,
+    /// Where this artist's pictures look for the real ones.
+    retrieved: Option<Retrieved>,
+}
+
+/// A picture of every name, and the first of every held-out prompt.
+struct Retrieved {
+    names: Vec<usize>,
+    held_out: Vec<usize>,
 }
 
 impl Work {
-    fn new(artist: Artist, with_names: bool, held_out: &HeldOut, samples: usize, diverse: usize) -> Self {
+    fn new(artist: Artist, retrieves: bool, held_out: &HeldOut, samples: usize, diverse: usize) -> Self {
         let count = held_out.count;
         let mut plan = Plan::default();
         let set = plan.add((0..samples).map(|i| held_out.draw(1, i)));
@@ -436,9 +430,11 @@ impl Work {
         let diverse_prompts: Vec<usize> = (0..diverse).map(|i| i * count / diverse).collect();
         let rounds = diverse_prompts.iter().flat_map(|&prompt| (0..NOISES).map(move |round| prompt + round * count));
         let diverse = plan.add(rounds.map(|i| held_out.draw(1, i)));
-        let first = with_names.then(|| plan.add((0..count).map(|i| held_out.draw(1, i))));
-        let names = with_names.then(|| plan.add((0..count).map(|prompt| Draw { prompt, seed: held_out.seed + prompt as u64 })));
-        Self { artist, plan, set, diverse, diverse_prompts, held_out: first, names }
+        let retrieved = retrieves.then(|| Retrieved {
+            held_out: plan.add((0..count).map(|i| held_out.draw(1, i))),
+            names: plan.add((0..count).map(|prompt| Draw { prompt, seed: held_out.seed + prompt as u64 })),
+        });
+        Self { artist, plan, set, diverse, diverse_prompts, retrieved }
     }
 }
 
@@ -462,16 +458,15 @@ impl Reference {
     }
 }
 
-/// One artist's set, for the comparison with another's picture by picture; the first is the teacher that all are compared with.
+/// One artist's set, for the comparison with another's picture by picture.
 #[derive(Clone)]
-struct Firsts {
+struct DrawnSet {
     pictures: Vec<Vec<f32>>,
     features: FeatureMatrix,
     averages: FeatureMatrix,
-    diversity: f64,
 }
 
-impl Firsts {
+impl DrawnSet {
     fn beside(&self, other: &Self) -> PairMeasures {
         PairMeasures {
             distance: mean_distance(&self.features, &other.features),
@@ -485,7 +480,6 @@ impl Firsts {
             pictures: places.iter().map(|&place| self.pictures[place].clone()).collect(),
             features: self.features.select(places),
             averages: self.averages.select(places),
-            diversity: self.diversity,
         }
     }
 }

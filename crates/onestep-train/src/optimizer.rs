@@ -3,14 +3,14 @@
 //! All parameters are stepped as one flat vector: a network of some hundred small tensors would otherwise spend most of a step, on a GPU, on
 //! starting the update's few thousand kernels.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer as _};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::TrainError,
-    parameters::replace,
+    parameters::with_flat,
     store::{read_tensors, tensor_bytes},
 };
 
@@ -106,7 +106,7 @@ impl Optimizer {
         let gradient = if norm > self.options.clip_norm { gradient.mul_scalar(self.options.clip_norm / norm) } else { gradient };
         let (values, next) = self.rule.step(rate, Tensor::cat(values.values, 0), gradient, self.state.take());
         self.state = next;
-        (module.map(&mut Update { values, begins: 0 }), norm)
+        (with_flat(module, values, |is_trained| is_trained), norm)
     }
 
     /// The moments and counters as one safetensors file.
@@ -212,24 +212,6 @@ impl burn::module::ModuleVisitor for Values {
             self.found.push(gradient.unwrap_or_else(|| Tensor::zeros([elements], &value.device())));
             self.values.push(value.reshape([elements]));
         }
-    }
-}
-
-/// Gives the same parameters their parts of the new values.
-struct Update {
-    values: Tensor<1>,
-    begins: usize,
-}
-
-impl ModuleMapper for Update {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if !param.is_require_grad() {
-            return param;
-        }
-        let elements = param.val().shape().num_elements();
-        let value = self.values.clone().narrow(0, self.begins, elements);
-        self.begins += elements;
-        replace(param, value)
     }
 }
 

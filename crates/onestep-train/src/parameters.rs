@@ -18,24 +18,33 @@ pub fn flat<M: Module>(module: &M) -> Vec<Tensor<1>> {
     collect.0
 }
 
-/// The module with new values, given as [`flat`] gives them; autodiff and `require_grad` stay as they are.
+/// The module with new values: the parameters that `is_given` picks by whether they are trained take their parts of one vector, in the module's
+/// order. Autodiff and `require_grad` stay as they are.
 ///
 /// # Panics
-/// If `values` were not made for this module.
-pub fn with_flat<M: Module>(module: M, values: Vec<Tensor<1>>) -> M {
-    struct Replace(std::vec::IntoIter<Tensor<1>>);
+/// If `values` is shorter than these parameters together.
+pub(crate) fn with_flat<M: Module>(module: M, values: Tensor<1>, is_given: fn(bool) -> bool) -> M {
+    struct Replace {
+        values: Tensor<1>,
+        begins: usize,
+        is_given: fn(bool) -> bool,
+    }
     impl ModuleMapper for Replace {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            #[allow(clippy::expect_used, reason = "the caller's contract")]
-            let value = self.0.next().expect("one value per parameter");
+            if !(self.is_given)(param.is_require_grad()) {
+                return param;
+            }
+            let elements = param.val().shape().num_elements();
+            let value = self.values.clone().narrow(0, self.begins, elements);
+            self.begins += elements;
             replace(param, value)
         }
     }
-    module.map(&mut Replace(values.into_iter()))
+    module.map(&mut Replace { values, begins: 0, is_given })
 }
 
 /// A parameter with a new flat value.
-pub(crate) fn replace<const D: usize>(param: Param<Tensor<D>>, value: Tensor<1>) -> Param<Tensor<D>> {
+fn replace<const D: usize>(param: Param<Tensor<D>>, value: Tensor<1>) -> Param<Tensor<D>> {
     let (id, old, mapper) = param.consume();
     let new = value.reshape(old.shape());
     let new = if old.device().is_autodiff() { Tensor::from_inner(new).set_require_grad(old.is_require_grad()) } else { new };
@@ -48,9 +57,6 @@ pub fn average<M: Module>(ema: M, model: &M, decay: f64) -> M {
     if old.is_empty() {
         return ema;
     }
-    let sizes: Vec<usize> = old.iter().map(|value| value.shape().num_elements()).collect();
     let mean = Tensor::cat(old, 0).mul_scalar(decay) + Tensor::cat(new, 0).mul_scalar(1.0 - decay);
-    let begins = sizes.iter().scan(0, |begins, size| Some(std::mem::replace(begins, *begins + size)));
-    let values = begins.zip(&sizes).map(|(begins, &size)| mean.clone().narrow(0, begins, size)).collect();
-    with_flat(ema, values)
+    with_flat(ema, mean, |_| true)
 }

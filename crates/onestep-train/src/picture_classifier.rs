@@ -4,7 +4,6 @@
 //! trained on the world's pictures is at hand, this one serves for both: it learns to tell the folder's own pictures apart through strong
 //! [`augmentation`](crate::augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Pictures of one name are one class.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
@@ -98,7 +97,7 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<PictureClassifierReport, TrainError> {
     let pictures = PictureFolder::open(&options.data, options.size)?;
-    let (names, classes) = classes(&pictures);
+    let (names, classes) = pictures.names();
     if names.len() < 2 {
         return Err(TrainError::input(format!(
             "a classifier tells at least 2 names apart; {} has {} picture(s) with {} name(s) between them: add pictures of other things",
@@ -111,7 +110,7 @@ pub fn train(
         sample_size: options.size,
         block_out_channels: options.channels.clone(),
         layers_per_block: options.layers,
-        names,
+        names: names.into_iter().map(str::to_owned).collect(),
         ..PictureClassifierConfig::default()
     };
     config.validate().map_err(|error| TrainError::input(error.to_string()))?;
@@ -174,19 +173,6 @@ pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
     let values = logits.to_data().try_to_vec::<f32>().unwrap_or_default();
     let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
     values.chunks(classes).map(largest).collect()
-}
-
-/// The distinct names in the order of the folder, and each picture's place among them.
-fn classes(pictures: &PictureFolder) -> (Vec<String>, Vec<usize>) {
-    let (mut names, mut places) = (Vec::new(), BTreeMap::new());
-    let classes = pictures.entries().iter().map(|entry| {
-        *places.entry(entry.text.as_str()).or_insert_with(|| {
-            names.push(entry.text.clone());
-            names.len() - 1
-        })
-    });
-    let classes = classes.collect();
-    (names, classes)
 }
 
 /// Changed copies of pictures as [N,3,H,W].

@@ -43,7 +43,7 @@ pub struct Distance {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The device; what is not given is chosen
-    #[arg(long, value_name = "cpu|wgpu|vulkan|cuda")]
+    #[arg(long, value_name = crate::commands::training::DEVICES)]
     device: Option<String>,
 }
 

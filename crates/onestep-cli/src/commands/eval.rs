@@ -90,8 +90,9 @@ impl Eval {
             "{} names, {} pictures of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
             report.names, report.samples, report.teacher_steps, report.guidance, report.features
         ))?;
+        let decibels = |psnr: Option<f64>| psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
         for (what, pair) in [("two noises of one prompt", report.two_noises), ("different prompts", report.unrelated)] {
-            let psnr = pair.psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
+            let psnr = decibels(pair.psnr);
             output::data(&format!("teacher, {what:26} distance {:.4}  of averages {:.4}  {psnr}", pair.distance, pair.averages))?;
         }
         let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
@@ -101,7 +102,7 @@ impl Eval {
             ""
         ))?;
         for row in &report.models {
-            let psnr = row.preservation.psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
+            let psnr = decibels(row.preservation.psnr);
             output::data(&format!(
                 "{:width$} {:3}  {:11}  {:18.4} {:7.4} {:10.3} {:7.3} {:11.4} {:9.4} {psnr:>10} {:10.4} {:>10} {:>7} {:>10} {:10.4}",
                 row.name.as_ref().unwrap_or(&row.model),

@@ -12,6 +12,9 @@ use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
+/// The names that `--device` takes where they are compiled in.
+pub const DEVICES: &str = "cpu|libtorch|libtorch-cuda|wgpu|vulkan|cuda";
+
 /// Options of every command that works for minutes or days.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Run")]
@@ -23,7 +26,7 @@ pub struct Run {
     #[arg(long)]
     resume: bool,
     /// The device; what is not given is chosen: the best that was compiled in
-    #[arg(long, value_name = "cpu|libtorch|libtorch-cuda|wgpu|vulkan|cuda")]
+    #[arg(long, value_name = DEVICES)]
     pub device: Option<String>,
     /// Options from a TOML file, such as an earlier run's config.toml; flags go before it
     #[arg(long, value_name = "FILE")]

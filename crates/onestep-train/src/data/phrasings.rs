@@ -16,7 +16,7 @@ pub(super) struct Phrasings {
 }
 
 /// Sentences around a name. `{n}` is the bare name, `{x}` the name with its article.
-const TEMPLATES: [&str; 13] = [
+const TEMPLATES: [&str; 14] = [
     "emoji of {x}",
     "an emoji of {x}",
     "{n} emoji",
@@ -27,11 +27,12 @@ const TEMPLATES: [&str; 13] = [
     "a drawing of {x}",
     "an image of {x}",
     "a small picture of {x}",
+    ON_WHITE,
     "draw {x}",
     "show me {x}",
     "a simple drawing of {x}",
 ];
-/// One more, for sets in which it is true.
+/// Only for sets in which it is true.
 const ON_WHITE: &str = "{x} on a white background";
 const HELD_OUT_TEMPLATES: usize = 3;
 const KEYWORDS_USED: usize = 5;
@@ -71,7 +72,7 @@ fn candidates(annotation: &Annotation, on_white: bool, is_unique: impl Fn(&str) 
     if let Some(country) = annotation.name.strip_prefix("flag: ") {
         train.push(format!("{country} flag"));
     }
-    let templates = TEMPLATES.iter().chain(on_white.then_some(&ON_WHITE));
+    let templates = TEMPLATES.iter().filter(|&&template| on_white || template != ON_WHITE);
     let filled: Vec<String> = templates.map(|t| t.replace("{n}", &name).replace("{x}", &with_article)).collect();
     let (mut held_out, kept) = split_by_hash(filled, &annotation.name, HELD_OUT_TEMPLATES);
     train.extend(kept);

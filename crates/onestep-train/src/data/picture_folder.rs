@@ -1,5 +1,6 @@
 //! A folder of pictures with captions, read whole into memory for training.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -137,6 +138,19 @@ impl PictureFolder {
         self.entries.get(index).map(|e| e.held_out.as_slice()).unwrap_or_default()
     }
 
+    /// The distinct captions in the order of the folder, and each picture's place among them.
+    pub fn names(&self) -> (Vec<&str>, Vec<usize>) {
+        let (mut names, mut places) = (Vec::new(), BTreeMap::new());
+        let of_pictures = self.entries.iter().map(|entry| {
+            *places.entry(entry.text.as_str()).or_insert_with(|| {
+                names.push(entry.text.as_str());
+                names.len() - 1
+            })
+        });
+        let of_pictures = of_pictures.collect();
+        (names, of_pictures)
+    }
+
     /// Every caption that training may show, for the tokenizer.
     pub fn captions(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().filter(|e| e.split == Split::Train).flat_map(|e| e.phrasings.iter().map(String::as_str))
@@ -265,6 +279,7 @@ mod tests {
         let read = PictureFolder::open(home.path(), 2).unwrap();
         let paths: Vec<&str> = read.entries().iter().map(|e| e.path.as_str()).collect();
         assert_eq!(paths, ["train/a.png", "validation/b.PNG", "z.png"]);
+        assert_eq!(read.names(), (vec!["black", "white", "a red square"], vec![0, 1, 2]));
         assert_eq!(read.train_prompts(0), ["black"]);
         assert_eq!(read.train_prompts(1), ["w", "ww"]);
         assert_eq!(read.held_out_prompts(1), ["h"]);
