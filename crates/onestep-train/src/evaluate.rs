@@ -351,7 +351,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         }
     }
     grid.write(&options.out.join("grid.png"))?;
-    let grids = page::Grids::new(&shown, &report.models, &originals, &prompts, size, device)?;
+    let grids = page::Grids::new(&shown, &report.models, &originals, &prompts[count..], size, device)?;
     page::write(&options.out, &report, &grids)?;
     Ok(report)
 }

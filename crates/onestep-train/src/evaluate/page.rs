@@ -17,6 +17,8 @@ use crate::{
 /// Size of a plot's area in SVG units; labels lie around it.
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 150.0;
+/// From one label to the next below it.
+const LINE: f64 = 11.0;
 
 /// Light and dark, one column, tables that scroll by themselves on narrow screens.
 const STYLE: &str = "\
@@ -54,7 +56,7 @@ pub(super) fn columns(prompts: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Grids {
-    /// Strips of pictures of `size`; `shown` are those of `models`, `originals` real ones of the prompts.
+    /// Strips of pictures of `size`; `shown` are those of `models`, `originals` real ones of the names that the phrasings `held_out` ask for.
     ///
     /// # Errors
     /// Encoding.
@@ -62,7 +64,7 @@ impl Grids {
         shown: &[&Shown],
         models: &[ModelReport],
         originals: &[Vec<f32>],
-        prompts: &[Asked<'_>],
+        held_out: &[Asked<'_>],
         size: usize,
         device: &Device,
     ) -> Result<Self, TrainError> {
@@ -72,21 +74,21 @@ impl Grids {
             grid.png()
         };
         let Some(any) = shown.first() else { return Ok(Self { same: Vec::new(), prompts: Vec::new(), diverse: Vec::new() }) };
-        let originals: Vec<Vec<f32>> = any.places.iter().map(|&place| originals[place].clone()).collect();
-        let mut same = vec![("real pictures".to_owned(), strip(&originals)?)];
+        let real: Vec<Vec<f32>> = any.places.iter().map(|&place| originals[place].clone()).collect();
+        let mut same = vec![("real pictures".to_owned(), strip(&real)?)];
         for (shown, model) in shown.iter().zip(models) {
             same.push((name(model), strip(&shown.set)?));
         }
-        let held_out = |place: usize| prompts[originals.len() + place].prompt.to_owned();
+        let prompt = |place: usize| held_out[place].prompt.to_owned();
         let mut diverse = Vec::new();
         for (group, &place) in any.diverse_places.iter().take(any.diverse.len() / NOISES).enumerate() {
             let mut strips = Vec::new();
             for (shown, model) in shown.iter().zip(models).filter(|(shown, model)| shown.is_main || model.model == "student") {
                 strips.push((name(model), strip(&shown.diverse[group * NOISES..(group + 1) * NOISES])?));
             }
-            diverse.push((held_out(place), strips));
+            diverse.push((prompt(place), strips));
         }
-        Ok(Self { same, prompts: any.places.iter().map(|&place| held_out(place)).collect(), diverse })
+        Ok(Self { same, prompts: any.places.iter().map(|&place| prompt(place)).collect(), diverse })
     }
 }
 
@@ -233,8 +235,14 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
             row.steps
         );
     }
-    for row in rows.iter().filter(|row| row.model == "student") {
+    let mut students: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "student").collect();
+    students.sort_by(|a, b| y(value(a)).total_cmp(&y(value(b))));
+    // From above; a name goes below the one before where it would cover it.
+    let mut free = f64::NEG_INFINITY;
+    for row in students {
         let (x, y) = (x(row.steps), y(value(row)));
+        let label = (y + 4.0).max(free);
+        free = label + LINE;
         let _ = write!(
             svg,
             "<path class=\"student-line\" d=\"M0 {y:.1}H{WIDTH}\"/><rect class=\"student-mark\" x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\"/>\
@@ -242,7 +250,7 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
             x - 4.0,
             y - 4.0,
             WIDTH + 4.0,
-            y + 4.0,
+            label,
             escaped(row.name.as_ref().unwrap_or(&row.model))
         );
     }
@@ -351,6 +359,30 @@ mod tests {
         assert!(plot.contains("points=\"0.0,7.1 300.0,150.0\""), "{plot}");
         assert_eq!((plot.matches("<circle").count(), plot.matches("<rect").count()), (2, 1));
         assert!(!super::plot("T", &[row("student", 1, f64::NAN)], |row| row.to_real.frechet_distance).contains("NaN"));
+    }
+
+    #[test]
+    fn students_with_the_same_value_have_their_names_below_each_other() {
+        let named = |name: &str| ModelReport { name: Some(name.into()), ..row("student", 1, 1.0) };
+        let plot = plot("T", &[row("teacher", 1, 4.0), named("a"), named("b")], |row| row.to_teacher.frechet_distance);
+        let heights: Vec<&str> = plot.split("student-text\" x=\"304\" y=\"").skip(1).filter_map(|part| part.split('"').next()).collect();
+        let heights: Vec<f64> = heights.into_iter().map(|height| height.parse().unwrap()).collect();
+        assert!(heights.len() == 2 && heights[1] >= heights[0] + LINE - 0.1, "{plot}");
+    }
+
+    #[test]
+    fn the_prompts_named_are_those_of_the_pictures_shown() {
+        let size = 16;
+        let pictures: Vec<Vec<f32>> = (0..16).map(|index| vec![index as f32 / 16.0; 3 * size * size]).collect();
+        let phrasings: Vec<String> = (0..16).map(|index| format!("phrasing {index}")).collect();
+        let held_out: Vec<Asked<'_>> = phrasings.iter().map(|prompt| Asked { name: "", prompt }).collect();
+        let places: Vec<usize> = columns(16).collect();
+        let set = places.iter().map(|&place| pictures[place].clone()).collect();
+        let shown = Shown { is_main: true, places, diverse_places: vec![5], set, diverse: pictures[..NOISES].to_vec() };
+        let grids = Grids::new(&[&shown], &[row("teacher", 2, 0.0)], &pictures, &held_out, size, &Device::flex()).unwrap();
+        let named: Vec<String> = columns(16).map(|place| format!("phrasing {place}")).collect();
+        assert_eq!((grids.prompts, grids.diverse[0].0.as_str()), (named, "phrasing 5"));
+        assert_eq!(grids.same[0].1, grids.same[1].1, "the real pictures of the same prompts");
     }
 
     #[test]
