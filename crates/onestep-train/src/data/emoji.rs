@@ -84,6 +84,8 @@ pub struct EmojiOptions {
     /// Pictures of each emoji: 1 for the bitmap as it is on white, more for as many drawn at random sizes, places and turns on random
     /// pale colours.
     pub variations: usize,
+    /// How much of their range of sizes, places and turns the variations use, percent; the colours behind them vary in any case.
+    pub movement: u32,
     /// The folder to make.
     pub out: PathBuf,
     /// Do everything but write.
@@ -106,6 +108,7 @@ impl EmojiOptions {
             size: 64,
             subset: EmojiSubset::All,
             variations: 1,
+            movement: 100,
             out: out.into(),
             dry_run: false,
         }
@@ -152,6 +155,8 @@ struct About {
     size: usize,
     #[serde(default = "one")]
     variations: usize,
+    #[serde(default = "hundred")]
+    movement: u32,
     pictures: usize,
     font_sha256: String,
     annotations_sha256: Vec<String>,
@@ -160,6 +165,11 @@ struct About {
 /// The variations of a folder that says nothing of them.
 fn one() -> usize {
     1
+}
+
+/// The movement of a folder that says nothing of it, percent.
+fn hundred() -> u32 {
+    100
 }
 
 /// One emoji that will be a picture, or several.
@@ -186,6 +196,9 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
             format!("from {} to {} variations", VARIATIONS.start(), VARIATIONS.end()),
             format!("{}", options.variations),
         ));
+    }
+    if options.movement > 100 {
+        return Err(DataError::input("making pictures of emoji", "a movement from 0 to 100 percent", format!("{}", options.movement)));
     }
     let replace = may_be_replaced(&options.out)?;
     let file = EmojiFontFile::read(&options.font)?;
@@ -274,7 +287,10 @@ fn emoji_pngs(font: &EmojiFont<'_>, emoji: &str, options: &EmojiOptions) -> Resu
     if options.variations == 1 {
         return Ok(vec![rgb8_to_png(size, size, &resample(&bitmap, size, size).rgb8_on_white())?]);
     }
-    (0..options.variations as u64).map(|number| rgb8_to_png(size, size, &Variation::draw(emoji, number).apply(&bitmap, size))).collect()
+    let movement = options.movement as f32 / 100.0;
+    (0..options.variations as u64)
+        .map(|number| rgb8_to_png(size, size, &Variation::draw(emoji, number, movement).apply(&bitmap, size)))
+        .collect()
 }
 
 /// Licences, the README and the file that says how this folder was made.
@@ -306,6 +322,7 @@ fn write_words_around(
         subset: options.subset.to_string(),
         size: options.size,
         variations: options.variations,
+        movement: options.movement,
         pictures,
         font_sha256: sha256_hex(file.bytes()),
         annotations_sha256,
@@ -315,7 +332,7 @@ fn write_words_around(
     staged.write(ABOUT, &json)?;
     let readme = format!(
         "# Emoji pictures with captions\n\n\
-         {pictures} pictures of {size}x{size} pixels, RGB on {behind}, made by `{MADE_BY} --subset {subset} --size {size} --variations {variations}`.\n\n\
+         {pictures} pictures of {size}x{size} pixels, RGB on {behind}, made by `{MADE_BY} --subset {subset} --size {size} --variations {variations} --movement {movement}`.\n\n\
          - `metadata.jsonl`: one line per picture. `text` is the name in Unicode's CLDR, `phrasings` are used in training,\n  \
            `held_out` never. Folders of this form are read by `onestep` and as `imagefolder` by Hugging Face's `datasets`.\n\
          - Pictures: bitmaps of the font Noto Color Emoji, made smaller, under the SIL Open Font License 1.1 (`LICENSE-font.txt`).\n\
@@ -324,6 +341,7 @@ fn write_words_around(
         size = options.size,
         subset = options.subset,
         variations = options.variations,
+        movement = options.movement,
         behind = if options.variations == 1 { "white" } else { "pale colours" },
     );
     staged.write(README, readme.as_bytes())
@@ -534,6 +552,8 @@ mod tests {
             let options = EmojiOptions { variations, out: home.path().join("none"), ..options.clone() };
             assert!(make_emoji_folder(&options, &mut |_, _| {}).unwrap_err().to_string().contains("variations"));
         }
+        let restless = EmojiOptions { movement: 101, out: home.path().join("none"), ..options.clone() };
+        assert!(make_emoji_folder(&restless, &mut |_, _| {}).unwrap_err().to_string().contains("movement"));
     }
 
     #[test]

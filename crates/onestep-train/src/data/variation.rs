@@ -31,8 +31,9 @@ pub(super) struct Variation {
 }
 
 impl Variation {
-    /// The variation of that number; the same for the same emoji in every set.
-    pub fn draw(emoji: &str, number: u64) -> Self {
+    /// The variation of that number; the same for the same emoji in every set. `movement` from 0 to 1 is how much of the range of sizes,
+    /// places and turns is used; the background is the same for all.
+    pub fn draw(emoji: &str, number: u64, movement: f32) -> Self {
         let seed = Sha256::digest(emoji.as_bytes())[..8].iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte));
         let mut draw = Philox::new(seed, Stream::Augmentation, number);
         let mut between = |least: f32, most: f32| least + (most - least) * draw.unit();
@@ -43,9 +44,10 @@ impl Variation {
             value * (1.0 - saturation * (apart.min(6.0 - apart) - 1.0).clamp(0.0, 1.0))
         };
         let background = [channel(0.0), channel(2.0), channel(4.0)];
-        let scale = between(SMALLEST, 1.0);
+        let scale = between(1.0 - movement * (1.0 - SMALLEST), 1.0);
         let room = (1.0 - scale) / 2.0;
-        Self { background, scale, turn: between(-TURN, TURN), shift: [between(-room, room), between(-room, room)] }
+        let turn = movement * TURN;
+        Self { background, scale, turn: between(-turn, turn), shift: [between(-room, room), between(-room, room)] }
     }
 
     /// The emoji, whose picture is square, so drawn: RGB bytes of `size` x `size` pixels.
@@ -93,9 +95,13 @@ mod tests {
     fn draws_repeat_and_stay_within_their_bounds() {
         let mut seen = Vec::new();
         for number in 0..200 {
-            let one = Variation::draw("❤", number);
-            assert_eq!(one, Variation::draw("❤", number));
-            assert_ne!(one, Variation::draw("🦊", number));
+            let one = Variation::draw("❤", number, 1.0);
+            assert_eq!(one, Variation::draw("❤", number, 1.0));
+            assert_ne!(one, Variation::draw("🦊", number, 1.0));
+            let still = Variation::draw("❤", number, 0.0);
+            assert_eq!(still, Variation { background: one.background, scale: 1.0, turn: 0.0, shift: [0.0, 0.0] });
+            let half = Variation::draw("❤", number, 0.5);
+            assert!((half.turn - one.turn / 2.0).abs() < 1e-6 && (half.scale - (1.0 + one.scale) / 2.0).abs() < 1e-6, "{half:?} {one:?}");
             assert!((SMALLEST..=1.0).contains(&one.scale) && one.turn.abs() <= TURN);
             assert!(one.shift.iter().all(|shift| shift.abs() <= (1.0 - one.scale) / 2.0 + 1e-6), "inside the picture");
             let most = one.background.iter().copied().fold(0.0, f32::max);

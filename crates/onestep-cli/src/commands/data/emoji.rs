@@ -29,6 +29,9 @@ pub struct Emoji {
     /// a model has something that the noise decides
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     variations: usize,
+    /// How far the variations go in size, place and turn, percent of the full range; 0 changes only the colours behind them
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    movement: u32,
     /// The font, if it lies elsewhere
     #[arg(long, value_name = "FILE")]
     font: Option<PathBuf>,
@@ -55,6 +58,7 @@ impl Emoji {
         options.size = self.size;
         options.subset = self.subset.parse::<EmojiSubset>()?;
         options.variations = self.variations;
+        options.movement = self.movement;
         options.dry_run = self.dry_run;
         if let Some(font) = self.font {
             options.font = font;
