@@ -30,11 +30,19 @@ export async function open(browser, server, { width = 1280, height = 900, colorS
 
 export const state = (page, name, timeout = 120_000) => page.waitForFunction((name) => name.split(" ").includes(document.body.dataset.state), name, { timeout });
 
-/** From the first look to a model that is ready. */
+/** From the first look to a model that has drawn its first picture. */
 export async function ready(page) {
   await state(page, "offer");
   await page.click("#download");
-  await state(page, "ready offer cannot", 300_000);
+  await loaded(page);
+}
+
+/** To the first picture, which a model draws by itself. */
+export async function loaded(page) {
+  await page.waitForFunction(() => {
+    const { state } = document.body.dataset;
+    return (state === "ready" && document.getElementById("caption").textContent.includes("seed")) || (state === "offer" && document.getElementById("model-error").textContent) || state === "cannot";
+  }, undefined, { timeout: 300_000 });
   const [found, error] = await page.evaluate(() => [document.body.dataset.state, document.getElementById("model-error").textContent]);
   if (found !== "ready") throw new Error(`the model is not ready but in state ${found}: ${error}`);
 }

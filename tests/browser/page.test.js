@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { draw, launch, open, ready, state } from "./browser.js";
+import { draw, launch, loaded, open, ready, state } from "./browser.js";
 import { serve } from "./server.js";
 import { RESULTS } from "./settings.js";
 
@@ -64,7 +64,7 @@ test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
   await page.keyboard.press("Tab");
   assert.equal(await focus(), "download");
   await page.keyboard.press("Enter");
-  await state(page, "ready", 300_000);
+  await loaded(page);
   assert.equal(await focus(), "prompt");
   await page.keyboard.press("Control+A");
   await page.keyboard.type("green tree");
@@ -86,7 +86,8 @@ test("nothing is fetched before it is asked for, and nothing moves when the pict
   const fresh = await serve();
   const page = await open(browser, fresh);
   await state(page, "offer");
-  assert.deepEqual(fresh.requests.filter((path) => path.startsWith("/bundle/")), ["/bundle/manifest.json"]);
+  // What the model is, and what it drew before.
+  assert.deepEqual(fresh.requests.filter((path) => path.startsWith("/bundle/")).sort(), ["/bundle/gallery.json", "/bundle/manifest.json"]);
   assert.ok(!fresh.requests.some((path) => path.endsWith(".wasm")));
   await ready(page);
   const box = () => page.locator("#frame").boundingBox();

@@ -1,4 +1,4 @@
-// Serves the built page as a strict host would, and remembers what it was asked and told.
+// Serves the built page as a strict host would, parts of files too, and remembers what it was asked and told.
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
@@ -23,7 +23,7 @@ const POLICY =
  * @param {{ change?(path: string, bytes: Buffer, response: import("node:http").ServerResponse): Buffer | undefined | Promise<Buffer | undefined> }} options
  */
 export async function serve({ change } = {}) {
-  const served = { requests: [], complaints: [], change };
+  const served = { requests: [], parts: [], complaints: [], change };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     served.requests.push(path);
@@ -43,7 +43,13 @@ export async function serve({ change } = {}) {
     }
     bytes = served.change ? await served.change(path, bytes, response) : bytes;
     if (bytes === undefined) return;
-    response.writeHead(200, {
+    const part = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
+    const [start, end] = part ? [Number(part[1]), Number(part[2]) + 1] : [0, bytes.length];
+    if (part) served.parts.push({ path, start, end });
+    const whole = bytes.length;
+    bytes = bytes.subarray(start, end);
+    response.writeHead(part ? 206 : 200, {
+      ...(part ? { "content-range": `bytes ${start}-${end - 1}/${whole}` } : {}),
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
       "content-length": bytes.length,
       "cache-control": "no-store",

@@ -30,7 +30,7 @@ const draw = (on = page) =>
     const { load } = await import("/web/packages/onestep/src/public/index.js");
     const phases = [];
     try {
-      const model = await load("/bundle/", { assets: "/", backend: "webgpu", onProgress: ({ phase, done, total }) => phases.push([phase, done, total]) });
+      const model = await load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", onProgress: ({ phase, done, total }) => phases.push([phase, done, total]) });
       const picture = await model.generate("red apple", { seed: 1 });
       await model.dispose();
       return { pixels: [...picture.pixels().data].join(), phases };
@@ -133,7 +133,7 @@ test("a load that is cancelled behind the first piece rejects with the signal's 
     const { load } = await import("/web/packages/onestep/src/public/index.js");
     const controller = new AbortController();
     const onProgress = ({ done }) => done > piece && setTimeout(() => controller.abort("enough"), 300);
-    return load("/bundle/", { assets: "/", backend: "webgpu", signal: controller.signal, onProgress }).then(() => "loaded", String);
+    return load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", signal: controller.signal, onProgress }).then(() => "loaded", String);
   }, PIECE);
   assert.equal(said, "enough");
   server.change = undefined;

@@ -42,7 +42,7 @@ fn open(backend: Backend) -> Model {
 }
 
 fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
-    pollster::block_on(model.generate(&GenerateOptions { prompt: prompt.into(), seed, ..GenerateOptions::default() }, &mut ()))
+    pollster::block_on(model.generate(&GenerateOptions { prompt: prompt.into(), noise: seed.into(), ..GenerateOptions::default() }, &mut ()))
         .unwrap_or_else(|error| panic!("{prompt}: {error}"))
 }
 

@@ -3,22 +3,36 @@
 //   start ─► probing ─► offer ─► getting ─► ready ⇄ working
 //               │         ▲         │         │
 //               └► cannot └─────────┴─────────┘ (cancelled, failed, lost)
-import { load, probe } from "../packages/onestep/src/public/index.js";
-import { TIMINGS, device, failure, loading, megabytes, offer, omitted } from "./sentences.js";
+import { cache, load, probe } from "../packages/onestep/src/public/index.js";
+import * as link from "./link.js";
+import { item, source } from "./pictures.js";
+import { facts } from "./png-facts.js";
+import { TIMINGS, caption, device, failure, loading, megabytes, offer, omitted, wanted } from "./sentences.js";
+import { drawSeveral } from "./several.js";
+import { Walk } from "./walk.js";
 
-const BUNDLE = new URL("bundle/", document.baseURI);
 const ASSETS = new URL("./", document.baseURI);
 /** Pictures are shown at about this many pixels a side, each of theirs as a square of whole ones. */
 const SHOWN = 512;
 /** `?backend=webgpu` or `?backend=cpu` decides what computes, for tests and for those who compare. */
 const BACKEND = new URLSearchParams(location.search).get("backend") ?? "auto";
+/** Of the visit's pictures, so many are kept. */
+const KEPT = 60;
 
 const $ = (id) => document.getElementById(id);
 
+/** The model's address, or its files. */
+let bundle = new URL("bundle/", document.baseURI);
 let offered;
 let model;
 let picture;
 let running;
+/** The picture that is being drawn, and those that are to come. */
+let drawing = Promise.resolve();
+/** The examples that came with the model. */
+let examples = [];
+/** What a link or a picture asks for, until it is drawn. */
+let asked = link.read();
 
 function enter(state) {
   document.body.dataset.state = state;
@@ -27,6 +41,7 @@ function enter(state) {
   $("download").hidden = state !== "offer";
   $("progress").hidden = state !== "getting";
   $("model").hidden = usable;
+  $("walk").hidden = !usable;
   $("frame").setAttribute("aria-busy", String(state === "working"));
   $("generate").textContent = state === "working" ? "Cancel" : "Draw";
   if (state !== "getting") document.title = "onestep";
@@ -38,16 +53,24 @@ const announce = (text) => ($("status").textContent = text);
 async function look() {
   enter("probing");
   try {
-    offered = await probe(BUNDLE, { backend: BACKEND });
+    offered = await probe(bundle, { backend: BACKEND });
   } catch (error) {
     return refuse(error);
   }
   if (offered.backend === null) return cannot(offered.reasons.join(" "));
   $("model-about").textContent = offer(offered);
-  $("model-notes").replaceChildren(...offered.reasons.map((reason) => Object.assign(document.createElement("li"), { textContent: reason })));
-  $("model-notes").hidden = offered.reasons.length === 0;
-  $("download").textContent = `Download ${megabytes(offered.downloadBytes)}`;
+  notes(offered.reasons);
+  $("download").textContent = offered.downloadBytes > 0 ? `Download ${megabytes(offered.downloadBytes)}` : "Open";
   enter("offer");
+  // All of it is on this device: nobody has to be asked.
+  if (offered.downloadBytes === 0) await get();
+}
+
+/** What else there is to say of the model. */
+function notes(sentences) {
+  const asks = asked && offered && asked.model && !offered.model.id.startsWith(asked.model) ? ["The link was made with another model; the picture will be another."] : [];
+  $("model-notes").replaceChildren(...[...sentences, ...asks].map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence })));
+  $("model-notes").hidden = $("model-notes").children.length === 0;
 }
 
 function cannot(reason) {
@@ -73,7 +96,7 @@ async function get() {
   $("model-error").textContent = "";
   running = new AbortController();
   try {
-    model = await load(BUNDLE, { backend: BACKEND, assets: ASSETS, signal: running.signal, onProgress: show });
+    model = await load(bundle, { backend: BACKEND, assets: ASSETS, signal: running.signal, onProgress: show });
   } catch (error) {
     if (running.signal.aborted) {
       announce("Cancelled.");
@@ -81,7 +104,8 @@ async function get() {
     }
     return refuse(error);
   }
-  model.lost.then(lose);
+  const own = model;
+  model.lost.then((error) => own === model && lose(error));
   // The canvas belongs to one model for good, so a model that was loaded again gets a new one.
   const [width, height] = model.model.sizes[0];
   const scale = Math.max(1, Math.floor(SHOWN / Math.max(width, height)));
@@ -89,10 +113,16 @@ async function get() {
   Object.assign(canvas, { width: width * scale, height: height * scale });
   canvas.style.aspectRatio = `${width} / ${height}`;
   $("picture").replaceWith(canvas);
+  $("card").hidden = false;
+  $("card-text").textContent = model.card;
+  $("prompt-hint").textContent = model.notices.join(" ");
+  listKept();
   enter("ready");
   announce("The model is ready.");
   const active = document.activeElement;
   if (active === document.body || active === $("download") || active === $("cancel-load")) $("prompt").focus();
+  if (asked) restore(asked);
+  await draw();
 }
 
 let heard;
@@ -119,40 +149,85 @@ function lose(error) {
   refuse(error);
 }
 
-async function draw() {
+/** The fields as a link, a picture or an example says. */
+function restore({ prompt, seed, to, t }) {
+  $("prompt").value = prompt;
+  if (seed !== undefined) $("seed").value = String(seed);
+  if (to !== undefined) $("walk-to").value = String(to);
+  $("walk-at").value = to === undefined ? "0" : String(Math.round(t * 100));
+  asked = to === undefined ? undefined : { to, t };
+}
+
+/** Keeps what is wanted until there is a model. */
+function ask(from) {
+  restore(from);
+  asked = from;
+}
+
+/** The seed of a field, or null with a sentence beside it. Nothing is zero. */
+function seedOf(field, error) {
+  const digits = field.value.trim() || "0";
+  const seed = /^\d+$/.test(digits) ? BigInt(digits) : -1n;
+  const right = seed >= 0n && seed < 1n << 64n;
+  error.textContent = right ? "" : "The seed must be a whole number from 0 to 18446744073709551615.";
+  return right ? seed : null;
+}
+
+/** Draws what the fields say. What is being drawn is given up for it. */
+function draw(options) {
+  if (document.body.dataset.state === "working") running.abort();
+  return (drawing = drawing.then(() => drawNow(options)));
+}
+
+async function drawNow({ fresh = false } = {}) {
   if (document.body.dataset.state !== "ready") return;
-  for (const id of ["prompt-error", "prompt-hint", "seed-error"]) $(id).textContent = "";
-  const seed = readSeed($("seed").value);
-  if (seed === null) {
-    $("seed-error").textContent = "The seed must be a whole number from 0 to 18446744073709551615.";
-    return;
-  }
+  for (const id of ["prompt-error", "prompt-hint", "seed-error", "walk-error"]) $(id).textContent = "";
+  if (fresh && !$("lock").checked) roll();
+  const seed = seedOf($("seed"), $("seed-error"));
+  if (seed === null) return;
+  // A link into the middle of a walk.
+  const noise = asked?.to === undefined ? { seed } : { from: seed, to: BigInt(asked.to), t: asked.t };
+  asked = undefined;
   enter("working");
   running = new AbortController();
   try {
-    picture = await model.generate($("prompt").value, { seed, canvas: $("picture"), signal: running.signal, stages: $("timings").open });
+    const made = await model.generate($("prompt").value, { noise, canvas: $("picture"), signal: running.signal, stages: $("timings").open });
+    present(made);
+    remember(made);
+    announce(`${wanted(made)} is ready.`);
   } catch (error) {
     if (!model) return;
     if (!running.signal.aborted) $("prompt-error").textContent = failure(error);
     announce(running.signal.aborted ? "Cancelled." : "");
-    return enter("ready");
   }
-  const text = `Picture for: ${picture.prompt}, seed ${picture.seed}`;
-  $("picture").setAttribute("aria-label", text);
-  $("caption").textContent = `${picture.prompt} · seed ${picture.seed} · ${Math.round(picture.timings.total)} ms`;
-  $("prompt-hint").textContent = omitted(picture.reading);
-  $("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in picture.timings).map(([key, name]) => row(name, picture.timings[key])));
-  $("device").textContent = device(model);
-  $("save").disabled = false;
-  enter("ready");
-  announce(`${text} is ready.`);
+  if (model) enter("ready");
 }
 
-/** A seed, or null where that is none. Nothing is zero. */
-function readSeed(text) {
-  const digits = text.trim() || "0";
-  const seed = /^\d+$/.test(digits) ? BigInt(digits) : -1n;
-  return seed >= 0n && seed < 1n << 64n ? seed : null;
+/** Newest words win: what is overtaken is not shown. */
+async function drawLive(noise) {
+  if (!model || !["ready", "working"].includes(document.body.dataset.state)) return undefined;
+  try {
+    const made = await model.live($("prompt").value, { noise, canvas: $("picture") });
+    if (made) present(made);
+    $("prompt-error").textContent = "";
+    return made;
+  } catch (error) {
+    // Half a word may be none that the model knows.
+    if (model && error.kind !== "invalid-option") $("prompt-error").textContent = failure(error);
+    return undefined;
+  }
+}
+
+/** Everything around the canvas says what is on it. */
+function present(made) {
+  picture = made;
+  $("picture").setAttribute("aria-label", wanted(made));
+  $("caption").textContent = caption(made);
+  $("prompt-hint").textContent = omitted(made.reading);
+  $("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in made.timings).map(([key, name]) => row(name, made.timings[key])));
+  $("device").textContent = device(model);
+  for (const id of ["save", "link"]) $(id).disabled = false;
+  compare();
 }
 
 function row(name, milliseconds) {
@@ -162,38 +237,233 @@ function row(name, milliseconds) {
   return row;
 }
 
+/** The visit's pictures, the newest first; each brings back its words and its seed. */
+function remember(made) {
+  if (made.seed === undefined) return;
+  const { prompt, seed } = made;
+  const size = model.model.sizes[0];
+  $("visit").hidden = false;
+  $("visit-pictures").prepend(item({ source: source(made.pixels()), text: wanted(made), size }, () => begin({ prompt, seed })));
+  while ($("visit-pictures").children.length > KEPT) $("visit-pictures").lastChild.remove();
+}
+
+/** Draws what an example or an older picture was drawn from. */
+function begin(from) {
+  asked = undefined;
+  restore(from);
+  $("frame").scrollIntoView({ block: "nearest" });
+  draw();
+}
+
+/** The examples that came with the model, or nothing: they are no part of it. */
+async function readExamples() {
+  try {
+    const response = await fetch(new URL("gallery.json", bundle));
+    examples = response.ok ? (await response.json()).pictures : [];
+  } catch {
+    examples = [];
+  }
+  $("gallery").hidden = examples.length === 0;
+  $("gallery-pictures").replaceChildren(
+    ...examples.map(({ prompt, seed, size, student }) =>
+      item({ source: student.png, text: `${prompt}, seed ${seed}`, caption: prompt, size }, () => {
+        if (model) return begin({ prompt, seed });
+        // Nothing is fetched unasked; the button is the next thing to press.
+        ask({ prompt, seed });
+        $("download").focus();
+      }),
+    ),
+  );
+}
+
+/** Beside the picture that the teacher made from the same noise, where that came with the model. */
+function compare() {
+  const example = examples.find(({ prompt, seed }) => prompt === picture.prompt && String(picture.seed) === String(seed));
+  $("comparison").hidden = !example;
+  if (!example) return;
+  const { prompt, seed, size, teacher } = example;
+  const pixels = source(picture.pixels());
+  $("comparison-pictures").replaceChildren(
+    item({ source: pixels, text: `The student’s picture for: ${prompt}, seed ${seed}`, caption: `Student, 1 evaluation, ${Math.round(picture.timings.total)} ms`, size }),
+    item({ source: teacher.png, text: `The teacher’s picture for: ${prompt}, seed ${seed}`, caption: `Teacher, ${teacher.evaluations} evaluations, ${Math.round(teacher.milliseconds)} ms`, size }),
+  );
+}
+
+function roll() {
+  // Small enough to read out and type again.
+  $("seed").value = String(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000);
+}
+
 async function save() {
+  if (!picture) return;
   try {
     const address = URL.createObjectURL(await picture.png());
-    Object.assign(document.createElement("a"), { href: address, download: `onestep-${picture.seed}.png` }).click();
+    const name = picture.seed ?? `${picture.noise.from}-${picture.noise.to}`;
+    Object.assign(document.createElement("a"), { href: address, download: `onestep-${name}.png` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   } catch (error) {
     $("prompt-error").textContent = failure(error);
   }
 }
 
+async function copyLink() {
+  const { prompt, seed, noise } = picture;
+  const walked = seed === undefined ? { seed: String(noise.from), to: String(noise.to), t: noise.t } : { seed: String(seed) };
+  const address = link.write({ prompt, model: model?.model.id, ...walked });
+  if (!address) return announce("This prompt is too long for a link.");
+  history.replaceState(null, "", address);
+  try {
+    await navigator.clipboard.writeText(address);
+    $("caption").textContent = "The link is copied; whoever opens it gets this picture.";
+  } catch {
+    $("caption").textContent = "The link is in the address bar; whoever opens it gets this picture.";
+  }
+  announce($("caption").textContent);
+}
+
+/** Goes over to another model, by its address or its files. */
+async function change(to) {
+  await model?.dispose();
+  model = undefined;
+  [bundle, offered, picture, examples] = [to, undefined, undefined, []];
+  $("model-error").textContent = "";
+  for (const id of ["comparison", "gallery", "grid", "card"]) $(id).hidden = true;
+  $("model").scrollIntoView({ block: "nearest" });
+  await look();
+  if (to instanceof URL) await readExamples();
+}
+
+/** A model's folder, or a picture that was saved here. @param {File[]} files */
+async function take(files) {
+  const said = (sentence) => ($("prompt-error").textContent = announce(sentence));
+  if (files.some(({ name }) => name === "manifest.json")) return change({ files });
+  const found = files.length > 0 ? await facts(files[0]) : undefined;
+  if (!found) return said("That is neither the folder of a model nor a picture that was saved here.");
+  const { prompt, seed, noise, bundle: made } = found;
+  const from = { prompt, seed: seed ?? noise?.from, to: noise?.to, t: noise?.t };
+  if (from.seed === undefined) return said("That picture was drawn from numbers that do not stand in it.");
+  asked = undefined;
+  restore(from);
+  if (model) await draw();
+  else ask(from);
+  if (offered && made !== offered.model.id) said("That picture was drawn by another model, so this one is another.");
+}
+
+/** Files of a drop, those in folders too. */
+async function dropped({ items, files }) {
+  const folders = [...items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry?.isDirectory);
+  if (folders.length === 0) return [...files];
+  const reader = folders[0].createReader();
+  const found = [];
+  // A reader gives some at a time.
+  for (let entries; (entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length > 0; ) {
+    for (const entry of entries.filter(({ isFile }) => isFile)) found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+  }
+  return found;
+}
+
+async function listKept() {
+  const models = await cache.list();
+  const bytes = models.reduce((sum, entry) => sum + entry.bytes, 0);
+  $("models-kept").textContent = bytes > 0 ? `${models.map(({ title }) => title).join(", ")}: ${megabytes(bytes)} on this device.` : "Nothing is kept on this device.";
+  $("models-clear").disabled = bytes === 0;
+}
+
+const walk = new Walk($, { draw: drawLive, seed: () => seedOf($("seed"), $("seed-error")), other: () => seedOf($("walk-to"), $("walk-error")) });
+
 $("download").addEventListener("click", get);
 $("cancel-load").addEventListener("click", () => running?.abort());
 $("save").addEventListener("click", save);
+$("link").addEventListener("click", copyLink);
+$("several").addEventListener("click", async () => {
+  const [prompt, first] = [$("prompt").value, seedOf($("seed"), $("seed-error"))];
+  if (first === null || document.body.dataset.state !== "ready") return;
+  $("prompt-error").textContent = "";
+  enter("working");
+  running = new AbortController();
+  try {
+    await drawSeveral($, model, prompt, first, running.signal, (seed) => begin({ prompt, seed }));
+    announce(`Nine pictures for: ${prompt}.`);
+  } catch (error) {
+    if (model && !running.signal.aborted) $("prompt-error").textContent = failure(error);
+  }
+  if (model) enter("ready");
+});
 $("dice").addEventListener("click", () => {
-  // Small enough to read out and type again.
-  $("seed").value = String(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000);
+  roll();
   draw();
 });
 $("prompt-form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (document.body.dataset.state === "working") running?.abort();
-  else draw();
+  else draw({ fresh: true });
 });
-$("prompt").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+for (const id of ["prompt", "seed"]) {
+  $(id).addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
     event.preventDefault();
-    draw();
-  }
+    draw({ fresh: id === "prompt" });
+  });
+}
+$("prompt").addEventListener("input", () => {
+  const seed = $("live").checked ? seedOf($("seed"), $("seed-error")) : null;
+  if (seed !== null && $("prompt").value.trim()) drawLive({ seed });
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && document.body.dataset.state === "working") running?.abort();
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) draw();
+  const command = event.ctrlKey || event.metaKey;
+  if (event.key === "Escape") {
+    walk.stop();
+    if (document.body.dataset.state === "working") running?.abort();
+  }
+  if (event.key === "Enter" && command) draw({ fresh: true });
+  if (event.key === "s" && command && picture) {
+    event.preventDefault();
+    save();
+  }
 });
 
+$("models-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  let address;
+  try {
+    address = new URL($("models-address").value, document.baseURI);
+  } catch {
+    address = undefined;
+  }
+  if (address?.origin !== location.origin) {
+    $("models-kept").textContent = "That is no address on this site. Get the model's folder onto this device and open it.";
+    return;
+  }
+  if (!address.pathname.endsWith("/") && !address.pathname.endsWith(".json")) address.pathname += "/";
+  change(address);
+});
+$("models-files").addEventListener("change", ({ target }) => target.files.length > 0 && take([...target.files]));
+$("models-clear").addEventListener("click", async () => {
+  await cache.clear();
+  await listKept();
+});
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", async (event) => {
+  event.preventDefault();
+  await take(await dropped(event.dataTransfer));
+});
+window.addEventListener("hashchange", () => {
+  const from = link.read();
+  if (!from) return;
+  if (!model) return ask(from);
+  restore(from);
+  draw();
+});
+
+if (asked) ask(asked);
+readExamples();
+listKept();
 look();
+
+// From the next visit on the page needs no network.
+if ("serviceWorker" in navigator && window.isSecureContext) {
+  navigator.serviceWorker.register(new URL("service-worker.js", document.baseURI)).then(
+    () => navigator.serviceWorker.ready.then(({ active }) => active.postMessage([location.href.split("#")[0], ...performance.getEntriesByType("resource").map(({ name }) => name)])),
+    () => {},
+  );
+}

@@ -4,16 +4,29 @@
 export const megabytes = (bytes) => (bytes < 1e5 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 /** What the model is and costs. */
-export function offer({ model, downloadBytes }) {
+export function offer({ model, downloadBytes, cachedBytes, freeBytes }) {
   const [width, height] = model.sizes[0];
-  return `${model.title} draws pictures of ${width} × ${height} pixels. Its licence is ${model.license}. It has to be fetched once, ${megabytes(downloadBytes)}, before you can draw.`;
+  const about = `${model.title} draws pictures of ${width} × ${height} pixels. Its licence is ${model.license}.`;
+  if (downloadBytes === 0) return `${about} It is on this device.`;
+  const left = cachedBytes > 0 ? `${megabytes(cachedBytes)} of it are on this device, ${megabytes(downloadBytes)} have to be fetched` : `It has to be fetched once, ${megabytes(downloadBytes)},`;
+  const room = freeBytes !== undefined && freeBytes < downloadBytes ? ` The browser has room for ${megabytes(freeBytes)} only, so it will have to be fetched again the next time.` : "";
+  return `${about} ${left} before you can draw.${room}`;
+}
+
+/** A picture, for those who do not see it. */
+export const wanted = ({ prompt, seed, noise }) => `Picture for: ${prompt}, ${seed === undefined ? `between seeds ${noise.from} and ${noise.to}` : `seed ${seed}`}`;
+
+/** A picture and how long it took. */
+export function caption({ prompt, seed, noise, timings }) {
+  const where = seed === undefined ? `${Math.round(noise.t * 100)} % of the way from seed ${noise.from} to ${noise.to}` : `seed ${seed}`;
+  return `${prompt} · ${where} · ${Math.round(timings.total)} ms`;
 }
 
 /** A phase of loading, for the eye. */
-export function loading({ phase, done, total }, backend) {
+export function loading({ phase, done, total, cached }, backend) {
   switch (phase) {
     case "download":
-      return `Fetching: ${megabytes(done)} of ${megabytes(total)}`;
+      return cached === total ? "Reading what is on this device…" : `Fetching: ${megabytes(done)} of ${megabytes(total)}`;
     case "verify":
       return "Checking what was fetched…";
     default:

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use onestep::program::{BundleError, FileEntry, Manifest, error::Kind, limits};
+use onestep::program::{BundleError, FileEntry, Manifest, error::Kind};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use crate::js;
 
-/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, pieceBytes, files: [{ name, size, pieces }], weights: [name] }`.
+/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, files: [{ name, size, pieces }], weights: [name] }`.
 #[wasm_bindgen]
 pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
     let checked = Manifest::from_json(manifest).map_err(js::error)?;
@@ -21,7 +21,6 @@ pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
         "width": width,
         "height": height,
         "bytes": needed(&checked).map(|file| file.size).sum::<u64>(),
-        "pieceBytes": limits::PIECE_BYTES.max,
         "files": needed(&checked).collect::<Vec<_>>(),
         "weights": checked.weights,
     }))

@@ -13,6 +13,7 @@ mod js;
 #[cfg(feature = "webgpu")]
 mod loading;
 mod model;
+mod noise;
 #[cfg(feature = "selftest")]
 mod selftest;
 
@@ -21,6 +22,7 @@ pub use js::last_panic;
 #[cfg(feature = "webgpu")]
 pub use loading::{Loading, begin};
 pub use model::Loaded;
+pub use noise::Noise;
 #[cfg(not(feature = "webgpu"))]
 pub use model::open;
 #[cfg(feature = "selftest")]

@@ -5,7 +5,7 @@ use onestep::{DeviceInfo, GenerateOptions, Model, Picture, Prompt, StageTimes, T
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::js;
+use crate::{js, noise::Noise};
 
 fn device(info: &DeviceInfo) -> serde_json::Value {
     json!({ "name": info.name, "interface": info.interface, "software": info.software })
@@ -49,8 +49,8 @@ impl Loaded {
 
     /// Makes a picture: `{ width, height, rgba, ids, reading, timings }`; the times of stages with `staged` alone, no pixels with
     /// `keepPixels`.
-    pub async fn generate(&mut self, prompt: String, seed: u64, staged: bool, keep_pixels: bool, watch: Function) -> Result<JsValue, JsValue> {
-        let options = GenerateOptions { prompt, seed, staged, keep_pixels };
+    pub async fn generate(&mut self, prompt: String, noise: Noise, staged: bool, keep_pixels: bool, watch: Function) -> Result<JsValue, JsValue> {
+        let options = GenerateOptions { prompt, noise: noise.0, staged, keep_pixels };
         let picture = self.model.generate(&options, &mut js::Callback::new(watch)).await.map_err(js::error)?;
         let mut timings = json!({ "total": picture.timings.total });
         if let Some(StageTimes { text, generator, decoder }) = picture.timings.stages {
@@ -69,9 +69,9 @@ impl Loaded {
 
     /// A picture of this model's as a PNG file, with or without how it was made.
     #[allow(clippy::too_many_arguments, reason = "JavaScript's side of a picture, part by part")]
-    pub fn png(&self, width: u32, height: u32, rgba: Vec<u8>, ids: Vec<i32>, prompt: &str, seed: u64, metadata: bool) -> Result<Vec<u8>, JsValue> {
+    pub fn png(&self, width: u32, height: u32, rgba: Vec<u8>, ids: Vec<i32>, prompt: &str, noise: Noise, metadata: bool) -> Result<Vec<u8>, JsValue> {
         let read = Prompt { ids, ..Prompt::default() };
-        let picture = Picture { width, height, rgba, prompt: read, seed, timings: Timings::default() };
+        let picture = Picture { width, height, rgba, prompt: read, noise: noise.0, timings: Timings::default() };
         let file = match metadata {
             true => self.model.png(&picture, prompt),
             false => onestep::png::encode(&picture, None),

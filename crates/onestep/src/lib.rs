@@ -2,7 +2,7 @@
 //!
 //! A [`Bundle`](program::Bundle) holds three programs (text encoder, one-step generator, decoder), their weights and a tokenizer.
 //! [`Model::open`] checks that they fit together and prepares them for a [`Backend`]; [`Model::generate`] makes a [`Picture`] from a
-//! prompt and a seed. Nothing here opens a file, reads a clock, starts a thread or blocks: bytes come in, and a [`Watch`] of the
+//! prompt and [`Noise`]. Nothing here opens a file, reads a clock, starts a thread or blocks: bytes come in, and a [`Watch`] of the
 //! caller's tells the time and may cancel between the stages.
 
 #[cfg(not(any(feature = "webgpu", feature = "cpu")))]
@@ -14,6 +14,7 @@ pub mod error;
 #[cfg(feature = "webgpu")]
 pub mod loading;
 pub mod model;
+pub mod noise;
 pub mod picture;
 pub mod png;
 pub mod prompt;
@@ -35,6 +36,7 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "webgpu")]
 pub use loading::Loading;
 pub use model::{GenerateOptions, Model};
+pub use noise::Noise;
 pub use picture::{Picture, StageTimes, Timings};
 pub use prompt::Prompt;
 pub use watch::{Stage, Watch};

@@ -10,6 +10,7 @@ use crate::{
     backend::{Backend, DeviceInfo},
     engine::{Engine, Outputs, enter},
     error::{Error, ErrorKind, Result},
+    noise::Noise,
     picture::{Picture, StageTimes, Timings},
     png, ports,
     prompt::{Prompt, PromptReader},
@@ -17,13 +18,13 @@ use crate::{
 };
 
 /// What to make a picture from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateOptions {
     /// What it shall show.
     pub prompt: String,
     /// Which of the pictures that fit the prompt. The same bundle, prompt and seed give the same noise everywhere, and the same picture
     /// up to the last bits of a device's arithmetic.
-    pub seed: u64,
+    pub noise: Noise,
     /// The device is waited for after each stage: the times of stages are known and a cancelled call stops between them, for a few
     /// waits more. Else a GPU gets everything in one submission.
     pub staged: bool,
@@ -110,7 +111,7 @@ impl Model {
     /// Makes a picture.
     ///
     /// # Errors
-    /// Those of [`prompt`](Self::prompt); [`ErrorKind::Cancelled`], [`ErrorKind::DeviceLost`], [`ErrorKind::NonFinite`] and
+    /// Those of [`prompt`](Self::prompt) and of [`Noise::numbers`]; [`ErrorKind::Cancelled`], [`ErrorKind::DeviceLost`], [`ErrorKind::NonFinite`] and
     /// [`ErrorKind::OutOfMemory`].
     pub async fn generate(&mut self, options: &GenerateOptions, watch: &mut dyn Watch) -> Result<Picture> {
         let start = watch.now();
@@ -121,7 +122,7 @@ impl Model {
             u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("a picture of {width} x {height} pixels is too large")))
         };
         let (width, height) = (size(width)?, size(height)?);
-        let noise = onestep_noise::standard_normal(options.seed, self.manifest.generation.latent.iter().product());
+        let noise = options.noise.numbers(&self.manifest.generation.latent)?;
         // Forgotten until the picture is there: what failed half way is done again.
         let known = self.encoded.take().is_some_and(|ids| ids == prompt.ids);
         let mut stages = None;
@@ -148,7 +149,7 @@ impl Model {
             self.engine.draw((!known).then_some(prompt.ids.as_slice()), &noise, !options.keep_pixels).await?
         };
         self.encoded = Some(prompt.ids.clone());
-        Ok(Picture { width, height, rgba, prompt, seed: options.seed, timings: Timings { stages, total: watch.now() - start } })
+        Ok(Picture { width, height, rgba, prompt, noise: options.noise.clone(), timings: Timings { stages, total: watch.now() - start } })
     }
 
     /// Runs one of the programs on tensors of the caller's: for evaluation and tests.

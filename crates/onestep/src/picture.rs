@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    noise::Noise,
     prompt::Prompt,
 };
 
@@ -36,8 +37,8 @@ pub struct Picture {
     pub rgba: Vec<u8>,
     /// The prompt as the model read it.
     pub prompt: Prompt,
-    /// The seed of the noise.
-    pub seed: u64,
+    /// What noise.
+    pub noise: Noise,
     /// How long it took.
     pub timings: Timings,
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::{
     VERSION,
     error::{Error, ErrorKind, Result},
+    noise::Noise,
     picture::Picture,
 };
 
@@ -135,10 +136,15 @@ fn parameters(picture: &Picture, facts: &Facts<'_>) -> String {
         Cow::Borrowed(facts.title)
     };
     let hash = facts.bundle.get(..10).unwrap_or(facts.bundle);
+    // The way between two seeds is what galleries know as a variation.
+    let seed = match &picture.noise {
+        Noise::Seed(seed) => format!("Seed: {seed}, "),
+        Noise::Between { from, to, t } => format!("Seed: {from}, Variation seed: {to}, Variation seed strength: {t}, "),
+        Noise::Given(_) => String::new(),
+    };
     format!(
-        "{}\nSteps: 1, Sampler: onestep, Seed: {}, Size: {width}x{height}, Model: {model}, Model hash: {hash}, Version: onestep {VERSION}",
+        "{}\nSteps: 1, Sampler: onestep, {seed}Size: {width}x{height}, Model: {model}, Model hash: {hash}, Version: onestep {VERSION}",
         prompt.trim(),
-        picture.seed
     )
 }
 
@@ -147,14 +153,19 @@ fn json(picture: &Picture, facts: &Facts<'_>) -> String {
     let mut object = serde_json::json!({
         "format": 1,
         "prompt": facts.prompt,
-        // A string: numbers above 2^53 do not survive JavaScript.
-        "seed": picture.seed.to_string(),
         "bundle": facts.bundle,
         "title": facts.title,
         "backend": facts.backend,
         "size": [picture.width, picture.height],
         "version": VERSION,
     });
+    // Strings: numbers above 2^53 do not survive JavaScript.
+    match &picture.noise {
+        Noise::Seed(seed) => object["seed"] = seed.to_string().into(),
+        Noise::Between { from, to, t } => object["noise"] = serde_json::json!({ "from": from.to_string(), "to": to.to_string(), "t": t }),
+        // As long as the picture itself.
+        Noise::Given(_) => object["noise"] = "given".into(),
+    }
     if object.to_string().len() > FACTS_BYTES {
         object["prompt"] = serde_json::Value::Null;
         object["ids"] = picture.prompt.ids.clone().into();
@@ -170,7 +181,7 @@ mod tests {
     fn picture() -> Picture {
         let rgba = (0..2 * 3 * 4).map(|byte| byte as u8 * 10).collect();
         let prompt = Prompt { ids: vec![0, 5, 1], unknown: vec![], truncated: false, tokens: 1 };
-        Picture { width: 2, height: 3, rgba, prompt, seed: u64::MAX, timings: Timings::default() }
+        Picture { width: 2, height: 3, rgba, prompt, noise: u64::MAX.into(), timings: Timings::default() }
     }
     fn facts(prompt: &str) -> Facts<'_> {
         Facts { prompt, title: "Emoji", bundle: "0123456789abcdef", backend: "webgpu" }
@@ -203,6 +214,20 @@ mod tests {
             (&json["prompt"], &json["seed"], &json["bundle"]),
             (&"a red\napple".into(), &"18446744073709551615".into(), &"0123456789abcdef".into())
         );
+    }
+
+    #[test]
+    fn the_way_between_two_seeds_is_told_and_noise_of_the_callers_is_named_as_that() {
+        let of = |noise: Noise| {
+            let (_, texts) = read(&encode(&Picture { noise, ..picture() }, Some(&facts("a"))).unwrap());
+            (texts[0].1.clone(), serde_json::from_str::<serde_json::Value>(&texts[1].1).unwrap())
+        };
+        let (line, json) = of(Noise::Between { from: 3, to: u64::MAX, t: 0.25 });
+        assert!(line.contains("Seed: 3, Variation seed: 18446744073709551615, Variation seed strength: 0.25, Size"), "{line}");
+        assert_eq!(json["noise"], serde_json::json!({ "from": "3", "to": "18446744073709551615", "t": 0.25 }));
+        let (line, json) = of(Noise::Given(vec![0.0]));
+        assert!(!line.contains("Seed"), "{line}");
+        assert_eq!(json["noise"], "given");
     }
 
     #[test]

@@ -141,7 +141,7 @@ mod on_the_processor {
         now(Model::open(bundle(writer()), Backend::Cpu, &mut ())).unwrap()
     }
     fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
-        now(model.generate(&GenerateOptions { prompt: prompt.into(), seed, ..GenerateOptions::default() }, &mut ())).unwrap()
+        now(model.generate(&GenerateOptions { prompt: prompt.into(), noise: seed.into(), ..GenerateOptions::default() }, &mut ())).unwrap()
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod on_the_processor {
             }
             assert_eq!(picture.rgba[pixel * 4 + 3], 255);
         }
-        assert_eq!((picture.width, picture.height, picture.seed), (2, 2, 7));
+        assert_eq!((picture.width, picture.height, &picture.noise), (2, 2, &7.into()));
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod on_the_processor {
     #[test]
     fn every_stage_can_be_the_last_and_the_next_picture_is_whole() {
         let mut model = model();
-        let options = GenerateOptions { prompt: "red".into(), seed: 1, staged: true, ..GenerateOptions::default() };
+        let options = GenerateOptions { prompt: "red".into(), noise: 1.into(), staged: true, ..GenerateOptions::default() };
         let whole = draw(&mut self::model(), "red", 1);
         for (index, stage) in ["tokenize", "text encoder", "generator", "decoder"].into_iter().enumerate() {
             let mut model = self::model();
@@ -223,7 +223,7 @@ mod on_the_processor {
             writer.weights[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         }
         let mut model = now(Model::open(bundle(writer), Backend::Cpu, &mut ())).unwrap();
-        let error = now(model.generate(&GenerateOptions { prompt: "red".into(), seed: 1, ..GenerateOptions::default() }, &mut ())).unwrap_err();
+        let error = now(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), ..GenerateOptions::default() }, &mut ())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NonFinite);
         assert!(error.to_string().contains("text encoder"), "{error}");
     }
@@ -258,7 +258,7 @@ mod on_a_gpu {
     }
 
     fn draw(model: &mut Model, prompt: &str, staged: bool, keep_pixels: bool) -> Picture {
-        block_on(model.generate(&GenerateOptions { prompt: prompt.into(), seed: 3, staged, keep_pixels }, &mut ())).unwrap()
+        block_on(model.generate(&GenerateOptions { prompt: prompt.into(), noise: 3.into(), staged, keep_pixels }, &mut ())).unwrap()
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod on_a_gpu {
         }
         let Some(mut model) = model(writer) else { return };
         for (staged, keep_pixels) in [(true, false), (false, false), (false, true)] {
-            let error = block_on(model.generate(&GenerateOptions { prompt: "red".into(), seed: 1, staged, keep_pixels }, &mut ())).unwrap_err();
+            let error = block_on(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), staged, keep_pixels }, &mut ())).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NonFinite);
             assert!(error.to_string().contains("text encoder"), "{error}");
         }

@@ -18,8 +18,8 @@ export declare class OneStepError extends Error {
   readonly detail: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** The folder of a bundle or its manifest's address; `sha256` pins the manifest, and through it every file. */
-export type BundleRef = string | URL | { url: string | URL; sha256?: string };
+/** The folder of a bundle or its manifest's address, or all of its files, as they come from a dropped folder; `sha256` pins the manifest, and through it every file. */
+export type BundleRef = string | URL | { url: string | URL; sha256?: string } | { files: Iterable<File>; sha256?: string };
 
 export interface ModelInfo {
   /** The SHA-256 of the manifest. */
@@ -40,15 +40,24 @@ export interface Probe {
   readonly reasons: readonly string[];
   readonly model: ModelInfo;
   readonly adapter?: Adapter;
-  /** Bytes that `load` would fetch. */
+  /** Bytes that `load` would fetch, and bytes that are on this device already. */
   readonly downloadBytes: number;
+  readonly cachedBytes: number;
+  /** What the browser lets this page keep besides, where it tells. */
+  readonly freeBytes?: number;
 }
 
 /**
  * One stream of numbers. `download` counts bytes, each compared with its hash as it comes; `verify` and `compile` count steps. On WebGPU kernels are
  * compiled during the download already, `compile` tells what is left of them, and nothing is left to verify. May gain phases in a minor version.
  */
-export interface Progress { readonly phase: "download" | "verify" | "compile"; readonly done: number; readonly total: number }
+export interface Progress {
+  readonly phase: "download" | "verify" | "compile";
+  readonly done: number;
+  readonly total: number;
+  /** How much of a download came from this device. */
+  readonly cached: number;
+}
 
 export interface ProbeOptions { signal?: AbortSignal; backend?: BackendChoice }
 
@@ -63,11 +72,23 @@ export interface LoadOptions {
   worker?: () => Worker;
   /** Refuses before anything but the manifest is fetched. */
   maxBytes?: number;
+  /** Whether the model is kept on this device for the next time (`persistent`, the default) or only for as long as it is used. */
+  cache?: "persistent" | "memory";
 }
 
+/**
+ * What a picture is drawn from: the noise of a seed; a part `t` (0 to 1) of the way between the noises of two seeds, on the sphere; or numbers of your own,
+ * about normally distributed, in the order [channels, rows, columns] of the model's latents.
+ */
+export type Noise =
+  | { readonly seed: number | bigint }
+  | { readonly from: number | bigint; readonly to: number | bigint; readonly t: number }
+  | { readonly latent: Float32Array };
+
 export interface GenerateOptions {
-  /** 0 to 2^64 - 1; a random one is chosen, and reported, where it is missing. */
+  /** 0 to 2^64 - 1, short for `noise: { seed }`; a random one is chosen, and reported, where both are missing. */
   seed?: number | bigint;
+  noise?: Noise;
   /** Shows the picture, from the GPU straight away. The canvas is handed to the worker for good: give it no context of your own. */
   canvas?: HTMLCanvasElement | OffscreenCanvas;
   signal?: AbortSignal;
@@ -94,7 +115,9 @@ export interface Picture {
   readonly width: number;
   readonly height: number;
   readonly prompt: string;
-  readonly seed: bigint;
+  readonly noise: Noise;
+  /** Where the noise is that of one seed. */
+  readonly seed?: bigint;
   readonly timings: Timings;
   readonly reading: Reading;
   pixels(): ImageData;
@@ -108,13 +131,43 @@ export interface OneStep extends AsyncDisposable {
   /** The model card, Markdown. */
   readonly card: string;
   readonly device: { readonly name: string; readonly interface: string; readonly software: boolean };
-  /** Resolves when the device or the worker is gone; then nothing more can be generated with this object. */
+  /** Sentences for people about what is not as it should be, such as that the model could not be kept on this device. */
+  readonly notices: readonly string[];
+  /**
+   * Resolves when the worker is gone, or the device and another could not be had; then nothing more can be generated with this object. A device that is
+   * lost after it has drawn is replaced by itself, from what is kept of the model, and the call that met the loss goes on.
+   */
   readonly lost: Promise<OneStepError>;
   /** One picture after another, in the order of the calls. */
   generate(prompt: string, options?: GenerateOptions): Promise<Picture>;
+  /** The newest call wins: an older one that has not ended is cancelled and gives `null`. For pictures as you type. */
+  live(prompt: string, options?: GenerateOptions): Promise<Picture | null>;
+  /** Pictures on the way from seed to seed: `frames` from each to the next, and the last one. Each is made when it is asked for. */
+  walk(prompt: string, seeds: Iterable<number | bigint>, frames: number, options?: Omit<GenerateOptions, "seed" | "noise">): AsyncIterableIterator<Picture>;
   /** Frees the GPU, the worker and its memory; what is pending rejects with `disposed`. May be called twice. */
   dispose(): Promise<void>;
 }
+
+export interface CacheEntry {
+  /** The SHA-256 of the manifest, as in `ModelInfo`. */
+  readonly id: string;
+  readonly title: string;
+  /** Bytes on this device. */
+  readonly bytes: number;
+  /** Whether nothing of it has to be fetched. */
+  readonly complete: boolean;
+  readonly lastUsed: Date;
+}
+
+/** The models that are kept on this device for this page's origin. */
+export declare const cache: {
+  list(): Promise<CacheEntry[]>;
+  /** How many bytes were freed. Pieces that another model has too stay. */
+  remove(id: string): Promise<number>;
+  clear(): Promise<number>;
+  /** Asks the browser not to drop them when it needs room; whether it agreed. */
+  persist(): Promise<boolean>;
+};
 
 /** What loading would cost and whether this browser can run the model. Fetches the manifest and nothing else. */
 export declare function probe(bundle: BundleRef, options?: ProbeOptions): Promise<Probe>;

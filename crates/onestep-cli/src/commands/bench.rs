@@ -83,7 +83,7 @@ impl Bench {
         let begun = Instant::now();
         let model = pollster::block_on(Model::open(bundle, backend, &mut Clock::new()))?;
         let opened = milliseconds(begun);
-        let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), seed: self.seed, ..GenerateOptions::default() })?;
+        let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), noise: self.seed.into(), ..GenerateOptions::default() })?;
         if let (Some(path), Some(shapes)) = (&self.tensors, shapes) {
             store::write(path, &store::tensor_bytes(&timed.tensors(shapes), &[]))?;
         }
@@ -129,7 +129,7 @@ impl Timed {
     /// Runs every component once, each on what the one before gave.
     fn new(mut model: Model, options: GenerateOptions) -> Result<Self, Failure> {
         let ids = model.prompt(&options.prompt)?.ids;
-        let noise = onestep_noise::standard_normal(options.seed, model.manifest().generation.latent.iter().product());
+        let noise = options.noise.numbers(&model.manifest().generation.latent)?;
         let states = only(&mut model, COMPONENTS[0], &[("input_ids", TensorRef::I32(&ids))])?;
         let latents = only(&mut model, COMPONENTS[1], &[("noise", TensorRef::F32(&noise)), ("encoder_hidden_states", TensorRef::F32(&states))])?;
         let sample = only(&mut model, COMPONENTS[2], &[("latents", TensorRef::F32(&latents))])?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use onestep::{Backend, GenerateOptions, Model};
+use onestep::{Backend, GenerateOptions, Model, Noise};
 use onestep_train::store;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::{bundle_folder, output};
 
 /// Draw a picture.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n\n\
+#[command(after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n  onestep generate 'red heart' --seed 7 --to 9 --at 0.25\n\n\
                         The same bundle, prompt, seed and device give the same bytes. The last line on standard output is the picture's path.")]
 pub struct Generate {
     /// What to draw
@@ -21,6 +21,12 @@ pub struct Generate {
     /// Which of the pictures; what is not given is chosen and told
     #[arg(long)]
     seed: Option<u64>,
+    /// A second seed: the picture on the way from the first to it
+    #[arg(long, value_name = "SEED", requires = "seed")]
+    to: Option<u64>,
+    /// How far on that way, from 0 to 1
+    #[arg(long, value_name = "PART", default_value_t = 0.5, requires = "to")]
+    at: f64,
     /// Where the PNG goes
     #[arg(long, value_name = "FILE", default_value = "picture.png")]
     out: PathBuf,
@@ -62,7 +68,8 @@ impl Generate {
                 _ => pollster::block_on(Model::open(bundle, Backend::Cpu, &mut clock))?,
             },
         };
-        let options = GenerateOptions { prompt: self.prompt.clone(), seed, staged: true, keep_pixels: false };
+        let noise = self.to.map_or(Noise::Seed(seed), |to| Noise::Between { from: seed, to, t: self.at });
+        let options = GenerateOptions { prompt: self.prompt.clone(), noise, staged: true, keep_pixels: false };
         let picture = pollster::block_on(model.generate(&options, &mut clock))?;
         let say = |line: String| {
             if !shared.quiet {

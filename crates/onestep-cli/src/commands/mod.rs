@@ -8,6 +8,7 @@ mod distil;
 mod doctor;
 mod eval;
 mod export;
+mod gallery;
 mod generate;
 mod inspect;
 mod overfit;
@@ -43,6 +44,8 @@ pub enum Command {
     Eval(eval::Eval),
     /// Compile a student into a bundle
     Export(export::Export),
+    /// Draw examples for the page that offers a bundle
+    Gallery(gallery::Gallery),
     /// Draw a picture
     Generate(generate::Generate),
     /// Say what is in a bundle and what it costs to run
@@ -71,6 +74,7 @@ impl Command {
             Self::Overfit(overfit) => overfit.run(shared),
             Self::Eval(eval) => eval.run(shared),
             Self::Export(export) => export.run(shared),
+            Self::Gallery(gallery) => gallery.run(shared),
             Self::Generate(generate) => generate.run(shared),
             Self::Inspect(inspect) => inspect.run(shared),
             Self::Run(run) => run.run(shared),

@@ -1,16 +1,17 @@
 // The page's side of the worker: calls that become messages, answers that become promises.
 import { OneStepError } from "../public/errors.js";
 import { choose } from "./probe.js";
-import { bundleAddress } from "./loading.js";
-
-const SEEDS = 1n << 64n;
+import { placeOf } from "./loading.js";
+import { check, noiseOf } from "./noise.js";
 
 /** @type {typeof import("../../index.js").load} */
 export async function load(bundle, options = {}) {
   const { signal, onProgress, maxBytes } = options;
   signal?.throwIfAborted();
-  const { url, sha256 } = bundleAddress(bundle);
+  const { place, sha256 } = placeOf(bundle);
   if (maxBytes !== undefined && !(maxBytes >= 0)) throw new OneStepError("invalid-option", "maxBytes must be a number of bytes.");
+  const { cache = "persistent" } = options;
+  if (cache !== "persistent" && cache !== "memory") throw new OneStepError("invalid-option", "cache must be persistent or memory.");
   const { backend, reasons } = await choose(options.backend);
   if (backend === null) throw new OneStepError("unsupported", reasons[0]);
   // The folder `wasm/` beside `src/`. Not one expression with `new URL`: bundlers take those for files.
@@ -21,7 +22,7 @@ export async function load(bundle, options = {}) {
   const worker = options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const channel = new Channel(worker);
   try {
-    const loaded = await channel.call("load", { url: url.href, sha256, assets: assets.href, maxBytes, backend }, { signal, onProgress });
+    const loaded = await channel.call("load", { place, sha256, assets: assets.href, maxBytes, backend, cache }, { signal, onProgress });
     return new Client(channel, backend, loaded);
   } catch (error) {
     channel.close(error instanceof OneStepError ? error : new OneStepError("disposed", "Loading was cancelled."));
@@ -108,26 +109,57 @@ let nextCanvas = 0;
 
 class Client {
   #channel;
+  /** Ends the live picture that is under way. */
+  #overtake;
 
-  constructor(channel, backend, { model, device, card }) {
+  constructor(channel, backend, { model, device, card, notices }) {
     this.#channel = channel;
     this.backend = backend;
     this.model = model;
     this.device = device;
     this.card = card;
+    this.notices = notices;
     this.lost = channel.lost;
   }
 
   async generate(prompt, options = {}) {
-    const seed = checkSeed(options.seed);
+    const noise = noiseOf(options);
     const { stages = false, pixels = true } = options;
     if (typeof prompt !== "string") throw new OneStepError("invalid-option", "The prompt must be text.");
     // Before the canvas is handed over, which cannot be undone.
     this.#channel.throwIfClosed();
     options.signal?.throwIfAborted();
     const [canvas, transfer] = this.#hand(options.canvas);
-    const result = await this.#channel.call("generate", { prompt, seed, canvas, stages: Boolean(stages), pixels: Boolean(pixels) }, { signal: options.signal, transfer });
-    return new Picture(this.#channel, prompt, seed, result);
+    const result = await this.#channel.call("generate", { prompt, noise, canvas, stages: Boolean(stages), pixels: Boolean(pixels) }, { signal: options.signal, transfer });
+    return new Picture(this.#channel, prompt, noise, result);
+  }
+
+  async live(prompt, options = {}) {
+    this.#overtake?.();
+    const newer = new AbortController();
+    const overtake = () => newer.abort();
+    this.#overtake = overtake;
+    try {
+      return await this.generate(prompt, { ...options, signal: options.signal ? AbortSignal.any([options.signal, newer.signal]) : newer.signal });
+    } catch (error) {
+      if (newer.signal.aborted && error === newer.signal.reason) return null;
+      throw error;
+    } finally {
+      if (this.#overtake === overtake) this.#overtake = undefined;
+    }
+  }
+
+  async *walk(prompt, seeds, frames, options = {}) {
+    const stops = [...seeds].map(check);
+    if (stops.length < 2) throw new OneStepError("invalid-option", "A walk goes between two seeds or more.");
+    if (!Number.isSafeInteger(frames) || frames < 1) throw new OneStepError("invalid-option", "The frames from one seed to the next must be a whole number from 1.");
+    for (let stop = 0; stop + 1 < stops.length; stop++) {
+      for (let frame = 0; frame < frames; frame++) {
+        const noise = frame === 0 ? { seed: stops[stop] } : { from: stops[stop], to: stops[stop + 1], t: frame / frames };
+        yield await this.generate(prompt, { ...options, noise });
+      }
+    }
+    yield await this.generate(prompt, { ...options, noise: { seed: stops.at(-1) } });
   }
 
   async dispose() {
@@ -159,8 +191,8 @@ class Picture {
   #rgba;
   #ids;
 
-  constructor(channel, prompt, seed, { width, height, rgba, ids, timings, reading }) {
-    Object.assign(this, { width, height, prompt, seed, timings, reading });
+  constructor(channel, prompt, noise, { width, height, rgba, ids, timings, reading }) {
+    Object.assign(this, { width, height, prompt, noise, seed: noise.seed, timings, reading });
     this.#channel = channel;
     this.#rgba = rgba;
     this.#ids = ids;
@@ -173,19 +205,12 @@ class Picture {
 
   async png({ metadata = true } = {}) {
     this.#throwIfLeft();
-    const { width, height, prompt, seed } = this;
-    const file = await this.#channel.call("png", { width, height, rgba: this.#rgba, ids: this.#ids, prompt, seed, metadata });
+    const { width, height, prompt, noise } = this;
+    const file = await this.#channel.call("png", { width, height, rgba: this.#rgba, ids: this.#ids, prompt, noise, metadata });
     return new Blob([file], { type: "image/png" });
   }
 
   #throwIfLeft() {
     if (this.#rgba.length === 0) throw new OneStepError("invalid-option", "This picture was asked for without its pixels; they are on the canvas alone.");
   }
-}
-
-function checkSeed(seed) {
-  if (seed === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0];
-  const whole = typeof seed === "bigint" || (typeof seed === "number" && Number.isSafeInteger(seed));
-  if (!whole || seed < 0 || BigInt(seed) >= SEEDS) throw new OneStepError("invalid-option", "The seed must be a whole number from 0 to 18446744073709551615.");
-  return BigInt(seed);
 }

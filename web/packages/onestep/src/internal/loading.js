@@ -1,34 +1,70 @@
-// Bytes from the network: counted, bounded by what the manifest says, and compared with its hashes piece by piece as they come.
+// Bytes from this device or the network: counted, bounded by what the manifest says, and compared with its hashes piece by piece as they come.
 import { OneStepError } from "../public/errors.js";
 import { hash } from "./hash.js";
+import { PIECE_BYTES } from "./manifest.js";
 
 const MANIFEST_BYTES = 1 << 20;
 /** A connection that sends nothing for so long is broken. */
 const STALL_MS = 60_000;
 
 /**
- * The manifest's address and its hash, if the caller knows it.
+ * Where the files of a bundle are, and the hash of its manifest, if the caller knows it.
  * @param {import("../../index.js").BundleRef} bundle
+ * @returns {{ place: Place, sha256?: string }}
+ * @typedef {{ url: string, files?: undefined } | { files: Map<string, File>, url?: undefined }} Place can be sent to a worker; `url` is the manifest's
  */
-export function bundleAddress(bundle) {
-  const { url: given, sha256 } = typeof bundle === "string" || bundle instanceof URL ? { url: bundle } : (bundle ?? {});
+export function placeOf(bundle) {
+  const { url: given, files, sha256 } = typeof bundle === "string" || bundle instanceof URL ? { url: bundle } : (bundle ?? {});
+  if (sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(sha256)) throw new OneStepError("invalid-option", "sha256 must be 64 hexadecimal digits.");
+  if (files !== undefined) {
+    const found = [...files];
+    if (!found.every((file) => file instanceof File)) throw new OneStepError("invalid-option", "The files of a model must be File objects.");
+    return { place: { files: new Map(found.map((file) => [file.name, file])) }, sha256: sha256?.toLowerCase() };
+  }
   let url;
   try {
     url = new URL(given, globalThis.document?.baseURI ?? globalThis.location?.href);
   } catch {
     throw new OneStepError("invalid-option", `${String(given).slice(0, 200)} is no address of a model.`);
   }
-  if (sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(sha256)) throw new OneStepError("invalid-option", "sha256 must be 64 hexadecimal digits.");
   if (!url.pathname.endsWith(".json")) {
     if (!url.pathname.endsWith("/")) url.pathname += "/";
     url.pathname += "manifest.json";
   }
-  return { url, sha256: sha256?.toLowerCase() };
+  return { place: { url: url.href }, sha256: sha256?.toLowerCase() };
 }
 
-/** @param {URL} url @param {string | undefined} sha256 @param {AbortSignal} [signal] */
-export async function fetchManifest(url, sha256, signal) {
-  const bytes = await fetchBytes(url, "manifest.json", { most: MANIFEST_BYTES, signal });
+/** Bytes of a file, from `from` on. A server may send all of it nevertheless, and says so by its status. */
+async function respond(place, name, { from, to, size, signal, cache }) {
+  if (place.files) {
+    const file = place.files.get(name);
+    if (!file) throw new OneStepError("invalid-bundle", `The folder of the model has no ${name}.`, { file: name });
+    return new Response(file.slice(from, to), { status: 206 });
+  }
+  const headers = from > 0 || to !== size ? { range: `bytes=${from}-${to - 1}` } : {};
+  return fetch(new URL(name, place.url), { headers, signal, cache });
+}
+
+/**
+ * The manifest from its place; from this device where it is pinned, or where there is no network and it was used before.
+ * @param {Place} place
+ * @param {string | undefined} sha256
+ * @param {{ signal?: AbortSignal, store: ReturnType<typeof import("./store.js").openStore> }} options
+ */
+export async function fetchManifest(place, sha256, { signal, store }) {
+  if (sha256 !== undefined) {
+    const kept = await store.manifest({ id: sha256 });
+    if (kept) return kept;
+  }
+  let bytes;
+  try {
+    bytes = await fetchBytes(place, "manifest.json", { most: MANIFEST_BYTES, signal });
+  } catch (error) {
+    // A server that says no is heard.
+    const kept = error?.kind === "network" && error.detail.status === undefined ? await store.manifest({ url: place.url }) : undefined;
+    if (!kept || sha256 !== undefined) throw error;
+    return kept;
+  }
   if (sha256 !== undefined) {
     const found = await hash(bytes);
     if (found !== sha256) {
@@ -40,75 +76,118 @@ export async function fetchManifest(url, sha256, signal) {
 
 /**
  * One file of a bundle, whole.
- * @param {URL} manifest
+ * @param {Place} place
  * @param {Entry} entry
  * @param {Options} options
  */
-export async function fetchFile(manifest, entry, options) {
+export async function fetchFile(place, entry, options) {
   const bytes = memory(entry.size, entry.name);
-  await fetchPieces(manifest, entry, { ...options, carried: 0 }, (piece, start) => bytes.set(piece, start));
+  await fetchPieces(place, entry, { ...options, carried: 0 }, (piece, start) => bytes.set(piece, start));
   return bytes;
 }
 
 /**
  * One file of a bundle, piece by piece: `take(bytes, start, end)` gets each once it is what the manifest says, behind the last `carried` bytes
  * before it. Should a later piece be another than expected, all come once more from the first one on. `bytes` is taken back when `take` is done.
- * @param {URL} manifest
+ * @param {Place} place
  * @param {Entry} entry
  * @param {Options & { carried: number }} options
  * @param {(bytes: Uint8Array<ArrayBuffer>, start: number, end: number) => void | Promise<void>} take
  * @typedef {{ name: string, size: number, pieces: string[] }} Entry
- * @typedef {{ pieceBytes: number, onBytes(bytes: number): void, signal?: AbortSignal }} Options
+ * @typedef {{ store: ReturnType<typeof import("./store.js").openStore>, onBytes(bytes: number, cached: number): void, signal?: AbortSignal }} Options
  */
-export async function fetchPieces(manifest, entry, options, take) {
-  let received = 0;
-  const onBytes = (bytes) => {
+export async function fetchPieces(place, entry, options, take) {
+  let [received, kept] = [0, 0];
+  const onBytes = (bytes, cached) => {
     received += bytes;
-    options.onBytes(bytes);
+    kept += cached;
+    options.onBytes(bytes, cached);
   };
   try {
-    await fetchOnce(manifest, entry, { ...options, onBytes }, take);
+    await fetchOnce(place, entry, { ...options, onBytes }, take);
   } catch (error) {
     if (!(error instanceof OneStepError) || error.kind !== "integrity") throw error;
-    // The browser's cache may hold an older bundle's file.
-    options.onBytes(-received);
-    await fetchOnce(manifest, entry, { ...options, cache: "reload" }, take);
+    // The browser's cache may hold an older bundle's file, and what was kept of a piece may have been another's beginning.
+    options.onBytes(-received, -kept);
+    await fetchOnce(place, entry, { ...options, cache: "reload" }, take);
   }
 }
 
-async function fetchOnce(manifest, { name, size, pieces }, { pieceBytes, carried, onBytes, signal, cache }, take) {
+async function fetchOnce(place, entry, options, take) {
+  const { name, size, pieces } = entry;
+  const { store, carried, onBytes } = options;
   // Whole words: the graphics processor takes no less.
-  const buffer = memory((carried + Math.min(pieceBytes, size) + 3) & ~3, name);
-  let [index, filled] = [0, carried];
-  const end = () => Math.min((index + 1) * pieceBytes, size);
-  const complete = async () => {
-    const start = index * pieceBytes;
-    const found = await hash(buffer.subarray(carried, filled));
-    if (found !== pieces[index]) {
-      throw new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name}). It was thrown away.`, { file: name, piece: index, expected: pieces[index], actual: found });
-    }
-    await take(buffer.subarray(0, filled), start, end());
-    buffer.copyWithin(0, filled - carried, filled);
-    [index, filled] = [index + 1, carried];
+  const buffer = memory((carried + Math.min(PIECE_BYTES, size) + 3) & ~3, name);
+  const length = (index) => Math.min(PIECE_BYTES, size - index * PIECE_BYTES);
+  // Behind what was carried over stands the piece; what is carried over are the last bytes before it.
+  const hand = async (index) => {
+    const start = index * PIECE_BYTES;
+    await take(buffer.subarray(0, carried + length(index)), start, start + length(index));
+    buffer.copyWithin(0, length(index), carried + length(index));
   };
-  const received = await fetchChunks(new URL(name, manifest), name, { size, cache, signal }, async (chunk) => {
-    onBytes(chunk.length);
-    while (chunk.length > 0) {
-      const part = chunk.subarray(0, end() - index * pieceBytes - (filled - carried));
-      buffer.set(part, filled);
-      filled += part.length;
-      chunk = chunk.subarray(part.length);
-      if (index * pieceBytes + filled - carried === end()) await complete();
+  const isHere = async (index) => (await store.size(pieces[index])) === length(index);
+
+  let index = 0;
+  while (index < pieces.length) {
+    options.signal?.throwIfAborted();
+    const kept = await store.read(pieces[index]);
+    if (kept?.length === length(index) && (await hash(kept)) === pieces[index]) {
+      buffer.set(kept, carried);
+      onBytes(kept.length, kept.length);
+      await hand(index++);
+      continue;
     }
-  });
-  // A connection without a length that is cut looks like one that has ended.
-  if (received !== size) throw otherLength(name, size, received);
+    // Damaged, or another's.
+    let begun = kept !== undefined && kept.length < length(index) ? kept : new Uint8Array(0);
+    if (kept && begun !== kept) await store.forget(pieces[index]);
+    let end = index + 1;
+    while (end < pieces.length && !(await isHere(end))) end++;
+    buffer.set(begun, carried);
+    onBytes(begun.length, begun.length);
+    await fetchRun(place, entry, { ...options, buffer, begun: begun.length, length }, index, end, hand);
+    index = end;
+  }
+}
+
+/** The pieces `first` to before `end`, of the first of which `begun` bytes are in the buffer. */
+async function fetchRun(place, { name, size, pieces }, { store, buffer, begun, carried, length, onBytes, signal, cache }, first, end, hand) {
+  let [index, filled] = [first, begun];
+  let writer = await store.writer(pieces[index]);
+  try {
+    const from = first * PIECE_BYTES + begun;
+    const to = Math.min(end * PIECE_BYTES, size);
+    const received = await fetchChunks(place, name, { size, from, to, cache, signal, kept: (await store.usable()) && !store.refusal }, async (chunk) => {
+      onBytes(chunk.length, 0);
+      while (chunk.length > 0) {
+        const part = chunk.subarray(0, length(index) - filled);
+        buffer.set(part, carried + filled);
+        writer.write(part, filled);
+        filled += part.length;
+        chunk = chunk.subarray(part.length);
+        if (filled < length(index)) continue;
+        writer.close();
+        writer = undefined;
+        const found = await hash(buffer.subarray(carried, carried + filled));
+        if (found !== pieces[index]) {
+          await store.forget(pieces[index]);
+          throw new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name}). It was thrown away.`, { file: name, piece: index, expected: pieces[index], actual: found });
+        }
+        await hand(index);
+        [index, filled] = [index + 1, 0];
+        if (index < end) writer = await store.writer(pieces[index]);
+      }
+    });
+    // A connection without a length that is cut looks like one that has ended.
+    if (received !== to - from) throw otherLength(name, size, from + received);
+  } finally {
+    writer?.close();
+  }
 }
 
 /** All bytes of a small file whose size nobody knows beforehand. */
-async function fetchBytes(url, name, { most, signal }) {
+async function fetchBytes(place, name, { most, signal }) {
   const chunks = [];
-  const length = await fetchChunks(url, name, { most, signal }, (chunk) => void chunks.push(chunk));
+  const length = await fetchChunks(place, name, { most, signal }, (chunk) => void chunks.push(chunk));
   const bytes = memory(length, name);
   let filled = 0;
   for (const chunk of chunks) {
@@ -119,39 +198,49 @@ async function fetchBytes(url, name, { most, signal }) {
 }
 
 /**
- * @param {URL} url
- * @param {string} name for sentences
- * @param {{ size?: number, most?: number, cache?: RequestCache, signal?: AbortSignal }} options `size` is what is expected, `most` a bound.
+ * The bytes `from` to before `to` of a file, or all of them.
+ * @param {Place} place
+ * @param {string} name
+ * @param {{ size?: number, from?: number, to?: number, most?: number, cache?: RequestCache, signal?: AbortSignal, kept?: boolean }} options `size` is what is expected, `most` a bound; `kept`: what came is.
  * @param {(chunk: Uint8Array<ArrayBuffer>) => void | Promise<void>} take what it throws is thrown as it is
  * @returns {Promise<number>} how many bytes came
  */
-async function fetchChunks(url, name, { size, most = size, cache = "default", signal }, take) {
+async function fetchChunks(place, name, { size, from = 0, to = size, most = to - from, cache = "default", signal, kept }, take) {
   const stalled = new AbortController();
   let [timer, received, refused] = [undefined, 0, undefined];
   const waiting = () => (timer = setTimeout(() => stalled.abort(), STALL_MS));
   let reader;
   try {
     waiting();
-    const response = await fetch(url, { signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal, cache });
+    const response = await respond(place, name, { from, to, size, cache, signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal });
     if (!response.ok) {
       const what = response.status === 404 ? "is not there" : "was refused by the server";
       throw new OneStepError("network", `The file ${name} of the model ${what} (status ${response.status}).`, { file: name, status: response.status });
     }
+    // A server may send all of the file nevertheless.
+    let unwanted = response.status === 206 ? 0 : from;
     reader = response.body?.getReader();
     while (reader) {
       const { done, value } = await reader.read();
       // What is done with the bytes is not the connection's time.
       clearTimeout(timer);
       if (done) break;
-      received += value.length;
-      if (received > most) throw otherLength(name, size, received);
+      let chunk = value.subarray(Math.min(unwanted, value.length));
+      unwanted -= value.length - chunk.length;
+      if (to < size) chunk = chunk.subarray(0, most - received);
+      received += chunk.length;
+      if (received > most) throw otherLength(name, size, from + received);
       try {
-        await take(value);
+        await take(chunk);
       } catch (error) {
         refused = error;
         throw error;
       }
       signal?.throwIfAborted();
+      if (to < size && received === most) {
+        reader.cancel().catch(() => {});
+        break;
+      }
       waiting();
     }
     return received;
@@ -160,8 +249,8 @@ async function fetchChunks(url, name, { size, most = size, cache = "default", si
     if (signal?.aborted) throw signal.reason;
     if (refused !== undefined || error instanceof OneStepError) throw error;
     const why = stalled.signal.aborted ? `nothing came for ${STALL_MS / 1000} seconds` : "the connection broke";
-    const where = size === undefined ? "" : ` at ${megabytes(received)} of ${megabytes(size)}`;
-    throw new OneStepError("network", `The file ${name} of the model could not be fetched: ${why}${where}.`, { file: name, received });
+    const where = size === undefined ? "" : ` at ${megabytes(from + received)} of ${megabytes(size)}`;
+    throw new OneStepError("network", `The file ${name} of the model could not be fetched: ${why}${where}.${kept ? " What arrived is kept." : ""}`, { file: name, received: from + received });
   } finally {
     clearTimeout(timer);
   }

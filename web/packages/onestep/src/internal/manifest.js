@@ -2,9 +2,13 @@
 import { OneStepError } from "../public/errors.js";
 import { hash } from "./hash.js";
 
+/** A file has a hash for every so many bytes, the last ones fewer. */
+export const PIECE_BYTES = 16 << 20;
+
 /**
+ * The model, and what loading it reads: how many bytes, and in which pieces.
  * @param {Uint8Array<ArrayBuffer>} bytes
- * @returns {Promise<{ model: import("../../index.js").ModelInfo, bytes: number }>}
+ * @returns {Promise<{ model: import("../../index.js").ModelInfo, bytes: number, pieces: { hash: string, size: number }[] }>}
  */
 export async function readManifest(bytes) {
   const damaged = (what) => new OneStepError("invalid-bundle", `The model's manifest is damaged: ${what}.`, { file: "manifest.json" });
@@ -24,11 +28,15 @@ export async function readManifest(bytes) {
   if (!Array.isArray(size) || size.length !== 2 || !size.every(isCount)) throw damaged("it says no size of pictures");
   const needed = new Set([...Object.values(components ?? {}), ...weights, card, tokenizer]);
   let total = 0;
+  const pieces = [];
   for (const file of files) {
     if (!isCount(file?.size)) throw damaged("a file has no size");
-    if (needed.has(file.name)) total += file.size;
+    if (!needed.has(file.name)) continue;
+    total += file.size;
+    if (!Array.isArray(file.pieces)) throw damaged("a file has no hashes");
+    for (const [index, hash] of file.pieces.entries()) pieces.push({ hash: String(hash), size: Math.min(PIECE_BYTES, file.size - index * PIECE_BYTES) });
   }
-  return { model: { id: await hash(bytes), title, license, sizes: [[size[0], size[1]]] }, bytes: total };
+  return { model: { id: await hash(bytes), title, license, sizes: [[size[0], size[1]]] }, bytes: total, pieces };
 }
 
 const isCount = (number) => Number.isSafeInteger(number) && number >= 0;

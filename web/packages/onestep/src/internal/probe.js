@@ -1,7 +1,8 @@
 // What this browser can do, and what the model would cost it. Runs on the page: no worker, no module, no bytes but the manifest's.
 import { OneStepError } from "../public/errors.js";
-import { bundleAddress, fetchManifest } from "./loading.js";
+import { fetchManifest, placeOf } from "./loading.js";
 import { readManifest } from "./manifest.js";
+import { bytesHere, openStore } from "./store.js";
 
 /** Software that does a GPU's work names itself like this. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
@@ -11,9 +12,25 @@ const VECTORS = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 12
 
 /** @type {typeof import("../../index.js").probe} */
 export async function probe(bundle, options = {}) {
-  const { url, sha256 } = bundleAddress(bundle);
-  const [manifest, found] = await Promise.all([fetchManifest(url, sha256, options.signal).then(readManifest), choose(options.backend)]);
-  return { ...found, model: manifest.model, downloadBytes: manifest.bytes };
+  const { place, sha256 } = placeOf(bundle);
+  const store = openStore();
+  const [{ model, bytes, pieces }, found, room] = await Promise.all([
+    fetchManifest(place, sha256, { signal: options.signal, store }).then(readManifest),
+    choose(options.backend),
+    free(),
+  ]);
+  const cachedBytes = place.files ? bytes : await bytesHere(store, pieces);
+  return { ...found, model, downloadBytes: bytes - cachedBytes, cachedBytes, ...(room === undefined ? {} : { freeBytes: room }) };
+}
+
+/** What the browser lets this page keep, as far as it tells. */
+async function free() {
+  try {
+    const { quota, usage } = await navigator.storage.estimate();
+    return Math.max(0, quota - usage);
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -6,16 +6,16 @@ const LENGTH_BYTES = 8;
 
 /**
  * A weight file, each piece of which is written to the device as soon as it is the expected one; the module sees no more than its header.
- * @param {URL} manifest
+ * @param {import("./loading.js").Place} place
  * @param {import("./loading.js").Entry} entry
  * @param {number} number its place among the weight files
  * @param {any} loading the module's
  * @param {import("./loading.js").Options} options
  */
-export function uploadWeights(manifest, entry, number, loading, options) {
+export function uploadWeights(place, entry, number, loading, options) {
   const { queue } = loading.device();
   const [raw, carried] = [loading.raw(), loading.carried()];
-  return fetchPieces(manifest, entry, { ...options, carried }, async (bytes, start, end) => {
+  return fetchPieces(place, entry, { ...options, carried }, async (bytes, start, end) => {
     if (start === 0) loading.header(number, header(bytes.subarray(carried)));
     // Whole words: what stands behind the last bytes is not looked at.
     queue.writeBuffer(raw, 0, bytes.buffer, bytes.byteOffset, (bytes.length + 3) & ~3);

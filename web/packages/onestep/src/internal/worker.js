@@ -4,6 +4,7 @@
 // Out: { id, progress } any number of times, then { id, result } or { id, error }
 import { OneStepError } from "../public/errors.js";
 import { fetchFile, fetchManifest } from "./loading.js";
+import { openStore } from "./store.js";
 import { recallForms, rememberForms } from "./forms.js";
 import { paint } from "./paint.js";
 import { compileAhead, uploadWeights } from "./upload.js";
@@ -19,14 +20,18 @@ const MODULES = { webgpu: "onestep-wasm", cpu: WebAssembly.validate(FUSED) ? "on
 
 /** The wasm module's side of the boundary, once it is there. */
 let wasm;
-/** The loaded model. */
+/** The loaded model, and how it is loaded again. */
 let loaded;
+let again;
 /** Canvases that were handed over, by the number that the client gave them, and the one that the GPU shows on. */
 const canvases = new Map();
 let attached;
 /** Calls that have not been answered. */
 const controllers = new Map();
 let queue = Promise.resolve();
+
+/** Pictures since the model was loaded. A device that is lost before it has drawn one is not asked for again. */
+let drawn = 0;
 
 self.onmessage = ({ data }) => {
   if (data.cancel !== undefined) {
@@ -52,54 +57,93 @@ async function answer(data, signal, arrived) {
 }
 
 const CALLS = {
-  async load({ id, url, sha256, assets, maxBytes, backend }, signal) {
-    const progress = throttle((phase, done, total) => self.postMessage({ id, progress: { phase, done, total } }));
-    const manifestUrl = new URL(url);
-    const [manifest] = await Promise.all([fetchManifest(manifestUrl, sha256, signal), start(assets, MODULES[backend])]);
+  async load({ id, place, sha256, assets, maxBytes, backend, cache }, signal) {
+    const progress = throttle((phase, done, total, cached = 0) => self.postMessage({ id, progress: { phase, done, total, cached } }));
+    // Files of this device are there the next time without being kept.
+    const store = openStore(place.files ? "memory" : cache);
+    const [manifest] = await Promise.all([fetchManifest(place, sha256, { signal, store }), start(assets, MODULES[backend])]);
     const description = wasm.describe(manifest);
     if (maxBytes !== undefined && description.bytes > maxBytes) {
       throw new OneStepError("invalid-option", `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`, { limit: maxBytes });
     }
-    progress("download", 0, description.bytes);
-    let done = 0;
-    const onBytes = (bytes) => progress("download", (done += bytes), description.bytes);
-    const options = { pieceBytes: description.pieceBytes, onBytes, signal };
-    loaded = await (wasm.begin ? loadOnGpu : loadInMemory)({ manifest, manifestUrl, description, options, progress });
-    progress("compile", 1, 1);
+    await store.note(place.url, manifest);
+    const open = async (progress, signal) => {
+      progress("download", 0, description.bytes);
+      let [done, cached] = [0, 0];
+      const onBytes = (bytes, kept) => progress("download", (done += bytes), description.bytes, (cached += kept));
+      loaded = await (wasm.begin ? loadOnGpu : loadInMemory)({ manifest, place, description, options: { store, onBytes, signal }, progress });
+      progress("compile", 1, 1);
+    };
+    await open(progress, signal);
+    again = open;
     const { title, license, width, height } = description;
-    return { result: { model: { id: description.id, title, license, sizes: [[width, height]] }, device: loaded.device(), card: loaded.card() } };
+    const notices = store.refusal ? [store.refusal] : [];
+    return { result: { model: { id: description.id, title, license, sizes: [[width, height]] }, device: loaded.device(), card: loaded.card(), notices } };
   },
 
-  async generate({ prompt, seed, canvas, stages, pixels }, signal, arrived) {
+  async generate({ canvas, ...options }, signal, arrived) {
     const started = performance.now();
-    const picture = await loaded.generate(prompt, seed, stages, !pixels, () => !signal.aborted);
-    const before = performance.now();
-    if (canvas && !loaded.show) {
-      paint(canvases.get(canvas.id), picture);
-    } else if (canvas) {
-      if (attached !== canvas.id) {
-        attached = undefined;
-        await loaded.attach(canvases.get(canvas.id));
-        attached = canvas.id;
-      }
-      await loaded.show();
+    let picture;
+    try {
+      picture = await draw(options, canvas, signal);
+    } catch (error) {
+      if (error?.kind !== "device-lost" || drawn === 0) throw error;
+      await restore(error);
+      picture = await draw(options, canvas, signal);
     }
-    const end = performance.now();
-    const { rgba, ids, timings, ...rest } = picture;
-    const result = { ...rest, rgba, ids, timings: { queue: started - arrived, ...timings, present: end - before, total: end - arrived } };
+    drawn++;
+    const { rgba, ids, timings, present, ...rest } = picture;
+    const result = { ...rest, rgba, ids, timings: { queue: started - arrived, ...timings, present, total: performance.now() - arrived } };
     return { result, transfer: [rgba.buffer, ids.buffer] };
   },
 
-  async png({ width, height, rgba, ids, prompt, seed, metadata }) {
-    const file = loaded.png(width, height, rgba, ids, prompt, seed, metadata);
+  async png({ width, height, rgba, ids, prompt, noise, metadata }) {
+    const file = loaded.png(width, height, rgba, ids, prompt, noiseOf(noise), metadata);
     return { result: file, transfer: [file.buffer] };
   },
 };
 
+/** A picture, shown on the canvas if there is one; `present` are the milliseconds that took. */
+async function draw({ prompt, noise, stages, pixels }, canvas, signal) {
+  const picture = await loaded.generate(prompt, noiseOf(noise), stages, !pixels, () => !signal.aborted);
+  const before = performance.now();
+  if (canvas && !loaded.show) {
+    paint(canvases.get(canvas.id), picture);
+  } else if (canvas) {
+    if (attached !== canvas.id) {
+      attached = undefined;
+      await loaded.attach(canvases.get(canvas.id));
+      attached = canvas.id;
+    }
+    await loaded.show();
+  }
+  return { ...picture, present: performance.now() - before };
+}
+
+/** The same model on another device, with weights that are mostly here. */
+async function restore(lost) {
+  [attached, drawn] = [undefined, 0];
+  loaded.free();
+  loaded = undefined;
+  try {
+    // A picture that is given up meanwhile does not take the model with it.
+    await again(() => {}, new AbortController().signal);
+  } catch {
+    // What the caller has to know first is that the device is gone.
+    throw lost;
+  }
+}
+
+/** A call takes it. @param {{ seed: bigint } | { from: bigint, to: bigint, t: number } | { latent: Float32Array }} noise */
+function noiseOf(noise) {
+  if ("latent" in noise) return wasm.Noise.given(noise.latent);
+  return "seed" in noise ? wasm.Noise.seed(noise.seed) : wasm.Noise.between(noise.from, noise.to, noise.t);
+}
+
 /** The module has all files, and computes itself. */
-async function loadInMemory({ manifest, manifestUrl, description, options, progress }) {
+async function loadInMemory({ manifest, place, description, options, progress }) {
   const files = new wasm.Files(manifest);
-  for (const entry of description.files) files.add(entry.name, await fetchFile(manifestUrl, entry, options));
+  for (const entry of description.files) files.add(entry.name, await fetchFile(place, entry, options));
   progress("verify", 0, 1);
   return wasm.open(files, (stage, done, total) => {
     if (stage === "compile") progress("compile", done, total);
@@ -108,10 +152,10 @@ async function loadInMemory({ manifest, manifestUrl, description, options, progr
 }
 
 /** What the programs are comes first; while the weights come, straight to the device, the kernels are compiled. */
-async function loadOnGpu({ manifest, manifestUrl, description, options, progress }) {
+async function loadOnGpu({ manifest, place, description, options, progress }) {
   const files = new wasm.Files(manifest);
   const isWeights = ({ name }) => description.weights.includes(name);
-  const add = async (entry) => files.add(entry.name, await fetchFile(manifestUrl, entry, options));
+  const add = async (entry) => files.add(entry.name, await fetchFile(place, entry, options));
   await Promise.all(description.files.filter((entry) => !isWeights(entry)).map(add));
   const going = () => !options.signal.aborted;
   const loading = await wasm.begin(files, await recallForms(), going);
@@ -126,7 +170,7 @@ async function loadOnGpu({ manifest, manifestUrl, description, options, progress
     });
     for (const [number, name] of description.weights.entries()) {
       const entry = description.files.find((entry) => entry.name === name);
-      await uploadWeights(manifestUrl, entry, number, loading, options);
+      await uploadWeights(place, entry, number, loading, options);
     }
     fetched = true;
     progress("compile", ...compiled);
@@ -185,10 +229,10 @@ function sentence(text) {
 /** Lets through the first and last number of a phase, and between them some twenty a second. */
 function throttle(post) {
   let last = { phase: undefined, at: 0 };
-  return (phase, done, total) => {
+  return (phase, done, total, cached) => {
     const at = performance.now();
     if (phase === last.phase && done < total && at - last.at < 50) return;
     last = { phase, at };
-    post(phase, done, total);
+    post(phase, done, total, cached);
   };
 }

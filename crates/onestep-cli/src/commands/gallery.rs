@@ -1,0 +1,133 @@
+//! `onestep gallery`: the pictures that a page shows before anything is fetched, and the teacher's beside them.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use onestep::{Backend, GenerateOptions, Model};
+use onestep_train::picture_grid::rgb;
+use onestep_train::pipeline_folder::PipelineFolder;
+use onestep_train::run_folder::model_of;
+use onestep_train::sampler::{Sampler, encode_prompts, noises};
+use onestep_train::{device, store};
+use serde::Serialize;
+
+use crate::arguments::Shared;
+use crate::bundle_folder;
+use crate::clock::Clock;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// The file that the page looks for beside a bundle.
+const FILE: &str = "gallery.json";
+
+/// Draw examples with a bundle and its teacher, for the page that offers the bundle.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  onestep gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket\n\n\
+                        Writes gallery.json into the bundle's folder: pictures, prompts, seeds and times. The teacher gets the same noise.")]
+pub struct Gallery {
+    /// The bundle's folder
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// Run or model folder of its teacher
+    #[arg(long, value_name = "DIR")]
+    teacher: PathBuf,
+    /// What to draw; may be repeated
+    #[arg(long, value_name = "WORDS", required = true)]
+    prompt: Vec<String>,
+    /// Seed of the first picture; the next ones follow
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Steps of the teacher's ODE solver
+    #[arg(long, default_value_t = 50)]
+    steps: usize,
+    /// The teacher's guidance scale; 1 for none
+    #[arg(long, default_value_t = 2.0)]
+    guidance: f64,
+    /// Another place for the file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct File {
+    format: u32,
+    pictures: Vec<Example>,
+}
+
+#[derive(Serialize)]
+struct Example {
+    prompt: String,
+    /// Text: numbers above 2^53 do not survive JavaScript.
+    seed: String,
+    size: [u32; 2],
+    student: Drawn,
+    teacher: Drawn,
+}
+
+/// A picture and what it took.
+#[derive(Serialize)]
+struct Drawn {
+    /// A PNG file as a `data:` address.
+    png: String,
+    /// Evaluations of the network.
+    evaluations: usize,
+    milliseconds: f64,
+}
+
+impl Drawn {
+    fn new(png: &[u8], evaluations: usize, milliseconds: f64) -> Self {
+        Self { png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)), evaluations, milliseconds: (milliseconds * 10.0).round() / 10.0 }
+    }
+}
+
+impl Gallery {
+    /// Draws and writes; prints the file.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let folder = bundle_folder::find(self.bundle.as_deref())?;
+        let mut clock = Clock::new();
+        let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
+        let device = device::select(Some("cpu"))?;
+        let teacher = PipelineFolder::open(&model_of(&self.teacher)?)?;
+        let (unet, vae, text_encoder) = (teacher.unet(&device)?, teacher.vae(&device)?, teacher.text_encoder(&device)?);
+        let (tokenizer, schedule, latent) = (teacher.tokenizer()?, teacher.schedule()?, teacher.sizes()?.latent);
+        if student.manifest().generation.latent != latent {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("the bundle's latents are {:?} and those of {} {latent:?}; give the bundle's own teacher", student.manifest().generation.latent, self.teacher.display()),
+            ));
+        }
+        let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };
+        let empty = encode_prompts(&text_encoder, &tokenizer, &[""], &device)?;
+        let evaluations = if self.guidance == 1.0 { self.steps } else { 2 * self.steps };
+
+        let mut pictures = Vec::new();
+        for (prompt, seed) in self.prompt.into_iter().zip(self.seed..) {
+            let options = GenerateOptions { prompt: prompt.clone(), noise: seed.into(), ..GenerateOptions::default() };
+            // The first one also pays for what is used for the first time.
+            pollster::block_on(student.generate(&options, &mut clock))?;
+            let drawn = pollster::block_on(student.generate(&options, &mut clock))?;
+            let begun = Instant::now();
+            let condition = encode_prompts(&text_encoder, &tokenizer, &[&prompt], &device)?;
+            let latents = sampler.latents(noises(&[seed], latent, &device), condition, &empty).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+            let decoded = rgb(&vae.decode(vae.from_model_space(latents))).remove(0);
+            let took = begun.elapsed().as_secs_f64() * 1000.0;
+            let opaque: Vec<u8> = decoded.chunks_exact(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
+            if !shared.quiet {
+                output::message(&format!("{prompt}, seed {seed}: student {:.0} ms, teacher {took:.0} ms", drawn.timings.total));
+            }
+            pictures.push(Example {
+                prompt,
+                seed: seed.to_string(),
+                size: [drawn.width, drawn.height],
+                student: Drawn::new(&onestep::png::encode(&drawn, None)?, 1, drawn.timings.total),
+                teacher: Drawn::new(&onestep::png::rgba(drawn.width, drawn.height, &opaque)?, evaluations, took),
+            });
+        }
+        let out = self.out.unwrap_or_else(|| folder.join(FILE));
+        let json = serde_json::to_vec(&File { format: 1, pictures }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        store::write(&out, &json)?;
+        output::data(&out.display().to_string())
+    }
+}

@@ -1,0 +1,177 @@
+// Models on the device: fetched once, resumed where they broke off, drawn from without a network, and never believed without their hashes.
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import { join } from "node:path";
+import { launch, loaded, open, ready, state } from "./browser.js";
+import { serve } from "./server.js";
+import { RESULTS } from "./settings.js";
+
+let server, browser;
+before(async () => {
+  server = await serve();
+  browser = await launch();
+});
+beforeEach(() => {
+  server.change = undefined;
+  [server.requests.length, server.parts.length] = [0, 0];
+});
+after(() => Promise.all([browser?.close(), server?.close()]));
+
+/** The processor's path: these tests are about bytes. */
+const empty = () => open(browser, server, { path: "empty.html" });
+const isWeights = (path) => path.endsWith(".safetensors");
+
+/** Loads, draws, and says what that cost. */
+const draw = (page, options = {}) =>
+  page.evaluate(async (options) => {
+    const { load, probe } = await import("/web/packages/onestep/src/public/index.js");
+    const before = await probe("/bundle/", { backend: "cpu" });
+    let last;
+    try {
+      const model = await load("/bundle/", { assets: "/", backend: "cpu", onProgress: (progress) => progress.phase === "download" && (last = progress), ...options });
+      const picture = await model.generate("red apple", { seed: 1 });
+      await model.dispose();
+      return { before, last, notices: model.notices, pixels: [...picture.pixels().data].join() };
+    } catch ({ kind, message }) {
+      return { before, last, kind, message };
+    }
+  }, options);
+
+test("what was fetched once is not fetched again, and the probe knows it", { timeout: 120_000 }, async () => {
+  const page = await empty();
+  const first = await draw(page);
+  assert.equal(first.before.cachedBytes, 0);
+  assert.ok(first.before.downloadBytes > 1e6 && first.before.freeBytes > first.before.downloadBytes);
+  assert.deepEqual([first.last.cached, first.last.done], [0, first.before.downloadBytes]);
+  server.requests.length = 0;
+  const second = await draw(page);
+  assert.deepEqual([second.before.cachedBytes, second.before.downloadBytes], [first.before.downloadBytes, 0]);
+  assert.equal(second.last.cached, second.last.total);
+  assert.ok(second.pixels === first.pixels);
+  assert.deepEqual(server.requests.filter((path) => path.startsWith("/bundle/") && path !== "/bundle/manifest.json"), []);
+  // Whoever wants nothing kept gets it from the network.
+  const third = await draw(page, { cache: "memory" });
+  assert.equal(third.last.cached, 0);
+});
+
+test("a download that breaks off anywhere goes on from there", { timeout: 180_000 }, async () => {
+  for (const part of [0.001, Math.random(), 0.999]) {
+    const page = await empty();
+    let cut;
+    server.change = (path, bytes, response) => {
+      if (!isWeights(path)) return bytes;
+      cut = Math.floor(bytes.length * part);
+      response.writeHead(200, { "content-length": bytes.length });
+      response.write(bytes.subarray(0, cut), () => setTimeout(() => response.destroy(), 300));
+    };
+    const broken = await draw(page);
+    assert.equal(broken.kind, "network", `cut at ${part}: ${broken.message}`);
+    assert.match(broken.message, /What arrived is kept/);
+    server.change = undefined;
+    server.parts.length = 0;
+    const whole = await draw(page);
+    assert.equal(whole.message, undefined);
+    const asked = server.parts.filter(({ path }) => isWeights(path));
+    assert.deepEqual(asked.map(({ start }) => start), [cut], `cut at ${part}`);
+    assert.ok(whole.last.cached >= cut);
+    await page.context().close();
+  }
+});
+
+test("a server that knows no parts sends all, and what is here already is passed over", { timeout: 120_000 }, async () => {
+  const page = await empty();
+  let half = true;
+  server.change = (path, bytes, response) => {
+    if (!isWeights(path)) return bytes;
+    response.writeHead(200, { "content-length": bytes.length });
+    if (half) response.write(bytes.subarray(0, bytes.length >> 1), () => setTimeout(() => response.destroy(), 300));
+    else response.end(bytes);
+  };
+  assert.equal((await draw(page)).kind, "network");
+  half = false;
+  assert.equal((await draw(page)).message, undefined);
+});
+
+/** Turns a bit of the largest piece that is kept, or of all pieces, and says how many. */
+const damage = (page, cut) =>
+  page.evaluate(async (cut) => {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("onestep");
+    const pieces = await root.getDirectoryHandle("pieces");
+    let changed = 0;
+    for await (const handle of pieces.values()) {
+      const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+      bytes[bytes.length >> 1] ^= 4;
+      const stream = await handle.createWritable();
+      await stream.write(cut ? bytes.subarray(0, bytes.length - 1) : bytes);
+      await stream.close();
+      changed++;
+    }
+    return changed;
+  }, cut);
+
+test("a bit that turned on this device is found, and the right bytes are fetched", { timeout: 180_000 }, async () => {
+  const page = await empty();
+  const first = await draw(page);
+  for (const cut of [false, true]) {
+    assert.ok((await damage(page, cut)) >= 5);
+    const again = await draw(page);
+    assert.equal(again.message, undefined, `cut: ${cut}`);
+    assert.ok(again.pixels === first.pixels);
+    server.requests.length = 0;
+    await draw(page);
+    assert.deepEqual(server.requests.filter(isWeights), [], "it was kept again");
+  }
+});
+
+test("where there is no room the model runs all the same, and a sentence says what that means", { timeout: 120_000 }, async () => {
+  const page = await empty();
+  const session = await page.context().newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.address).origin, quotaSize: 2_000_000 });
+  const drawn = await draw(page);
+  assert.equal(drawn.message, undefined);
+  assert.match(drawn.notices.join(), /no more room.*fetched again/);
+});
+
+test("a browser that keeps nothing draws too", { timeout: 120_000 }, async () => {
+  const page = await open(browser, server, { path: "empty.html", prepare: () => (StorageManager.prototype.getDirectory = undefined) });
+  assert.equal((await draw(page)).message, undefined);
+  assert.deepEqual(await page.evaluate(async () => (await import("/web/packages/onestep/src/public/index.js")).cache.list()), []);
+});
+
+test("models are listed and removed; another model under the same address takes the old one's place", { timeout: 180_000 }, async () => {
+  const page = await empty();
+  const cached = (how, ...given) => page.evaluate(async ([how, given]) => (await import("/web/packages/onestep/src/public/index.js")).cache[how](...given), [how, given]);
+  await draw(page);
+  const [entry, ...others] = await cached("list");
+  assert.deepEqual(others, []);
+  assert.ok(entry.complete && entry.bytes > 1e6 && /^[0-9a-f]{64}$/.test(entry.id), JSON.stringify(entry));
+  server.change = (path, bytes) => (path === "/bundle/manifest.json" ? Buffer.from(JSON.stringify({ ...JSON.parse(bytes), title: "Another" })) : bytes);
+  server.requests.length = 0;
+  await draw(page);
+  assert.deepEqual(server.requests.filter(isWeights), [], "its pieces are the same");
+  const list = await cached("list");
+  assert.deepEqual(list.map(({ title }) => title), ["Another"]);
+  assert.equal(await cached("remove", list[0].id), entry.bytes);
+  assert.deepEqual(await cached("list"), []);
+  await draw(page);
+  assert.equal(await cached("clear"), entry.bytes);
+  assert.equal((await draw(page)).before.cachedBytes, 0);
+});
+
+test("the page opens and draws without a network the second time", { timeout: 180_000 }, async () => {
+  const page = await open(browser, server, { path: "?backend=cpu" });
+  await ready(page);
+  await page.waitForFunction(async () => (await caches.has("onestep-page")) && (await (await caches.open("onestep-page")).keys()).length > 8);
+  await page.context().setOffline(true);
+  await page.reload();
+  await loaded(page);
+  assert.match(await page.textContent("#caption"), /red apple · seed 1/);
+  await page.screenshot({ path: join(RESULTS, "offline.png"), fullPage: true });
+  // A model that was removed is gone, and the page says so instead of waiting.
+  await page.evaluate(() => (document.getElementById("models").open = true));
+  await page.click("#models-clear");
+  await page.waitForFunction(() => /Nothing is kept/.test(document.getElementById("models-kept").textContent));
+  await page.reload();
+  await state(page, "offer");
+  assert.match(await page.textContent("#model-error"), /could not be fetched/);
+});

@@ -1,0 +1,213 @@
+// Models on this device: pieces of files by their hashes, in the origin's private file system, so that a model is fetched once and the page draws
+// without a network. A piece that is shorter than it should be has not come whole yet; the rest is asked for. Nothing is believed without its hash.
+//
+//   onestep/pieces/<hash>      bytes of a piece
+//   onestep/models/<id>.json   a manifest as it came; its name is its own hash
+//   onestep/models/<id>.about  { url }; its time is that of the last use
+//
+// Every method answers also where browsers keep nothing: then nothing is there.
+import { hash } from "./hash.js";
+
+const FOLDER = "onestep";
+
+/** @param {"persistent" | "memory"} [kind] */
+export function openStore(kind = "persistent") {
+  return new Store(kind === "persistent" ? folders() : Promise.resolve(undefined));
+}
+
+async function folders() {
+  try {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
+    const [pieces, models] = await Promise.all(["pieces", "models"].map((name) => root.getDirectoryHandle(name, { create: true })));
+    return { pieces, models };
+  } catch {
+    // Private windows, old browsers, insecure addresses.
+    return undefined;
+  }
+}
+
+class Store {
+  #folders;
+  /** Why nothing more is kept: the sentence for people, once it was tried in vain. */
+  refusal;
+
+  constructor(folders) {
+    this.#folders = folders;
+  }
+
+  /** Whether anything can be kept at all. */
+  async usable() {
+    return (await this.#folders) !== undefined;
+  }
+
+  /** Bytes of a piece that are here. @param {string} piece */
+  async size(piece) {
+    return (await this.#file("pieces", piece))?.size ?? 0;
+  }
+
+  /** What is here of a piece, checked by nobody. @param {string} piece */
+  async read(piece) {
+    try {
+      const file = await this.#file("pieces", piece);
+      return file && new Uint8Array(await file.arrayBuffer());
+    } catch {
+      // Removed meanwhile.
+      return undefined;
+    }
+  }
+
+  /** Where the bytes of a piece go as they come, in a worker; what cannot be kept is left out. @param {string} piece */
+  async writer(piece) {
+    const none = { write() {}, close() {} };
+    const folder = (await this.#folders)?.pieces;
+    if (!folder || this.refusal) return none;
+    let handle;
+    try {
+      handle = await (await folder.getFileHandle(piece, { create: true })).createSyncAccessHandle();
+    } catch {
+      // Another tab is writing it.
+      return none;
+    }
+    return {
+      write: (bytes, at) => {
+        if (this.refusal) return;
+        try {
+          if (handle.write(bytes, { at }) < bytes.length) throw new Error("the disk is full");
+        } catch {
+          this.refusal = "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
+          // What was cut off would be another length's beginning.
+          handle.truncate(0);
+        }
+      },
+      close: () => {
+        handle.flush();
+        handle.close();
+      },
+    };
+  }
+
+  /** @param {string} piece */
+  async forget(piece) {
+    await this.#remove("pieces", piece);
+  }
+
+  /** Notes a use of a model, and drops what stood under its address before. @param {string} url @param {Uint8Array<ArrayBuffer>} manifest */
+  async note(url, manifest) {
+    const folder = (await this.#folders)?.models;
+    if (!folder) return;
+    const id = await hash(manifest);
+    try {
+      await write(folder, `${id}.json`, manifest);
+      await write(folder, `${id}.about`, new TextEncoder().encode(JSON.stringify({ url })));
+    } catch {
+      this.refusal ??= "This browser keeps nothing for this page. The model runs now, but has to be fetched again the next time.";
+      return;
+    }
+    for (const model of await this.models()) {
+      if (model.url === url && model.id !== id) await this.remove(model.id);
+    }
+  }
+
+  /** A manifest by its hash or its address. @param {{ id?: string, url?: string }} wanted */
+  async manifest({ id, url }) {
+    const known = (await this.models()).find((model) => (id ? model.id === id : model.url === url));
+    const bytes = known && (await this.#bytes("models", `${known.id}.json`));
+    return bytes && (await hash(bytes)) === known.id ? bytes : undefined;
+  }
+
+  /** All that are here, wholly or in part, the last used first: id, address, time of the last use. */
+  async models() {
+    const folder = (await this.#folders)?.models;
+    const found = [];
+    if (!folder) return found;
+    for await (const name of folder.keys()) {
+      if (!name.endsWith(".about")) continue;
+      const about = await this.#file("models", name);
+      try {
+        found.push({ id: name.slice(0, -".about".length), url: JSON.parse(await about.text()).url, lastUsed: new Date(about.lastModified) });
+      } catch {
+        // Cut short by a crash: the pieces stay for whoever asks for them.
+      }
+    }
+    return found.sort((a, b) => b.lastUsed - a.lastUsed);
+  }
+
+  /** Removes a model and every piece that no other one has; how many bytes that were. @param {string} id */
+  async remove(id) {
+    const kept = new Set();
+    for (const model of await this.models()) {
+      if (model.id !== id) for (const piece of await this.#pieces(model.id)) kept.add(piece);
+    }
+    let bytes = 0;
+    for (const piece of await this.#pieces(id)) {
+      if (kept.has(piece)) continue;
+      const size = await this.size(piece);
+      if (await this.#remove("pieces", piece)) bytes += size;
+    }
+    for (const ending of [".json", ".about"]) await this.#remove("models", id + ending);
+    return bytes;
+  }
+
+  /** Removes everything; how many bytes of pieces that were. */
+  async clear() {
+    const found = await this.#folders;
+    let bytes = 0;
+    if (!found) return bytes;
+    for (const kind of ["pieces", "models"]) {
+      for await (const name of found[kind].keys()) {
+        const size = kind === "pieces" ? await this.size(name) : 0;
+        if (await this.#remove(kind, name)) bytes += size;
+      }
+    }
+    return bytes;
+  }
+
+  async #pieces(id) {
+    try {
+      const { files } = JSON.parse(new TextDecoder().decode(await this.#bytes("models", `${id}.json`)));
+      return files.flatMap((file) => file.pieces).map(String);
+    } catch {
+      return [];
+    }
+  }
+
+  async #bytes(kind, name) {
+    const file = await this.#file(kind, name);
+    return file && new Uint8Array(await file.arrayBuffer());
+  }
+
+  async #file(kind, name) {
+    try {
+      return await (await (await this.#folders)[kind].getFileHandle(name)).getFile();
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #remove(kind, name) {
+    try {
+      await (await this.#folders)[kind].removeEntry(name);
+      return true;
+    } catch {
+      // Not there, or in use by another tab.
+      return false;
+    }
+  }
+}
+
+async function write(folder, name, bytes) {
+  const handle = await (await folder.getFileHandle(name, { create: true })).createSyncAccessHandle();
+  try {
+    handle.truncate(0);
+    if (handle.write(bytes) < bytes.length) throw new Error("the disk is full");
+    handle.flush();
+  } finally {
+    handle.close();
+  }
+}
+
+/** Bytes of these pieces that are on this device. @param {Store} store @param {{ hash: string, size: number }[]} pieces */
+export async function bytesHere(store, pieces) {
+  const sizes = await Promise.all(pieces.map(async ({ hash, size }) => Math.min(await store.size(hash), size)));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
