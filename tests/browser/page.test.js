@@ -69,6 +69,8 @@ test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
   await page.keyboard.press("Control+A");
   await page.keyboard.type("green tree");
   await page.keyboard.press("Tab");
+  assert.equal(await focus(), "live");
+  await page.keyboard.press("Tab");
   assert.equal(await focus(), "seed");
   await page.keyboard.press("Control+A");
   await page.keyboard.type("9");

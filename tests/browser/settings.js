@@ -11,6 +11,8 @@ function folder(name, what) {
 export const PAGE = folder("ONESTEP_PAGE", "the built page");
 /** The wasm module with the kernel cases. */
 export const SELFTEST = folder("ONESTEP_SELFTEST", "the folder of the module with the kernel cases");
+/** The npm package, as npm packs it. */
+export const PACKAGE = folder("ONESTEP_PACKAGE", "the packed npm package");
 /** The program `onestep`. */
 export const PROGRAM = folder("ONESTEP_PROGRAM", "the program onestep");
 /** The bundle that the page was built with. */

@@ -5,11 +5,16 @@ const KEPT = "onestep-page";
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
-const isOwn = (url) => url.origin === self.location.origin && !url.pathname.includes("/bundle/");
+/** The page's document, its programs, its looks, and its examples. */
+const PARTS = /(\/|\.html|\.js|\.css|\.svg|\.wasm|\/gallery\.json)$/;
+const isPart = (address) => {
+  const { origin, pathname } = new URL(address);
+  return origin === self.location.origin && PARTS.test(pathname);
+};
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.method === "GET" && isOwn(new URL(request.url))) event.respondWith(answer(request));
+  if (request.method === "GET" && isPart(request.url)) event.respondWith(answer(request));
 });
 
 async function answer(request) {
@@ -34,7 +39,7 @@ async function keep(request, response) {
 
 // What the page had fetched before this was here.
 self.addEventListener("message", ({ data }) => {
-  for (const address of data.filter((address) => isOwn(new URL(address)))) {
+  for (const address of data.filter(isPart)) {
     fetch(address).then((response) => response.ok && keep(address, response), () => {});
   }
 });

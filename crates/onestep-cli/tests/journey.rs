@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use support::{text, write_pictures};
 
 /// A finished path in a folder that lives as long as the test process.
@@ -341,6 +343,55 @@ fn the_same_seed_gives_the_same_file_and_another_another() {
         assert_ne!(first, draw("red square", "8", &format!("{device}-c.png")), "{device}");
         assert_ne!(first, draw("blue square", "7", &format!("{device}-d.png")), "{device}");
     }
+}
+
+#[test]
+fn the_way_between_two_seeds_begins_and_ends_at_their_pictures() {
+    let folder = &journey().folder;
+    let draw = |more: &[&str]| {
+        let words = ["generate", "red square", "--bundle", "bundle", "--device", "cpu", "--no-metadata", "--out", "way.png"];
+        succeed(folder, &[&words, more].concat());
+        fs::read(folder.join("way.png")).expect("the picture")
+    };
+    let [three, nine] = ["3", "9"].map(|seed| draw(&["--seed", seed]));
+    let at = |part: &str| draw(&["--seed", "3", "--to", "9", "--at", part]);
+    assert_eq!([at("0"), at("1")], [three.clone(), nine.clone()]);
+    assert!(![three, nine].contains(&at("0.5")));
+    let beyond = run(folder, &["generate", "red square", "--bundle", "bundle", "--device", "cpu", "--seed", "3", "--to", "9", "--at", "1.5"]);
+    assert_eq!(beyond.status.code(), Some(2), "{}", text(&beyond.stderr));
+    assert!(text(&beyond.stderr).contains("from 0 to 1"), "{}", text(&beyond.stderr));
+}
+
+#[test]
+fn a_gallery_has_the_bundle_s_pictures_and_the_teacher_s_of_the_same_noise() {
+    let folder = &journey().folder;
+    let words = [
+        "gallery",
+        "--bundle",
+        "bundle",
+        "--prompt",
+        "red square",
+        "--prompt",
+        "blue square",
+        "--seed",
+        "7",
+        "--steps",
+        "4",
+        "--out",
+        "gallery.json",
+    ];
+    assert_eq!(succeed(folder, &[&words[..], &["--teacher", "teacher"]].concat()).trim(), "gallery.json");
+    let gallery: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("gallery.json")).expect("the gallery")).expect("JSON");
+    let pictures = gallery["pictures"].as_array().expect("pictures");
+    assert_eq!(pictures.iter().map(|picture| picture["seed"].as_str()).collect::<Vec<_>>(), [Some("7"), Some("8")]);
+    succeed(folder, &["generate", "blue square", "--seed", "8", "--bundle", "bundle", "--device", "cpu", "--no-metadata", "--out", "eight.png"]);
+    let student = pictures[1]["student"]["png"].as_str().and_then(|png| png.strip_prefix("data:image/png;base64,")).expect("a picture");
+    assert_eq!(BASE64_STANDARD.decode(student).expect("base64"), fs::read(folder.join("eight.png")).expect("the picture"));
+    let teacher = &pictures[1]["teacher"];
+    assert_eq!(teacher["evaluations"], 8, "with and without the prompt");
+    assert!(teacher["milliseconds"].as_f64().is_some_and(|took| took > 0.0) && teacher["png"] != pictures[0]["teacher"]["png"]);
+    let refused = run(folder, &[&words[..], &["--teacher", "pictures"]].concat());
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
 }
 
 #[test]

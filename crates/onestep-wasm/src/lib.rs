@@ -22,8 +22,8 @@ pub use js::last_panic;
 #[cfg(feature = "webgpu")]
 pub use loading::{Loading, begin};
 pub use model::Loaded;
-pub use noise::Noise;
 #[cfg(not(feature = "webgpu"))]
 pub use model::open;
+pub use noise::Noise;
 #[cfg(feature = "selftest")]
 pub use selftest::selftest;

@@ -223,7 +223,8 @@ mod on_the_processor {
             writer.weights[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         }
         let mut model = now(Model::open(bundle(writer), Backend::Cpu, &mut ())).unwrap();
-        let error = now(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), ..GenerateOptions::default() }, &mut ())).unwrap_err();
+        let error =
+            now(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), ..GenerateOptions::default() }, &mut ())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NonFinite);
         assert!(error.to_string().contains("text encoder"), "{error}");
     }
@@ -286,7 +287,8 @@ mod on_a_gpu {
         }
         let Some(mut model) = model(writer) else { return };
         for (staged, keep_pixels) in [(true, false), (false, false), (false, true)] {
-            let error = block_on(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), staged, keep_pixels }, &mut ())).unwrap_err();
+            let error =
+                block_on(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), staged, keep_pixels }, &mut ())).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NonFinite);
             assert!(error.to_string().contains("text encoder"), "{error}");
         }

@@ -8,6 +8,7 @@ mod bundle;
 mod folders;
 mod module_size;
 mod native;
+mod package;
 mod page;
 mod process;
 mod setup;
@@ -20,6 +21,7 @@ use crate::process::Failure;
 
 const HELP: &str = "\
 cargo xtask page [--port N] [--no-serve]   build the page with the shipped model, serve it and print its address
+cargo xtask package                        make the npm package with its modules
 cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
 cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
 cargo xtask setup [page|test]              install what the above need, saying what and why
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         ["page", options @ ..] => page::run(options),
+        ["package", options @ ..] => package::run(options),
         ["test", steps @ ..] => suite::run(steps),
         ["bench", options @ ..] => bench::run(options),
         ["setup"] => setup::everything(),

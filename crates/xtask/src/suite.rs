@@ -5,7 +5,7 @@ mod tally;
 use std::{env, process::Command, time::Instant};
 
 use crate::{
-    bundle, folders, module_size, native, page,
+    bundle, folders, module_size, native, package, page,
     process::{self, Failure, Result},
     setup,
     wasm::Module,
@@ -96,6 +96,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     std::fs::create_dir_all(&results).map_err(process::while_doing(results.display()))?;
 
     page::build(&toolchain)?;
+    let archive = package::pack(&results.join("package"))?;
 
     // The kernel cases are not in the page; a second module has them.
     let selftest = results.join("selftest");
@@ -120,6 +121,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     let mut node = Command::new(programs.node);
     node.current_dir(folders::root().join("tests/browser")).args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
     node.env("ONESTEP_CHROMIUM", programs.chromium).env("ONESTEP_PROGRAM", program).env("ONESTEP_BUNDLE", bundle);
+    node.env("ONESTEP_PACKAGE", archive);
     node.env("ONESTEP_PAGE", folders::root().join("dist")).env("ONESTEP_SELFTEST", selftest).env("ONESTEP_RESULTS", &results);
     tally.watch("node --test", &mut node, tally::node_test)?;
     println!("Screenshots and pictures are in {}", results.display());

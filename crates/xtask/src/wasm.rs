@@ -17,6 +17,8 @@ pub enum Module {
 }
 
 impl Module {
+    pub const ALL: [Module; 3] = [Module::WebGpu, Module::Cpu, Module::CpuRelaxed];
+
     /// Its files are named after it: `NAME.js` and `NAME_bg.wasm`.
     pub fn name(self) -> &'static str {
         match self {

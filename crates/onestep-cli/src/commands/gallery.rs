@@ -78,7 +78,11 @@ struct Drawn {
 
 impl Drawn {
     fn new(png: &[u8], evaluations: usize, milliseconds: f64) -> Self {
-        Self { png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)), evaluations, milliseconds: (milliseconds * 10.0).round() / 10.0 }
+        Self {
+            png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)),
+            evaluations,
+            milliseconds: (milliseconds * 10.0).round() / 10.0,
+        }
     }
 }
 
@@ -95,7 +99,11 @@ impl Gallery {
         if student.manifest().generation.latent != latent {
             return Err(Failure::new(
                 Exit::Usage,
-                format!("the bundle's latents are {:?} and those of {} {latent:?}; give the bundle's own teacher", student.manifest().generation.latent, self.teacher.display()),
+                format!(
+                    "the bundle's latents are {:?} and those of {} {latent:?}; give the bundle's own teacher",
+                    student.manifest().generation.latent,
+                    self.teacher.display()
+                ),
             ));
         }
         let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };
@@ -110,7 +118,8 @@ impl Gallery {
             let drawn = pollster::block_on(student.generate(&options, &mut clock))?;
             let begun = Instant::now();
             let condition = encode_prompts(&text_encoder, &tokenizer, &[&prompt], &device)?;
-            let latents = sampler.latents(noises(&[seed], latent, &device), condition, &empty).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+            let latents =
+                sampler.latents(noises(&[seed], latent, &device), condition, &empty).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
             let decoded = rgb(&vae.decode(vae.from_model_space(latents))).remove(0);
             let took = begun.elapsed().as_secs_f64() * 1000.0;
             let opaque: Vec<u8> = decoded.chunks_exact(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();

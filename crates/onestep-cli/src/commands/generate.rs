@@ -13,8 +13,10 @@ use crate::{bundle_folder, output};
 
 /// Draw a picture.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n  onestep generate 'red heart' --seed 7 --to 9 --at 0.25\n\n\
-                        The same bundle, prompt, seed and device give the same bytes. The last line on standard output is the picture's path.")]
+#[command(
+    after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n  onestep generate 'red heart' --seed 7 --to 9 --at 0.25\n\n\
+                        The same bundle, prompt, seed and device give the same bytes. The last line on standard output is the picture's path."
+)]
 pub struct Generate {
     /// What to draw
     prompt: String,

@@ -288,9 +288,7 @@ fn emoji_pngs(font: &EmojiFont<'_>, emoji: &str, options: &EmojiOptions) -> Resu
         return Ok(vec![rgb8_to_png(size, size, &resample(&bitmap, size, size).rgb8_on_white())?]);
     }
     let movement = options.movement as f32 / 100.0;
-    (0..options.variations as u64)
-        .map(|number| rgb8_to_png(size, size, &Variation::draw(emoji, number, movement).apply(&bitmap, size)))
-        .collect()
+    (0..options.variations as u64).map(|number| rgb8_to_png(size, size, &Variation::draw(emoji, number, movement).apply(&bitmap, size))).collect()
 }
 
 /// Licences, the README and the file that says how this folder was made.

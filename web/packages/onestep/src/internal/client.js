@@ -2,6 +2,7 @@
 import { OneStepError } from "../public/errors.js";
 import { choose } from "./probe.js";
 import { placeOf } from "./loading.js";
+import { among, packaged } from "./modules.js";
 import { check, noiseOf } from "./noise.js";
 
 /** @type {typeof import("../../index.js").load} */
@@ -14,15 +15,12 @@ export async function load(bundle, options = {}) {
   if (cache !== "persistent" && cache !== "memory") throw new OneStepError("invalid-option", "cache must be persistent or memory.");
   const { backend, reasons } = await choose(options.backend);
   if (backend === null) throw new OneStepError("unsupported", reasons[0]);
-  // The folder `wasm/` beside `src/`. Not one expression with `new URL`: bundlers take those for files.
-  const own = import.meta.url;
-  const assets = new URL(options.assets ?? "../../wasm/", options.assets === undefined ? own : (globalThis.document?.baseURI ?? own));
-  if (!assets.pathname.endsWith("/")) assets.pathname += "/";
+  const modules = options.assets === undefined ? packaged() : among(options.assets);
 
   const worker = options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const channel = new Channel(worker);
   try {
-    const loaded = await channel.call("load", { place, sha256, assets: assets.href, maxBytes, backend, cache }, { signal, onProgress });
+    const loaded = await channel.call("load", { place, sha256, modules, maxBytes, backend, cache }, { signal, onProgress });
     return new Client(channel, backend, loaded);
   } catch (error) {
     channel.close(error instanceof OneStepError ? error : new OneStepError("disposed", "Loading was cancelled."));

@@ -130,21 +130,20 @@ async function fetchOnce(place, entry, options, take) {
   let index = 0;
   while (index < pieces.length) {
     options.signal?.throwIfAborted();
-    const kept = await store.read(pieces[index]);
-    if (kept?.length === length(index) && (await hash(kept)) === pieces[index]) {
-      buffer.set(kept, carried);
-      onBytes(kept.length, kept.length);
+    const piece = buffer.subarray(carried, carried + length(index));
+    const here = await store.read(pieces[index], piece);
+    if (here === piece.length && (await hash(piece)) === pieces[index]) {
+      onBytes(here, here);
       await hand(index++);
       continue;
     }
+    const begun = here < piece.length ? here : 0;
     // Damaged, or another's.
-    let begun = kept !== undefined && kept.length < length(index) ? kept : new Uint8Array(0);
-    if (kept && begun !== kept) await store.forget(pieces[index]);
+    if (here > begun) await store.forget(pieces[index]);
     let end = index + 1;
     while (end < pieces.length && !(await isHere(end))) end++;
-    buffer.set(begun, carried);
-    onBytes(begun.length, begun.length);
-    await fetchRun(place, entry, { ...options, buffer, begun: begun.length, length }, index, end, hand);
+    onBytes(begun, begun);
+    await fetchRun(place, entry, { ...options, buffer, begun, length }, index, end, hand);
     index = end;
   }
 }

@@ -9,6 +9,7 @@
 import { hash } from "./hash.js";
 
 const FOLDER = "onestep";
+const FULL = "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
 
 /** @param {"persistent" | "memory"} [kind] */
 export function openStore(kind = "persistent") {
@@ -45,15 +46,22 @@ class Store {
     return (await this.#file("pieces", piece))?.size ?? 0;
   }
 
-  /** What is here of a piece, checked by nobody. @param {string} piece */
-  async read(piece) {
+  /**
+   * Puts what is here of a piece, checked by nobody, where it belongs; how many bytes are here, which may be more than belong there.
+   * @param {string} piece
+   * @param {Uint8Array<ArrayBuffer>} into
+   */
+  async read(piece, into) {
+    const file = await this.#file("pieces", piece);
+    if (!file || file.size > into.length) return file?.size ?? 0;
+    let filled = 0;
     try {
-      const file = await this.#file("pieces", piece);
-      return file && new Uint8Array(await file.arrayBuffer());
+      const reader = file.stream().getReader();
+      for (let chunk; !(chunk = await reader.read()).done; filled += chunk.value.length) into.set(chunk.value, filled);
     } catch {
-      // Removed meanwhile.
-      return undefined;
+      // Removed or changed meanwhile: the hash will tell.
     }
+    return filled;
   }
 
   /** Where the bytes of a piece go as they come, in a worker; what cannot be kept is left out. @param {string} piece */
@@ -64,8 +72,9 @@ class Store {
     let handle;
     try {
       handle = await (await folder.getFileHandle(piece, { create: true })).createSyncAccessHandle();
-    } catch {
-      // Another tab is writing it.
+    } catch (error) {
+      // Else another tab is writing it.
+      if (error?.name === "QuotaExceededError") this.refusal = FULL;
       return none;
     }
     return {
@@ -74,7 +83,7 @@ class Store {
         try {
           if (handle.write(bytes, { at }) < bytes.length) throw new Error("the disk is full");
         } catch {
-          this.refusal = "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
+          this.refusal = FULL;
           // What was cut off would be another length's beginning.
           handle.truncate(0);
         }
@@ -99,8 +108,10 @@ class Store {
     try {
       await write(folder, `${id}.json`, manifest);
       await write(folder, `${id}.about`, new TextEncoder().encode(JSON.stringify({ url })));
-    } catch {
-      this.refusal ??= "This browser keeps nothing for this page. The model runs now, but has to be fetched again the next time.";
+    } catch (error) {
+      // Another tab notes the same.
+      if (error?.name === "NoModificationAllowedError") return;
+      this.refusal ??= error?.name === "QuotaExceededError" ? FULL : "This browser keeps nothing for this page. The model runs now, but has to be fetched again the next time.";
       return;
     }
     for (const model of await this.models()) {

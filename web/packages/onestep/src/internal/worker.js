@@ -57,11 +57,11 @@ async function answer(data, signal, arrived) {
 }
 
 const CALLS = {
-  async load({ id, place, sha256, assets, maxBytes, backend, cache }, signal) {
+  async load({ id, place, sha256, modules, maxBytes, backend, cache }, signal) {
     const progress = throttle((phase, done, total, cached = 0) => self.postMessage({ id, progress: { phase, done, total, cached } }));
     // Files of this device are there the next time without being kept.
     const store = openStore(place.files ? "memory" : cache);
-    const [manifest] = await Promise.all([fetchManifest(place, sha256, { signal, store }), start(assets, MODULES[backend])]);
+    const [manifest] = await Promise.all([fetchManifest(place, sha256, { signal, store }), start(modules[MODULES[backend]])]);
     const description = wasm.describe(manifest);
     if (maxBytes !== undefined && description.bytes > maxBytes) {
       throw new OneStepError("invalid-option", `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`, { limit: maxBytes });
@@ -187,22 +187,25 @@ async function loadOnGpu({ manifest, place, description, options, progress }) {
 }
 
 /** Loads a wasm module once. */
-async function start(assets, name) {
+async function start([script, bytes]) {
   if (wasm) return;
-  const missing = (what) => new OneStepError("network", `The page's own program could not be loaded (${what}). Loading the page again may help.`, { file: what });
+  const missing = (address) => {
+    const file = new URL(address).pathname.split("/").pop();
+    return new OneStepError("network", `The page's own program could not be loaded (${file}). Loading the page again may help.`, { file });
+  };
   let module;
   try {
-    module = await import(/* webpackIgnore: true */ /* @vite-ignore */ new URL(`${name}.js`, assets).href);
+    module = await import(/* webpackIgnore: true */ /* @vite-ignore */ script);
   } catch {
-    throw missing(`${name}.js`);
+    throw missing(script);
   }
   try {
-    await module.default({ module_or_path: new URL(`${name}_bg.wasm`, assets) });
+    await module.default({ module_or_path: new URL(bytes) });
   } catch (error) {
     if (error instanceof WebAssembly.CompileError) {
       throw new OneStepError("unsupported", `This browser cannot run the page's program: ${error.message}`);
     }
-    throw missing(`${name}_bg.wasm`);
+    throw missing(bytes);
   }
   wasm = module;
 }

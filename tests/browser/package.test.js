@@ -1,0 +1,118 @@
+// The npm package as users have it: what is in it, what it weighs, and that their projects draw with it as they are.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { extname, join, normalize } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { launch } from "./browser.js";
+import { decode, native, psnr } from "./pictures.js";
+import { BUNDLE, PACKAGE } from "./settings.js";
+
+const CONSUMERS = fileURLToPath(new URL("../consumers/", import.meta.url));
+/** Gzipped: the JavaScript that every page fetches, and the module for WebGPU. */
+const MOST = { script: 30 << 10, module: 1.5 * 2 ** 20 };
+const LEAST_DECIBELS = 45;
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".json": "application/json", ".wasm": "application/wasm" };
+
+const run = promisify(execFile);
+const npm = (folder, ...words) => run("npm", [...words, "--no-audit", "--no-fund", "--ignore-scripts"], { cwd: folder });
+
+let browser, folder;
+before(async () => {
+  browser = await launch({ webgpu: false });
+  folder = await mkdtemp(join(tmpdir(), "onestep-package-"));
+  await writeFile(join(folder, "package.json"), '{ "name": "any", "private": true, "type": "module" }');
+  await npm(folder, "install", PACKAGE);
+});
+after(async () => {
+  await browser?.close();
+  if (folder) await rm(folder, { recursive: true });
+});
+
+const own = () => join(folder, "node_modules/onestep");
+
+test("the archive has what the package promises and nothing else, and weighs little", async () => {
+  const files = (await readdir(own(), { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(own().length + 1)).sort();
+  const sources = (await readdir(new URL("../../web/packages/onestep/src/", import.meta.url), { recursive: true })).filter((name) => name.endsWith(".js")).map((name) => `src/${name}`);
+  const modules = ["", "-cpu", "-cpu-relaxed"].flatMap((kind) => [`wasm/onestep-wasm${kind}.js`, `wasm/onestep-wasm${kind}_bg.wasm`]);
+  assert.deepEqual(files, ["README.md", "index.d.ts", "package.json", ...sources, ...modules].sort());
+  const gzipped = async (names) => (await Promise.all(names.map(async (name) => gzipSync(await readFile(join(own(), name))).length))).reduce((sum, size) => sum + size, 0);
+  const found = { script: await gzipped(sources), module: await gzipped(["wasm/onestep-wasm_bg.wasm"]), archive: (await stat(PACKAGE)).size };
+  console.log(`# KiB, gzipped: ${Object.entries(found).map(([what, size]) => `${what} ${(size / 1024).toFixed(0)}`).join(", ")}`);
+  for (const [what, most] of Object.entries(MOST)) assert.ok(found[what] <= most, `${what}: ${found[what]} bytes`);
+  const { exports } = JSON.parse(await readFile(join(own(), "package.json"), "utf8"));
+  const named = Object.values(exports).flatMap((value) => (typeof value === "string" ? value : Object.values(value)));
+  for (const name of named) await stat(join(own(), name));
+});
+
+test("a server may import it: nothing happens, and a probe says that there is no browser", async () => {
+  const server = await serve(folder);
+  const script = `
+    const before = Object.keys(globalThis).length;
+    const { probe, load, cache } = await import("onestep");
+    if (Object.keys(globalThis).length !== before) throw new Error("the import left something behind");
+    const { backend, reasons, cachedBytes, downloadBytes } = await probe(${JSON.stringify(`${server.address}bundle/`)});
+    const refused = await load(${JSON.stringify(`${server.address}bundle/`)}).then(() => "loaded", ({ kind }) => kind);
+    console.log(JSON.stringify({ backend, reasons, cachedBytes, downloadBytes, refused, list: await cache.list() }));`;
+  await writeFile(join(folder, "server.js"), script);
+  const { stdout } = await run(process.execPath, ["server.js"], { cwd: folder });
+  await server.close();
+  const { backend, reasons, cachedBytes, downloadBytes, refused, list } = JSON.parse(stdout);
+  assert.deepEqual([backend, cachedBytes, refused, list], [null, 0, "unsupported", []]);
+  assert.match(reasons.join(), /no browser here/);
+  assert.ok(downloadBytes > 1e6);
+});
+
+for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "dist"]]) {
+  test(`a project with ${consumer === "plain" ? "no build" : consumer} draws the native program's picture`, { timeout: 300_000 }, async () => {
+    const project = await mkdtemp(join(tmpdir(), `onestep-${consumer}-`));
+    try {
+      await cp(join(CONSUMERS, consumer), project, { recursive: true });
+      if (consumer !== "plain") await npm(project, "ci");
+      await npm(project, "install", "--no-save", PACKAGE);
+      if (consumer !== "plain") await npm(project, "run", "build");
+      if (consumer === "webpack") await cp(join(project, "index.html"), join(project, "dist/index.html"));
+      const server = await serve(join(project, built));
+      const page = await browser.newPage();
+      const troubles = [];
+      page.on("pageerror", (error) => troubles.push(String(error)));
+      await page.goto(server.address);
+      await page.waitForFunction(() => document.body?.dataset.drawn, undefined, { timeout: 60_000 }).catch((error) => {
+        throw new Error(`${error.message} ${troubles.join("; ")} ${JSON.stringify(server.missing)}`);
+      });
+      const data = Buffer.from(await page.evaluate(() => [...document.querySelector("canvas").getContext("2d").getImageData(0, 0, 64, 64).data]));
+      const decibels = psnr({ width: 64, height: 64, data }, await native("red apple", 1, "cpu"));
+      assert.ok(decibels >= LEAST_DECIBELS, `${decibels.toFixed(1)} dB`);
+      assert.deepEqual(troubles, []);
+      await page.close();
+      await server.close();
+    } finally {
+      await rm(project, { recursive: true });
+    }
+  });
+}
+
+/** A folder, and the model under /bundle/. */
+async function serve(root) {
+  const served = { missing: [] };
+  const server = createServer(async (request, response) => {
+    const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
+    const file = path.startsWith("/bundle/") ? join(BUNDLE, normalize(path.slice("/bundle".length))) : join(root, normalize(path.endsWith("/") ? `${path}index.html` : path));
+    try {
+      const bytes = await readFile(file);
+      response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" }).end(bytes);
+    } catch {
+      served.missing.push(path);
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  served.address = `http://localhost:${server.address().port}/`;
+  served.close = () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve)));
+  return served;
+}
