@@ -125,8 +125,9 @@ test("a transfer that ends early is noticed, with or without a length", { timeou
   assert.match(await refused(page), /connection broke at [0-9.]+ MB of [0-9.]+ MB. What arrived is kept/);
   server.change = (path, bytes) => (path.endsWith(".safetensors") ? bytes.subarray(0, bytes.length >> 1) : bytes);
   assert.match(await refused(await open(browser, server)), /another length/);
+  // One byte too many: the part that is wanted is asked for alone, and that is right.
   server.change = (path, bytes) => (path.endsWith(".safetensors") ? Buffer.concat([bytes, Buffer.alloc(1)]) : bytes);
-  assert.match(await refused(await open(browser, server)), /another length/);
+  await ready(await open(browser, server));
 });
 
 test("loading can be cancelled and begun again", { timeout: 180_000 }, async () => {
