@@ -97,6 +97,21 @@ for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "
   });
 }
 
+test("its types hold what a user of every call relies on", { timeout: 120_000 }, async () => {
+  const project = await mkdtemp(join(tmpdir(), "onestep-types-"));
+  try {
+    await cp(join(CONSUMERS, "types"), project, { recursive: true });
+    await npm(project, "ci");
+    await npm(project, "install", "--no-save", PACKAGE);
+    for (const [module, resolution] of [["esnext", "bundler"], ["nodenext", "nodenext"]]) {
+      const words = ["--noEmit", "--strict", "--target", "esnext", "--module", module, "--moduleResolution", resolution, "--types", "", "use.ts"];
+      await run(process.execPath, [join(project, "node_modules/typescript/bin/tsc"), ...words], { cwd: project }).catch(({ stdout }) => assert.fail(`${resolution}: ${stdout}`));
+    }
+  } finally {
+    await rm(project, { recursive: true });
+  }
+});
+
 /** A folder, and the model under /bundle/. */
 async function serve(root) {
   const served = { missing: [] };

@@ -60,7 +60,7 @@ export async function choose(wanted = "auto") {
     return { backend: null, reasons: none ? [reason, vectors] : [vectors] };
   }
   const why = { cpu: [], auto: none ? [reason] : ["Only a software adapter was found, and the processor itself is faster than that."] }[wanted];
-  return { backend: "cpu", reasons: [...why, "The model runs on the processor, a second or so for a picture."], ...(adapter ? { adapter } : {}) };
+  return { backend: "cpu", reasons: [...why, "The model runs on the processor."], ...(adapter ? { adapter } : {}) };
 }
 
 /** The adapter, or the sentence that says why there is none. */
