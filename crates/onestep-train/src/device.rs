@@ -17,7 +17,8 @@ pub fn compiled() -> Vec<&'static str> {
         names.push("wgpu");
     }
     if cfg!(feature = "libtorch") {
-        names.extend(["libtorch-cuda", "libtorch"]);
+        // Its library does not say beforehand whether it can use a GPU, so that one is for those who ask for it.
+        names.extend(["libtorch", "libtorch-cuda"]);
     }
     names.push("cpu");
     names
