@@ -197,7 +197,8 @@ test("a folder that is opened takes the model's place; a broken one is refused a
   broken[broken.length >> 1] ^= 1;
   await writeFile(join(folder, "shard-1.safetensors"), broken);
   await page.setInputFiles("#models-files", folder);
-  await page.waitForFunction(() => /not the one that this model expects \(shard-1/.test(document.getElementById("model-error").textContent));
+  await page.waitForFunction(() => /A file of the folder is not the one that this model expects \(shard-1/.test(document.getElementById("model-error").textContent));
+  assert.ok(await page.isDisabled("#link"), "there is no picture of this model");
   await page.screenshot({ path: join(RESULTS, "broken-folder.png"), fullPage: true });
   await page.fill("#models-address", "https://example.com/model/");
   await page.click("#models-form button");

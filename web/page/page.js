@@ -328,6 +328,7 @@ async function change(to) {
   [bundle, offered, picture, examples] = [to, undefined, undefined, []];
   $("model-error").textContent = "";
   for (const id of ["comparison", "gallery", "grid", "card"]) $(id).hidden = true;
+  for (const id of ["save", "link"]) $(id).disabled = true;
   $("model").scrollIntoView({ block: "nearest" });
   await look();
   if (to instanceof URL) await readExamples();

@@ -169,7 +169,8 @@ async function fetchRun(place, { name, size, pieces }, { store, buffer, begun, c
         const found = await hash(buffer.subarray(carried, carried + filled));
         if (found !== pieces[index]) {
           await store.forget(pieces[index]);
-          throw new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name}). It was thrown away.`, { file: name, piece: index, expected: pieces[index], actual: found });
+          const [what, then] = place.files ? ["A file of the folder", ""] : ["A downloaded file", " It was thrown away."];
+          throw new OneStepError("integrity", `${what} is not the one that this model expects (${name}).${then}`, { file: name, piece: index, expected: pieces[index], actual: found });
         }
         await hand(index);
         [index, filled] = [index + 1, 0];
