@@ -6,7 +6,7 @@ use onestep::{Backend, GenerateOptions, Model, Picture, program::Bundle};
 use onestep_program::BundleError;
 use onestep_tests::{psnr, root};
 
-/// The prompts that the model card shows.
+/// The prompts that the model card lists.
 const PROMPTS: [&str; 20] = [
     "red heart",
     "red apple",
