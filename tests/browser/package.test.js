@@ -80,7 +80,7 @@ test("a server may import it: nothing happens, and a probe says that there is no
   assert.ok(downloadBytes > 1e6);
 });
 
-for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "dist"]]) {
+for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "dist"], ["next", "out"]]) {
   test(`a project with ${consumer === "plain" ? "no build" : consumer} draws the native program's picture`, { timeout: 300_000 }, async (t) => {
     const project = await mkdtemp(join(tmpdir(), `onestep-${consumer}-`));
     try {

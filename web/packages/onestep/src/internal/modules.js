@@ -1,16 +1,19 @@
 // Where the wasm modules are: each is a file of bytes and its side of JavaScript.
 
+/** In the order of `own`. */
 const NAMES = ["onestep-wasm", "onestep-wasm-cpu", "onestep-wasm-cpu-relaxed"];
 
 /** The package's own. Whole expressions: bundlers find them and copy the files. */
-export const packaged = () => ({
-  "onestep-wasm": [new URL("../../wasm/onestep-wasm.js", import.meta.url).href, new URL("../../wasm/onestep-wasm_bg.wasm", import.meta.url).href],
-  "onestep-wasm-cpu": [new URL("../../wasm/onestep-wasm-cpu.js", import.meta.url).href, new URL("../../wasm/onestep-wasm-cpu_bg.wasm", import.meta.url).href],
-  "onestep-wasm-cpu-relaxed": [
-    new URL("../../wasm/onestep-wasm-cpu-relaxed.js", import.meta.url).href,
-    new URL("../../wasm/onestep-wasm-cpu-relaxed_bg.wasm", import.meta.url).href,
-  ],
-});
+const own = () => [
+  [new URL("../../wasm/onestep-wasm.js", import.meta.url), new URL("../../wasm/onestep-wasm_bg.wasm", import.meta.url)],
+  [new URL("../../wasm/onestep-wasm-cpu.js", import.meta.url), new URL("../../wasm/onestep-wasm-cpu_bg.wasm", import.meta.url)],
+  [new URL("../../wasm/onestep-wasm-cpu-relaxed.js", import.meta.url), new URL("../../wasm/onestep-wasm-cpu-relaxed_bg.wasm", import.meta.url)],
+];
+
+/** Some bundlers put in the place of those addresses what is relative to the site. */
+const absolute = ({ href }) => new URL(href, globalThis.location?.href).href;
+
+export const packaged = () => Object.fromEntries(own().map((files, index) => [NAMES[index], files.map(absolute)]));
 
 /** Those of a folder. @param {string | URL} folder */
 export function among(folder) {
