@@ -145,7 +145,7 @@ def plot(tables, found, report):
         y += step + 14
     own = x(value(teacher))
     parts.append(f'<path d="M{own:.1f} 14V{y - 26}" stroke="currentColor" stroke-dasharray="4 3"/>')
-    parts.append(f'<text x="{left}" y="{y - 6}">Fréchet distance to the teacher\'s pictures; dashed: the teacher\'s own, other noises ({value(teacher):.3f})</text>')
+    parts.append(f'<text x="8" y="{y - 6}">Fréchet distance to the teacher\'s pictures; dashed: the teacher\'s own, other noises ({value(teacher):.3f})</text>')
     box = f"0 0 {left + width + 70} {y + 6}"
     style = "svg{color:#1b1b1f;background:#fff;font:13px system-ui,sans-serif}text{fill:currentColor}@media(prefers-color-scheme:dark){svg{color:#ececf1;background:#16161a}}"
     body = "\n".join(parts)
