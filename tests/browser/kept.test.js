@@ -132,6 +132,14 @@ test("where there is no room the model runs all the same, and a sentence says wh
   assert.match(drawn.notices.join(), /no more room.*fetched again/);
 });
 
+test("the page says below its first picture that there was no room", { timeout: 120_000 }, async () => {
+  const page = await open(browser, server, { path: "?backend=cpu" });
+  const session = await page.context().newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.address).origin, quotaSize: 2_000_000 });
+  await ready(page);
+  assert.match(await page.textContent("#prompt-hint"), /no more room/);
+});
+
 test("a browser that keeps nothing draws too", { timeout: 120_000 }, async () => {
   const page = await open(browser, server, { path: "empty.html", prepare: () => (StorageManager.prototype.getDirectory = undefined) });
   assert.equal((await draw(page)).message, undefined);

@@ -115,7 +115,6 @@ async function get() {
   $("picture").replaceWith(canvas);
   $("card").hidden = false;
   $("card-text").textContent = model.card;
-  $("prompt-hint").textContent = model.notices.join(" ");
   listKept();
   enter("ready");
   announce("The model is ready.");
@@ -188,17 +187,36 @@ async function drawNow({ fresh = false } = {}) {
   // A link into the middle of a walk.
   const noise = asked?.to === undefined ? { seed } : { from: seed, to: BigInt(asked.to), t: asked.t };
   asked = undefined;
-  enter("working");
-  running = new AbortController();
-  try {
-    const made = await model.generate($("prompt").value, { noise, canvas: $("picture"), signal: running.signal, stages: $("timings").open });
+  await work(async (signal) => {
+    const made = await model.generate($("prompt").value, { noise, canvas: $("picture"), signal, stages: $("timings").open });
     present(made);
     remember(made);
     announce(`${wanted(made)} is ready.`);
+  });
+}
+
+/** Draws the pictures of nine seeds, from that of the field on. */
+async function drawNine() {
+  const [prompt, first] = [$("prompt").value, seedOf($("seed"), $("seed-error"))];
+  if (first === null || document.body.dataset.state !== "ready") return;
+  $("prompt-error").textContent = "";
+  await work(async (signal) => {
+    await drawSeveral($, model, prompt, first, signal, (seed) => begin({ prompt, seed }));
+    announce(`Nine pictures for: ${prompt}.`);
+  });
+}
+
+/** Does what takes the model's time and may be cancelled, and says beside the prompt what went wrong. */
+async function work(task) {
+  enter("working");
+  running = new AbortController();
+  const { signal } = running;
+  try {
+    await task(signal);
   } catch (error) {
     if (!model) return;
-    if (!running.signal.aborted) $("prompt-error").textContent = failure(error);
-    announce(running.signal.aborted ? "Cancelled." : "");
+    if (!signal.aborted) $("prompt-error").textContent = failure(error);
+    announce(signal.aborted ? "Cancelled." : "");
   }
   if (model) enter("ready");
 }
@@ -223,7 +241,7 @@ function present(made) {
   picture = made;
   $("picture").setAttribute("aria-label", wanted(made));
   $("caption").textContent = caption(made);
-  $("prompt-hint").textContent = omitted(made.reading);
+  $("prompt-hint").textContent = [omitted(made.reading), ...model.notices].join(" ").trim();
   $("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in made.timings).map(([key, name]) => row(name, made.timings[key])));
   $("device").textContent = device(model);
   for (const id of ["save", "link"]) $(id).disabled = false;
@@ -249,7 +267,6 @@ function remember(made) {
 
 /** Draws what an example or an older picture was drawn from. */
 function begin(from) {
-  asked = undefined;
   restore(from);
   $("frame").scrollIntoView({ block: "nearest" });
   draw();
@@ -343,10 +360,8 @@ async function take(files) {
   const { prompt, seed, noise, bundle: made } = found;
   const from = { prompt, seed: seed ?? noise?.from, to: noise?.to, t: noise?.t };
   if (from.seed === undefined) return said("That picture was drawn from numbers that do not stand in it.");
-  asked = undefined;
-  restore(from);
+  ask(from);
   if (model) await draw();
-  else ask(from);
   if (offered && made !== offered.model.id) said("That picture was drawn by another model, so this one is another.");
 }
 
@@ -376,20 +391,7 @@ $("download").addEventListener("click", get);
 $("cancel-load").addEventListener("click", () => running?.abort());
 $("save").addEventListener("click", save);
 $("link").addEventListener("click", copyLink);
-$("several").addEventListener("click", async () => {
-  const [prompt, first] = [$("prompt").value, seedOf($("seed"), $("seed-error"))];
-  if (first === null || document.body.dataset.state !== "ready") return;
-  $("prompt-error").textContent = "";
-  enter("working");
-  running = new AbortController();
-  try {
-    await drawSeveral($, model, prompt, first, running.signal, (seed) => begin({ prompt, seed }));
-    announce(`Nine pictures for: ${prompt}.`);
-  } catch (error) {
-    if (model && !running.signal.aborted) $("prompt-error").textContent = failure(error);
-  }
-  if (model) enter("ready");
-});
+$("several").addEventListener("click", () => (drawing = drawing.then(drawNine)));
 $("dice").addEventListener("click", () => {
   roll();
   draw();

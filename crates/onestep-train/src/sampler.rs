@@ -49,6 +49,11 @@ pub struct Sampler<'a> {
 }
 
 impl Sampler<'_> {
+    /// Evaluations of the network for one picture.
+    pub fn evaluations(&self) -> usize {
+        evaluations(self.steps, self.guidance)
+    }
+
     /// Integrates from noise `z` [N,C,H,W] under `condition` [N,L,D] to model-space latents; `empty` [1,L,D] is the empty prompt's conditioning.
     ///
     /// # Errors
@@ -56,7 +61,7 @@ impl Sampler<'_> {
     pub fn latents(&self, z: Tensor<4>, condition: Tensor<3>, empty: &Tensor<3>) -> Result<Tensor<4>, ConfigError> {
         let count = z.dims()[0];
         let device = z.device();
-        let guided = (self.guidance - 1.0).abs() > f64::EPSILON;
+        let guided = is_guided(self.guidance);
         let context = if guided { Tensor::cat(vec![empty.clone().repeat_dim(0, count), condition], 0) } else { condition };
         let mut x = z;
         for step in self.schedule.timesteps(self.steps)? {
@@ -74,6 +79,15 @@ impl Sampler<'_> {
         }
         Ok(x)
     }
+}
+
+/// Evaluations of the network for one picture in so many steps: twice as many where the empty prompt guides.
+pub fn evaluations(steps: usize, guidance: f64) -> usize {
+    if is_guided(guidance) { 2 * steps } else { steps }
+}
+
+fn is_guided(guidance: f64) -> bool {
+    (guidance - 1.0).abs() > f64::EPSILON
 }
 
 /// The timestep at which the student is evaluated: the noisiest.

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use onestep::{Backend, GenerateOptions, Model};
 use onestep_train::picture_grid::rgb;
 use onestep_train::pipeline_folder::PipelineFolder;
+use onestep_train::report_page::base64;
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, encode_prompts, noises};
 use onestep_train::{device, store};
@@ -78,11 +77,7 @@ struct Drawn {
 
 impl Drawn {
     fn new(png: &[u8], evaluations: usize, milliseconds: f64) -> Self {
-        Self {
-            png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)),
-            evaluations,
-            milliseconds: (milliseconds * 10.0).round() / 10.0,
-        }
+        Self { png: format!("data:image/png;base64,{}", base64(png)), evaluations, milliseconds: (milliseconds * 10.0).round() / 10.0 }
     }
 }
 
@@ -108,7 +103,6 @@ impl Gallery {
         }
         let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };
         let empty = encode_prompts(&text_encoder, &tokenizer, &[""], &device)?;
-        let evaluations = if self.guidance == 1.0 { self.steps } else { 2 * self.steps };
 
         let mut pictures = Vec::new();
         for (prompt, seed) in self.prompt.into_iter().zip(self.seed..) {
@@ -131,7 +125,7 @@ impl Gallery {
                 seed: seed.to_string(),
                 size: [drawn.width, drawn.height],
                 student: Drawn::new(&onestep::png::encode(&drawn, None)?, 1, drawn.timings.total),
-                teacher: Drawn::new(&onestep::png::rgba(drawn.width, drawn.height, &opaque)?, evaluations, took),
+                teacher: Drawn::new(&onestep::png::rgba(drawn.width, drawn.height, &opaque)?, sampler.evaluations(), took),
             });
         }
         let out = self.out.unwrap_or_else(|| folder.join(FILE));

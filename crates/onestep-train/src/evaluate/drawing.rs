@@ -12,7 +12,7 @@ use crate::{
     features::Asked,
     observer::Observer,
     pipeline_folder::PipelineFolder,
-    sampler::{Sampler, encode_prompts, noises, one_step},
+    sampler::{Sampler, encode_prompts, evaluations, noises, one_step},
 };
 
 /// Pictures drawn together.
@@ -131,8 +131,7 @@ impl<'a> Studio<'a> {
     pub fn evaluations(&self, artist: Artist) -> usize {
         match artist {
             Artist::Student(_) => 1,
-            Artist::Teacher(steps) if (self.guidance - 1.0).abs() > f64::EPSILON => 2 * steps,
-            Artist::Teacher(steps) => steps,
+            Artist::Teacher(steps) => evaluations(steps, self.guidance),
         }
     }
 

@@ -121,9 +121,9 @@ class Store {
 
   /** A manifest by its hash or its address. @param {{ id?: string, url?: string }} wanted */
   async manifest({ id, url }) {
-    const known = (await this.models()).find((model) => (id ? model.id === id : model.url === url));
-    const bytes = known && (await this.#bytes("models", `${known.id}.json`));
-    return bytes && (await hash(bytes)) === known.id ? bytes : undefined;
+    const known = id ?? (await this.models()).find((model) => model.url === url)?.id;
+    const bytes = known && (await this.#bytes("models", `${known}.json`));
+    return bytes && (await hash(bytes)) === known ? bytes : undefined;
   }
 
   /** All that are here, wholly or in part, the last used first: id, address, time of the last use. */
