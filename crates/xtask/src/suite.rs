@@ -120,6 +120,8 @@ fn browser(tally: &mut Tally) -> Result<()> {
 
     let mut node = Command::new(programs.node);
     node.current_dir(folders::root().join("tests/browser")).args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
+    // What a failed test left open, a server for one, must not keep its file from ending.
+    node.arg("--test-force-exit");
     node.env("ONESTEP_CHROMIUM", programs.chromium).env("ONESTEP_PROGRAM", program).env("ONESTEP_BUNDLE", bundle);
     node.env("ONESTEP_PACKAGE", archive);
     node.env("ONESTEP_PAGE", folders::root().join("dist")).env("ONESTEP_SELFTEST", selftest).env("ONESTEP_RESULTS", &results);
