@@ -1,6 +1,7 @@
 //! The program's side of a model's work: its clock, its interrupt, and what it keeps of one opening for the next.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use onestep::{Stage, Watch};
@@ -14,6 +15,12 @@ impl Clock {
     pub fn new() -> Self {
         Self(Instant::now())
     }
+}
+
+/// Of a clock that began when it was first asked.
+pub fn milliseconds() -> f64 {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGUN.elapsed().as_secs_f64() * 1e3
 }
 
 /// Where the measured forms of the kernels are kept; nowhere for a user without a folder for caches.

@@ -32,6 +32,10 @@ pub(crate) struct Kernels {
 }
 
 impl Kernels {
+    pub(crate) fn elements(&self) -> usize {
+        self.strips.iter().map(Strips::elements).sum()
+    }
+
     /// Of `parts` matrices one after the other; the weight's last two axes are the kernel.
     pub(crate) fn new(weight: &[f32], shape: &[usize], parts: usize) -> Self {
         let depth: usize = shape[shape.len() - 3..].iter().product();

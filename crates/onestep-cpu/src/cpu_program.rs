@@ -81,6 +81,11 @@ impl CpuProgram {
         &self.program
     }
 
+    /// Bytes of the weights as they lie in memory, and of the memory that runs use again and again.
+    pub fn bytes(&self) -> usize {
+        self.weights.iter().flatten().map(Operand::bytes).sum::<usize>() + self.memory.bytes()
+    }
+
     /// Computes the outputs, in the order of [`Program::outputs`].
     ///
     /// # Errors

@@ -24,6 +24,12 @@ struct Kept {
 }
 
 impl Memory {
+    /// Bytes of all that is idle or in use.
+    pub(crate) fn bytes(&self) -> usize {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.idle_elements + kept.used) * size_of::<f32>()
+    }
+
     /// So many elements to be written: what they hold is left from earlier values.
     pub(crate) fn stale(&self, length: usize) -> Buffer {
         let mut buffer = self.take(length);

@@ -33,6 +33,19 @@ pub(crate) enum Operand {
     Ids(Arc<Vec<i32>>),
 }
 
+impl Operand {
+    pub(crate) fn bytes(&self) -> usize {
+        let elements = match self {
+            Operand::Float(tensor) => tensor.elements().len(),
+            Operand::Panels(panels) => panels.elements(),
+            Operand::Kernels(kernels) => kernels.elements(),
+            Operand::Winograd(weights) => weights.elements(),
+            Operand::Ids(ids) => ids.len(),
+        };
+        elements * 4
+    }
+}
+
 /// Operands one after the other. `None` where there is none left or it is of another kind, which a checked program excludes.
 struct Operands(std::vec::IntoIter<Operand>);
 

@@ -38,6 +38,11 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
+    /// How many there are, those that fill the last panel included.
+    pub(crate) fn elements(&self) -> usize {
+        self.elements.len()
+    }
+
     /// Of a matrix [N,K], which is stored transposed.
     pub(crate) fn transposed(matrix: &[f32], columns: usize, depth: usize) -> Self {
         let width = panel_width();
@@ -98,6 +103,11 @@ pub(crate) struct Strips {
 }
 
 impl Strips {
+    /// How many there are, those that fill the last strip included.
+    pub(crate) fn elements(&self) -> usize {
+        self.elements.len()
+    }
+
     /// Of a matrix [M,K].
     pub(crate) fn new(matrix: &[f32], rows: usize, depth: usize) -> Self {
         let mut elements = Vec::with_capacity(matrix.len());

@@ -39,6 +39,10 @@ pub(crate) fn pays(weight: &[usize], output: &[usize]) -> bool {
 }
 
 impl Winograd {
+    pub(crate) fn elements(&self) -> usize {
+        self.weights.iter().map(Strips::elements).sum()
+    }
+
     /// weight [D,C,3,3]
     pub(crate) fn new(weight: &[f32], features: usize, channels: usize) -> Self {
         let of_line = |g: [f32; 3]| [g[0], (g[0] + g[1] + g[2]) * 0.5, (g[0] - g[1] + g[2]) * 0.5, g[2]];

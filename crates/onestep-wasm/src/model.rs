@@ -1,7 +1,7 @@
 //! A loaded model and its pictures.
 
 use js_sys::{Function, Int32Array, Reflect, Uint8Array};
-use onestep::{DeviceInfo, GenerateOptions, Model, Picture, Prompt, StageTimes, Timings};
+use onestep::{DeviceInfo, GenerateOptions, KernelCost, Model, Picture, Prompt, StageTimes, Timings};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
@@ -65,6 +65,21 @@ impl Loaded {
         Reflect::set(&object, &"ids".into(), &Int32Array::from(picture.prompt.ids.as_slice()))?;
         Reflect::set(&object, &"reading".into(), &reading(&picture.prompt)?)?;
         Ok(object)
+    }
+
+    /// Bytes that the model takes.
+    pub fn memory(&self) -> f64 {
+        self.model.memory() as f64
+    }
+
+    /// What each kernel costs in a picture: `[{ component, kernel, runs, milliseconds }]`.
+    pub async fn profile(&mut self, prompt: String, noise: Noise) -> Result<JsValue, JsValue> {
+        let options = GenerateOptions { prompt, noise: noise.0, ..GenerateOptions::default() };
+        let costs = self.model.profile(&options, js::now).await.map_err(js::error)?;
+        let costs = costs.iter().map(|KernelCost { component, kernel, runs, milliseconds }| {
+            json!({ "component": component, "kernel": kernel, "runs": runs, "milliseconds": milliseconds })
+        });
+        js::object(&costs.collect::<Vec<_>>().into())
     }
 
     /// A picture of this model's as a PNG file, with or without how it was made.

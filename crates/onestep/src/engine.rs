@@ -10,6 +10,7 @@ use onestep_program::TensorRef;
 use crate::{
     backend::DeviceInfo,
     error::{Error, ErrorKind, Result},
+    profile::KernelCost,
     watch::{Stage, Watch},
 };
 
@@ -78,6 +79,27 @@ impl Engine {
                 self.generate(noise).await?;
                 self.decode(pixels).await
             }
+        }
+    }
+
+    pub(crate) async fn profile(&mut self, ids: &[i32], noise: &[f32], clock: fn() -> f64) -> Result<Vec<KernelCost>> {
+        #[cfg(not(feature = "cpu"))]
+        let _ = (ids, noise);
+        match self {
+            #[cfg(feature = "webgpu")]
+            Engine::WebGpu(engine) => engine.profile(clock).await,
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(engine) => engine.profile(ids, noise, clock),
+        }
+    }
+
+    /// Bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        match self {
+            #[cfg(feature = "webgpu")]
+            Engine::WebGpu(engine) => engine.memory(),
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(engine) => engine.memory(),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod model;
 pub mod noise;
 pub mod picture;
 pub mod png;
+pub mod profile;
 pub mod prompt;
 pub mod watch;
 
@@ -38,6 +39,7 @@ pub use loading::Loading;
 pub use model::{GenerateOptions, Model};
 pub use noise::Noise;
 pub use picture::{Picture, StageTimes, Timings};
+pub use profile::KernelCost;
 pub use prompt::Prompt;
 pub use watch::{Stage, Watch};
 

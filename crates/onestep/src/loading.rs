@@ -31,7 +31,7 @@ impl Loading {
     /// As [`Model::open`].
     pub async fn new(bundle: Outline, watch: &mut dyn Watch) -> Result<Self> {
         let reader = model::read(&bundle)?;
-        let (gpu, weights) = webgpu::WebGpu::prepare(&bundle, watch).await?;
+        let (gpu, weights) = webgpu::WebGpu::prepare(&bundle, webgpu::request().await?, watch).await?;
         Ok(Self { bundle, reader, gpu, weights })
     }
 

@@ -57,21 +57,34 @@ impl Model {
     /// # Errors
     /// [`ErrorKind::InvalidBundle`] when the parts do not fit, [`ErrorKind::Unsupported`] where the backend is missing or too small.
     pub async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
-        let reader = read(bundle.outline())?;
         match backend {
             #[cfg(feature = "webgpu")]
             Backend::WebGpu => {
-                let (gpu, mut loading) = webgpu::WebGpu::prepare(bundle.outline(), watch).await?;
-                loading.fill(&|name| bundle.weight(name)).await?;
-                let engine = webgpu::WebGpu::finish(gpu, loading, watch).await?;
-                Ok(Self::of(bundle.outline(), reader, backend, Engine::WebGpu(Box::new(engine))))
+                // Before a device is asked for: a bundle that is none is refused on every machine.
+                read(bundle.outline())?;
+                Self::open_on(bundle, webgpu::request().await?, watch).await
             }
             #[cfg(feature = "cpu")]
             Backend::Cpu => {
+                let reader = read(bundle.outline())?;
                 let engine = Cpu::open(&bundle, watch)?;
                 Ok(Self::of(bundle.outline(), reader, backend, Engine::Cpu(Box::new(engine))))
             }
         }
+    }
+
+    /// As [`open`](Self::open), on a device that is there already: one of the caller's ([`Gpu::shared`](webgpu::Gpu::shared)), or that of
+    /// another model.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "webgpu")]
+    pub async fn open_on(bundle: Bundle, gpu: webgpu::Gpu, watch: &mut dyn Watch) -> Result<Self> {
+        let reader = read(bundle.outline())?;
+        let (gpu, mut loading) = webgpu::WebGpu::prepare(bundle.outline(), gpu, watch).await?;
+        loading.fill(&|name| bundle.weight(name)).await?;
+        let engine = webgpu::WebGpu::finish(gpu, loading, watch).await?;
+        Ok(Self::of(bundle.outline(), reader, Backend::WebGpu, Engine::WebGpu(Box::new(engine))))
     }
 
     pub(crate) fn of(bundle: &Outline, reader: PromptReader, backend: Backend, engine: Engine) -> Self {
@@ -98,6 +111,36 @@ impl Model {
     /// What it runs on.
     pub fn device(&self) -> DeviceInfo {
         self.engine.device()
+    }
+
+    /// Bytes that the model takes: all of its buffers on a GPU, its weights and what its runs have needed so far on the processor.
+    pub fn memory(&self) -> u64 {
+        self.engine.memory()
+    }
+
+    /// The pixels of the picture that was made last, on the GPU: row by row without gaps, four bytes each, red, green, blue and 255. `None`
+    /// where the model runs on the processor. For callers who share a device with the model.
+    #[cfg(feature = "webgpu")]
+    pub fn pixels(&self) -> Option<&webgpu::wgpu::Buffer> {
+        match &self.engine {
+            Engine::WebGpu(engine) => Some(engine.pixels()),
+            #[cfg(feature = "cpu")]
+            Engine::Cpu(_) => None,
+        }
+    }
+
+    /// What the networks get: ids and noise.
+    pub(crate) fn inputs(&self, options: &GenerateOptions) -> Result<(Vec<i32>, Vec<f32>)> {
+        Ok((self.reader.read(&options.prompt)?.ids, options.noise.numbers(&self.manifest.generation.latent)?))
+    }
+
+    pub(crate) fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// What the generator holds of the prompt is another's now.
+    pub(crate) fn forget_prompt(&mut self) {
+        self.encoded = None;
     }
 
     /// Reads a prompt as [`generate`](Self::generate) would, and runs nothing.
@@ -157,8 +200,7 @@ impl Model {
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for a name that is no program; what the backend refuses.
     pub async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
-        // The generator's text states may be others now.
-        self.encoded = None;
+        self.forget_prompt();
         self.engine.run(component, inputs).await
     }
 

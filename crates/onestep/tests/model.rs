@@ -132,9 +132,31 @@ fn a_tokenizer_with_more_ids_than_the_text_encoder_knows_is_refused() {
     assert!(error.to_string().contains("id 9"), "{error}");
 }
 
+/// Of a clock that began some time ago.
+fn milliseconds() -> f64 {
+    static BEGUN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    BEGUN.elapsed().as_secs_f64() * 1e3
+}
+
 #[cfg(feature = "cpu")]
 mod on_the_processor {
     use super::*;
+
+    #[test]
+    fn every_operation_is_timed_and_the_next_picture_is_as_before() {
+        let mut model = model();
+        let before = draw(&mut model, "red", 1).rgba;
+        let options = GenerateOptions { prompt: "a a a".into(), ..GenerateOptions::default() };
+        let costs = now(model.profile(&options, milliseconds)).unwrap();
+        let found: Vec<_> = costs.iter().map(|cost| (cost.component, cost.kernel, cost.runs)).collect();
+        let expected =
+            [("text_encoder", "embedding"), ("generator", "reduce"), ("generator", "reshape"), ("generator", "binary"), ("decoder", "affine")];
+        assert_eq!(found, expected.map(|(component, kernel)| (component, kernel, 1)));
+        assert!(costs.iter().all(|cost| cost.milliseconds >= 0.0) && costs.iter().any(|cost| cost.milliseconds > 0.0), "{costs:?}");
+        assert_eq!(draw(&mut model, "red", 1).rgba, before);
+        assert!(model.memory() >= 144, "{}", model.memory());
+    }
+
     use onestep::{GenerateOptions, Picture, Stage, Watch, program::TensorRef};
 
     fn model() -> Model {
@@ -292,6 +314,64 @@ mod on_a_gpu {
             assert_eq!(error.kind(), ErrorKind::NonFinite);
             assert!(error.to_string().contains("text encoder"), "{error}");
         }
+    }
+
+    #[test]
+    fn models_share_a_device_with_its_owner_who_keeps_it() {
+        use onestep::webgpu::{Gpu, wgpu};
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let Ok(adapter) = block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())) else {
+            assert!(std::env::var("ONESTEP_REQUIRE_GPU").is_err(), "ONESTEP_REQUIRE_GPU is set, and there is no adapter");
+            return eprintln!("skipped: no adapter");
+        };
+        let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        device.on_uncaptured_error({
+            let heard = heard.clone();
+            std::sync::Arc::new(move |error| heard.lock().unwrap().push(error.to_string()))
+        });
+        let gpu = Gpu::shared(instance, adapter, device.clone(), queue.clone());
+        let mut models = [(); 2].map(|()| block_on(Model::open_on(bundle(writer()), gpu.clone(), &mut ())).unwrap());
+        let [first, second] = models.each_mut().map(|model| draw(model, "red", false, false).rgba);
+        assert_eq!(first, second);
+        // What the owner sees without the bytes ever leaving the device.
+        let read = |buffer: &wgpu::Buffer, bytes: u64| {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let own = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false });
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encoder.copy_buffer_to_buffer(buffer, 0, &own, 0, bytes);
+            queue.submit([encoder.finish()]);
+            own.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+            device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+            own.get_mapped_range(..).unwrap().to_vec()
+        };
+        assert_eq!(read(models[0].pixels().unwrap(), 16), first);
+        drop(models);
+        // The device is its owner's still, and so are its errors.
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
+        queue.write_buffer(&buffer, 0, &[7; 16]);
+        assert_eq!(read(&buffer, 16), [7; 16]);
+        assert!(heard.lock().unwrap().is_empty());
+        let _ =
+            device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage: wgpu::BufferUsages::empty(), mapped_at_creation: false });
+        assert_eq!(heard.lock().unwrap().len(), 1);
+        gpu.lose("its owner says so");
+        assert!(matches!(block_on(Model::open_on(bundle(writer()), gpu, &mut ())), Err(error) if error.kind() == ErrorKind::DeviceLost));
+    }
+
+    #[test]
+    fn every_kernel_is_measured_and_the_next_picture_is_as_before() {
+        let Some(mut model) = model(writer()) else { return };
+        let before = draw(&mut model, "red", false, false).rgba;
+        let costs = block_on(model.profile(&GenerateOptions { prompt: "a a a".into(), ..GenerateOptions::default() }, super::milliseconds)).unwrap();
+        for component in ["text_encoder", "generator", "decoder"] {
+            assert!(costs.iter().any(|cost| cost.component == component && cost.runs > 0), "{costs:?}");
+        }
+        assert!(costs.iter().all(|cost| cost.milliseconds.is_finite() && cost.milliseconds >= 0.0), "{costs:?}");
+        assert!(costs.iter().any(|cost| cost.milliseconds > 0.0), "{costs:?}");
+        assert_eq!(draw(&mut model, "red", false, false).rgba, before);
+        assert!(model.memory() >= 144 + 16);
     }
 
     /// Keeps what it is asked to.

@@ -59,20 +59,34 @@ export interface Progress {
   readonly cached: number;
 }
 
-export interface ProbeOptions { signal?: AbortSignal; backend?: BackendChoice }
+/** Where WebGPU comes from, if not from `navigator.gpu`. Both are used on the caller's own thread, since they cannot be sent to a worker. */
+export interface GpuSource {
+  /** As the package `webgpu` for Node.js gives it. */
+  gpu?: GPU;
+  /**
+   * A device of your own, which stays yours: it is never destroyed, and its handler of errors is never replaced. Opened with the largest
+   * `maxStorageBufferBindingSize` and `maxBufferSize` of its adapter it takes larger models. When it is lost, so is the model.
+   */
+  device?: GPUDevice;
+}
 
-export interface LoadOptions {
+export interface ProbeOptions extends GpuSource { signal?: AbortSignal; backend?: BackendChoice }
+
+export interface LoadOptions extends GpuSource {
   signal?: AbortSignal;
   onProgress?(progress: Progress): void;
   /** What shall compute; `auto` where it is missing. */
   backend?: BackendChoice;
   /** The folder of the modules (`onestep-wasm.js`, `onestep-wasm_bg.wasm`, the same with `-cpu` and `-cpu-relaxed`; only one of the three is fetched), if it is not the package's own `wasm/`. */
   assets?: string | URL;
-  /** Makes the worker, where a bundler needs to see the expression: `() => new Worker(new URL("onestep/worker", import.meta.url), { type: "module" })`. */
-  worker?: () => Worker;
+  /**
+   * Makes the worker, where a bundler needs to see the expression: `() => new Worker(new URL("onestep/worker", import.meta.url), { type: "module" })`. `false`: all is done
+   * on the caller's own thread, as it is where there are no workers (Node.js), and with a `gpu` or `device` of your own.
+   */
+  worker?: false | (() => Worker);
   /** Refuses before anything but the manifest is fetched. */
   maxBytes?: number;
-  /** Whether the model is kept on this device for the next time (`persistent`, the default) or only for as long as it is used. */
+  /** Whether the model is kept on this device for the next time (`persistent`, the default) or only for as long as it is used, which is what happens without a worker. */
   cache?: "persistent" | "memory";
 }
 
@@ -125,12 +139,23 @@ export interface Picture {
   png(options?: { metadata?: boolean }): Promise<Blob>;
 }
 
+/** What the runs of one kernel cost in a picture of a new prompt. */
+export interface KernelCost {
+  readonly component: "text_encoder" | "generator" | "decoder";
+  /** The kernel's name, on the processor the operation's. */
+  readonly kernel: string;
+  readonly runs: number;
+  readonly milliseconds: number;
+}
+
 export interface OneStep extends AsyncDisposable {
   readonly model: ModelInfo;
   readonly backend: Backend;
   /** The model card, Markdown. */
   readonly card: string;
   readonly device: { readonly name: string; readonly interface: string; readonly software: boolean };
+  /** What the model takes: all of its buffers on a graphics processor; on the processor its weights and what pictures have needed so far. */
+  readonly memoryBytes: number;
   /** Sentences for people about what is not as it should be, such as that the model could not be kept on this device. */
   readonly notices: readonly string[];
   /**
@@ -144,9 +169,32 @@ export interface OneStep extends AsyncDisposable {
   live(prompt: string, options?: GenerateOptions): Promise<Picture | null>;
   /** Pictures on the way from seed to seed: `frames` from each to the next, and the last one. Each is made when it is asked for. */
   walk(prompt: string, seeds: Iterable<number | bigint>, frames: number, options?: Omit<GenerateOptions, "seed" | "noise">): AsyncIterableIterator<Picture>;
+  /**
+   * What each kernel costs in a picture. On a graphics processor each one's runs are measured by themselves, since few browsers tell times within a
+   * submission, so their sum is not exactly the time of a picture. Takes as long as some pictures.
+   */
+  profile(prompt: string, options?: Pick<GenerateOptions, "seed" | "noise" | "signal">): Promise<KernelCost[]>;
   /** Frees the GPU, the worker and its memory; what is pending rejects with `disposed`. May be called twice. */
   dispose(): Promise<void>;
 }
+
+/** Models that are loaded at the same time, within a budget of memory. */
+export interface Shelf extends AsyncDisposable {
+  /**
+   * The model, loaded if it is not there. Where the budget would be exceeded, those that were asked for longest ago are disposed of first; what is asked of one of
+   * those afterwards rejects with `disposed`, so ask the shelf each time. A model that alone is beyond the budget is refused before it is fetched.
+   */
+  take(bundle: BundleRef, options?: Pick<LoadOptions, "signal" | "onProgress">): Promise<OneStep>;
+  /** Those that are loaded, the last used first. */
+  readonly models: readonly OneStep[];
+  /** What they take together. */
+  readonly memoryBytes: number;
+  /** Disposes of all of them. */
+  dispose(): Promise<void>;
+}
+
+/** Several models within `maxMemoryBytes`; the other options are those of every load. */
+export declare function shelf(options: Omit<LoadOptions, "signal" | "onProgress" | "maxBytes"> & { maxMemoryBytes: number }): Shelf;
 
 export interface CacheEntry {
   /** The SHA-256 of the manifest, as in `ModelInfo`. */

@@ -4,20 +4,21 @@ use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use onestep::{Backend, GenerateOptions, Model};
+use onestep::{Backend, GenerateOptions, KernelCost, Model};
 use onestep_program::{Program, TensorRef};
 use onestep_train::store;
 use serde_json::json;
 
 use crate::arguments::Shared;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::commands::run;
 use crate::exit::{Exit, Failure};
 use crate::{bundle_folder, output};
 
 /// Time a bundle: each component from tensors in memory to tensors in memory, and whole pictures.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep bench models/emoji --device webgpu\n  onestep bench models/emoji --device cpu --repeats 50 --json\n\n\
+#[command(after_help = "Examples:\n  onestep bench models/emoji --device webgpu\n  onestep bench models/emoji --device cpu --repeats 50 --json\n  \
+                        onestep bench models/emoji --kernels\n\n\
                         The components take turns, after one round that is not counted. `cargo xtask bench` compares these times with those of others.")]
 pub struct Bench {
     /// The bundle's folder
@@ -41,6 +42,9 @@ pub struct Bench {
     /// Also say how far the results are from those in a file that --tensors wrote
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// Also say what each kernel costs in a picture, the dearest first
+    #[arg(long)]
+    kernels: bool,
     /// Count nothing, but run what each line of standard input names, and answer with a line of JSON: so that others may take turns with it
     #[arg(long)]
     on_request: bool,
@@ -108,7 +112,13 @@ impl Bench {
                 }
             }
         }
+        let mut costs = if self.kernels { pollster::block_on(timed.model.profile(&timed.options, clock::milliseconds))? } else { Vec::new() };
+        costs.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
+        facts["memory_bytes"] = json!(timed.model.memory());
         if shared.json {
+            if self.kernels {
+                facts["kernels"] = costs.iter().map(kernel_json).collect();
+            }
             facts["milliseconds"] = names.iter().zip(&times).map(|(name, times)| ((*name).to_owned(), json!(times))).collect();
             return output::json(&facts);
         }
@@ -120,6 +130,12 @@ impl Bench {
             if let (Some(least), Some(median), Some(most)) = (times.first(), times.get(times.len() / 2), times.last()) {
                 output::data(&format!("{name:12} median {median:9.2}  least {least:9.2}  most {most:9.2}"))?;
             }
+        }
+        for KernelCost { component, kernel, runs, milliseconds } in &costs {
+            output::data(&format!("{component:12} {kernel:32} {runs:4} runs {milliseconds:9.3}"))?;
+        }
+        if !shared.quiet {
+            output::message(&format!("{:.1} MB in use", timed.model.memory() as f64 / 1e6));
         }
         Ok(())
     }
@@ -190,6 +206,10 @@ impl Timed {
         let data = [ids, self.noise.clone(), self.states.clone(), self.latents.clone(), self.sample.clone()];
         shapes.into_iter().zip(data).map(|((name, shape), data)| (name, shape, data)).collect()
     }
+}
+
+fn kernel_json(KernelCost { component, kernel, runs, milliseconds }: &KernelCost) -> serde_json::Value {
+    json!({ "component": component, "kernel": kernel, "runs": runs, "milliseconds": milliseconds })
 }
 
 type Shapes = Vec<(String, Vec<usize>)>;

@@ -20,6 +20,9 @@ use crate::{
     plan::{BufferId, Plan, PortSlot, Slice},
 };
 
+/// Milliseconds that a kernel is measured for at least: browsers' clocks are coarse.
+const COSTS_BATCH: f64 = 5.0;
+
 /// A plan that can run. Inputs and outputs stay on the GPU from run to run until they are overwritten.
 pub struct Executor {
     gpu: Gpu,
@@ -187,6 +190,52 @@ impl Executor {
         }
         self.sentinel.encode(&mut pass);
         Ok(())
+    }
+
+    /// What each kernel costs in a run with its prologue: its name, how often it runs, and the milliseconds of those runs by themselves, as
+    /// `clock` tells them. What lay on the GPU of inputs' effects and of outputs is lost.
+    ///
+    /// Kernels are told apart by running each one's dispatches alone, on whatever is in their buffers: few adapters let a page read time stamps.
+    ///
+    /// # Errors
+    /// `DeviceLost`; what the device reports.
+    pub async fn costs(&self, clock: &dyn Fn() -> f64) -> Result<Vec<(&'static str, usize, f64)>, RunError> {
+        self.prologue_done.store(false, Ordering::Relaxed);
+        let mut costs = Vec::new();
+        for (kernel, runs) in self.plan.kernels() {
+            let first = self.time_alone(kernel, 1, clock).await?;
+            let repeats = (COSTS_BATCH / first.max(COSTS_BATCH / 64.0)).ceil() as usize;
+            let waiting = self.time_alone("", 0, clock).await?;
+            let together = self.time_alone(kernel, repeats, clock).await?;
+            costs.push((kernel, runs, (together - waiting).max(0.0) / repeats as f64));
+        }
+        Ok(costs)
+    }
+
+    /// Milliseconds of so many passes over the dispatches of one kernel, and of waiting for them.
+    async fn time_alone(&self, kernel: &str, passes: usize, clock: &dyn Fn() -> f64) -> Result<f64, RunError> {
+        self.gpu.check()?;
+        let begun = clock();
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("onestep costs") });
+        for _ in 0..passes {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(kernel), timestamp_writes: None });
+            for ((dispatch, pipeline), group) in self.plan.dispatches.iter().zip(&self.pipelines).zip(&self.groups) {
+                if dispatch.kernel.name == kernel {
+                    let [x, y, z] = dispatch.grid;
+                    pass.set_pipeline(&pipeline.pipeline);
+                    pass.set_bind_group(0, group, &[]);
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+        }
+        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.settle().await?;
+        Ok(clock() - begun)
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> u64 {
+        self.buffers.iter().map(|(_, buffer)| buffer.size()).sum()
     }
 
     /// An output of the last run that was submitted.

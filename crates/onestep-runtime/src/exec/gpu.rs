@@ -101,6 +101,30 @@ struct Fate {
     fault: Mutex<Option<RunError>>,
 }
 
+impl Fate {
+    fn listen(self: &Arc<Self>, device: &wgpu::Device) {
+        device.set_device_lost_callback({
+            let fate = self.clone();
+            move |reason, message| fate.lose(format!("{reason:?}: {message}"))
+        });
+        device.on_uncaptured_error({
+            let fate = self.clone();
+            Arc::new(move |error| {
+                if let Ok(mut fault) = fate.fault.lock() {
+                    fault.get_or_insert(of_wgpu("the device reports", &error));
+                }
+            })
+        });
+    }
+
+    fn lose(&self, reason: String) {
+        if let Ok(mut why) = self.why.lock() {
+            *why = reason;
+        }
+        self.lost.store(true, Ordering::SeqCst);
+    }
+}
+
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gpu").field("report", &self.inner.report).field("capabilities", &self.capabilities).finish_non_exhaustive()
@@ -153,23 +177,22 @@ impl Gpu {
     /// Takes a device that the caller has opened; its callbacks for loss and for uncaught errors become ours.
     pub fn from_wgpu(instance: wgpu::Instance, adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let fate = Arc::new(Fate::default());
-        device.set_device_lost_callback({
-            let fate = fate.clone();
-            move |reason, message| {
-                if let Ok(mut why) = fate.why.lock() {
-                    *why = format!("{reason:?}: {message}");
-                }
-                fate.lost.store(true, Ordering::SeqCst);
-            }
-        });
-        device.on_uncaptured_error({
-            let fate = fate.clone();
-            Arc::new(move |error| {
-                if let Ok(mut fault) = fate.fault.lock() {
-                    fault.get_or_insert(of_wgpu("the device reports", &error));
-                }
-            })
-        });
+        fate.listen(&device);
+        Self::with_fate(instance, adapter, device, queue, fate)
+    }
+
+    /// Shares a device with a caller who goes on using it and keeps its callbacks; from the one for its loss, [`lose`](Self::lose) is to be called.
+    /// Dropped, everything that was made here is freed, and the device is as it was.
+    pub fn shared(instance: wgpu::Instance, adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self::with_fate(instance, adapter, device, queue, Arc::new(Fate::default()))
+    }
+
+    /// Notes that the device is gone: what waits for it ends with an error.
+    pub fn lose(&self, why: &str) {
+        self.inner.fate.lose(why.to_owned());
+    }
+
+    fn with_fate(instance: wgpu::Instance, adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, fate: Arc<Fate>) -> Self {
         let info = adapter.get_info();
         let names = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
         let software = info.device_type == wgpu::DeviceType::Cpu || SOFTWARE_NAMES.iter().any(|name| names.contains(name));

@@ -156,8 +156,8 @@ impl Picture {
         Ok((broken.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes)), read))
     }
 
-    /// Packed pixels, for what draws them.
-    pub(crate) fn pixels(&self) -> &wgpu::Buffer {
+    /// The pixels on the GPU, row by row without gaps, four bytes each: red, green, blue, 255. Those of the last picture that was submitted.
+    pub fn pixels(&self) -> &wgpu::Buffer {
         &self.pixels
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     picture::{finite, rgba},
     ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LATENTS, NOISE, TEXT_ENCODER},
+    profile::KernelCost,
     watch::{Stage, Watch},
 };
 
@@ -55,6 +56,19 @@ impl Cpu {
         rgba(&sample)
     }
 
+    pub(crate) fn profile(&mut self, ids: &[i32], noise: &[f32], clock: fn() -> f64) -> Result<Vec<KernelCost>> {
+        let mut costs = Vec::new();
+        self.states = only(timed(&self.encoder, TEXT_ENCODER, &[(INPUT_IDS, TensorRef::I32(ids))], clock, &mut costs)?)?;
+        let inputs = [(NOISE, TensorRef::F32(noise)), (ENCODER_HIDDEN_STATES, TensorRef::F32(&self.states))];
+        self.latents = only(timed(&self.generator, GENERATOR, &inputs, clock, &mut costs)?)?;
+        timed(&self.decoder, DECODER, &[(LATENTS, TensorRef::F32(&self.latents))], clock, &mut costs)?;
+        Ok(costs)
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        [&self.encoder, &self.generator, &self.decoder].map(CpuProgram::bytes).iter().sum::<usize>() as u64
+    }
+
     pub(crate) fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
         let program = match component {
             TEXT_ENCODER => &self.encoder,
@@ -64,4 +78,31 @@ impl Cpu {
         };
         Ok(program.run(inputs)?)
     }
+}
+
+/// A run whose operations are timed: what they took together, by name.
+fn timed(
+    program: &CpuProgram,
+    component: &'static str,
+    inputs: &[(&str, TensorRef<'_>)],
+    clock: fn() -> f64,
+    costs: &mut Vec<KernelCost>,
+) -> Result<Outputs> {
+    let nodes = &program.program().nodes;
+    // When each operation began.
+    let mut begun = Vec::with_capacity(nodes.len() + 1);
+    let outputs = program.run_watched(inputs, &mut |_| {
+        begun.push(clock());
+        true
+    })?;
+    begun.push(clock());
+    let first = costs.len();
+    for (node, times) in nodes.iter().zip(begun.windows(2)) {
+        let (kernel, milliseconds) = (node.op.name(), times[1] - times[0]);
+        match costs[first..].iter_mut().find(|cost| cost.kernel == kernel) {
+            Some(cost) => (cost.runs, cost.milliseconds) = (cost.runs + 1, cost.milliseconds + milliseconds),
+            None => costs.push(KernelCost { component, kernel, runs: 1, milliseconds }),
+        }
+    }
+    Ok(outputs)
 }

@@ -2,17 +2,17 @@
 
 use onestep_program::{Outline, TensorRef};
 use onestep_runtime::{
-    Batch, Executor, Gpu, GpuOptions, Loading, Picture, Plan,
+    Batch, Executor, GpuOptions, Loading, Picture, Plan,
     plan::{Forms, PlanOptions},
 };
 
 #[cfg(target_arch = "wasm32")]
 pub use onestep_runtime::wgpu::webgpu::{GpuBuffer, GpuDevice};
 pub use onestep_runtime::{
-    Canvas,
+    Canvas, Gpu,
     plan::CARRIED_BYTES,
     shaders::{Access, Kernel},
-    wgpu::SurfaceTarget,
+    wgpu::{self, SurfaceTarget},
 };
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     picture::finite,
     ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LAST_HIDDEN_STATE, LATENTS, NOISE, SAMPLE, TEXT_ENCODER},
+    profile::KernelCost,
     watch::{Stage, Watch},
 };
 
@@ -32,12 +33,17 @@ pub(crate) struct WebGpu {
     picture: Picture,
 }
 
+/// The device for a model that is given none.
+pub(crate) async fn request() -> Result<Gpu> {
+    Ok(Gpu::request(&GpuOptions::default()).await?)
+}
+
 /// What a model would run on here.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] with a sentence where there is no adapter.
 pub async fn probe() -> Result<DeviceInfo> {
-    Ok(info(&Gpu::request(&GpuOptions::default()).await?))
+    Ok(info(&request().await?))
 }
 
 /// Runs the kernel cases on this machine's GPU: what is computed here is compared with an f64 reference.
@@ -46,7 +52,7 @@ pub async fn probe() -> Result<DeviceInfo> {
 /// As [`probe`].
 #[cfg(feature = "selftest")]
 pub async fn selftest() -> Result<Vec<onestep_runtime::selftest::CaseResult>> {
-    Ok(onestep_runtime::selftest::run_all(&Gpu::request(&GpuOptions::default()).await?).await)
+    Ok(onestep_runtime::selftest::run_all(&request().await?).await)
 }
 
 fn info(gpu: &Gpu) -> DeviceInfo {
@@ -71,9 +77,9 @@ async fn fastest(gpu: Gpu, watch: &mut dyn Watch) -> Result<Gpu> {
 }
 
 impl WebGpu {
-    /// A device, and the programs planned for it, whose weights are to come.
-    pub(crate) async fn prepare(bundle: &Outline, watch: &mut dyn Watch) -> Result<(Gpu, Loading)> {
-        let gpu = fastest(Gpu::request(&GpuOptions::default()).await?, watch).await?;
+    /// The device with its fastest forms, and the programs planned for it, whose weights are to come.
+    pub(crate) async fn prepare(bundle: &Outline, gpu: Gpu, watch: &mut dyn Watch) -> Result<(Gpu, Loading)> {
+        let gpu = fastest(gpu, watch).await?;
         let mut plans = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
             // From picture to picture the noise changes; what the generator makes of the prompt alone is kept.
@@ -183,6 +189,23 @@ impl WebGpu {
             other => return Err(no_component(other)),
         };
         Ok(executor.run(inputs).await?)
+    }
+
+    pub(crate) async fn profile(&mut self, clock: fn() -> f64) -> Result<Vec<KernelCost>> {
+        let mut costs = Vec::new();
+        for (component, executor) in COMPONENTS.into_iter().zip([&self.encoder, &self.generator, &self.decoder]) {
+            let found = executor.costs(&clock).await.map_err(Error::while_running)?;
+            costs.extend(found.into_iter().map(|(kernel, runs, milliseconds)| KernelCost { component, kernel, runs, milliseconds }));
+        }
+        Ok(costs)
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        [&self.encoder, &self.generator, &self.decoder].map(Executor::bytes).iter().sum::<u64>() + self.picture.pixels().size()
+    }
+
+    pub(crate) fn pixels(&self) -> &wgpu::Buffer {
+        self.picture.pixels()
     }
 
     pub(crate) async fn canvas(&self, target: SurfaceTarget<'static>, width: u32, height: u32) -> Result<Canvas> {

@@ -1,6 +1,7 @@
 // The page's side of the worker: calls that become messages, answers that become promises.
 import { OneStepError } from "../public/errors.js";
-import { choose } from "./probe.js";
+import { Engine } from "./engine.js";
+import { choose, sourceOf } from "./probe.js";
 import { placeOf } from "./loading.js";
 import { among, packaged } from "./modules.js";
 import { check, noiseOf } from "./noise.js";
@@ -13,18 +14,37 @@ export async function load(bundle, options = {}) {
   if (maxBytes !== undefined && !(maxBytes >= 0)) throw new OneStepError("invalid-option", "maxBytes must be a number of bytes.");
   const { cache = "persistent" } = options;
   if (cache !== "persistent" && cache !== "memory") throw new OneStepError("invalid-option", "cache must be persistent or memory.");
-  const { backend, reasons } = await choose(options.backend);
+  const gpu = sourceOf(options);
+  const beside = gpu !== undefined || options.worker === false || globalThis.Worker === undefined;
+  if (beside && typeof options.worker === "function") throw new OneStepError("invalid-option", "A GPU or a device of your own cannot be sent to a worker; leave out one of them.");
+  const { backend, reasons } = await choose(options.backend, gpu);
   if (backend === null) throw new OneStepError("unsupported", reasons[0]);
   const modules = options.assets === undefined ? packaged() : among(options.assets);
 
-  const worker = options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-  const channel = new Channel(worker);
+  const channel = new Channel(beside ? new Beside(gpu) : (options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" })));
   try {
-    const loaded = await channel.call("load", { place, sha256, modules, maxBytes, backend, cache }, { signal, onProgress });
+    const loaded = await channel.call("load", { place, sha256, modules, maxBytes, backend, cache: beside ? "memory" : cache }, { signal, onProgress });
     return new Client(channel, backend, loaded);
   } catch (error) {
     channel.close(error instanceof OneStepError ? error : new OneStepError("disposed", "Loading was cancelled."));
     throw error;
+  }
+}
+
+/** An engine on the caller's own thread, in the place of a worker: for devices that cannot be sent to one, and where there are no workers. */
+class Beside {
+  #engine;
+  onmessage;
+
+  /** @param {GPU} [gpu] */
+  constructor(gpu) {
+    this.#engine = new Engine((data) => this.onmessage({ data }), gpu);
+  }
+  postMessage(data) {
+    this.#engine.receive(data);
+  }
+  terminate() {
+    this.#engine.end();
   }
 }
 
@@ -110,8 +130,9 @@ class Client {
   /** Ends the live picture that is under way. */
   #overtake;
 
-  constructor(channel, backend, { model, device, card, notices }) {
+  constructor(channel, backend, { model, device, card, memory, notices }) {
     this.#channel = channel;
+    this.memoryBytes = memory;
     this.backend = backend;
     this.model = model;
     this.device = device;
@@ -129,7 +150,13 @@ class Client {
     options.signal?.throwIfAborted();
     const [canvas, transfer] = this.#hand(options.canvas);
     const result = await this.#channel.call("generate", { prompt, noise, canvas, stages: Boolean(stages), pixels: Boolean(pixels) }, { signal: options.signal, transfer });
+    this.memoryBytes = result.memory;
     return new Picture(this.#channel, prompt, noise, result);
+  }
+
+  async profile(prompt, options = {}) {
+    if (typeof prompt !== "string") throw new OneStepError("invalid-option", "The prompt must be text.");
+    return this.#channel.call("profile", { prompt, noise: noiseOf(options) }, { signal: options.signal });
   }
 
   async live(prompt, options = {}) {
@@ -198,7 +225,10 @@ class Picture {
 
   pixels() {
     this.#throwIfLeft();
-    return new ImageData(new Uint8ClampedArray(this.#rgba), this.width, this.height);
+    const { width, height } = this;
+    const data = new Uint8ClampedArray(this.#rgba);
+    // Outside of browsers there is no such class; the same three things are.
+    return globalThis.ImageData ? new ImageData(data, width, height) : { data, width, height, colorSpace: "srgb" };
   }
 
   async png({ metadata = true } = {}) {

@@ -1,6 +1,7 @@
 // Bytes from this device or the network: counted, bounded by what the manifest says, and compared with its hashes piece by piece as they come.
 import { OneStepError } from "../public/errors.js";
 import { hash } from "./hash.js";
+import { base, readLocal } from "./local.js";
 import { PIECE_BYTES } from "./manifest.js";
 
 const MANIFEST_BYTES = 1 << 20;
@@ -23,7 +24,7 @@ export function placeOf(bundle) {
   }
   let url;
   try {
-    url = new URL(given, globalThis.document?.baseURI ?? globalThis.location?.href);
+    url = new URL(given, base());
   } catch {
     throw new OneStepError("invalid-option", `${String(given).slice(0, 200)} is no address of a model.`);
   }
@@ -41,6 +42,8 @@ async function respond(place, name, { from, to, size, signal, cache }) {
     if (!file) throw new OneStepError("invalid-bundle", `The folder of the model has no ${name}.`, { file: name });
     return new Response(file.slice(from, to), { status: 206 });
   }
+  const local = await readLocal(new URL(name, place.url), from, to).catch(() => new Response(null, { status: 404 }));
+  if (local) return local instanceof Response ? local : new Response(local, { status: 206 });
   const headers = from > 0 || to !== size ? { range: `bytes=${from}-${to - 1}` } : {};
   return fetch(new URL(name, place.url), { headers, signal, cache });
 }

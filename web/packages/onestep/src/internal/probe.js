@@ -2,6 +2,7 @@
 import { OneStepError } from "../public/errors.js";
 import { fetchManifest, placeOf } from "./loading.js";
 import { readManifest } from "./manifest.js";
+import { ofDevice } from "./gpu.js";
 import { bytesHere, openStore } from "./store.js";
 
 /** Software that does a GPU's work names itself like this. */
@@ -16,7 +17,7 @@ export async function probe(bundle, options = {}) {
   const store = openStore();
   const [{ model, bytes, pieces }, found, room] = await Promise.all([
     fetchManifest(place, sha256, { signal: options.signal, store }).then(readManifest),
-    choose(options.backend),
+    choose(options.backend, sourceOf(options)),
     free(),
   ]);
   const cachedBytes = place.files ? bytes : await bytesHere(store, pieces);
@@ -36,17 +37,17 @@ async function free() {
 /**
  * What would compute, and the sentences that say why it is not a graphics processor.
  * @param {import("../../index.js").BackendChoice} [wanted]
+ * @param {GPU} [gpu] from elsewhere than `navigator`
  */
-export async function choose(wanted = "auto") {
+export async function choose(wanted = "auto", gpu = globalThis.navigator?.gpu) {
   if (!["auto", "webgpu", "cpu"].includes(wanted)) {
     throw new OneStepError("invalid-option", `${String(wanted).slice(0, 50)} is nothing that computes; there are auto, webgpu and cpu.`);
   }
-  if (globalThis.navigator === undefined) return { backend: null, reasons: ["There is no browser here, and the model runs in a browser."] };
-  if (!globalThis.isSecureContext) {
+  if (globalThis.isSecureContext === false) {
     const reason = "This page was opened by an insecure address, for which browsers switch off WebGPU and what the model is checked with. Open it by https:// or on localhost.";
     return { backend: null, reasons: [reason] };
   }
-  const { reason, adapter } = wanted === "cpu" ? {} : await findAdapter();
+  const { reason, adapter } = wanted === "cpu" ? {} : await findAdapter(gpu);
   const none = reason !== undefined;
   if (wanted === "webgpu") {
     if (none) return { backend: null, reasons: [reason] };
@@ -63,14 +64,20 @@ export async function choose(wanted = "auto") {
   return { backend: "cpu", reasons: [...why, "The model runs on the processor."], ...(adapter ? { adapter } : {}) };
 }
 
+/** Where WebGPU comes from, if the caller says so. @param {{ gpu?: GPU, device?: GPUDevice }} options */
+export const sourceOf = ({ gpu, device }) => (device === undefined ? gpu : ofDevice(device));
+
 /** The adapter, or the sentence that says why there is none. */
-async function findAdapter() {
-  if (!navigator.gpu) {
+async function findAdapter(gpu) {
+  if (!gpu && globalThis.document === undefined && globalThis.WorkerGlobalScope === undefined) {
+    return { reason: "There is no browser here and no WebGPU, with which the model would run faster. For Node.js there is the package webgpu; give its GPU as the option gpu." };
+  }
+  if (!gpu) {
     return { reason: "This browser has no WebGPU, with which the model would run faster. Chrome and Edge have it since version 113, Safari since 26, Firefox since 141 on Windows and 145 on macOS." };
   }
   let adapter = null;
   try {
-    adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+    adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   } catch {
     // The same as none.
   }

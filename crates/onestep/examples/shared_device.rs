@@ -1,0 +1,84 @@
+//! Pictures on a device that the program has already: the model draws into the program's own texture, and no pixel leaves the GPU on the way.
+//!
+//! ```sh
+//! cargo run --release -p onestep --example shared_device -- models/emoji "red apple" apple.png
+//! ```
+
+use std::{env, error::Error, fs, path::Path};
+
+use onestep::{
+    GenerateOptions, Model, Picture,
+    program::{Bundle, BundleError, Kind},
+    webgpu::{Gpu, wgpu},
+};
+use pollster::block_on;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [folder, prompt, file] = arguments.as_slice() else { return Err("three words are wanted: FOLDER PROMPT FILE".into()) };
+
+    // The program's own device, as it has one for whatever it draws.
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter = block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
+    // Kernels want to see as much of a buffer as the adapter allows.
+    let limits = wgpu::Limits { max_storage_buffer_binding_size: adapter.limits().max_storage_buffer_binding_size, ..wgpu::Limits::default() };
+    let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() }))?;
+
+    // The model shares it; the device's callbacks stay the program's.
+    let gpu = Gpu::shared(instance, adapter, device.clone(), queue.clone());
+    device.set_device_lost_callback({
+        let gpu = gpu.clone();
+        move |_, why| gpu.lose(&why)
+    });
+    let mut model = block_on(Model::open_on(read(Path::new(folder))?, gpu, &mut ()))?;
+    println!("{} on {}, {:.1} MB", model.manifest().title, model.device(), model.memory() as f64 / 1e6);
+
+    let options = GenerateOptions { prompt: prompt.clone(), noise: 7.into(), keep_pixels: true, ..GenerateOptions::default() };
+    let mut picture = block_on(model.generate(&options, &mut ()))?;
+
+    let texture = device.create_texture(&wgpu::TextureDescriptor {
+        label: Some("the program's texture"),
+        size: wgpu::Extent3d { width: picture.width, height: picture.height, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::Rgba8UnormSrgb,
+        usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::TEXTURE_BINDING,
+        view_formats: &[],
+    });
+    let pixels = model.pixels().ok_or("the model does not run on a GPU")?;
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(picture.width * 4), rows_per_image: None };
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    encoder.copy_buffer_to_texture(wgpu::TexelCopyBufferInfo { buffer: pixels, layout }, texture.as_image_copy(), texture.size());
+    queue.submit([encoder.finish()]);
+
+    // To look at it; a program would draw with the texture instead.
+    picture.rgba = read_back(&device, &queue, &texture, &picture);
+    fs::write(file, model.png(&picture, prompt)?)?;
+    println!("{file}: {prompt:?}, {} x {} pixels", picture.width, picture.height);
+    Ok(())
+}
+
+/// A bundle from its folder; every file is compared with its hash.
+fn read(folder: &Path) -> Result<Bundle, Box<dyn Error>> {
+    let manifest = fs::read(folder.join("manifest.json"))?;
+    let open = |entry: &onestep::program::FileEntry| {
+        fs::read(folder.join(&entry.name)).map_err(|error| BundleError::new(Kind::Missing, &entry.name, error.to_string()))
+    };
+    Ok(Bundle::open::<BundleError>(&manifest, open)?)
+}
+
+fn read_back(device: &wgpu::Device, queue: &wgpu::Queue, texture: &wgpu::Texture, picture: &Picture) -> Vec<u8> {
+    let row = picture.width * 4;
+    let size = u64::from(row * picture.height);
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(row), rows_per_image: None };
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    encoder.copy_texture_to_buffer(texture.as_image_copy(), wgpu::TexelCopyBufferInfo { buffer: &buffer, layout }, texture.size());
+    queue.submit([encoder.finish()]);
+    buffer.map_async(wgpu::MapMode::Read, .., |_| ());
+    // Mapped when this is done; the view panics where it is not.
+    let _ = device.poll(wgpu::PollType::wait_indefinitely());
+    buffer.get_mapped_range(..).map(|view| view.to_vec()).unwrap_or_default()
+}
