@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { join } from "node:path";
-import { draw, launch, open, ready, state } from "./browser.js";
+import { draw, launch, loaded, open, ready, state } from "./browser.js";
 import { serve } from "./server.js";
 import { RESULTS } from "./settings.js";
 
@@ -130,23 +130,49 @@ test("a transfer that ends early is noticed, with or without a length", { timeou
   await ready(await open(browser, server));
 });
 
+/** Half of the weights come, and no more. */
+const half = (path, bytes, response) => {
+  if (!path.endsWith(".safetensors")) return bytes;
+  response.writeHead(200, { "content-length": bytes.length });
+  response.write(bytes.subarray(0, bytes.length >> 1));
+};
+
 test("loading can be cancelled and begun again", { timeout: 180_000 }, async () => {
-  server.change = (path, bytes, response) => {
-    if (!path.endsWith(".safetensors")) return bytes;
-    response.writeHead(200, { "content-length": bytes.length });
-    response.write(bytes.subarray(0, bytes.length >> 1));
-  };
+  server.change = half;
   const page = await open(browser, server);
   await state(page, "offer");
-  await page.click("#download");
+  const [offered] = await Promise.all([page.textContent("#download"), page.click("#download")]);
   await state(page, "getting");
-  await page.waitForFunction(() => document.getElementById("progress-bar").value > 0);
+  await page.waitForFunction(() => document.getElementById("progress-bar").value > 0.3);
   await page.screenshot({ path: join(RESULTS, "getting.png"), fullPage: true });
   await page.click("#cancel-load");
   await state(page, "offer");
   assert.equal(await refusal(page), "");
+  // Who cancels wants nothing of it.
+  assert.equal(await page.textContent("#download"), offered);
   server.change = undefined;
   await ready(page);
+});
+
+test("loading can be paused, and goes on with what is missing", { timeout: 180_000 }, async () => {
+  server.change = half;
+  const page = await open(browser, server);
+  await state(page, "offer");
+  await page.click("#download");
+  await page.waitForFunction(() => document.getElementById("progress-bar").value > 0.3);
+  await page.click("#pause-load");
+  await page.waitForFunction(() => /^Go on with [0-9.]+ MB$/.test(document.getElementById("download").textContent));
+  await state(page, "offer");
+  assert.equal(await refusal(page), "");
+  assert.match(await page.textContent("#model-about"), /MB of it are on this device/);
+  assert.equal(await page.evaluate(() => document.activeElement.id), "download");
+  await page.screenshot({ path: join(RESULTS, "paused.png"), fullPage: true });
+  server.change = undefined;
+  server.parts.length = 0;
+  await page.keyboard.press("Enter");
+  await loaded(page);
+  const [{ path, start, end }] = server.parts;
+  assert.ok(path.endsWith(".safetensors") && start > 1e6 && end > start, JSON.stringify(server.parts));
 });
 
 test("prompts and seeds that cannot be drawn are answered beside them", { timeout: 180_000 }, async () => {

@@ -1,38 +1,20 @@
 // The npm package as users have it: what is in it, what it weighs, and that their projects draw with it as they are.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { cp, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { launch } from "./browser.js";
+import { CONSUMERS, installed, npm, run } from "./npm.js";
 import { decode, native, psnr } from "./pictures.js";
 import { BUNDLE, PACKAGE } from "./settings.js";
 
-const CONSUMERS = fileURLToPath(new URL("../consumers/", import.meta.url));
 /** Gzipped: the JavaScript that every page fetches, and the module for WebGPU. */
 const MOST = { script: 30 << 10, module: 1.5 * 2 ** 20 };
 const LEAST_DECIBELS = 45;
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".json": "application/json", ".wasm": "application/wasm" };
-
-const run = promisify(execFile);
-const npm = (folder, ...words) => run("npm", [...words, "--no-audit", "--no-fund", "--ignore-scripts"], { cwd: folder });
-
-/** Installs what a project's lock file says; false, with a word, where there is no network to do it by. */
-async function installed(t, project) {
-  try {
-    await npm(project, "ci");
-    return true;
-  } catch (error) {
-    if (!/EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|ENETUNREACH/.test(error.stderr)) throw error;
-    t.skip("npm's packages cannot be fetched: there is no network");
-    return false;
-  }
-}
 
 let browser, folder;
 before(async () => {
@@ -62,20 +44,25 @@ test("the archive has what the package promises and nothing else, and weighs lit
   for (const name of named) await stat(join(own(), name));
 });
 
-test("a server may import it: nothing happens, and a probe says that there is no browser", async () => {
+test("a server may import it: nothing happens, a probe says that there is no browser, and the processor draws", { timeout: 120_000 }, async (t) => {
   const server = await serve(folder);
+  t.after(() => server.close());
   const script = `
     const before = Object.keys(globalThis).length;
     const { probe, load, cache } = await import("onestep");
     if (Object.keys(globalThis).length !== before) throw new Error("the import left something behind");
     const { backend, reasons, cachedBytes, downloadBytes } = await probe(${JSON.stringify(`${server.address}bundle/`)});
-    const refused = await load(${JSON.stringify(`${server.address}bundle/`)}).then(() => "loaded", ({ kind }) => kind);
-    console.log(JSON.stringify({ backend, reasons, cachedBytes, downloadBytes, refused, list: await cache.list() }));`;
+    const model = await load(${JSON.stringify(`${server.address}bundle/`)});
+    const { data } = (await model.generate("red apple", { seed: 1 })).pixels();
+    await model.dispose();
+    const left = Object.keys(globalThis).length - before;
+    console.log(JSON.stringify({ backend, reasons, cachedBytes, downloadBytes, data: [...data], left, list: await cache.list() }));`;
   await writeFile(join(folder, "server.js"), script);
   const { stdout } = await run(process.execPath, ["server.js"], { cwd: folder });
-  await server.close();
-  const { backend, reasons, cachedBytes, downloadBytes, refused, list } = JSON.parse(stdout);
-  assert.deepEqual([backend, cachedBytes, refused, list], [null, 0, "unsupported", []]);
+  const { backend, reasons, cachedBytes, downloadBytes, data, left, list } = JSON.parse(stdout);
+  assert.deepEqual([backend, cachedBytes, left, list], ["cpu", 0, 0, []]);
+  const decibels = psnr({ width: 64, height: 64, data: Buffer.from(data) }, await native("red apple", 1, "cpu"));
+  assert.ok(decibels >= LEAST_DECIBELS, `${decibels.toFixed(1)} dB`);
   assert.match(reasons.join(), /no browser here/);
   assert.ok(downloadBytes > 1e6);
 });
@@ -90,6 +77,7 @@ for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "
       if (consumer !== "plain") await npm(project, "run", "build");
       if (consumer === "webpack") await cp(join(project, "index.html"), join(project, "dist/index.html"));
       const server = await serve(join(project, built));
+      t.after(() => server.close());
       const page = await browser.newPage();
       const troubles = [];
       page.on("pageerror", (error) => troubles.push(String(error)));
@@ -102,7 +90,6 @@ for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "
       assert.ok(decibels >= LEAST_DECIBELS, `${decibels.toFixed(1)} dB`);
       assert.deepEqual(troubles, []);
       await page.close();
-      await server.close();
     } finally {
       await rm(project, { recursive: true });
     }

@@ -41,6 +41,9 @@ for (const [name, view] of Object.entries({
     await ready(page);
     await draw(page, "red apple", 1);
     await page.click("#timings summary");
+    await page.click("#measure");
+    await page.waitForSelector("#kernels-rows tr", { timeout: 120_000 });
+    await state(page, "ready");
     await page.screenshot({ path: join(RESULTS, `${name}-drawn.png`), fullPage: true });
     assert.deepEqual(await findings(page), []);
     assert.equal(await wide(page), 0);

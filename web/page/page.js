@@ -2,13 +2,14 @@
 //
 //   start ─► probing ─► offer ─► getting ─► ready ⇄ working
 //               │         ▲         │         │
-//               └► cannot └─────────┴─────────┘ (cancelled, failed, lost)
+//               └► cannot └─────────┴─────────┘ (paused, cancelled, failed, lost)
 import { cache, load, probe } from "../packages/onestep/src/public/index.js";
 import * as link from "./link.js";
 import { item, source } from "./pictures.js";
 import { facts } from "./png-facts.js";
-import { TIMINGS, caption, device, failure, loading, megabytes, offer, omitted, wanted } from "./sentences.js";
+import { caption, failure, loading, megabytes, offer, omitted, wanted } from "./sentences.js";
 import { drawSeveral } from "./several.js";
+import { Panel } from "./timings.js";
 import { Walk } from "./walk.js";
 
 const ASSETS = new URL("./", document.baseURI);
@@ -16,6 +17,8 @@ const ASSETS = new URL("./", document.baseURI);
 const SHOWN = 512;
 /** `?backend=webgpu` or `?backend=cpu` decides what computes, for tests and for those who compare. */
 const BACKEND = new URLSearchParams(location.search).get("backend") ?? "auto";
+/** Why a download ends that is to go on later. */
+const PAUSED = "paused";
 /** Of the visit's pictures, so many are kept. */
 const KEPT = 60;
 
@@ -50,7 +53,7 @@ function enter(state) {
 /** For those who listen instead of looking. */
 const announce = (text) => ($("status").textContent = text);
 
-async function look() {
+async function look({ paused = false } = {}) {
   enter("probing");
   try {
     offered = await probe(bundle, { backend: BACKEND });
@@ -60,8 +63,10 @@ async function look() {
   if (offered.backend === null) return cannot(offered.reasons.join(" "));
   $("model-about").textContent = offer(offered);
   notes(offered.reasons);
-  $("download").textContent = offered.downloadBytes > 0 ? `Download ${megabytes(offered.downloadBytes)}` : "Open";
+  const act = paused ? "Go on with" : "Download";
+  $("download").textContent = offered.downloadBytes > 0 ? `${act} ${megabytes(offered.downloadBytes)}` : "Open";
   enter("offer");
+  if (paused) return $("download").focus();
   // All of it is on this device: nobody has to be asked.
   if (offered.downloadBytes === 0) await get();
 }
@@ -98,11 +103,12 @@ async function get() {
   try {
     model = await load(bundle, { backend: BACKEND, assets: ASSETS, signal: running.signal, onProgress: show });
   } catch (error) {
-    if (running.signal.aborted) {
-      announce("Cancelled.");
-      return enter("offer");
-    }
-    return refuse(error);
+    if (!running.signal.aborted) return refuse(error);
+    const paused = running.signal.reason === PAUSED;
+    // Who cancels wants nothing of it, but for what was here before.
+    if (!paused && offered.cachedBytes === 0) await cache.remove(offered.model.id);
+    await look({ paused });
+    return announce(paused ? `Paused.${offered?.cachedBytes > 0 ? " What has come is kept." : ""}` : "Cancelled.");
   }
   const own = model;
   model.lost.then((error) => own === model && lose(error));
@@ -118,8 +124,9 @@ async function get() {
   listKept();
   enter("ready");
   announce("The model is ready.");
+  // Only who has not gone elsewhere meanwhile is taken along.
   const active = document.activeElement;
-  if (active === document.body || active === $("download") || active === $("cancel-load")) $("prompt").focus();
+  if (active === document.body || $("model").contains(active)) $("prompt").focus();
   if (asked) restore(asked);
   await draw();
 }
@@ -242,17 +249,9 @@ function present(made) {
   $("picture").setAttribute("aria-label", wanted(made));
   $("caption").textContent = caption(made);
   $("prompt-hint").textContent = [omitted(made.reading), ...model.notices].join(" ").trim();
-  $("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in made.timings).map(([key, name]) => row(name, made.timings[key])));
-  $("device").textContent = device(model);
+  timings.present(model, made);
   for (const id of ["save", "link"]) $(id).disabled = false;
   compare();
-}
-
-function row(name, milliseconds) {
-  const row = document.createElement("tr");
-  const head = Object.assign(document.createElement("th"), { scope: "row", textContent: name });
-  row.append(head, Object.assign(document.createElement("td"), { textContent: `${milliseconds.toFixed(1)} ms` }));
-  return row;
 }
 
 /** The visit's pictures, the newest first; each brings back its words and its seed. */
@@ -385,10 +384,13 @@ async function listKept() {
   $("models-clear").disabled = bytes === 0;
 }
 
+const timings = new Panel($, { work, announce });
 const walk = new Walk($, { draw: drawLive, seed: () => seedOf($("seed"), $("seed-error")), other: () => seedOf($("walk-to"), $("walk-error")) });
 
 $("download").addEventListener("click", get);
 $("cancel-load").addEventListener("click", () => running?.abort());
+$("pause-load").addEventListener("click", () => running?.abort(PAUSED));
+$("measure").addEventListener("click", () => (drawing = drawing.then(() => document.body.dataset.state === "ready" && timings.measure(model, picture))));
 $("save").addEventListener("click", save);
 $("link").addEventListener("click", copyLink);
 $("several").addEventListener("click", () => (drawing = drawing.then(drawNine)));

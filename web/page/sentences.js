@@ -35,10 +35,12 @@ export function loading({ phase, done, total, cached }, backend) {
   }
 }
 
-/** What computed. */
-export function device({ backend, device: { name, interface: by, software } }) {
-  if (backend === "cpu") return "This device's processor, by WebAssembly";
-  return `${name || "GPU"}${software ? ", in software" : ""} (${by})`;
+/** What computed, and in how much memory. */
+export function device({ backend, memoryBytes, device: { name, interface: by, software } }) {
+  const memory = `The model takes ${megabytes(memoryBytes)} of memory.`;
+  if (backend === "cpu") return `This device's processor, by WebAssembly. ${memory}`;
+  const slow = software ? " A processor does the work of the graphics processor here, which takes several times as long." : "";
+  return `${name || "GPU"}${software ? ", in software" : ""} (${by}). ${memory}${slow}`;
 }
 
 /** What went wrong. The package's sentences are for people already; only a page without a model is the page's own matter. */

@@ -61,13 +61,8 @@ export function ofDevice(device) {
     isFallbackAdapter: info.isFallbackAdapter === true,
     async requestDevice() {
       const theirs = device.onuncapturederror;
-      // The module sets its own in the next steps.
-      setTimeout(() => {
-        const ours = device.onuncapturederror;
-        if (ours === theirs) return;
-        device.onuncapturederror = theirs;
-        device.addEventListener("uncapturederror", ours);
-      });
+      // The module sets its own in the next steps. What goes wrong in its own calls it is told all the same, by scopes of errors.
+      setTimeout(() => (device.onuncapturederror = theirs));
       return device;
     },
   };

@@ -1,0 +1,46 @@
+// The package outside of browsers: in Node.js on the processor and through the package webgpu, and in Deno.
+import assert from "node:assert/strict";
+import { existsSync, realpathSync } from "node:fs";
+import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { CONSUMERS, installed, npm, run } from "./npm.js";
+import { decode, native, psnr } from "./pictures.js";
+import { BUNDLE, CHROMIUM, PACKAGE } from "./settings.js";
+
+const LEAST_DECIBELS = 45;
+
+/** Chromium's own driver, which plays a GPU: Dawn asks more of a driver than some of those of systems can. */
+const driver = ["/usr/lib/chromium", dirname(realpathSync(CHROMIUM))].map((folder) => join(folder, "vk_swiftshader_icd.json")).find(existsSync);
+const environment = { ...process.env, ...(driver ? { VK_ICD_FILENAMES: driver } : {}) };
+
+let project, there, skipped;
+before(async () => {
+  project = await mkdtemp(join(tmpdir(), "onestep-elsewhere-"));
+  await cp(join(CONSUMERS, "node"), project, { recursive: true });
+  there = await installed({ skip: (why) => (skipped = why) }, project);
+  if (there) await npm(project, "install", "--no-save", PACKAGE);
+}, { timeout: 120_000 });
+after(() => rm(project, { recursive: true }));
+
+const deno = () => join(project, "node_modules/.bin/deno");
+
+for (const [name, backend, program] of [
+  ["Node.js", "cpu", () => [process.execPath]],
+  ["Node.js", "webgpu", () => [process.execPath]],
+  ["Deno", "cpu", () => [deno(), "run", "--allow-all", "--quiet"]],
+  ["Deno", "webgpu", () => [deno(), "run", "--allow-all", "--quiet"]],
+]) {
+  test(`${name} draws the native program's picture, on ${backend}`, { timeout: 240_000 }, async (t) => {
+    if (!there) return t.skip(skipped);
+    const file = join(project, "picture.png");
+    await rm(file, { force: true });
+    const [command, ...words] = program();
+    // Paths are relative to the working folder, as everywhere.
+    const { stdout } = await run(command, [...words, "draw.js", BUNDLE, backend, file], { cwd: project, env: environment });
+    const decibels = psnr(decode(await readFile(file)), await native("red apple", 1, "cpu"));
+    console.log(`# ${name}, ${backend}: ${stdout.trim()}, ${decibels.toFixed(1)} dB`);
+    assert.ok(decibels >= LEAST_DECIBELS, `${decibels.toFixed(1)} dB`);
+  });
+}

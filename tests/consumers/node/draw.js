@@ -1,0 +1,16 @@
+// Outside of browsers: node draw.js BUNDLE cpu|webgpu FILE, or the same with Deno, whose WebGPU is its own.
+import { writeFile } from "node:fs/promises";
+import { load } from "onestep";
+
+const [bundle, backend, file] = process.argv.slice(2);
+const options = { backend };
+if (backend === "webgpu" && !globalThis.navigator?.gpu) {
+  const { create, globals } = await import("webgpu");
+  Object.assign(globalThis, globals);
+  options.gpu = create([]);
+}
+const model = await load(bundle, options);
+const picture = await model.generate("red apple", { seed: 1 });
+await writeFile(file, new Uint8Array(await (await picture.png()).arrayBuffer()));
+console.log(`${model.device.name}, ${Math.round(picture.timings.total)} ms`);
+await model.dispose();
