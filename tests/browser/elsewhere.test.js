@@ -5,7 +5,7 @@ import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { CONSUMERS, installed, npm, run } from "./npm.js";
+import { EXAMPLES, installed, npm, run } from "./npm.js";
 import { decode, native, psnr } from "./pictures.js";
 import { BUNDLE, CHROMIUM, PACKAGE } from "./settings.js";
 
@@ -18,7 +18,7 @@ const environment = { ...process.env, ...(driver ? { VK_ICD_FILENAMES: driver } 
 let project, there, skipped;
 before(async () => {
   project = await mkdtemp(join(tmpdir(), "onestep-elsewhere-"));
-  await cp(join(CONSUMERS, "node"), project, { recursive: true });
+  await cp(join(EXAMPLES, "node"), project, { recursive: true });
   there = await installed({ skip: (why) => (skipped = why) }, project);
   if (there) await npm(project, "install", "--no-save", PACKAGE);
 }, { timeout: 120_000 });

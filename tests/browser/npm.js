@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 export const CONSUMERS = fileURLToPath(new URL("../consumers/", import.meta.url));
+export const EXAMPLES = fileURLToPath(new URL("../../web/examples/", import.meta.url));
 export const run = promisify(execFile);
 export const npm = (folder, ...words) => run("npm", [...words, "--no-audit", "--no-fund", "--ignore-scripts"], { cwd: folder });
 

@@ -1,20 +1,19 @@
 // The npm package as users have it: what is in it, what it weighs, and that their projects draw with it as they are.
 import assert from "node:assert/strict";
 import { cp, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { extname, join, normalize } from "node:path";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { launch } from "./browser.js";
 import { CONSUMERS, installed, npm, run } from "./npm.js";
-import { decode, native, psnr } from "./pictures.js";
-import { BUNDLE, PACKAGE } from "./settings.js";
+import { native, psnr } from "./pictures.js";
+import { PACKAGE, RESULTS } from "./settings.js";
+import { serve } from "./site.js";
 
 /** Gzipped: the JavaScript that every page fetches, and the module for WebGPU. */
 const MOST = { script: 30 << 10, module: 1.5 * 2 ** 20 };
 const LEAST_DECIBELS = 45;
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".json": "application/json", ".wasm": "application/wasm" };
 
 let browser, folder;
 before(async () => {
@@ -111,22 +110,18 @@ test("its types hold what a user of every call relies on", { timeout: 120_000 },
   }
 });
 
-/** A folder, and the model under /bundle/. */
-async function serve(root) {
-  const served = { missing: [] };
-  const server = createServer(async (request, response) => {
-    const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
-    const file = path.startsWith("/bundle/") ? join(BUNDLE, normalize(path.slice("/bundle".length))) : join(root, normalize(path.endsWith("/") ? `${path}index.html` : path));
-    try {
-      const bytes = await readFile(file);
-      response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" }).end(bytes);
-    } catch {
-      served.missing.push(path);
-      response.writeHead(404).end();
-    }
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  served.address = `http://localhost:${server.address().port}/`;
-  served.close = () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve)));
-  return served;
-}
+test("everything that it promises is documented", { timeout: 120_000 }, async (t) => {
+  const project = await mkdtemp(join(tmpdir(), "onestep-documentation-"));
+  try {
+    await cp(join(CONSUMERS, "documentation"), project, { recursive: true });
+    if (!(await installed(t, project))) return;
+    await npm(project, "install", "--no-save", PACKAGE);
+    await cp(join(project, "node_modules/onestep/index.d.ts"), join(project, "index.d.ts"));
+    await npm(project, "run", "build").catch(({ stdout, stderr }) => assert.fail(stdout + stderr));
+    const pages = await readdir(join(project, "api"), { recursive: true });
+    for (const page of ["functions/load.html", "interfaces/OneStep.html", "functions/shelf.html", "variables/cache.html"]) assert.ok(pages.includes(page), page);
+    await cp(join(project, "api"), join(RESULTS, "api"), { recursive: true });
+  } finally {
+    await rm(project, { recursive: true });
+  }
+});

@@ -10,10 +10,12 @@ use crate::{
     folders, native, page,
     process::{self, Failure, Result, while_doing},
     setup,
+    wasm::Toolchain,
 };
 
 const HELP: &str = "cargo xtask bench takes --rounds N, --minutes N (for one cell of the table), --networks emoji,medium, --only PATTERN (of sides' names) \
-                    --no-cold, --no-burn, and --gpu (a network of Stable Diffusion's size as well, beside PyTorch on an NVIDIA GPU)";
+                    --no-cold, --no-burn, and --gpu (a network of Stable Diffusion's size as well, beside PyTorch on an NVIDIA GPU); \
+                    --first-visit measures nothing but what a first visit of the page costs";
 /// Those that every side runs.
 const NETWORKS: [&str; 2] = ["emoji", "medium"];
 /// Each with the environment variable by which the comparison knows it.
@@ -25,7 +27,7 @@ const OPTIONS: [(&str, &str); 4] = [
 ];
 
 pub fn run(options: &[&str]) -> Result<()> {
-    let (mut passed, mut with_burn, mut gpu) = (Vec::new(), true, false);
+    let (mut passed, mut with_burn, mut gpu, mut visit) = (Vec::new(), true, false, false);
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match OPTIONS.iter().find(|(name, _)| name == option) {
@@ -33,10 +35,14 @@ pub fn run(options: &[&str]) -> Result<()> {
             None if *option == "--no-burn" => with_burn = false,
             None if *option == "--no-cold" => passed.push(("ONESTEP_BENCH_COLD", "no")),
             None if *option == "--gpu" => gpu = true,
+            None if *option == "--first-visit" => visit = true,
             None => return Err(Failure(format!("{HELP}; it does not know {option:?}"))),
         }
     }
     let toolchain = setup::page()?;
+    if visit {
+        return first_visit(&toolchain, passed);
+    }
     let tools = setup::bench()?;
     page::build(&toolchain)?;
     let program = program()?;
@@ -60,6 +66,17 @@ pub fn run(options: &[&str]) -> Result<()> {
     }
     process::run(&mut node)?;
     println!("The tables are in {}", benches().join("results.md").display());
+    Ok(())
+}
+
+fn first_visit(toolchain: &Toolchain, passed: Vec<(&str, &str)>) -> Result<()> {
+    let programs = setup::browser()?;
+    page::build(toolchain)?;
+    let mut node = Command::new(programs.node);
+    node.current_dir(benches()).arg("first-visit.js").envs(passed);
+    node.env("ONESTEP_PAGE", folders::root().join("dist")).env("ONESTEP_CHROMIUM", programs.chromium);
+    process::run(&mut node)?;
+    println!("The tables are in {}", benches().join("first-visit.md").display());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-import { cache, load, probe, OneStepError, type Noise, type Picture } from "onestep";
+import { cache, load, probe, shelf, OneStepError, type KernelCost, type Noise, type Picture } from "onestep";
 async function main(input: HTMLInputElement, canvas: HTMLCanvasElement, files: FileList) {
   const here = await probe("/bundle/");
   if (here.backend === null) throw new Error(here.reasons[0]);
@@ -11,6 +11,13 @@ async function main(input: HTMLInputElement, canvas: HTMLCanvasElement, files: F
   for await (const frame of model.walk("x", [1, 2n], 24, { pixels: true })) frame.pixels();
   for (const entry of await cache.list()) await cache.remove(entry.id);
   model.lost.then((error: OneStepError) => error.kind === "device-lost");
+  const costs: KernelCost[] = await model.profile("x", { seed: 1 });
+  const bytes: number = model.memoryBytes + costs.length;
+  const device = await (await navigator.gpu.requestAdapter())!.requestDevice();
+  await using own = await load("/bundle/", { device, backend: "webgpu" });
+  await using models = shelf({ maxMemoryBytes: 2 * bytes, backend: "cpu" });
+  (await models.take({ url: "/bundle/", sha256: own.model.id }, { signal: AbortSignal.timeout(1000) })).lost.catch(() => models.models.length);
+  await load("/bundle/", { worker: false });
   // @ts-expect-error
   await model.generate("x", { noise: { from: 1 } });
   return seed;

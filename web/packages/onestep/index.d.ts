@@ -11,6 +11,7 @@ export type ErrorKind =
 
 /** Every error of this package but an abort, which is the signal's own reason. `message` is a sentence for people. */
 export declare class OneStepError extends Error {
+  /** What went wrong, to branch on. */
   readonly kind: ErrorKind;
   /** Whether the same call may succeed if it is made again. */
   readonly retryable: boolean;
@@ -18,12 +19,29 @@ export declare class OneStepError extends Error {
   readonly detail: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** The folder of a bundle or its manifest's address, or all of its files, as they come from a dropped folder; `sha256` pins the manifest, and through it every file. */
-export type BundleRef = string | URL | { url: string | URL; sha256?: string } | { files: Iterable<File>; sha256?: string };
+/** What pins a bundle. */
+export interface Pin {
+  /** The SHA-256 of the manifest, 64 hexadecimal digits, and through it every file; what is another's is refused. */
+  sha256?: string;
+}
+/** A bundle at an address. */
+export interface BundleAddress extends Pin {
+  /** Of its folder or of its manifest. */
+  url: string | URL;
+}
+/** A bundle in files that the user has, as they come from a dropped folder. */
+export interface BundleFiles extends Pin {
+  /** All of them, the manifest too. */
+  files: Iterable<File>;
+}
+/** A model: an address, or an address or files with a pin. */
+export type BundleRef = string | URL | BundleAddress | BundleFiles;
 
+/** What a manifest says of its model. */
 export interface ModelInfo {
   /** The SHA-256 of the manifest. */
   readonly id: string;
+  /** Its name, for people. */
   readonly title: string;
   /** SPDX expression of the weights' licence. */
   readonly license: string;
@@ -31,17 +49,31 @@ export interface ModelInfo {
   readonly sizes: readonly (readonly [number, number])[];
 }
 
-export interface Adapter { readonly vendor: string; readonly architecture: string; readonly software: boolean; readonly f16: boolean }
+/** The graphics processor, as far as the browser tells. */
+export interface Adapter {
+  /** Its maker; empty where the browser hides it. */
+  readonly vendor: string;
+  /** Its kind; empty where the browser hides it. */
+  readonly architecture: string;
+  /** Whether a processor plays it, which is slow. */
+  readonly software: boolean;
+  /** Whether its shaders know 16-bit floats. Nothing here needs them. */
+  readonly f16: boolean;
+}
 
+/** What loading would cost, and what would compute. */
 export interface Probe {
   /** What `load` with the same choice would take; `null` where nothing here can run the model. */
   readonly backend: Backend | null;
   /** Why it is not a graphics processor, in sentences. */
   readonly reasons: readonly string[];
+  /** The model. */
   readonly model: ModelInfo;
+  /** The adapter that was found, whether or not it is taken. */
   readonly adapter?: Adapter;
-  /** Bytes that `load` would fetch, and bytes that are on this device already. */
+  /** Bytes that `load` would fetch. */
   readonly downloadBytes: number;
+  /** Bytes of the model that are on this device already. */
   readonly cachedBytes: number;
   /** What the browser lets this page keep besides, where it tells. */
   readonly freeBytes?: number;
@@ -52,11 +84,20 @@ export interface Probe {
  * compiled during the download already, `compile` tells what is left of them, and nothing is left to verify. May gain phases in a minor version.
  */
 export interface Progress {
+  /** What is being done. */
   readonly phase: "download" | "verify" | "compile";
+  /** How much of it is done: bytes of a download, else steps. */
   readonly done: number;
+  /** How much there is. */
   readonly total: number;
   /** How much of a download came from this device. */
   readonly cached: number;
+}
+
+/** What a call may have that can be given up. */
+export interface Abortable {
+  /** Rejects the call with its reason, as `fetch` does. */
+  signal?: AbortSignal;
 }
 
 /** Where WebGPU comes from, if not from `navigator.gpu`. Both are used on the caller's own thread, since they cannot be sent to a worker. */
@@ -70,13 +111,16 @@ export interface GpuSource {
   device?: GPUDevice;
 }
 
-export interface ProbeOptions extends GpuSource { signal?: AbortSignal; backend?: BackendChoice }
-
-export interface LoadOptions extends GpuSource {
-  signal?: AbortSignal;
-  onProgress?(progress: Progress): void;
+/** How to look. */
+export interface ProbeOptions extends GpuSource, Abortable {
   /** What shall compute; `auto` where it is missing. */
   backend?: BackendChoice;
+}
+
+/** How to load. */
+export interface LoadOptions extends ProbeOptions {
+  /** Hears of every step of the way, some twenty times a second. */
+  onProgress?(progress: Progress): void;
   /** The folder of the modules (`onestep-wasm.js`, `onestep-wasm_bg.wasm`, the same with `-cpu` and `-cpu-relaxed`; only one of the three is fetched), if it is not the package's own `wasm/`. */
   assets?: string | URL;
   /**
@@ -90,30 +134,57 @@ export interface LoadOptions extends GpuSource {
   cache?: "persistent" | "memory";
 }
 
-/**
- * What a picture is drawn from: the noise of a seed; a part `t` (0 to 1) of the way between the noises of two seeds, on the sphere; or numbers of your own,
- * about normally distributed, in the order [channels, rows, columns] of the model's latents.
- */
-export type Noise =
-  | { readonly seed: number | bigint }
-  | { readonly from: number | bigint; readonly to: number | bigint; readonly t: number }
-  | { readonly latent: Float32Array };
+/** The noise of a seed. */
+export interface SeedNoise {
+  /** 0 to 2^64 - 1. */
+  readonly seed: number | bigint;
+}
+/** Noise on the way between those of two seeds, on the sphere. */
+export interface NoiseBetween {
+  /** The seed at `t = 0`. */
+  readonly from: number | bigint;
+  /** The seed at `t = 1`. */
+  readonly to: number | bigint;
+  /** How far along, from 0 to 1. */
+  readonly t: number;
+}
+/** Noise of your own. */
+export interface GivenNoise {
+  /** About normally distributed, in the order [channels, rows, columns] of the model's latents. */
+  readonly latent: Float32Array;
+}
+/** What a picture is drawn from. */
+export type Noise = SeedNoise | NoiseBetween | GivenNoise;
 
-export interface GenerateOptions {
+/** How to draw. */
+export interface GenerateOptions extends Abortable {
   /** 0 to 2^64 - 1, short for `noise: { seed }`; a random one is chosen, and reported, where both are missing. */
   seed?: number | bigint;
+  /** What the picture is drawn from, if not from one seed. */
   noise?: Noise;
   /** Shows the picture, from the GPU straight away. The canvas is handed to the worker for good: give it no context of your own. */
   canvas?: HTMLCanvasElement | OffscreenCanvas;
-  signal?: AbortSignal;
   /** Also times each stage, for a few waits for the device more; else a GPU gets the whole picture in one submission. */
   stages?: boolean;
   /** `false`: the picture is shown and not read back; `pixels()` and `png()` of it are refused. */
   pixels?: boolean;
 }
 
-/** Milliseconds. Those of the stages where they were asked for; `text` is 0 where the prompt is that of the picture before. */
-export interface Timings { readonly queue: number; readonly text?: number; readonly generator?: number; readonly decoder?: number; readonly present: number; readonly total: number }
+/** Milliseconds. Those of the stages where they were asked for. */
+export interface Timings {
+  /** Waiting for the pictures before. */
+  readonly queue: number;
+  /** The text encoder; 0 where the prompt is that of the picture before. */
+  readonly text?: number;
+  /** The generator's one step. */
+  readonly generator?: number;
+  /** The decoder, and the way back from the device. */
+  readonly decoder?: number;
+  /** Showing it on a canvas. */
+  readonly present: number;
+  /** All of it, from the call on. */
+  readonly total: number;
+}
 
 /** What the model read of a prompt. */
 export interface Reading {
@@ -125,35 +196,66 @@ export interface Reading {
   readonly unknown: string;
 }
 
+/** A picture, and how it was made. */
 export interface Picture {
+  /** In pixels. */
   readonly width: number;
+  /** In pixels. */
   readonly height: number;
+  /** As it was given. */
   readonly prompt: string;
+  /** What it was drawn from; seeds are `bigint`. */
   readonly noise: Noise;
   /** Where the noise is that of one seed. */
   readonly seed?: bigint;
+  /** How long it took. */
   readonly timings: Timings;
+  /** What the model read of the prompt. */
   readonly reading: Reading;
+  /** A copy of its pixels; outside of browsers an object with the same `width`, `height` and `data`. */
   pixels(): ImageData;
-  /** Says how it was made, unless `metadata` is false. */
-  png(options?: { metadata?: boolean }): Promise<Blob>;
+  /** A PNG file that says how it was made, unless `metadata` is false. */
+  png(options?: PngOptions): Promise<Blob>;
+}
+
+/** What a file says. */
+export interface PngOptions {
+  /** Prompt, noise, model and program in the file; `true` where it is missing. */
+  metadata?: boolean;
 }
 
 /** What the runs of one kernel cost in a picture of a new prompt. */
 export interface KernelCost {
+  /** The network that it is part of. */
   readonly component: "text_encoder" | "generator" | "decoder";
   /** The kernel's name, on the processor the operation's. */
   readonly kernel: string;
+  /** How often it runs. */
   readonly runs: number;
+  /** Of all those runs together. */
   readonly milliseconds: number;
 }
 
+/** What computes. */
+export interface Device {
+  /** As its driver calls it. */
+  readonly name: string;
+  /** The interface below. */
+  readonly interface: string;
+  /** Whether a processor does a graphics processor's work, or is the one that computes. */
+  readonly software: boolean;
+}
+
+/** A loaded model. */
 export interface OneStep extends AsyncDisposable {
+  /** What it is. */
   readonly model: ModelInfo;
+  /** What computes; it never changes. */
   readonly backend: Backend;
   /** The model card, Markdown. */
   readonly card: string;
-  readonly device: { readonly name: string; readonly interface: string; readonly software: boolean };
+  /** The device that computes. */
+  readonly device: Device;
   /** What the model takes: all of its buffers on a graphics processor; on the processor its weights and what pictures have needed so far. */
   readonly memoryBytes: number;
   /** Sentences for people about what is not as it should be, such as that the model could not be kept on this device. */
@@ -196,29 +298,38 @@ export interface Shelf extends AsyncDisposable {
 /** Several models within `maxMemoryBytes`; the other options are those of every load. */
 export declare function shelf(options: Omit<LoadOptions, "signal" | "onProgress" | "maxBytes"> & { maxMemoryBytes: number }): Shelf;
 
+/** A model on this device. */
 export interface CacheEntry {
   /** The SHA-256 of the manifest, as in `ModelInfo`. */
   readonly id: string;
+  /** Its name, for people. */
   readonly title: string;
   /** Bytes on this device. */
   readonly bytes: number;
   /** Whether nothing of it has to be fetched. */
   readonly complete: boolean;
+  /** When it was loaded last. */
   readonly lastUsed: Date;
 }
 
-/** The models that are kept on this device for this page's origin. */
-export declare const cache: {
+/** What is kept on this device for this page's origin. */
+export interface Cache {
+  /** The models, the last used first. */
   list(): Promise<CacheEntry[]>;
   /** How many bytes were freed. Pieces that another model has too stay. */
   remove(id: string): Promise<number>;
+  /** Removes everything; how many bytes were freed. */
   clear(): Promise<number>;
   /** Asks the browser not to drop them when it needs room; whether it agreed. */
   persist(): Promise<boolean>;
-};
+}
+
+/** The models that are kept on this device for this page's origin. */
+export declare const cache: Cache;
 
 /** What loading would cost and whether this browser can run the model. Fetches the manifest and nothing else. */
 export declare function probe(bundle: BundleRef, options?: ProbeOptions): Promise<Probe>;
 /** Fetches, checks and compiles a model. */
 export declare function load(bundle: BundleRef, options?: LoadOptions): Promise<OneStep>;
+/** The version of this package. */
 export declare const version: string;

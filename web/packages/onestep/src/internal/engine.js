@@ -161,13 +161,21 @@ export class Engine {
   }
 }
 
-/** Lets through the first and last number of a phase, and between them some twenty a second. */
+/** Lets through the first and last number of a phase, and between them some twenty a second; the newest one always, if late. */
 function throttle(post) {
-  let last = { phase: undefined, at: 0 };
-  return (phase, done, total, cached) => {
-    const at = performance.now();
-    if (phase === last.phase && done < total && at - last.at < 50) return;
-    last = { phase, at };
-    post(phase, done, total, cached);
+  let last = { phase: undefined, at: -Infinity };
+  let timer;
+  const send = (numbers) => {
+    clearTimeout(timer);
+    timer = undefined;
+    last = { phase: numbers[0], at: performance.now() };
+    post(...numbers);
+  };
+  let newest;
+  return (...numbers) => {
+    const [phase, done, total] = (newest = numbers);
+    const wait = last.at + 50 - performance.now();
+    if (phase !== last.phase || done >= total || wait <= 0) send(numbers);
+    else timer ??= setTimeout(() => send(newest), wait);
   };
 }
