@@ -19,7 +19,7 @@ struct Journey {
 }
 
 /// What the path makes, in its order.
-const MADE: [&str; 7] = ["autoencoder", "teacher", "features", "metric", "pairs", "student", "classifier"];
+const MADE: [&str; 8] = ["autoencoder", "teacher", "features", "metric", "pairs", "student", "student-bf16", "classifier"];
 
 /// Options of every training here: small, and saved often.
 const TRAINING: [&str; 8] = ["--steps", "6", "--batch", "5", "--save-every", "2", "--sample-every", "3"];
@@ -84,6 +84,10 @@ fn command(name: &str, out: &str) -> Vec<String> {
         // Two steps by the distance alone, four with the discriminator.
         "student" => {
             vec!["distil", "--teacher", "teacher", "--pairs", "pairs", "--metric", "metric/metric", "--regression-fraction", "0.3", "--device", "cpu"]
+        }
+        "student-bf16" => {
+            let words = command("student", out);
+            return words.into_iter().chain(["--precision", "bf16"].map(str::to_owned)).collect();
         }
         "classifier" => {
             vec!["train", "picture-classifier", "--channels", "8,16", "--layers", "1", "--size", "32", "--data", "pictures", "--device", "cpu"]
@@ -165,6 +169,32 @@ fn killed_at_random_moments_and_resumed_gives_the_weights_of_an_unbroken_run() {
         }
         assert_eq!(expected.0.len(), found.0.len());
     }
+}
+
+/// Products in 16 bits, everything that is kept in 32.
+#[test]
+fn a_student_of_mixed_precision_is_led_like_one_of_full() {
+    let folder = &journey().folder;
+    let log = |name: &str| -> Vec<serde_json::Value> {
+        let log = fs::read_to_string(folder.join(name).join("log.jsonl")).expect("a log");
+        log.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    };
+    let (full, half) = (log("student"), log("student-bf16"));
+    for (full, half) in full.iter().zip(&half) {
+        for name in ["distance", "discriminator", "adversarial"] {
+            let [full, half] = [full, half].map(|line| line[name].as_f64());
+            if let (Some(full), Some(half)) = (full, half) {
+                assert!((full - half).abs() < 0.05 * full.abs() && full != half, "{name}: {full} and {half}");
+            }
+        }
+    }
+    for name in ["adversarial", "r1"] {
+        assert!(half.iter().any(|line| line[name].is_f64()), "the game was not on: no {name}");
+    }
+    let weights = fs::read(folder.join("student-bf16/model/unet/diffusion_pytorch_model.safetensors")).expect("weights");
+    let length = u64::from_le_bytes(weights[..8].try_into().expect("eight bytes")) as usize;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&weights[8..8 + length]).expect("a header");
+    assert!(header.iter().all(|(name, tensor)| name == "__metadata__" || tensor["dtype"] == "F32"));
 }
 
 #[test]

@@ -7,11 +7,12 @@ use burn::{
         conv::{Conv2d, Conv2dConfig},
         pool::AvgPool2dConfig,
     },
-    tensor::{Device, Tensor, activation::silu},
+    tensor::{DType, Device, Tensor, activation::silu},
 };
 
 use crate::{
     blocks::{TimestepEmbedding, same_conv},
+    precision::{cast, group_norm},
     unet::{DownBlock, MidBlock, UNet2DConditionConfig, UNet2DConditionModel, UpBlock},
 };
 
@@ -86,9 +87,9 @@ impl Readout {
         Self { norm: GroupNormConfig::new(groups, channels).init(device), conv }
     }
 
-    /// `[batch, channels, height, width]` to logits `[batch, 1, height, width]`.
+    /// `[batch, channels, height, width]` to logits `[batch, 1, height, width]`, in f32.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.conv.forward(silu(self.norm.forward(x)))
+        cast(self.conv.forward(silu(group_norm(&self.norm, x))), DType::F32)
     }
 }
 
@@ -137,7 +138,11 @@ impl Discriminator {
     /// - `x`: latents `[batch, channels, height, width]`; height and width halve evenly down to the lowest level;
     /// - `z`: the noise that they were drawn from, of the same shape;
     /// - `text`: `[batch, tokens, features]`.
+    ///
+    /// It computes in the element type of its weights; logits are f32.
     pub fn forward(&self, x: Tensor<4>, z: Tensor<4>, text: &Tensor<3>) -> Vec<Tensor<4>> {
+        let dtype = self.conv_in.weight.dtype();
+        let (x, z, text) = (cast(x, dtype), cast(z, dtype), &cast(text.clone(), dtype));
         let time = self.embed(&x);
         let mut hidden = self.conv_in.forward(x.clone());
         if let Some(conv) = &self.conv_noise {
@@ -185,7 +190,6 @@ impl Discriminator {
     fn embed(&self, like: &Tensor<4>) -> Tensor<2> {
         let time = Tensor::<1>::from_data([TIMESTEP], &like.device());
         let features = crate::timestep_features(time, self.time_features, self.flip_sin_to_cos, self.freq_shift);
-        let features = if features.dtype() == like.dtype() { features } else { features.cast(like.dtype()) };
-        silu(self.time_embedding.forward(features))
+        silu(self.time_embedding.forward(cast(features, like.dtype())))
     }
 }

@@ -7,6 +7,7 @@ use burn::{
 
 use crate::{
     config::ConfigError,
+    precision::cast,
     schedule::NoiseSchedule,
     unet::{AddedConditions, UNet2DConditionModel},
 };
@@ -38,16 +39,11 @@ impl Generator {
     pub fn forward(&self, z: Tensor<4>, encoder_hidden_states: Tensor<3>, added: Option<AddedConditions>) -> Tensor<4> {
         let timestep = self.timestep_tensor(&z.device());
         let eps = self.unet.forward(z.clone(), timestep, encoder_hidden_states, added);
-        (in_f32(z) - in_f32(eps).mul_scalar(self.sigma)).div_scalar(self.alpha)
+        (cast(z, DType::F32) - cast(eps, DType::F32).mul_scalar(self.sigma)).div_scalar(self.alpha)
     }
 
     /// The fixed timestep as the `[1]` tensor that the network takes.
     fn timestep_tensor(&self, device: &Device) -> Tensor<1> {
         Tensor::from_data([self.timestep as f32], (device, DType::F32))
     }
-}
-
-/// `x` in f32, untouched when it is already.
-fn in_f32(x: Tensor<4>) -> Tensor<4> {
-    if x.dtype() == DType::F32 { x } else { x.cast(DType::F32) }
 }

@@ -17,6 +17,7 @@ mod discriminator;
 mod generator;
 mod inception;
 mod latent_lpips;
+mod precision;
 mod schedule;
 mod unet;
 mod vae;
@@ -36,6 +37,7 @@ pub use discriminator::{Discriminator, DiscriminatorParts, Readout, Readouts};
 pub use generator::Generator;
 pub use inception::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, InceptionPool, InceptionV3};
 pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
+pub use precision::in_dtype;
 pub use schedule::{BetaSchedule, DdimStep, NoiseSchedule, SchedulerConfig, TimestepSpacing};
 pub use unet::{
     AddedConditions, BasicTransformerBlock, DownBlock, DownBlockType, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d,

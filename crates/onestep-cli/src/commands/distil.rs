@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use onestep_train::distil::mix_and_match::MixOptions;
+use onestep_train::distil::precision::PRECISIONS;
 use onestep_train::distil::regression::DISTANCES;
 use onestep_train::distil::{DistilOptions, train};
 
@@ -39,6 +40,9 @@ pub struct Distil {
     /// Compute activations again in the backward pass, where that is cheap, to need less memory
     #[arg(long)]
     checkpointing: bool,
+    /// What student and discriminator compute in; parameters, losses, the metric and R1 are f32 either way
+    #[arg(long, value_parser = PRECISIONS.map(|precision| precision.0))]
+    precision: Option<String>,
     #[command(flatten)]
     game: Game,
     #[command(flatten)]
@@ -95,6 +99,9 @@ impl Distil {
         options.ensemble.absolute = self.absolute.unwrap_or(options.ensemble.absolute);
         options.accumulate = self.accumulate.unwrap_or(options.accumulate);
         options.checkpointing |= self.checkpointing;
+        if let Some(name) = self.precision {
+            options.precision = PRECISIONS.into_iter().find(|precision| precision.0 == name).map_or(options.precision, |precision| precision.1);
+        }
         let (game, given) = (&mut options.adversarial, self.game);
         game.enabled &= !given.no_discriminator;
         game.noise &= !given.no_noise;

@@ -10,6 +10,7 @@ use burn::{
 };
 
 use super::same_conv;
+use crate::precision::group_norm;
 
 /// diffusers' `ResnetBlock2D` with `resnet_time_scale_shift = "default"`:
 /// `x' = shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))) + time_emb_proj(silu(t)))))`.
@@ -45,13 +46,13 @@ impl ResnetBlock2d {
 
     /// `x` is `[batch, input, height, width]`; `time` is the time embedding **after** SiLU, `[batch or 1, features]`.
     pub fn forward(&self, x: Tensor<4>, time: Option<Tensor<2>>) -> Tensor<4> {
-        let mut hidden = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        let mut hidden = self.conv1.forward(silu(group_norm(&self.norm1, x.clone())));
         if let (Some(linear), Some(time)) = (&self.time_emb_proj, time) {
             let shift = linear.forward(time);
             let [batch, channels] = shift.dims();
             hidden = hidden + shift.reshape([batch, channels, 1, 1]);
         }
-        let hidden = self.conv2.forward(silu(self.norm2.forward(hidden)));
+        let hidden = self.conv2.forward(silu(group_norm(&self.norm2, hidden)));
         let shortcut = match &self.conv_shortcut {
             Some(conv) => conv.forward(x),
             None => x,

@@ -7,7 +7,7 @@ use burn::{
 };
 
 use super::FeedForward;
-use crate::blocks::CrossAttention;
+use crate::{blocks::CrossAttention, precision::layer_norm};
 
 /// diffusers' `BasicTransformerBlock`; every part has its own normalisation in front and a residual connection around it.
 #[derive(Module, Debug)]
@@ -42,8 +42,8 @@ impl BasicTransformerBlock {
 
     /// `x` `[batch, places, features]`, `text` `[batch, tokens, context]`.
     pub fn forward(&self, x: Tensor<3>, text: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attn1.forward(self.norm1.forward(x), None);
-        let x = x.clone() + self.attn2.forward(self.norm2.forward(x), Some(text));
-        x.clone() + self.ff.forward(self.norm3.forward(x))
+        let x = x.clone() + self.attn1.forward(layer_norm(&self.norm1, x), None);
+        let x = x.clone() + self.attn2.forward(layer_norm(&self.norm2, x), Some(text));
+        x.clone() + self.ff.forward(layer_norm(&self.norm3, x))
     }
 }

@@ -7,7 +7,7 @@ use burn::{
 };
 
 use super::BasicTransformerBlock;
-use crate::blocks::Projection;
+use crate::{blocks::Projection, precision::group_norm};
 
 /// diffusers' `Transformer2DModel` for continuous input.
 #[derive(Module, Debug)]
@@ -53,7 +53,7 @@ impl Transformer2d {
     /// `x` `[batch, channels, height, width]`, `text` `[batch, tokens, context]`; the input is added to the result.
     pub fn forward(&self, x: Tensor<4>, text: Tensor<3>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
-        let places = self.proj_in.enter(self.norm.forward(x.clone()));
+        let places = self.proj_in.enter(group_norm(&self.norm, x.clone()));
         let places = self.transformer_blocks.iter().fold(places, |places, block| block.forward(places, text.clone()));
         x + self.proj_out.leave(places, [height, width])
     }

@@ -10,7 +10,10 @@ use super::{
     AddedConditions, DownBlock, DownBlockType, MidBlock, Transformer2d, UNet2DConditionConfig, UpBlock, UpBlockType,
     transformer2d::Transformer2dShape,
 };
-use crate::blocks::{Downsample2d, ResnetBlock2d, TimestepEmbedding, Upsample2d, same_conv, timestep_features};
+use crate::{
+    blocks::{Downsample2d, ResnetBlock2d, TimestepEmbedding, Upsample2d, same_conv, timestep_features},
+    precision::{cast, group_norm},
+};
 
 /// A U-Net that predicts from a noisy latent, its timestep and a text what noise was added.
 ///
@@ -144,15 +147,17 @@ impl UNet2DConditionModel {
     /// - `encoder_hidden_states`: `[batch, tokens, cross_attention_dim]`;
     /// - `added`: needed with `addition_embed_type = "text_time"`, and ignored without.
     ///
-    /// Returns `[batch, out_channels, height, width]`.
+    /// Returns `[batch, out_channels, height, width]`. It computes, and answers, in the element type of its weights.
     ///
     /// # Panics
     /// If shapes do not fit, or `added` is needed and missing.
     pub fn forward(&self, sample: Tensor<4>, timestep: Tensor<1>, encoder_hidden_states: Tensor<3>, added: Option<AddedConditions>) -> Tensor<4> {
+        let dtype = self.conv_in.weight.dtype();
+        let (sample, encoder_hidden_states) = (cast(sample, dtype), cast(encoder_hidden_states, dtype));
         let time = self.embed(timestep, added, &sample);
         let Encoded { bottom, mut skips } = self.encode(sample, &time, &encoder_hidden_states);
         let x = self.up_blocks.iter().fold(bottom, |x, block| block.forward(x, &time, &encoder_hidden_states, &mut skips));
-        self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
+        self.conv_out.forward(silu(group_norm(&self.conv_norm_out, x)))
     }
 
     /// The embedding of time and added conditions that residual blocks take: `[batch or 1, features]`, **after** SiLU.
@@ -162,16 +167,13 @@ impl UNet2DConditionModel {
     /// # Panics
     /// If `added` is needed and missing.
     pub fn embed(&self, timestep: Tensor<1>, added: Option<AddedConditions>, like: &Tensor<4>) -> Tensor<2> {
-        let features = |values: Tensor<1>, size: usize| {
-            let features = timestep_features(values, size, self.flip_sin_to_cos, self.freq_shift);
-            if features.dtype() == like.dtype() { features } else { features.cast(like.dtype()) }
-        };
+        let features = |values: Tensor<1>, size: usize| cast(timestep_features(values, size, self.flip_sin_to_cos, self.freq_shift), like.dtype());
         let mut embedding = self.time_embedding.forward(features(timestep, self.time_features));
         if let Some(network) = &self.add_embedding {
             let AddedConditions { text_embeds, time_ids } = added.expect("this U-Net has addition_embed_type = text_time and needs AddedConditions");
             let [batch, ids] = time_ids.dims();
             let time_ids = features(time_ids.reshape([batch * ids]), self.added_time_features).reshape([batch, ids * self.added_time_features]);
-            embedding = embedding + network.forward(Tensor::cat(vec![text_embeds, time_ids], 1));
+            embedding = embedding + network.forward(Tensor::cat(vec![cast(text_embeds, like.dtype()), time_ids], 1));
         }
         silu(embedding)
     }

@@ -8,13 +8,15 @@
 //! - [`regression`]: the distance d, E-LatentLPIPS in the paper;
 //! - [`adversarial`]: the game with the discriminator D, and its R1 penalty;
 //! - [`mix_and_match`]: what else D is shown as false;
-//! - [`gradient_ratio`]: how λ follows the two gradients.
+//! - [`gradient_ratio`]: how λ follows the two gradients;
+//! - [`precision`]: what the players compute in.
 //!
 //! First the distance leads alone. D begins some steps before it is listened to, and λ rises linearly to its value.
 
 pub mod adversarial;
 pub mod gradient_ratio;
 pub mod mix_and_match;
+pub mod precision;
 pub mod regression;
 mod step;
 
@@ -37,6 +39,7 @@ use crate::{
     training_loop::{self, LoopOptions},
 };
 use mix_and_match::MixOptions;
+use precision::Precision;
 use regression::{Distance, DistanceKind};
 use step::Distilling;
 
@@ -60,6 +63,8 @@ pub struct DistilOptions {
     pub accumulate: usize,
     /// Whether activations are computed again in the backward pass where that is cheap, instead of kept.
     pub checkpointing: bool,
+    /// What the players compute in.
+    pub precision: Precision,
     /// The game.
     pub adversarial: AdversarialOptions,
     /// Steps and update rule.
@@ -146,6 +151,7 @@ impl Default for DistilOptions {
             ensemble: EnsembleOptions::default(),
             accumulate: 1,
             checkpointing: false,
+            precision: Precision::F32,
             adversarial: AdversarialOptions::default(),
             training,
         }

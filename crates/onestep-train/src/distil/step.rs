@@ -90,7 +90,7 @@ impl Distilling<'_> {
         let Some(judge) = self.discriminator.take() else { return Ok(None) };
         let (game, training) = (&self.options.adversarial, &self.options.training);
         let part = chosen.len() / self.options.accumulate;
-        let student = net.valid();
+        let student = self.options.precision.of(&net.valid());
         let mut gradients = FlatGradients::default();
         let mut judged = Judged { loss: 0.0, r1: None, norm: 0.0, logits: [0.0; 2], readouts: Vec::new() };
         for (index, chosen) in chosen.chunks(part).enumerate() {
@@ -105,8 +105,9 @@ impl Distilling<'_> {
             let rows = game.mix.rows(chosen, &self.pairs.rows, training.seed, step * self.options.accumulate as u64 + index as u64);
             let (false_z, false_c, false_x) = self.false_batch(&rows, drawn);
 
-            let real = judge.forward(x, z, &c);
-            let fake = judge.forward(false_x, false_z, &false_c);
+            let computing = self.options.precision.of(&judge);
+            let real = computing.forward(x, z, &c);
+            let fake = computing.forward(false_x, false_z, &false_c);
             let loss = (believed(&real) + doubted(&fake)).mul_scalar(share);
             judged.loss += scalar(&loss);
             judged.logits[0] += scalar(&score(&real)) / real.len() as f64 * share;
@@ -117,7 +118,7 @@ impl Distilling<'_> {
             }
             gradients = gradients.plus(FlatGradients::take(&judge, &mut loss.backward()));
         }
-        // Lazy R1 on one true sample.
+        // Lazy R1 on one true sample, in f32: it is a difference of two scores at places that 16 bits would hardly tell apart.
         if game.r1_gamma > 0.0 && (step - first).is_multiple_of(game.r1_every) {
             let (z, c, x) = self.batch(&chosen[..1], &self.device);
             if let Some(r1) = penalty(|x| score(&judge.forward(x, z.clone(), &c)), x, game.r1_gamma) {
@@ -158,13 +159,13 @@ impl Distilling<'_> {
         let (game, training) = (&self.options.adversarial, &self.options.training);
         let part = chosen.len() / self.options.accumulate;
         // Only its input asks for a gradient here.
-        let judge = self.discriminator.clone().filter(|_| weight > 0.0).map(Module::no_grad);
+        let judge = self.discriminator.as_ref().filter(|_| weight > 0.0).map(|judge| self.options.precision.of(&judge.clone().no_grad()));
         let mut gradients = FlatGradients::default();
         let mut led = Led { distance: 0.0, adversarial: None, lambda: 0.0, ratio: 0.0, norm: 0.0, rate: 0.0 };
         for (index, chosen) in chosen.chunks(part).enumerate() {
             let (z, c, x) = self.batch(chosen, &self.device);
             let share = chosen.len() as f64 / training.batch as f64;
-            let drawn = one_step(&net, &self.schedule, z.clone(), c.clone());
+            let drawn = one_step(&self.options.precision.of(&net), &self.schedule, z.clone(), c.clone());
 
             let latent = drawn.clone().detach().require_grad();
             let distance = self.distance.mean(latent.clone(), x, step * self.options.accumulate as u64 + index as u64, &self.vae);
