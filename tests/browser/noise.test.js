@@ -130,8 +130,10 @@ async function memory(browser, page) {
   return resident.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-for (const [backend, many] of [["cpu", 1000], ["webgpu", 150]]) {
-  test(`on ${backend} ${many} pictures take no more memory than fifty, and disposing gives it back`, { timeout: 400_000, skip: platform() !== "linux" && "reads /proc" }, async (t) => {
+const MANY = 1000;
+for (const backend of ["cpu", "webgpu"]) {
+  // In software a picture takes most of a second where the machine has other things to do.
+  test(`on ${backend} ${MANY} pictures take no more memory than fifty, and disposing gives it back`, { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" }, async (t) => {
     const own = await launch();
     t.after(() => own.close());
     const page = await open(own, server, { path: "empty.html" });
@@ -140,7 +142,7 @@ for (const [backend, many] of [["cpu", 1000], ["webgpu", 150]]) {
     await begin(page, backend);
     await draw(50);
     at.fifty = await memory(own, page);
-    await draw(many - 50);
+    await draw(MANY - 50);
     at.many = await memory(own, page);
     await page.evaluate(() => model.dispose());
     at.disposed = await memory(own, page);
