@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release -p onestep --example shared_device -- models/emoji "red apple" apple.png
 //! ```
+#![allow(clippy::print_stdout, reason = "this is a program for a terminal")]
 
 use std::{env, error::Error, fs, path::Path};
 

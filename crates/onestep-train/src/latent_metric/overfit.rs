@@ -190,8 +190,13 @@ mod tests {
         };
         device.seed(3);
         Metric { net: config.init(&device), config }.write(&path).unwrap();
-        let options =
-            OverfitOptions { weights: path, steps: 1500, learning_rate: 3e-2, groups: vec![String::new(), "bgo".into()], ..OverfitOptions::default() };
+        let options = OverfitOptions {
+            weights: path,
+            steps: 1500,
+            learning_rate: 3e-2,
+            groups: vec![String::new(), "bgo".into()],
+            ..OverfitOptions::default()
+        };
         // Pixels of one colour two by two: something to see.
         let coarse = Tensor::<4>::from_data(burn::tensor::TensorData::new(normal(2, Stream::Training, 0, 2 * 4 * 16), [2, 4, 4, 4]), &device);
         let targets = coarse.reshape([8, 4, 1, 4]).repeat_dim(2, 2).reshape([8, 8, 4, 1]).repeat_dim(3, 2).reshape([2, 4, 8, 8]);
