@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The root of the repository.
+/// The root of the repository: by what cargo says now, since this program may have been built for another clone that shares its target folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_else(|_| PathBuf::from("."))
+    let here = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(), PathBuf::from);
+    here.join("../..").canonicalize().unwrap_or_else(|_| PathBuf::from("."))
 }
 
 /// Kept between clones: tools and build results.
