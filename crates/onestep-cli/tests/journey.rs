@@ -65,7 +65,8 @@ fn command(name: &str, out: &str) -> Vec<String> {
             "cpu",
         ],
         "features" => {
-            vec!["train", "latent-vgg", "--autoencoder", "autoencoder", "--data", "pictures", "--widths", "4,4,8,8,8", "--device", "cpu"]
+            let widths = ["--widths", "4,4,8,8,8", "--norm", "batch"];
+            [&["train", "latent-vgg", "--autoencoder", "autoencoder", "--data", "pictures", "--device", "cpu"], &widths[..]].concat()
         }
         "metric" => vec![
             "train",

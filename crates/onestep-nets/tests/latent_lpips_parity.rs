@@ -103,3 +103,22 @@ fn reduced_widths_and_pictures_have_their_shapes() {
     assert_eq!(shapes(&config, [1, 3, 32, 32]), [[1, 8, 32, 32], [1, 16, 16, 16], [1, 24, 8, 8], [1, 32, 4, 4], [1, 40, 2, 2]]);
     assert_eq!(LatentLpipsConfig::from_json(&config.to_json()).unwrap(), config);
 }
+
+/// What a student could change without its loss telling: everything that a metric does not see.
+#[test]
+fn fixed_statistics_see_the_contrast_that_groups_of_one_channel_do_not() {
+    let device = Device::flex();
+    device.seed(5);
+    let scaling = LatentScaling { shift: 0.0, factor: 1.0 };
+    let (x, other) = (latents("contrast", [4, 4, 16, 16], &device), latents("other", [4, 4, 16, 16], &device));
+    let seen = |norm: NormKind| {
+        let (space, widths) = (MetricSpace::Latent, LatentLpipsConfig::HALF);
+        let mut metric = LatentLpipsConfig { encoder: "own".into(), space, in_channels: 4, widths, norm, scaling }.init(&device);
+        metric.net = metric.net.fitted(x.clone());
+        let mean = |y: Tensor<4>| metric.forward(x.clone(), y).mean().into_scalar::<f32>();
+        mean(x.clone().mul_scalar(2.0)) / mean(other.clone())
+    };
+    let (batch, group) = (seen(NormKind::Batch), seen(NormKind::Group));
+    assert!(batch > 0.02, "{batch}");
+    assert!(group < 1e-4, "{group}");
+}

@@ -37,6 +37,17 @@ impl FrozenBatchNorm2d {
         }
     }
 
+    /// With the mean and the variance of each channel of `x` `[batch, channels, height, width]`.
+    #[must_use]
+    pub fn fitted(self, x: &Tensor<4>) -> Self {
+        let [batch, channels, height, width] = x.dims();
+        let rows = x.clone().detach().swap_dims(0, 1).reshape([channels, batch * height * width]);
+        let mean = rows.clone().mean_dim(1);
+        let variance = (rows - mean.clone()).square().mean_dim(1).reshape([channels]);
+        let constant = |value: Tensor<1>| Param::from_tensor(value).set_require_grad(false);
+        Self { running_mean: constant(mean.reshape([channels])), running_var: constant(variance), ..self }
+    }
+
     /// `[batch, channels, height, width]` to the same shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         // One factor and one shift for each channel: two passes over the picture instead of four.

@@ -7,12 +7,13 @@ use super::{FEATURES, LatentLpips};
 use crate::config::ConfigError;
 
 /// Which normalisation stands behind every convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
-    /// Batch norms with fixed statistics: the published metrics.
+    /// Batch norms with fixed statistics, as the published metrics have.
     Batch,
-    /// Group norms of at most 32 groups, which need no statistics: what this repository trains.
+    /// Group norms of at most 32 groups, which need no statistics. What scales all of a latent, or a channel where each is a group, is not seen.
+    #[default]
     Group,
 }
 

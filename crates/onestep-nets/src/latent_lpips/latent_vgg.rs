@@ -59,6 +59,14 @@ impl Norm {
             Self::Group(norm) => norm.forward(x),
         }
     }
+
+    /// Where statistics are fixed: with those of `x`.
+    fn fitted(self, x: &Tensor<4>) -> Self {
+        match self {
+            Self::Batch(norm) => Self::Batch(norm.fitted(x)),
+            Self::Group(norm) => Self::Group(norm),
+        }
+    }
 }
 
 /// A stage: its convolutions, each followed by its norm and a ReLU. The pairs are (convolution, norm) by their places in the list.
@@ -80,6 +88,16 @@ macro_rules! slice {
             fn forward(&self, x: Tensor<4>) -> Tensor<4> {
                 $(let x = relu(self.$norm.forward(self.$conv.forward(x)));)+
                 x
+            }
+
+            /// With the statistics of `x`, and what it makes of it then.
+            fn fitted(self, x: Tensor<4>) -> (Self, Tensor<4>) {
+                $(
+                    let x = self.$conv.forward(x);
+                    let $norm = self.$norm.fitted(&x);
+                    let x = relu($norm.forward(x));
+                )+
+                (Self { $($conv: self.$conv, $norm,)+ }, x)
             }
         }
     };
@@ -131,6 +149,19 @@ impl LatentVgg {
             slice4: Slice4::new(widths[2], widths[3], kind, device),
             slice5: Slice5::new(widths[3], widths[4], kind, device),
         }
+    }
+
+    /// Batch norms with the statistics of some latents, layer by layer: each then hands on what is about normal, as in a network that has been
+    /// trained with them (Mishkin and Matas 2015). Group norms have none.
+    #[must_use]
+    pub fn fitted(self, x: Tensor<4>) -> Self {
+        let of_pictures = |x: Tensor<4>| if self.for_pictures { halved(x) } else { x };
+        let (slice1, x) = self.slice1.fitted(x);
+        let (slice2, x) = self.slice2.fitted(of_pictures(x));
+        let (slice3, x) = self.slice3.fitted(of_pictures(x));
+        let (slice4, x) = self.slice4.fitted(of_pictures(x));
+        let (slice5, _) = self.slice5.fitted(halved(x));
+        Self { slice1, slice2, slice3, slice4, slice5, for_pictures: self.for_pictures }
     }
 
     /// The five features of model-space latents `[batch, in_channels, height, width]`, with as many channels as the widths say: three at

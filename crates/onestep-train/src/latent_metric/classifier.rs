@@ -38,6 +38,8 @@ pub struct LatentVggOptions {
     pub space: MetricSpace,
     /// Channels of the five stages.
     pub widths: [usize; 5],
+    /// What stands behind each convolution; batch norms get the statistics of the first latents, and keep them.
+    pub norm: NormKind,
     /// Random changes of the latents.
     pub augmentation: AugmentationOptions,
     /// Share of each label's pictures, in percent, that are held out; labels with one picture are judged on it under fresh changes.
@@ -59,6 +61,7 @@ impl Default for LatentVggOptions {
             out: PathBuf::new(),
             space: MetricSpace::Latent,
             widths: LatentLpipsConfig::HALF,
+            norm: NormKind::default(),
             augmentation: AugmentationOptions { groups: "bgo".into(), scale: 0.15, ..AugmentationOptions::default() },
             held_out_percent: 10,
             label_smoothing: 0.1,
@@ -80,6 +83,8 @@ pub struct LatentVggReport {
     pub judged: usize,
 }
 
+/// Latents whose statistics batch norms get.
+const FITTED: usize = 256;
 /// Latents that are encoded or named together.
 const TOGETHER: usize = 64;
 
@@ -147,7 +152,7 @@ pub fn train(
         space: options.space,
         in_channels: shape[0],
         widths: options.widths,
-        norm: NormKind::Group,
+        norm: options.norm,
         scaling: if of_pixels {
             LatentScaling { shift: 0.0, factor: 1.0 }
         } else {
@@ -157,7 +162,11 @@ pub fn train(
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     let task = Naming { options, means, deviations, shape, labels, trained, classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
-    let net = LatentClassifier::new(&config, classes, &task.device);
+    let mut net = LatentClassifier::new(&config, classes, &task.device);
+    if options.norm == NormKind::Batch {
+        let first: Vec<usize> = epoch_indices(&task.trained, options.training.seed, 0, FITTED.min(task.trained.len()));
+        net.net = net.net.fitted(task.changed(&first, 0, &task.device));
+    }
     let data = sha256(format!("{} {}", pictures.content_hash(), config.encoder).as_bytes());
     let net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
 

@@ -25,6 +25,9 @@ pub struct LatentVgg {
     /// Channels of the five stages, as 32,64,128,256,256 (the full network has 64,128,256,512,512)
     #[arg(long, value_delimiter = ',', value_name = "N")]
     widths: Option<Vec<usize>>,
+    /// What stands behind each convolution: batch norms with the statistics of the first latents, or group norms
+    #[arg(long, value_parser = ["batch", "group"])]
+    norm: Option<String>,
     /// Random changes of the latents: letters of b, g, c, o
     #[arg(long, value_name = "LETTERS")]
     groups: Option<String>,
@@ -43,6 +46,11 @@ impl LatentVgg {
         options.data = self.data.unwrap_or(options.data);
         if let Some(space) = self.space {
             options.space = if space == "pixel" { onestep_nets::MetricSpace::Pixel } else { onestep_nets::MetricSpace::Latent };
+        }
+        match self.norm.as_deref() {
+            Some("batch") => options.norm = onestep_nets::NormKind::Batch,
+            Some(_) => options.norm = onestep_nets::NormKind::Group,
+            None => {}
         }
         if let Some(widths) = self.widths {
             options.widths = <[usize; 5]>::try_from(widths)
