@@ -120,13 +120,14 @@ test("a model from the files of a folder draws the same, keeps nothing, and a mi
   assert.match(found.none.message, /has no manifest\.json/);
 });
 
-/** Bytes that a browser's processes hold, all together, when what can be given back has been. */
+/** Bytes that the page's and the GPU's processes hold together, when what can be given back has been. A browser begins others when it likes. */
 async function memory(browser, page) {
   const session = await page.context().newCDPSession(page);
   for (let round = 0; round < 3; round++) await session.send("HeapProfiler.collectGarbage");
   await page.waitForTimeout(1_000);
   const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
-  const resident = await Promise.all(processInfo.map(async ({ id }) => Number((await readFile(`/proc/${id}/statm`, "utf8")).split(" ")[1]) * 4096));
+  const ours = processInfo.filter(({ type }) => ["renderer", "GPU"].includes(type));
+  const resident = await Promise.all(ours.map(async ({ id }) => Number((await readFile(`/proc/${id}/statm`, "utf8")).split(" ")[1]) * 4096));
   return resident.reduce((sum, bytes) => sum + bytes, 0);
 }
 
