@@ -65,7 +65,7 @@ fn command(name: &str, out: &str) -> Vec<String> {
             "cpu",
         ],
         "features" => {
-            let widths = ["--widths", "4,4,8,8,8", "--norm", "batch"];
+            let widths = ["--widths", "4,4,8,8,8"];
             [&["train", "latent-vgg", "--autoencoder", "autoencoder", "--data", "pictures", "--device", "cpu"], &widths[..]].concat()
         }
         "metric" => vec![

@@ -3,15 +3,15 @@
 mod fixture;
 
 use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
+    module::{Module, ModuleVisitor, Param},
+    tensor::{Device, Gradients, Tensor},
 };
 use fixture::{
     Fixture,
     computed::{uniform, uniform_tensor, weight},
 };
 use onestep_nets::{
-    LatentLpips, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind,
+    LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind,
     weights::{self, StateTensor},
 };
 
@@ -121,4 +121,53 @@ fn fixed_statistics_see_the_contrast_that_groups_of_one_channel_do_not() {
     let (batch, group) = (seen(NormKind::Batch), seen(NormKind::Group));
     assert!(batch > 0.02, "{batch}");
     assert!(group < 1e-4, "{group}");
+}
+
+/// Training by the statistics of a batch and judging by fixed ones meet where the fixed ones are the batch's.
+#[test]
+fn batch_norms_train_by_what_they_end_with() {
+    let device = Device::flex().autodiff();
+    device.seed(6);
+    let scaling = LatentScaling { shift: 0.0, factor: 1.0 };
+    let (space, widths, norm) = (MetricSpace::Latent, [8, 16, 24, 32, 40], NormKind::Batch);
+    let config = LatentLpipsConfig { encoder: "own".into(), space, in_channels: 4, widths, norm, scaling };
+    let mut net = LatentClassifier::new(&config, 3, &device);
+    let x = latents("batch", [6, 4, 9, 7], &device);
+
+    let trained = net.forward_unfrozen(x.clone());
+    let gradients = trained.clone().square().sum().backward();
+    let mut norms = Norms { gradients, within: false, asking: 0, given: 0 };
+    net.visit(&mut norms);
+    assert_eq!((norms.asking, norms.given), (26, 26), "weights and biases of 13 norms are trained, their statistics are not");
+
+    net.net = net.net.fitted(x.clone());
+    let difference = (net.forward(x.clone()) - trained).abs().max().into_scalar::<f32>();
+    assert!(difference < 1e-4, "{difference}");
+    let doubled = (net.forward(x.clone().mul_scalar(2.0)) - net.forward(x)).abs().max().into_scalar::<f32>();
+    assert!(doubled > 1e-2, "fixed statistics see contrast: {doubled}");
+}
+
+/// Counts what of batch norms asks for a gradient, and what gets one.
+struct Norms {
+    gradients: Gradients,
+    within: bool,
+    asking: usize,
+    given: usize,
+}
+
+impl ModuleVisitor for Norms {
+    fn enter_module(&mut self, _: &str, kind: &str) {
+        self.within |= kind.contains("FrozenBatchNorm2d");
+    }
+
+    fn exit_module(&mut self, _: &str, kind: &str) {
+        self.within &= !kind.contains("FrozenBatchNorm2d");
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.within {
+            self.asking += usize::from(param.is_require_grad());
+            self.given += usize::from(param.val().grad(&self.gradients).is_some_and(|gradient| gradient.abs().sum().into_scalar::<f32>() > 0.0));
+        }
+    }
 }

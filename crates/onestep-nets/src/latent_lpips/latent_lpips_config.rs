@@ -10,10 +10,10 @@ use crate::config::ConfigError;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
-    /// Batch norms with fixed statistics, as the published metrics have.
+    /// Batch norms, whose statistics are fixed once the features are trained, as in the published metrics.
+    #[default]
     Batch,
     /// Group norms of at most 32 groups, which need no statistics. What scales all of a latent, or a channel where each is a group, is not seen.
-    #[default]
     Group,
 }
 

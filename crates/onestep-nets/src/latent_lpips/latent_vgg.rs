@@ -33,6 +33,13 @@ pub struct LatentVgg {
     pub for_pictures: bool,
 }
 
+/// By whose statistics batch norms go.
+#[derive(Clone, Copy)]
+enum Statistics {
+    Fixed,
+    OfBatch,
+}
+
 /// What follows a convolution.
 #[derive(Module, Debug)]
 pub enum Norm {
@@ -53,10 +60,11 @@ impl Norm {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::Batch(norm) => norm.forward(x),
-            Self::Group(norm) => norm.forward(x),
+    fn forward(&self, x: Tensor<4>, statistics: Statistics) -> Tensor<4> {
+        match (self, statistics) {
+            (Self::Batch(norm), Statistics::Fixed) => norm.forward(x),
+            (Self::Batch(norm), Statistics::OfBatch) => norm.forward_unfrozen(x),
+            (Self::Group(norm), _) => norm.forward(x),
         }
     }
 
@@ -64,6 +72,13 @@ impl Norm {
     fn fitted(self, x: &Tensor<4>) -> Self {
         match self {
             Self::Batch(norm) => Self::Batch(norm.fitted(x)),
+            Self::Group(norm) => Self::Group(norm),
+        }
+    }
+
+    fn trainable(self) -> Self {
+        match self {
+            Self::Batch(norm) => Self::Batch(norm.trainable()),
             Self::Group(norm) => Self::Group(norm),
         }
     }
@@ -85,9 +100,13 @@ macro_rules! slice {
                 Self { $($conv: same_conv(inputs.next().unwrap_or(width), width, 3, device), $norm: Norm::new(kind, width, device),)+ }
             }
 
-            fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-                $(let x = relu(self.$norm.forward(self.$conv.forward(x)));)+
+            fn forward(&self, x: Tensor<4>, statistics: Statistics) -> Tensor<4> {
+                $(let x = relu(self.$norm.forward(self.$conv.forward(x), statistics));)+
                 x
+            }
+
+            fn trainable(self) -> Self {
+                Self { $($conv: self.$conv, $norm: self.$norm.trainable(),)+ }
             }
 
             /// With the statistics of `x`, and what it makes of it then.
@@ -95,7 +114,7 @@ macro_rules! slice {
                 $(
                     let x = self.$conv.forward(x);
                     let $norm = self.$norm.fitted(&x);
-                    let x = relu($norm.forward(x));
+                    let x = relu($norm.forward(x, Statistics::Fixed));
                 )+
                 (Self { $($conv: self.$conv, $norm,)+ }, x)
             }
@@ -151,8 +170,8 @@ impl LatentVgg {
         }
     }
 
-    /// Batch norms with the statistics of some latents, layer by layer: each then hands on what is about normal, as in a network that has been
-    /// trained with them (Mishkin and Matas 2015). Group norms have none.
+    /// Batch norms with the statistics of some latents, counted layer by layer: what they are in a network that was trained by the statistics of
+    /// its batches. Group norms have none.
     #[must_use]
     pub fn fitted(self, x: Tensor<4>) -> Self {
         let of_pictures = |x: Tensor<4>| if self.for_pictures { halved(x) } else { x };
@@ -164,24 +183,46 @@ impl LatentVgg {
         Self { slice1, slice2, slice3, slice4, slice5, for_pictures: self.for_pictures }
     }
 
+    /// Batch norms whose weights and biases are trained; without, they are constants, as the statistics always are.
+    #[must_use]
+    pub(super) fn trainable(self) -> Self {
+        Self {
+            slice1: self.slice1.trainable(),
+            slice2: self.slice2.trainable(),
+            slice3: self.slice3.trainable(),
+            slice4: self.slice4.trainable(),
+            slice5: self.slice5.trainable(),
+            for_pictures: self.for_pictures,
+        }
+    }
+
     /// The five features of model-space latents `[batch, in_channels, height, width]`, with as many channels as the widths say: three at
     /// full height and width, one at half, one at a quarter. The last two are taken behind their poolings.
     ///
     /// Of pictures each feature is half as high and wide as the one before.
     pub fn forward(&self, x: Tensor<4>) -> [Tensor<4>; FEATURES] {
+        self.features(x, Statistics::Fixed)
+    }
+
+    /// As [`forward`](Self::forward), but batch norms go by the statistics of `x`, which gradients pass through: how features are trained.
+    pub fn forward_unfrozen(&self, x: Tensor<4>) -> [Tensor<4>; FEATURES] {
+        self.features(x, Statistics::OfBatch)
+    }
+
+    fn features(&self, x: Tensor<4>, statistics: Statistics) -> [Tensor<4>; FEATURES] {
         if self.for_pictures {
-            let first = self.slice1.forward(x);
-            let second = self.slice2.forward(halved(first.clone()));
-            let third = self.slice3.forward(halved(second.clone()));
-            let fourth = self.slice4.forward(halved(third.clone()));
-            let fifth = self.slice5.forward(halved(fourth.clone()));
+            let first = self.slice1.forward(x, statistics);
+            let second = self.slice2.forward(halved(first.clone()), statistics);
+            let third = self.slice3.forward(halved(second.clone()), statistics);
+            let fourth = self.slice4.forward(halved(third.clone()), statistics);
+            let fifth = self.slice5.forward(halved(fourth.clone()), statistics);
             return [first, second, third, fourth, fifth];
         }
-        let first = self.slice1.forward(x);
-        let second = self.slice2.forward(first.clone());
-        let third = self.slice3.forward(second.clone());
-        let fourth = halved(self.slice4.forward(third.clone()));
-        let fifth = halved(self.slice5.forward(fourth.clone()));
+        let first = self.slice1.forward(x, statistics);
+        let second = self.slice2.forward(first.clone(), statistics);
+        let third = self.slice3.forward(second.clone(), statistics);
+        let fourth = halved(self.slice4.forward(third.clone(), statistics));
+        let fifth = halved(self.slice5.forward(fourth.clone(), statistics));
         [first, second, third, fourth, fifth]
     }
 }

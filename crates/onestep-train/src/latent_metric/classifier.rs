@@ -38,7 +38,7 @@ pub struct LatentVggOptions {
     pub space: MetricSpace,
     /// Channels of the five stages.
     pub widths: [usize; 5],
-    /// What stands behind each convolution; batch norms get the statistics of the first latents, and keep them.
+    /// What stands behind each convolution; batch norms are trained by the statistics of each batch, and end with those of many latents.
     pub norm: NormKind,
     /// Random changes of the latents.
     pub augmentation: AugmentationOptions,
@@ -83,8 +83,8 @@ pub struct LatentVggReport {
     pub judged: usize,
 }
 
-/// Latents whose statistics batch norms get.
-const FITTED: usize = 256;
+/// Rows times columns of the latents whose statistics batch norms get in the end: 512 latents of 16x16.
+const FITTED: usize = 512 * 16 * 16;
 /// Latents that are encoded or named together.
 const TOGETHER: usize = 64;
 
@@ -162,13 +162,11 @@ pub fn train(
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     let task = Naming { options, means, deviations, shape, labels, trained, classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
-    let mut net = LatentClassifier::new(&config, classes, &task.device);
-    if options.norm == NormKind::Batch {
-        let first: Vec<usize> = epoch_indices(&task.trained, options.training.seed, 0, FITTED.min(task.trained.len()));
-        net.net = net.net.fitted(task.changed(&first, 0, &task.device));
-    }
+    let net = LatentClassifier::new(&config, classes, &task.device);
     let data = sha256(format!("{} {}", pictures.content_hash(), config.encoder).as_bytes());
-    let net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
+    let mut net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
+    // Averaged weights need statistics of their own (Izmailov et al. 2018, section 3.2); no batch's are theirs.
+    net.net = net.net.fitted(task.changed(&task.fitted_to(), 0, device));
 
     let report = LatentVggReport {
         classes,
@@ -230,6 +228,12 @@ struct Naming<'a> {
 }
 
 impl Naming<'_> {
+    /// The latents whose statistics batch norms end with; few where they are large, since a layer's features of all are held at once.
+    fn fitted_to(&self) -> Vec<usize> {
+        let count = (FITTED / (self.shape[1] * self.shape[2]).max(1)).clamp(16, 512).min(self.trained.len());
+        epoch_indices(&self.trained, self.options.training.seed, 0, count)
+    }
+
     fn gather(&self, from: &[f32], indices: &[usize], device: &Device) -> Tensor<4> {
         let [channels, rows, columns] = self.shape;
         let elements = channels * rows * columns;
@@ -282,7 +286,7 @@ impl Task for Naming<'_> {
         let LoopOptions { seed, batch, .. } = self.options.training;
         let indices = epoch_indices(&self.trained, seed, step, batch);
         let labels: Vec<usize> = indices.iter().map(|&index| self.labels[index]).collect();
-        let logits = net.forward(self.changed(&indices, step, &self.device));
+        let logits = net.forward_unfrozen(self.changed(&indices, step, &self.device));
         (cross_entropy(logits, &labels, self.options.label_smoothing), Vec::new())
     }
 

@@ -25,7 +25,7 @@ pub struct LatentVgg {
     /// Channels of the five stages, as 32,64,128,256,256 (the full network has 64,128,256,512,512)
     #[arg(long, value_delimiter = ',', value_name = "N")]
     widths: Option<Vec<usize>>,
-    /// What stands behind each convolution: batch norms with the statistics of the first latents, or group norms
+    /// What stands behind each convolution: batch norms, as in the published metrics, or group norms, which do not see contrast
     #[arg(long, value_parser = ["batch", "group"])]
     norm: Option<String>,
     /// Random changes of the latents: letters of b, g, c, o
