@@ -173,6 +173,9 @@ fn killed_at_random_moments_and_resumed_gives_the_weights_of_an_unbroken_run() {
 }
 
 /// Products in 16 bits, everything that is kept in 32.
+/// How far losses of mixed precision may be from those of full. The latents differ by 1.4 %; a distance is of differences much smaller than latents.
+const MIXED_PRECISION: f64 = 0.1;
+
 #[test]
 fn a_student_of_mixed_precision_is_led_like_one_of_full() {
     let folder = &journey().folder;
@@ -181,13 +184,15 @@ fn a_student_of_mixed_precision_is_led_like_one_of_full() {
         log.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     };
     let (full, half) = (log("student"), log("student-bf16"));
-    for (full, half) in full.iter().zip(&half) {
-        for name in ["distance", "discriminator", "adversarial"] {
-            let [full, half] = [full, half].map(|line| line[name].as_f64());
-            if let (Some(full), Some(half)) = (full, half) {
-                assert!((full - half).abs() < 0.05 * full.abs() && full != half, "{name}: {full} and {half}");
-            }
+    for name in ["distance", "discriminator", "adversarial"] {
+        let series = |lines: &[serde_json::Value]| -> Vec<f64> { lines.iter().filter_map(|line| line[name].as_f64()).collect() };
+        let (full, half) = (series(&full), series(&half));
+        assert_eq!(full.len(), half.len(), "{name}");
+        for (full, half) in full.iter().zip(&half) {
+            assert!((full - half).abs() < MIXED_PRECISION * full.abs(), "{name}: {full} and {half}");
         }
+        // One of them may be the same by chance: logits of a network that has just begun are near zero.
+        assert_ne!(full, half, "{name}: nothing was computed in 16 bits");
     }
     for name in ["adversarial", "r1"] {
         assert!(half.iter().any(|line| line[name].is_f64()), "the game was not on: no {name}");

@@ -110,6 +110,9 @@ impl PairIndex {
     }
 }
 
+/// The numbers in the names of shards have five digits.
+const MOST_SHARDS: u64 = 99_999;
+
 /// Draws what is still missing of a pair set.
 ///
 /// # Errors
@@ -117,6 +120,11 @@ impl PairIndex {
 pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mut dyn Observer) -> Result<(), TrainError> {
     if options.count == 0 || options.shard == 0 || options.batch == 0 {
         return Err(TrainError::new(TrainErrorKind::Usage, "--count, --shard and --batch are at least 1"));
+    }
+    if options.count.div_ceil(options.shard) > MOST_SHARDS {
+        let message =
+            format!("--count {} in files of --shard {} are more than {MOST_SHARDS} files; choose a larger --shard", options.count, options.shard);
+        return Err(TrainError::new(TrainErrorKind::Usage, message));
     }
     let model = PipelineFolder::open(&model_of(&options.teacher)?)?;
     let sizes = model.sizes()?;

@@ -15,8 +15,8 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, NoiseSchedule, PerBlock, SchedulerConfig, UNet2DConditionConfig,
-    UNet2DConditionModel, weights,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, LatentScaling, NoiseSchedule, PerBlock, SchedulerConfig,
+    UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 use serde_json::json;
 
@@ -150,6 +150,15 @@ impl PipelineFolder {
     /// A folder without an autoencoder.
     pub fn encoder_name(&self) -> Result<String, TrainError> {
         Ok(format!("vae-{}", &sha256(self.file(VAE_WEIGHTS)?)[..12]))
+    }
+
+    /// From the autoencoder's raw output to the model's latents.
+    ///
+    /// # Errors
+    /// Names the file at fault.
+    pub fn latent_scaling(&self) -> Result<LatentScaling, TrainError> {
+        let config = self.vae_config()?;
+        Ok(LatentScaling { shift: config.shift_factor.unwrap_or(0.0), factor: config.scaling_factor })
     }
 
     fn vae_config(&self) -> Result<AutoencoderKlConfig, TrainError> {

@@ -6,7 +6,21 @@ use std::path::Path;
 use crate::{error::TrainError, store};
 
 /// Figures that are drawn, in this order, where the log has them.
-const CURVES: [&str; 7] = ["loss", "absolute", "squared", "kl", "top_1", "gradient_norm", "learning_rate"];
+const CURVES: [&str; 13] = [
+    "loss",
+    "absolute",
+    "squared",
+    "kl",
+    "top_1",
+    "distance",
+    "adversarial",
+    "lambda",
+    "gradient_ratio",
+    "discriminator",
+    "r1",
+    "gradient_norm",
+    "learning_rate",
+];
 /// Size of a curve in SVG units.
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 160.0;

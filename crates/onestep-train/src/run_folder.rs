@@ -29,7 +29,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Enters the folder, writes `config.toml`, `command.txt` and `environment.json`, and takes the lock.
+    /// Enters the folder, takes the lock, and writes `environment.json` and, at a run's start, `config.toml` and `command.txt`.
     ///
     /// # Errors
     /// A started run without [`Entry::Resume`], a run that another process is writing, storage.
@@ -53,9 +53,12 @@ impl RunFolder {
         let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).unwrap_or_default();
         let config = toml::to_string_pretty(options)
             .map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
-        store::write(&started, config.as_bytes())?;
-        let command: Vec<String> = std::env::args().collect();
-        store::write(&path.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?;
+        // What a run began with stays: it is what a resume with other options is told to look up.
+        if !started.exists() {
+            store::write(&started, config.as_bytes())?;
+            let command: Vec<String> = std::env::args().collect();
+            store::write(&path.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?;
+        }
         let environment = json!({
             "onestep": env!("CARGO_PKG_VERSION"),
             "os": std::env::consts::OS,

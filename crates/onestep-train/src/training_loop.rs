@@ -149,7 +149,7 @@ pub fn run(
     Ok(())
 }
 
-/// `value`, or the sentence that ends a run: what went wrong is not written, so the last checkpoint is good.
+/// `value`, or the sentence that ends a run: what went wrong is not written, so the checkpoints before it are good.
 ///
 /// # Errors
 /// What is not finite.
@@ -157,7 +157,8 @@ pub fn finite(what: &str, value: f64, step: u64) -> Result<f64, TrainError> {
     if value.is_finite() {
         return Ok(value);
     }
-    let message = format!("{what} became {value} at step {}; the last checkpoint is good: resume with a lower learning rate", step + 1);
+    let message =
+        format!("{what} became {value} at step {}; nothing of it was saved: start a new run with a lower learning rate, or another seed", step + 1);
     Err(TrainError::new(TrainErrorKind::NonFinite, message))
 }
 

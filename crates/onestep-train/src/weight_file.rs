@@ -19,7 +19,11 @@ pub fn read(path: &Path) -> Result<Vec<StateTensor>, TrainError> {
     let place = path.display();
     let size = std::fs::metadata(path).map_err(|error| TrainError::storage("reading", path, &error))?.len();
     if size > LARGEST_FILE {
-        return Err(TrainError::input(format!("{place} has {} MiB; the networks that are read from single files have less than 200", size >> 20)));
+        return Err(TrainError::input(format!(
+            "{place} has {} MiB; the networks that are read from single files have less than 200. If it is a metric's trunk with its classifier \
+             (*_latent_vgg16.pth.tar), the metric is the small file beside it, *_tuned.pth",
+            size >> 20
+        )));
     }
     if path.extension().is_some_and(|extension| extension == "safetensors") {
         let file = store::read(path)?;

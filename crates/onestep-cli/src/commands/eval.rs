@@ -61,6 +61,7 @@ pub struct Eval {
 impl Eval {
     /// Measures; prints the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        self.run.at_once("eval")?;
         let mut options: EvaluateOptions = self.run.base()?;
         options.out = self.run.out();
         options.teacher = self.teacher.unwrap_or(options.teacher);

@@ -41,6 +41,7 @@ pub struct Overfit {
 impl Overfit {
     /// Leads; prints where each run began and ended.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        self.run.at_once("overfit")?;
         let mut options: OverfitOptions = self.run.base()?;
         options.out = self.run.out();
         options.weights = self.weights.unwrap_or(options.weights);

@@ -58,6 +58,15 @@ impl Run {
         if self.resume { Entry::Resume } else { Entry::New }
     }
 
+    /// For work that is done in one go: refuses `--resume`.
+    ///
+    /// # Errors
+    /// `--resume` was given.
+    pub fn at_once(&self, command: &str) -> Result<(), Failure> {
+        let message = || format!("onestep {command} saves nothing on its way that --resume could go on from; leave it out");
+        if self.resume { Err(Failure::new(Exit::Usage, message())) } else { Ok(()) }
+    }
+
     /// Prints the options if that is all that was asked for; else opens the device and works.
     ///
     /// # Errors

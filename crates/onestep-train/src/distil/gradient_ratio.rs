@@ -7,12 +7,26 @@ const PAST: f64 = 0.98;
 
 /// Running means of `‖∂L_distance/∂x̂‖` and `‖∂L_GAN/∂x̂‖`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(into = "[u64; 3]", from = "[u64; 3]")]
 pub struct GradientRatio {
     distance: f64,
     adversarial: f64,
     /// How much of the past there is: means of a few numbers are divided by it.
     weight: f64,
+}
+
+/// As bits: a decimal number read back may be another.
+impl From<GradientRatio> for [u64; 3] {
+    fn from(GradientRatio { distance, adversarial, weight }: GradientRatio) -> Self {
+        [distance, adversarial, weight].map(f64::to_bits)
+    }
+}
+
+impl From<[u64; 3]> for GradientRatio {
+    fn from(bits: [u64; 3]) -> Self {
+        let [distance, adversarial, weight] = bits.map(f64::from_bits);
+        Self { distance, adversarial, weight }
+    }
 }
 
 impl GradientRatio {

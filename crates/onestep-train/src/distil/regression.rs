@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AutoencoderKl, MetricSpace};
+use onestep_nets::{AutoencoderKl, LatentLpipsConfig, LatentScaling, MetricSpace};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -81,12 +81,23 @@ impl Distance {
             let message = format!("--metric is a metric of {:?}s, this distance needs one of {space:?}s", metric.config.space).to_lowercase();
             return Err(TrainError::input(message));
         }
-        let own = teacher.encoder_name()?;
-        let published = onestep_nets::LatentLpipsConfig::published(&metric.config.encoder).is_some();
-        if space == MetricSpace::Latent && !published && metric.config.encoder != own {
+        let (own, latent) = (teacher.encoder_name()?, teacher.sizes()?.latent);
+        if space == MetricSpace::Latent && metric.config.in_channels != latent[0] {
             return Err(TrainError::input(format!(
-                "the metric is for latents of {}, the teacher's autoencoder is {own}: train one with onestep train latent-vgg",
-                metric.config.encoder
+                "the metric is for latents of {} channels ({}), the teacher's have {}: train one with onestep train latent-vgg",
+                metric.config.in_channels, metric.config.encoder, latent[0]
+            )));
+        }
+        let published = LatentLpipsConfig::published(&metric.config.encoder).is_some();
+        // Of a published metric's encoder there are many copies, whose hashes nobody knows; their scaling tells them from others.
+        let (scaling, LatentScaling { shift, factor }) = (metric.config.scaling, teacher.latent_scaling()?);
+        let fits =
+            if published { (scaling.shift - shift).abs() < 1e-4 && (scaling.factor - factor).abs() < 1e-4 } else { metric.config.encoder == own };
+        if space == MetricSpace::Latent && !fits {
+            return Err(TrainError::input(format!(
+                "the metric is for latents of {} (shift {}, factor {}), the teacher's autoencoder is {own} (shift {shift}, factor {factor}): train one \
+                 with onestep train latent-vgg",
+                metric.config.encoder, scaling.shift, scaling.factor
             )));
         }
         Ok(Self { kind, metric: Some(metric), ensemble: ensemble.clone(), seed })

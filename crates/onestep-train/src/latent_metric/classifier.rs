@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
-use onestep_nets::{LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind, weights};
+use onestep_nets::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind, weights};
 use onestep_noise::{Philox, Stream, normal};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,8 @@ pub struct LatentVggReport {
 
 /// Rows times columns of the latents whose statistics batch norms get in the end: 512 latents of 16x16.
 const FITTED: usize = 512 * 16 * 16;
+/// Latents of which each is compared with the next for the heads' equal say.
+const COMPARED: usize = 1024;
 /// Latents that are encoded or named together.
 const TOGETHER: usize = 64;
 
@@ -174,7 +176,8 @@ pub fn train(
         top_1_changed: task.accuracy(&net, &judged, true, device),
         judged: judged.len(),
     };
-    let metric = Metric { net: equal_say(LatentLpips { net: net.net, ..config.init(device) }, &task.latents(&judged, device)), config };
+    let unrelated: Vec<usize> = judged.iter().chain(&task.trained).copied().take(COMPARED).collect();
+    let metric = Metric { net: equal_say(LatentLpips { net: net.net, ..config.init(device) }, &task.latents(&unrelated, device)), config };
     metric.write(&options.out.join("metric"))?;
     store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     crate::report_page::write(&options.out)?;
@@ -205,9 +208,15 @@ fn split(labels: &[usize], classes: usize, percent: u32) -> (Vec<usize>, Vec<usi
 pub(super) fn equal_say(metric: LatentLpips, latents: &Tensor<4>) -> LatentLpips {
     let [count, ..] = latents.dims();
     let shifted = Tensor::cat(vec![latents.clone().narrow(0, 1, count - 1), latents.clone().narrow(0, 0, 1)], 0);
-    let terms: Vec<f32> = metric.per_layer(latents.clone(), shifted).mean_dim(0).to_data().try_to_vec().unwrap_or_default();
+    let mut terms = [0.0; FEATURES];
+    for (one, next) in latents.clone().split(TOGETHER, 0).into_iter().zip(shifted.split(TOGETHER, 0)) {
+        let distances: Vec<f32> = metric.per_layer(one, next).sum_dim(0).to_data().try_to_vec().unwrap_or_default();
+        for (term, distance) in terms.iter_mut().zip(distances) {
+            *term += distance / count as f32;
+        }
+    }
     let mut metric = metric;
-    let target = 0.2 / terms.len() as f32;
+    let target = 0.2 / FEATURES as f32;
     for (head, term) in [&mut metric.lin0, &mut metric.lin1, &mut metric.lin2, &mut metric.lin3, &mut metric.lin4].into_iter().zip(terms) {
         let factor = if term > 0.0 { target / term } else { 1.0 };
         let weight = head.model.at_1.weight.clone();
