@@ -239,6 +239,38 @@ fn a_finished_run_is_not_resumed_with_other_options() {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("other options"), "{}", text(&output.stderr));
+    let config = fs::read_to_string(folder.join("autoencoder/config.toml")).expect("options");
+    assert!(config.contains("steps = 6"), "what the run began with is still there to be looked up: {config}");
+}
+
+/// A published metric has no hash of the teacher's autoencoder; its scaling says whose latents it knows.
+#[test]
+fn metrics_of_other_latents_and_a_resume_of_what_saves_nothing_are_refused() {
+    let folder = &journey().folder;
+    let other = folder.join("other-metric");
+    fs::create_dir(&other).expect("a folder");
+    for entry in fs::read_dir(folder.join("metric/metric")).expect("a metric") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), other.join(entry.file_name())).expect("a copy");
+    }
+    let config = fs::read_to_string(other.join("config.json")).expect("a configuration");
+    let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    config["encoder"] = "sd15".into();
+    config["scaling"]["factor"] = 0.18215.into();
+    fs::write(other.join("config.json"), config.to_string()).expect("a write");
+    let student = ["distil", "--teacher", "teacher", "--pairs", "pairs", "--metric", "other-metric", "--device", "cpu", "--out", "misled"];
+    let output = run(folder, &student);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("for latents of sd15 (shift 0, factor 0.18215)"), "{}", text(&output.stderr));
+
+    let output = run(folder, &[&EVALUATION[..], &["--out", "evaluation-again", "--resume"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("leave it out"), "{}", text(&output.stderr));
+
+    let output =
+        run(folder, &["pairs", "--teacher", "teacher", "--data", "pictures", "--count", "18446744073709551615", "--shard", "1", "--out", "many"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--shard"), "{}", text(&output.stderr));
 }
 
 /// An evaluation that takes seconds: the teacher in 1, 2 and 4 steps, and the student.
