@@ -243,6 +243,40 @@ fn a_finished_run_is_not_resumed_with_other_options() {
     assert!(config.contains("steps = 6"), "what the run began with is still there to be looked up: {config}");
 }
 
+/// Networks that the sampler cannot feed, and schedules without the student's timestep, are known before anything is drawn.
+#[test]
+fn teachers_that_cannot_be_sampled_are_refused() {
+    let folder = &journey().folder;
+    let changes = [
+        ("unet/config.json", "addition_embed_type", serde_json::json!("text_time"), "SDXL"),
+        ("scheduler/scheduler_config.json", "num_train_timesteps", serde_json::json!(500), "timestep 999"),
+    ];
+    for (number, (file, key, value, told)) in changes.into_iter().enumerate() {
+        let (name, pairs) = (format!("unfit-{number}"), format!("unfit-pairs-{number}"));
+        for component in ["vae", "unet", "text_encoder", "scheduler", "tokenizer", "."] {
+            let (from, to) = (folder.join("teacher/model").join(component), folder.join(&name).join(component));
+            fs::create_dir_all(&to).expect("a folder");
+            for entry in fs::read_dir(from).expect("a component") {
+                let entry = entry.expect("an entry");
+                if entry.path().is_file() {
+                    fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+                }
+            }
+        }
+        let path = folder.join(&name).join(file);
+        let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).expect("a configuration")).expect("JSON");
+        config[key] = value;
+        if key == "addition_embed_type" {
+            config["addition_time_embed_dim"] = 8.into();
+            config["projection_class_embeddings_input_dim"] = 80.into();
+        }
+        fs::write(&path, config.to_string()).expect("a write");
+        let output = run(folder, &["pairs", "--teacher", &name, "--data", "pictures", "--count", "2", "--device", "cpu", "--out", &pairs]);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(file) && text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    }
+}
+
 /// A published metric has no hash of the teacher's autoencoder; its scaling says whose latents it knows.
 #[test]
 fn metrics_of_other_latents_and_a_resume_of_what_saves_nothing_are_refused() {

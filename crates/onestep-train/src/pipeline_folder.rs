@@ -23,6 +23,7 @@ use serde_json::json;
 use crate::{
     data::CaptionTokenizer,
     error::TrainError,
+    sampler::STUDENT_TIMESTEP,
     store::{self, sha256},
 };
 
@@ -178,7 +179,14 @@ impl PipelineFolder {
     /// # Errors
     /// Names the file at fault.
     pub fn unet_config(&self) -> Result<UNet2DConditionConfig, TrainError> {
-        UNet2DConditionConfig::from_json(&self.text("unet/config.json")?).map_err(|error| self.refuse("unet/config.json", error))
+        let name = "unet/config.json";
+        let config = UNet2DConditionConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
+        if config.addition_embed_type.is_some() {
+            let message =
+                "expected no addition_embed_type: models that also want the sizes of pictures, such as SDXL, cannot be trained or exported yet";
+            return Err(self.refuse(name, message));
+        }
+        Ok(config)
     }
 
     /// The denoiser.
@@ -206,7 +214,9 @@ impl PipelineFolder {
     pub fn schedule(&self) -> Result<NoiseSchedule, TrainError> {
         let name = "scheduler/scheduler_config.json";
         let config = SchedulerConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
-        NoiseSchedule::new(&config).map_err(|error| self.refuse(name, error))
+        let schedule = NoiseSchedule::new(&config).map_err(|error| self.refuse(name, error))?;
+        schedule.check(STUDENT_TIMESTEP).map_err(|error| self.refuse(name, error))?;
+        Ok(schedule)
     }
 
     /// The tokenizer.
