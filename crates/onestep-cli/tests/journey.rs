@@ -113,6 +113,20 @@ fn journey() -> &'static Journey {
     })
 }
 
+/// Copies a folder and what is below it to where nothing is yet.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder to copy") {
+        let path = entry.expect("an entry").path();
+        let copy = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_folder(&path, &copy);
+        } else {
+            fs::copy(&path, copy).expect("a copy");
+        }
+    }
+}
+
 /// Everything that must not depend on when a run was interrupted: the result, and which steps the log has.
 fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<u64>) {
     let mut files = Vec::new();
@@ -172,10 +186,10 @@ fn killed_at_random_moments_and_resumed_gives_the_weights_of_an_unbroken_run() {
     }
 }
 
-/// Products in 16 bits, everything that is kept in 32.
 /// How far losses of mixed precision may be from those of full. The latents differ by 1.4 %; a distance is of differences much smaller than latents.
 const MIXED_PRECISION: f64 = 0.1;
 
+/// Products in 16 bits, everything that is kept in 32.
 #[test]
 fn a_student_of_mixed_precision_is_led_like_one_of_full() {
     let folder = &journey().folder;
@@ -253,16 +267,7 @@ fn teachers_that_cannot_be_sampled_are_refused() {
     ];
     for (number, (file, key, value, told)) in changes.into_iter().enumerate() {
         let (name, pairs) = (format!("unfit-{number}"), format!("unfit-pairs-{number}"));
-        for component in ["vae", "unet", "text_encoder", "scheduler", "tokenizer", "."] {
-            let (from, to) = (folder.join("teacher/model").join(component), folder.join(&name).join(component));
-            fs::create_dir_all(&to).expect("a folder");
-            for entry in fs::read_dir(from).expect("a component") {
-                let entry = entry.expect("an entry");
-                if entry.path().is_file() {
-                    fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
-                }
-            }
-        }
+        copy_folder(&folder.join("teacher/model"), &folder.join(&name));
         let path = folder.join(&name).join(file);
         let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).expect("a configuration")).expect("JSON");
         config[key] = value;
@@ -282,11 +287,7 @@ fn teachers_that_cannot_be_sampled_are_refused() {
 fn metrics_of_other_latents_and_a_resume_of_what_saves_nothing_are_refused() {
     let folder = &journey().folder;
     let other = folder.join("other-metric");
-    fs::create_dir(&other).expect("a folder");
-    for entry in fs::read_dir(folder.join("metric/metric")).expect("a metric") {
-        let entry = entry.expect("an entry");
-        fs::copy(entry.path(), other.join(entry.file_name())).expect("a copy");
-    }
+    copy_folder(&folder.join("metric/metric"), &other);
     let config = fs::read_to_string(other.join("config.json")).expect("a configuration");
     let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
     config["encoder"] = "sd15".into();
@@ -515,11 +516,7 @@ fn a_flipped_byte_anywhere_in_a_bundle_is_refused_with_the_file_s_name() {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let broken = folder.join(format!("flipped-{name}"));
-        fs::create_dir(&broken).expect("a folder");
-        for other in fs::read_dir(folder.join("bundle")).expect("the bundle") {
-            let other = other.expect("an entry").path();
-            fs::copy(&other, broken.join(other.file_name().expect("a name"))).expect("a copy");
-        }
+        copy_folder(&folder.join("bundle"), &broken);
         let mut bytes = fs::read(&path).expect("a file");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0x80;
@@ -536,11 +533,7 @@ fn a_flipped_byte_anywhere_in_a_bundle_is_refused_with_the_file_s_name() {
 fn a_truncated_shard_is_named_and_made_again() {
     let folder = &journey().folder;
     let pairs = folder.join("pairs-truncated");
-    fs::create_dir(&pairs).expect("a folder");
-    for entry in fs::read_dir(folder.join("pairs")).expect("the pairs") {
-        let path = entry.expect("an entry").path();
-        fs::copy(&path, pairs.join(path.file_name().expect("a name"))).expect("a copy");
-    }
+    copy_folder(&folder.join("pairs"), &pairs);
     let shard = "pairs-00001-of-00005.safetensors";
     let whole = fs::read(pairs.join(shard)).expect("a shard");
     fs::write(pairs.join(shard), &whole[..whole.len() / 2]).expect("a write");
