@@ -35,7 +35,7 @@ pub struct AutoencoderOptions {
     pub preset: String,
     /// Weight of the KL divergence.
     pub kl_weight: f64,
-    /// Share of the pictures, in per cent, that only serve to measure.
+    /// Share of the pictures, in percent, that only serve to measure, where the folder has none for validation.
     pub held_out_percent: u32,
     /// Steps and update rule.
     pub training: LoopOptions,
@@ -74,7 +74,7 @@ pub fn train(
 ) -> Result<AutoencoderReport, TrainError> {
     let pictures = PictureFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
-    let (trained, held_out) = split(&pictures, options.held_out_percent);
+    let (trained, held_out) = split(&pictures, options.held_out_percent)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     let task = Autoencoding {
         options,
@@ -108,14 +108,18 @@ pub fn train(
     Ok(report)
 }
 
-/// Every `100/percent`-th picture by a fixed rule is held out.
-fn split(pictures: &PictureFolder, percent: u32) -> (Vec<usize>, Vec<usize>) {
+/// The folder's pictures for validation are held out, or where it has none every `100/percent`-th by a fixed rule.
+fn split(pictures: &PictureFolder, percent: u32) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
+    let (trained, validation) = pictures.splits()?;
+    if !validation.is_empty() {
+        return Ok((trained, validation));
+    }
     let order = Philox::new(0, Stream::Order, u64::MAX).permutation(pictures.len());
     let count = (pictures.len() * percent.min(50) as usize).div_ceil(100).min(pictures.len().saturating_sub(1));
     let (mut held_out, mut trained) = (order[..count].to_vec(), order[count..].to_vec());
     held_out.sort_unstable();
     trained.sort_unstable();
-    (trained, held_out)
+    Ok((trained, held_out))
 }
 
 /// Pictures of the folder as [N,3,H,W].
@@ -150,6 +154,10 @@ struct Autoencoding<'a> {
 
 impl Task for Autoencoding<'_> {
     type Net = AutoencoderKl;
+
+    fn identity(&self) -> String {
+        training_loop::identity(self.options)
+    }
 
     fn loss(&self, net: &AutoencoderKl, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let training = &self.options.training;

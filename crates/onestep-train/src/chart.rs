@@ -86,7 +86,8 @@ pub fn page(path: &Path, title: &str, body: &str) -> Result<(), TrainError> {
     store::write(path, page.as_bytes())
 }
 
-fn escaped(text: &str) -> String {
+/// Text as HTML shows it as it is.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

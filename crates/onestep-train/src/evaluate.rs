@@ -6,7 +6,8 @@
 //!   is the real pictures.
 //! - *Preservation of the ODE*: distance of features, root mean square difference of 16×16 averages (which forgives fine detail), and PSNR
 //!   (10·log₁₀(4/MSE) over pictures in −1…1), between a picture and the teacher's for the same prompt and noise; the teacher's pictures for two
-//!   noises of one prompt are the yardstick.
+//!   noises of one prompt are the yardstick. With the pair set that the students were trained on, the same on pairs that they know: a student that
+//!   is much nearer there has learned them by heart.
 //! - *Diversity*: mean distance of features between any two of 8 pictures of one prompt; to be read together with the alignment, since pictures
 //!   of the wrong thing are diverse too.
 //! - *Alignment*: whether a picture shows what was asked for, where the features come with a judge.
@@ -18,7 +19,7 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -30,12 +31,13 @@ use crate::{
         squared_distance,
     },
     observer::Observer,
+    pairs::Pairs,
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
     run_folder::model_of,
     store,
 };
-use drawing::{Artist, Draw, Drawn, Plan, Studio};
+use drawing::{Artist, Draw, Drawn, Plan, Studio, TOGETHER};
 
 /// Options of `eval`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub struct EvaluateOptions {
     pub students: Vec<PathBuf>,
     /// The picture folder.
     pub data: PathBuf,
+    /// The pair set that the students were trained on; with it they are measured on pairs that they know too.
+    pub pairs: Option<PathBuf>,
     /// Where report and grids go.
     pub out: PathBuf,
     /// Run or model folder of the network whose features are compared; none takes averages of pixels.
@@ -75,6 +79,7 @@ impl Default for EvaluateOptions {
             teacher: PathBuf::new(),
             students: Vec::new(),
             data: PathBuf::new(),
+            pairs: None,
             out: PathBuf::new(),
             features: None,
             count: 0,
@@ -138,6 +143,8 @@ pub struct ModelReport {
     pub to_real: SetMeasures,
     /// Against the teacher's pictures for the same prompts and noises.
     pub preservation: PairMeasures,
+    /// A student's pictures for pairs that it was trained on, against the teacher's; much nearer than `preservation`, it knows them by heart.
+    pub preservation_trained: Option<PairMeasures>,
     /// Mean distance between two of 8 pictures of one prompt.
     pub diversity: f64,
     /// The same divided by the teacher's; none if that is 0.
@@ -173,8 +180,12 @@ pub struct Report {
     pub feature_size: usize,
     /// What an alignment is, where there is a judge.
     pub alignment: Option<String>,
+    /// Whether it is a share, from 0 to 1, that is well read in percent.
+    pub alignment_is_share: bool,
     /// The judge's mean score of the real pictures.
     pub real_alignment: Option<f64>,
+    /// Pairs that the students were trained on and are measured on too; 0 without a pair set.
+    pub trained_pairs: usize,
     /// Prompts of which 8 pictures are compared with each other.
     pub diverse: usize,
     /// Teacher ↔ teacher, same prompts, two noises: the yardstick of every row's preservation.
@@ -185,6 +196,15 @@ pub struct Report {
     pub models: Vec<ModelReport>,
 }
 
+impl Report {
+    /// A score of the judge's as people read it.
+    pub fn alignment_shown(&self, score: Option<f64>) -> Option<String> {
+        score.map(|score| if self.alignment_is_share { format!("{:.1} %", score * 100.0) } else { format!("{score:.4}") })
+    }
+}
+
+/// Parts of a pipeline that a student has from its teacher as they are.
+const SHARED: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
 /// Noises of one prompt whose pictures are compared with each other.
 const NOISES: usize = 8;
 /// Least distance between the first seeds of two sets.
@@ -215,8 +235,20 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
                 options.teacher.display()
             )));
         }
+        if let Some(part) = SHARED.into_iter().find(|part| student.component(part) != teacher.component(part)) {
+            return Err(TrainError::input(format!(
+                "{} has another {part} than {}: a student is measured beside its own teacher, whose parts it has but for the denoiser",
+                folder.display(),
+                options.teacher.display()
+            )));
+        }
         students.push(student);
     }
+    let schedule = teacher.schedule()?;
+    for &steps in options.teacher_steps.iter().chain([&options.steps]) {
+        schedule.timesteps(steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+    }
+    let known_pairs = options.pairs.as_deref().map(|folder| KnownPairs::open(folder, &teacher, options.samples)).transpose()?;
     let pictures = PictureFolder::open(&options.data, sizes.picture)?;
     let size = sizes.picture;
     let samples = options.samples.max(2);
@@ -232,7 +264,11 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let opened = features::open(options.features.as_deref(), size, device)?;
     let network = opened.network.as_ref();
     let chosen: Vec<usize> = (0..count).map(|i| known[i * known.len() / count][0]).collect();
-    let prompts = prompts(&pictures, &chosen);
+    let mut prompts = prompts(&pictures, &chosen);
+    let first_known = prompts.len();
+    if let Some(known) = &known_pairs {
+        prompts.extend(known.prompts().map(|prompt| Asked { name: prompt, prompt }));
+    }
     // The real pictures come first: what is wrong with a judge is said before hours are spent on drawing. One of each name, then another of each.
     let most = known.iter().map(Vec::len).max().unwrap_or(0);
     let rounds = (0..most).flat_map(|round| known.iter().filter_map(move |of_name| of_name.get(round).copied()));
@@ -259,7 +295,12 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let order = std::iter::once(main)
         .chain(steps.iter().filter(|&&steps| steps != options.steps).map(|&steps| Artist::Teacher(steps)))
         .chain((0..students.len()).map(Artist::Student));
-    let works: Vec<Work> = order.map(|artist| Work::new(artist, artist == main || artist.is_student(), &held_out, samples, diverse)).collect();
+    let mut works: Vec<Work> = order.map(|artist| Work::new(artist, artist == main || artist.is_student(), &held_out, samples, diverse)).collect();
+    if let Some(known) = &known_pairs {
+        for work in works.iter_mut().filter(|work| work.artist.is_student()) {
+            work.known = work.plan.add(known.seeds().enumerate().map(|(place, seed)| Draw { prompt: first_known + place, seed }));
+        }
+    }
     let mut plans = vec![(main, &reference_plan)];
     plans.extend(works.iter().map(|work| (work.artist, &work.plan)));
     studio.begin(&plans, observer);
@@ -269,6 +310,10 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let drawn = studio.draw(main, &reference_plan, observer)?;
     let reference_pictures = drawn.select(&reference_places);
     let to_teacher = Reference::new(matrix(network, &reference_pictures, size, device));
+
+    // The teacher's pictures of the pairs that the students know.
+    let set_of = |pictures: Vec<Vec<f32>>| DrawnSet { averages: averages(&pictures), features: matrix(network, &pictures, size, device), pictures };
+    let known_set = known_pairs.as_ref().map(|known| set_of(known.latents(device).flat_map(|latents| studio.decode(latents)).collect()));
 
     // Each artist; the teacher that the others are compared with is the first.
     let asked: Vec<Asked<'_>> = (0..samples).map(|i| prompts[held_out.draw(1, i).prompt]).collect();
@@ -297,6 +342,10 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
             to_teacher: to_teacher.measure(&own.features, options.seed),
             to_real: to_real.measure(&own.features, options.seed),
             preservation: own.beside(firsts),
+            preservation_trained: known_set
+                .as_ref()
+                .filter(|_| work.artist.is_student())
+                .map(|known| set_of(drawn.select(&work.known)).beside(known)),
             diversity: spread,
             diversity_ratio: (*first_spread > 0.0).then(|| spread / first_spread),
             alignment,
@@ -329,7 +378,9 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         features: network.name(),
         feature_size: to_real.features.columns(),
         alignment: judge.map(|judge| judge.name()),
+        alignment_is_share: judge.is_some_and(|judge| judge.is_share()),
         real_alignment,
+        trained_pairs: known_set.map_or(0, |known| known.pictures.len()),
         diverse,
         two_noises,
         unrelated,
@@ -351,7 +402,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         }
     }
     grid.write(&options.out.join("grid.png"))?;
-    let grids = page::Grids::new(&shown, &report.models, &originals, &prompts[count..], size, device)?;
+    let grids = page::Grids::new(&shown, &report.models, &originals, &prompts[count..first_known], size, device)?;
     page::write(&options.out, &report, &grids)?;
     Ok(report)
 }
@@ -413,6 +464,8 @@ struct Work {
     diverse_prompts: Vec<usize>,
     /// Where this artist's pictures look for the real ones.
     retrieved: Option<Retrieved>,
+    /// A student's pictures for pairs that it was trained on.
+    known: Vec<usize>,
 }
 
 /// A picture of every name, and the first of every held-out prompt.
@@ -434,7 +487,37 @@ impl Work {
             held_out: plan.add((0..count).map(|i| held_out.draw(1, i))),
             names: plan.add((0..count).map(|prompt| Draw { prompt, seed: held_out.seed + prompt as u64 })),
         });
-        Self { artist, plan, set, diverse, diverse_prompts, retrieved }
+        Self { artist, plan, set, diverse, diverse_prompts, retrieved, known: Vec::new() }
+    }
+}
+
+/// Some of the pairs that the students were trained on, spread over the whole set.
+struct KnownPairs {
+    pairs: Pairs,
+    chosen: Vec<usize>,
+}
+
+impl KnownPairs {
+    /// # Errors
+    /// Pairs that are damaged, or another teacher's.
+    fn open(folder: &Path, teacher: &PipelineFolder, most: usize) -> Result<Self, TrainError> {
+        let pairs = Pairs::open_of(folder, teacher)?;
+        let all = pairs.seeds.len();
+        let count = all.min(most.max(2));
+        Ok(Self { chosen: (0..count).map(|place| place * all / count).collect(), pairs })
+    }
+
+    fn prompts(&self) -> impl Iterator<Item = &str> {
+        self.chosen.iter().map(|&pair| self.pairs.index.prompts[self.pairs.rows[pair]].as_str())
+    }
+
+    fn seeds(&self) -> impl Iterator<Item = u64> {
+        self.chosen.iter().map(|&pair| self.pairs.seeds[pair])
+    }
+
+    /// The teacher's latents [N,C,H,W], some at a time.
+    fn latents<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = Tensor<4>> + 'a {
+        self.chosen.chunks(TOGETHER).map(|chosen| self.pairs.targets(chosen, device))
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Asked<'a> {
 pub trait Alignment {
     /// What a score is, in a few words that a report can quote.
     fn name(&self) -> String;
+    /// Whether the mean score is a share, from 0 to 1.
+    fn is_share(&self) -> bool;
     /// One score for each of the pictures [N,3,size,size] in −1…1; the higher, the better.
     ///
     /// # Errors
@@ -168,6 +170,10 @@ impl FeatureNetwork for Classifier {
 impl Alignment for Classifier {
     fn name(&self) -> String {
         format!("share of pictures that the classifier takes for the one asked for, of {}", self.config.names.len())
+    }
+
+    fn is_share(&self) -> bool {
+        true
     }
 
     fn scores(&self, pictures: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError> {

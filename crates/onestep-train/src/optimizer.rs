@@ -40,6 +40,17 @@ impl Default for OptimizerOptions {
     }
 }
 
+impl OptimizerOptions {
+    /// Whether something can be trained with them.
+    pub fn is_sound(&self) -> bool {
+        (self.learning_rate.is_finite() && self.learning_rate > 0.0)
+            && (0.0..=1.0).contains(&self.decay_fraction)
+            && [self.beta_1, self.beta_2].iter().all(|beta| (0.0..1.0).contains(beta))
+            && (self.weight_decay.is_finite() && self.weight_decay >= 0.0)
+            && self.clip_norm > 0.0
+    }
+}
+
 /// The decays of the moments in a saved state, which may have changed on the way.
 const DECAYS: &str = "decays";
 /// See [`DECAYS`].

@@ -15,6 +15,7 @@ use burn::tensor::{Device, Tensor};
 use onestep_noise::{Philox, Stream};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     data::PictureFolder,
@@ -127,8 +128,9 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
         return Err(TrainError::new(TrainErrorKind::Usage, message));
     }
     let model = PipelineFolder::open(&model_of(&options.teacher)?)?;
-    let sizes = model.sizes()?;
-    let pictures = PictureFolder::open(&options.data, sizes.picture)?;
+    let (sizes, schedule) = (model.sizes()?, model.schedule()?);
+    schedule.timesteps(options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+    let pictures = PictureFolder::open_trained(&options.data, sizes.picture)?;
     let mut prompts: Vec<String> = (0..pictures.len()).flat_map(|index| pictures.train_prompts(index).to_vec()).collect();
     // Pictures of one name share their prompts.
     let mut seen = BTreeSet::new();
@@ -176,7 +178,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
         }
     }
 
-    let (unet, text_encoder, schedule, tokenizer) = (model.unet(device)?, model.text_encoder(device)?, model.schedule()?, model.tokenizer()?);
+    let (unet, text_encoder, tokenizer) = (model.unet(device)?, model.text_encoder(device)?, model.tokenizer()?);
     let sampler = Sampler { unet: &unet, schedule: &schedule, steps: options.steps, guidance: options.guidance };
     let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
     let done = |index: &PairIndex| {
@@ -310,9 +312,21 @@ impl Pairs {
         Ok(pairs)
     }
 
-    /// A hash of the set.
+    /// Reads a finished set of this teacher's.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open), and pairs that another teacher drew.
+    pub fn open_of(folder: &Path, teacher: &PipelineFolder) -> Result<Self, TrainError> {
+        let pairs = Self::open(folder)?;
+        if pairs.index.teacher == teacher.hash() {
+            return Ok(pairs);
+        }
+        Err(TrainError::input(format!("the pairs in {} were drawn by another teacher than the one that was given", folder.display())))
+    }
+
+    /// A hash of the set: of its latents, seeds and prompts.
     pub fn hash(&self) -> String {
-        sha256(self.index.shards.join(" ").as_bytes())
+        sha256(json!([self.index.shards, self.index.prompts]).to_string().as_bytes())
     }
 
     /// The latents of some pairs, [N,C,H,W].

@@ -96,7 +96,7 @@ pub fn train(
     device_name: &str,
     observer: &mut dyn Observer,
 ) -> Result<PictureClassifierReport, TrainError> {
-    let pictures = PictureFolder::open(&options.data, options.size)?;
+    let pictures = PictureFolder::open_trained(&options.data, options.size)?;
     let (names, classes) = pictures.names();
     if names.len() < 2 {
         return Err(TrainError::input(format!(
@@ -193,6 +193,10 @@ struct Classifying<'a> {
 
 impl Task for Classifying<'_> {
     type Net = PictureClassifier;
+
+    fn identity(&self) -> String {
+        training_loop::identity(self.options)
+    }
 
     fn loss(&self, net: &PictureClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let LoopOptions { seed, batch, .. } = self.options.training;

@@ -1,7 +1,7 @@
 //! The teacher's ODE: DDIM with η = 0 and classifier-free guidance, a fixed function from (noise, prompt) to a latent.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use onestep_nets::{ClipTextModel, ConfigError, NoiseSchedule, UNet2DConditionModel};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use onestep_nets::{ClipTextModel, ConfigError, Generator, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::standard_normal;
 
 use crate::{data::CaptionTokenizer, error::TrainError};
@@ -93,10 +93,8 @@ fn is_guided(guidance: f64) -> bool {
 /// The timestep at which the student is evaluated: the noisiest.
 pub const STUDENT_TIMESTEP: usize = 999;
 
-/// The student's one evaluation: `G(z,c) = (z − σ·ε(z, t, c)) / α` at t = 999, in f32.
+/// The student's one evaluation: [`Generator`] at t = 999.
 pub fn one_step(unet: &UNet2DConditionModel, schedule: &NoiseSchedule, z: Tensor<4>, condition: Tensor<3>) -> Tensor<4> {
-    let time = Tensor::<1>::from_data(TensorData::new(vec![STUDENT_TIMESTEP as f32], [1]), &z.device());
-    // The conversion amplifies what is lost in 16 bits, so nothing more is lost there.
-    let epsilon = unet.forward(z.clone(), time, condition, None).cast(DType::F32);
-    schedule.predict_original(z, epsilon, STUDENT_TIMESTEP)
+    let (alpha, sigma) = (schedule.alpha(STUDENT_TIMESTEP), schedule.sigma(STUDENT_TIMESTEP));
+    Generator { unet: unet.clone(), timestep: STUDENT_TIMESTEP, alpha, sigma }.forward(z, condition, None)
 }

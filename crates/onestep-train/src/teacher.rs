@@ -90,7 +90,7 @@ pub struct Teacher {
 /// # Errors
 /// Data, storage, a loss that is not finite, interruption.
 pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
-    let pictures = PictureFolder::open(&options.data, options.size)?;
+    let pictures = PictureFolder::open_trained(&options.data, options.size)?;
     let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let vae = autoencoder.vae(device)?;
     let tokenizer = CaptionTokenizer::train(pictures.captions(), &TokenizerOptions { length: options.prompt_tokens, ..TokenizerOptions::default() })?;
@@ -197,6 +197,10 @@ struct Denoising<'a> {
 
 impl Task for Denoising<'_> {
     type Net = Teacher;
+
+    fn identity(&self) -> String {
+        training_loop::identity(self.options)
+    }
 
     fn loss(&self, net: &Teacher, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let LoopOptions { seed, batch, .. } = self.options.training;

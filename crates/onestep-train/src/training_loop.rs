@@ -73,7 +73,39 @@ pub trait Trainee {
     fn sample(&self) -> PictureGrid;
 }
 
-/// Trains to the end. `identity` names the options that decide the result and `data` what it is trained on: a run is not resumed with others.
+/// Options that leave every step as it is: where things lie (what lies there is hashed with the data), how often is saved and shown, what is kept
+/// in memory.
+const UNDECIDING: [&str; 13] = [
+    "data",
+    "autoencoder",
+    "teacher",
+    "initial",
+    "pairs",
+    "metric",
+    "judgements",
+    "out",
+    "save_every",
+    "sample_every",
+    "sample_guidance",
+    "keep_last",
+    "checkpointing",
+];
+
+/// Names the options that decide what a run becomes: a hash of all but those that leave every step as it is.
+pub fn identity(options: &impl Serialize) -> String {
+    fn forget(value: &mut serde_json::Value) {
+        if let serde_json::Value::Object(fields) = value {
+            fields.retain(|name, _| !UNDECIDING.contains(&name.as_str()));
+            fields.values_mut().for_each(forget);
+        }
+    }
+    let mut value = serde_json::to_value(options).unwrap_or_default();
+    forget(&mut value);
+    sha256(value.to_string().as_bytes())
+}
+
+/// Trains to the end. `identity` names the options that decide the result (see [`identity`]) and `data` what it is trained on: a run is not
+/// resumed with others.
 ///
 /// # Errors
 /// Storage, a damaged checkpoint, a loss that is not finite, or an interruption (the state is saved).
@@ -179,6 +211,8 @@ pub fn scalar(value: &Tensor<1>) -> f64 {
 pub trait Task {
     /// The trained modules.
     type Net: Module;
+    /// Names the options that decide the result: [`identity`] of all that the task was given.
+    fn identity(&self) -> String;
     /// Mean loss of step `step` (shape [1]) and the figures to log with it.
     fn loss(&self, net: &Self::Net, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>);
     /// The files of the networks in diffusers' layout, paths relative to a pipeline folder.
@@ -212,7 +246,7 @@ pub fn train<T: Task>(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<T::Net, TrainError> {
-    let identity = sha256(serde_json::to_string(options).unwrap_or_default().as_bytes());
+    let identity = task.identity();
     let average = net.clone().valid();
     let optimizer = Optimizer::new(options.optimizer.clone());
     let mut trainee = Single { task, net: Some(net), average: Some(average), optimizer, options, device };

@@ -28,6 +28,9 @@ pub struct Distil {
     /// The metric of distances that have one, from onestep train latent-vgg or latent-lpips
     #[arg(long, value_name = "PATH")]
     metric: Option<PathBuf>,
+    /// Whose latents a published metric measures, where its file's name does not say so
+    #[arg(long, value_name = "sd15|sd21|sdxl|sd3|flux")]
+    encoder: Option<String>,
     /// Random changes of e-latent-lpips: letters of b, g, c, o
     #[arg(long, value_name = "LETTERS")]
     groups: Option<String>,
@@ -95,6 +98,7 @@ impl Distil {
             options.distance = DISTANCES.into_iter().find(|distance| distance.0 == name).map_or(options.distance, |distance| distance.1);
         }
         options.metric = self.metric.unwrap_or(options.metric);
+        options.encoder = self.encoder.or(options.encoder);
         options.ensemble.augmentation.groups = self.groups.unwrap_or(options.ensemble.augmentation.groups);
         options.ensemble.absolute = self.absolute.unwrap_or(options.ensemble.absolute);
         options.accumulate = self.accumulate.unwrap_or(options.accumulate);

@@ -26,6 +26,9 @@ pub struct Eval {
     /// The picture folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The pair set that the students were trained on: they are measured on pairs that they know too, which tells learning from memory
+    #[arg(long, value_name = "DIR")]
+    pairs: Option<PathBuf>,
     /// Whose features are compared: a picture classifier's folder, a folder with CLIP in transformers' layout, or a file with
     /// Inception-v3 in the layout of Fréchet distances; without any, averages of pixels
     #[arg(long, value_name = "PATH")]
@@ -69,6 +72,7 @@ impl Eval {
             options.students = self.students;
         }
         options.data = self.data.unwrap_or(options.data);
+        options.pairs = self.pairs.or(options.pairs);
         options.features = self.features.or(options.features);
         options.count = self.count.unwrap_or(options.count);
         options.samples = self.samples.unwrap_or(options.samples);
@@ -116,11 +120,23 @@ impl Eval {
                 row.preservation.distance,
                 row.preservation.averages,
                 row.diversity,
-                percent(row.alignment),
+                report.alignment_shown(row.alignment).unwrap_or_else(|| "-".to_owned()),
                 percent(row.retrieval.map(|found| found.top_1)),
                 percent(row.retrieval_held_out.map(|found| found.top_1)),
                 row.seconds_per_picture
             ))?;
+        }
+        for row in &report.models {
+            if let Some(pair) = row.preservation_trained {
+                output::data(&format!(
+                    "{}, {} pairs it was trained on: distance {:.4}  of averages {:.4}  {}",
+                    row.name.as_ref().unwrap_or(&row.model),
+                    report.trained_pairs,
+                    pair.distance,
+                    pair.averages,
+                    decibels(pair.psnr)
+                ))?;
+            }
         }
         output::data(&options.out.join("report.html").display().to_string())
     }

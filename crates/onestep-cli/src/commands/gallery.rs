@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use onestep::{Backend, GenerateOptions, Model};
 use onestep_train::picture_grid::rgb;
 use onestep_train::pipeline_folder::PipelineFolder;
-use onestep_train::report_page::base64;
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, encode_prompts, noises};
 use onestep_train::{device, store};
@@ -77,7 +77,7 @@ struct Drawn {
 
 impl Drawn {
     fn new(png: &[u8], evaluations: usize, milliseconds: f64) -> Self {
-        Self { png: format!("data:image/png;base64,{}", base64(png)), evaluations, milliseconds: (milliseconds * 10.0).round() / 10.0 }
+        Self { png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)), evaluations, milliseconds: (milliseconds * 10.0).round() / 10.0 }
     }
 }
 

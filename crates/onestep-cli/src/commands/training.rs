@@ -148,17 +148,11 @@ impl Training {
         set(&mut options.save_every, self.save_every);
         set(&mut options.sample_every, self.sample_every);
         set(&mut options.keep_last, self.keep_last);
-        let sound = options.batch > 0
-            && options.optimizer.learning_rate > 0.0
-            && (0.0..1.0).contains(&options.ema_decay)
-            && (0.0..=1.0).contains(&options.optimizer.decay_fraction);
-        if sound {
-            Ok(())
-        } else {
-            Err(Failure::new(
-                Exit::Usage,
-                "expected --batch of at least 1, --learning-rate above 0, --ema-decay from 0 to below 1 and --decay-fraction from 0 to 1",
-            ))
+        if options.batch > 0 && (0.0..1.0).contains(&options.ema_decay) && options.optimizer.is_sound() {
+            return Ok(());
         }
+        let message = "expected --batch of at least 1, --learning-rate above 0, --decay-fraction from 0 to 1, --ema-decay and the optimizer's betas \
+                       from 0 to below 1, its weight decay of at least 0 and its clipping norm above 0";
+        Err(Failure::new(Exit::Usage, message))
     }
 }

@@ -53,9 +53,9 @@ pub struct Finding {
 }
 
 impl CheckReport {
-    /// Whether the folder can be trained on as it is: pictures, all of one size, and nothing that cannot be used.
+    /// Whether the folder can be trained on as it is: pictures, and nothing that cannot be used.
     pub fn is_clean(&self) -> bool {
-        self.pictures > 0 && self.findings.is_empty() && self.sizes.len() == 1
+        self.pictures > 0 && self.findings.is_empty()
     }
 }
 

@@ -21,6 +21,6 @@ pub use emoji::{EmojiOptions, EmojiReport, EmojiSubset, make_emoji_folder};
 pub use error::{DataError, DataErrorKind};
 pub use folder_check::{CheckReport, Finding, check_picture_folder, contact_sheet};
 pub use picture::square_pixels;
-pub use picture_folder::{Entry, Fit, OpenOptions, PictureFolder, Split};
+pub use picture_folder::{Entry, PictureFolder, Split};
 pub use resample::resize_planes;
 pub use tokenizer::{CaptionTokenizer, TokenizerOptions, unknown_characters};

@@ -12,33 +12,8 @@ use super::folder_files::{Listed, list_pictures};
 use super::picture::{MAX_SIDE, Picture};
 use super::resample::resample;
 
-/// What to do with pictures of another size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fit {
-    /// Refuse them by name.
-    #[default]
-    Exact,
-    /// Take the largest square from the middle and resample it.
-    CropResize,
-}
-
-/// How to read a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenOptions {
-    /// Width and height that every picture shall have.
-    pub size: usize,
-    /// What to do with pictures of another size.
-    pub fit: Fit,
-    /// The most memory that the pixels may take.
-    pub max_bytes: u64,
-}
-
-impl OpenOptions {
-    /// Pictures of exactly this size, at most 16 GiB of them.
-    pub fn new(size: usize) -> Self {
-        Self { size, fit: Fit::Exact, max_bytes: 16 << 30 }
-    }
-}
+/// The most memory that pixels may take.
+const MAX_BYTES: u64 = 16 << 30;
 
 /// One picture's captions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,19 +40,32 @@ pub struct PictureFolder {
 }
 
 impl PictureFolder {
-    /// Reads a folder whose pictures all have this size.
+    /// Reads a folder: of pictures that are not `size` × `size`, the largest square from the middle, resampled.
+    ///
+    /// # Errors
+    /// The first problem; [`check_picture_folder`](super::check_picture_folder) lists them all.
     pub fn open(path: &Path, size: usize) -> Result<Self, DataError> {
-        Self::open_with(path, &OpenOptions::new(size))
+        Self::read(path, size, None, MAX_BYTES)
     }
 
-    /// Reads a folder. The first problem ends it; [`check_picture_folder`](super::check_picture_folder) lists them all.
-    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, DataError> {
+    /// Those pictures of a folder that are to be trained on: [`Split::Train`].
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_trained(path: &Path, size: usize) -> Result<Self, DataError> {
+        Self::read(path, size, Some(Split::Train), MAX_BYTES)
+    }
+
+    fn read(path: &Path, size: usize, only: Option<Split>, max_bytes: u64) -> Result<Self, DataError> {
         let doing = || format!("reading the picture folder {}", path.display());
-        let size = options.size;
         if !(1..=MAX_SIDE as usize).contains(&size) {
             return Err(DataError::input(doing(), format!("a size from 1 to {MAX_SIDE}"), format!("{size}")).at(path));
         }
-        let listed = list_pictures(path, &mut Err)?;
+        let mut listed = list_pictures(path, &mut Err)?;
+        if only == Some(Split::Train) {
+            trained(listed.iter().map(|one| one.split)).map_err(|error| error.at(path))?;
+        }
+        listed.retain(|one| only.is_none_or(|split| one.split == split));
         if listed.is_empty() {
             return Err(DataError::input(doing(), "pictures (NAME.png with NAME.txt, or metadata.jsonl)", "none")
                 .advise("make a folder with onestep data emoji, or look at this one with onestep data check")
@@ -86,16 +74,16 @@ impl PictureFolder {
         let values = 3 * size * size;
         let total = (listed.len() as u64).saturating_mul(values as u64);
         let bytes = total.saturating_mul(4);
-        if bytes > options.max_bytes || usize::try_from(bytes).is_err() {
+        if bytes > max_bytes || usize::try_from(bytes).is_err() {
             return Err(DataError::input(
                 doing(),
-                format!("pixels of at most {} MiB", options.max_bytes >> 20),
+                format!("pixels of at most {} MiB", max_bytes >> 20),
                 format!("{} pictures of {size}x{size}, {} MiB", listed.len(), bytes >> 20),
             )
             .advise("use a smaller size or fewer pictures")
             .at(path));
         }
-        let pixels = read_all(&listed, options, total as usize)?;
+        let pixels = read_all(&listed, size, total as usize)?;
         let entries: Vec<Entry> =
             listed.into_iter().map(|l| Entry { path: l.path, text: l.text, phrasings: l.phrasings, held_out: l.held_out, split: l.split }).collect();
         let content_hash = hash(size, &entries, &pixels);
@@ -121,6 +109,15 @@ impl PictureFolder {
     pub fn pixels(&self, index: usize) -> &[f32] {
         let values = 3 * self.size * self.size;
         index.checked_mul(values).and_then(|at| self.pixels.get(at..at.checked_add(values)?)).unwrap_or_default()
+    }
+
+    /// The pictures to train on and those for validation, both in the order of the folder.
+    ///
+    /// # Errors
+    /// A folder whose pictures are all for validation.
+    pub fn splits(&self) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+        trained(self.entries.iter().map(|entry| entry.split))?;
+        Ok((0..self.len()).partition(|&index| self.entries[index].split == Split::Train))
     }
 
     /// The captions of all pictures.
@@ -162,15 +159,25 @@ impl PictureFolder {
     }
 }
 
+/// Refuses pictures of which none is to be trained on.
+fn trained(mut splits: impl ExactSizeIterator<Item = Split>) -> Result<(), DataError> {
+    let all = splits.len();
+    if all == 0 || splits.any(|split| split == Split::Train) {
+        return Ok(());
+    }
+    Err(DataError::input("training on a picture folder", "pictures to train on", format!("{all} in folders that are for validation"))
+        .advise("put those that are to be trained on into train/, or beside validation/"))
+}
+
 /// Reads the pictures with as many threads as there are cores; the result does not depend on their number.
-fn read_all(listed: &[Listed], options: &OpenOptions, total: usize) -> Result<Vec<f32>, DataError> {
+fn read_all(listed: &[Listed], size: usize, total: usize) -> Result<Vec<f32>, DataError> {
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(total).map_err(|_| {
         DataError::input("reading a picture folder", format!("{} MiB of memory", (total as u64 * 4) >> 20), "less")
             .advise("use a smaller size or fewer pictures")
     })?;
     pixels.resize(total, 0.0f32);
-    let values = 3 * options.size * options.size;
+    let values = 3 * size * size;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
     let share = listed.len().div_ceil(threads).max(1);
     let mut results: Vec<Result<(), DataError>> = Vec::new();
@@ -179,7 +186,7 @@ fn read_all(listed: &[Listed], options: &OpenOptions, total: usize) -> Result<Ve
             .chunks(share)
             .zip(pixels.chunks_mut(share * values))
             .map(|(listed, pixels)| {
-                scope.spawn(move || listed.iter().zip(pixels.chunks_mut(values)).try_for_each(|(one, out)| read_one(one, options, out)))
+                scope.spawn(move || listed.iter().zip(pixels.chunks_mut(values)).try_for_each(|(one, out)| read_one(one, size, out)))
             })
             .collect();
         results = workers
@@ -191,19 +198,10 @@ fn read_all(listed: &[Listed], options: &OpenOptions, total: usize) -> Result<Ve
     Ok(pixels)
 }
 
-fn read_one(listed: &Listed, options: &OpenOptions, out: &mut [f32]) -> Result<(), DataError> {
+fn read_one(listed: &Listed, size: usize, out: &mut [f32]) -> Result<(), DataError> {
     let bytes = fs::read(&listed.file).map_err(|e| DataError::reading(&listed.file, &e))?;
     let mut picture = Picture::from_png(&bytes, &listed.path)?;
-    let size = options.size;
     if (picture.width, picture.height) != (size, size) {
-        if options.fit == Fit::Exact {
-            return Err(DataError::input(
-                format!("reading the picture {}", listed.path),
-                format!("{size}x{size} pixels"),
-                format!("{}x{}", picture.width, picture.height),
-            )
-            .advise("pass --fit crop-resize to cut and resize, or make the pictures that size"));
-        }
         picture = resample(&picture.centre_square(), size, size);
     }
     let plane = size * size;
@@ -295,18 +293,33 @@ mod tests {
     }
 
     #[test]
-    fn other_sizes_are_refused_or_fitted() {
-        let home = folder(&[("a.png", &png(5, [255, 255, 255])), ("a.txt", b"white")]);
-        let error = PictureFolder::open(home.path(), 2).unwrap_err().to_string();
-        assert!(error.contains("a.png") && error.contains("2x2") && error.contains("5x5"), "{error}");
-        let options = OpenOptions { fit: Fit::CropResize, ..OpenOptions::new(2) };
-        let read = PictureFolder::open_with(home.path(), &options).unwrap();
-        assert!(read.pixels(0).iter().all(|v| (v - 1.0).abs() < 1e-5));
-        let small = OpenOptions { max_bytes: 40, ..options };
-        assert!(PictureFolder::open_with(home.path(), &small).unwrap_err().to_string().contains("MiB"));
+    fn other_sizes_are_cut_and_resampled() {
+        // White in the middle, black at both ends, which are cut off.
+        let wide: Vec<u8> = (0..5 * 15).flat_map(|index| if (5..10).contains(&(index % 15)) { [255; 3] } else { [0; 3] }).collect();
+        let home = folder(&[("a.png", &rgb8_to_png(15, 5, &wide).unwrap()), ("a.txt", b"white")]);
+        for size in [2, 5, 8] {
+            let read = PictureFolder::open(home.path(), size).unwrap();
+            assert!(read.pixels(0).len() == 3 * size * size && read.pixels(0).iter().all(|v| (v - 1.0).abs() < 1e-5), "{size}");
+        }
+        assert!(PictureFolder::read(home.path(), 2, None, 40).unwrap_err().to_string().contains("MiB"));
         for size in [0, 5000, usize::MAX] {
             assert!(PictureFolder::open(home.path(), size).is_err());
         }
+    }
+
+    #[test]
+    fn pictures_for_validation_are_not_trained_on() {
+        let white = png(2, [255; 3]);
+        let home = folder(&[("a.png", &white), ("a.txt", b"a"), ("validation/b.png", &white), ("validation/b.txt", b"b")]);
+        let (all, trained) = (PictureFolder::open(home.path(), 2).unwrap(), PictureFolder::open_trained(home.path(), 2).unwrap());
+        assert_eq!((all.len(), trained.len(), trained.names().0), (2, 1, vec!["a"]));
+        assert_eq!(all.splits().unwrap(), (vec![0], vec![1]));
+        let error = PictureFolder::open_trained(&home.path().join("validation"), 2).map(|read| read.len());
+        assert_eq!(error.unwrap(), 1, "it is the first folder's name that counts");
+        fs::remove_file(home.path().join("a.png")).unwrap();
+        let error = PictureFolder::open_trained(home.path(), 2).unwrap_err().to_string();
+        assert!(error.contains("validation") && error.contains("train/"), "{error}");
+        assert!(PictureFolder::open(home.path(), 2).unwrap().splits().is_err());
     }
 
     #[test]

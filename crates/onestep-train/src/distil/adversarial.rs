@@ -24,6 +24,9 @@ pub fn score(logits: &[Tensor<4>]) -> Tensor<1> {
 }
 
 /// Share of the latent's length by which R1's two evaluations lie to either side.
+///
+/// The error falls with its square until f32 cannot tell the scores apart. On the toy net of the test below 0.01, the usual choice, misses the limit
+/// of 1e-3 of the gradient's length; half of it keeps within.
 const STEP: f64 = 0.005;
 
 /// R1 (Mescheder et al. 2018) by first derivatives alone: see [`penalty`].
@@ -38,12 +41,13 @@ pub struct R1 {
 ///
 /// burn differentiates once, so the derivative of the norm along the parameters is taken as a difference: with `g = ∇ₓ s`, `u = g/‖g‖`
 /// and `ε = 0.005·‖x‖`, `L = γ·‖g‖/(2ε)·[s(x + εu) − s(x − εu)]` has `∇_θ L = γ/2·∇_θ‖g‖² + O(ε²)`, everything but s being constant.
+/// None where s is flat: there is nothing to lessen. What is not finite is for the caller to see.
 pub fn penalty(s: impl Fn(Tensor<4>) -> Tensor<1>, x: Tensor<4>, gamma: f64) -> Option<R1> {
     let at = x.clone().detach().require_grad();
     let gradients = s(at.clone()).backward();
     let gradient = at.grad(&gradients)?;
     let norm = length(&gradient);
-    if !norm.is_finite() || norm == 0.0 {
+    if norm == 0.0 {
         return None;
     }
     let epsilon = STEP * length(&x.clone().inner()).max(f64::MIN_POSITIVE);

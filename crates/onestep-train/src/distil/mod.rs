@@ -57,6 +57,8 @@ pub struct DistilOptions {
     pub distance: DistanceKind,
     /// The metric of distances that have one.
     pub metric: PathBuf,
+    /// Whose latents a published metric measures, where its file's name does not say.
+    pub encoder: Option<String>,
     /// The random changes of E-LatentLPIPS.
     pub ensemble: EnsembleOptions,
     /// Parts that a batch is cut into; their gradients are summed, so that less is in memory at once.
@@ -99,11 +101,7 @@ pub struct AdversarialOptions {
     pub ratio: f64,
     /// The student's step size while the game is on, as a multiple of before.
     pub rate_factor: f64,
-    /// First moments' decay of both players.
-    pub beta_1: f32,
-    /// Second moments'.
-    pub beta_2: f32,
-    /// The discriminator's update rule.
+    /// The discriminator's update rule; while the game is on, the student's moments decay as its do.
     pub optimizer: OptimizerOptions,
 }
 
@@ -131,8 +129,6 @@ impl Default for AdversarialOptions {
             lambda: 0.0,
             ratio: 0.3,
             rate_factor: 0.25,
-            beta_1: 0.0,
-            beta_2: 0.99,
             optimizer,
         }
     }
@@ -148,6 +144,7 @@ impl Default for DistilOptions {
             out: PathBuf::new(),
             distance: DistanceKind::ELatentLpips,
             metric: PathBuf::new(),
+            encoder: None,
             ensemble: EnsembleOptions::default(),
             accumulate: 1,
             checkpointing: false,
@@ -169,11 +166,13 @@ impl DistilOptions {
             && game.r1_every > 0
             && [game.warmup_fraction, game.ramp_fraction, mix.other_latent, mix.other_prompt, mix.other_noise].into_iter().all(share)
             && share(mix.other_latent + mix.other_prompt + mix.other_noise)
-            && [game.r1_gamma, game.lambda, game.ratio, game.rate_factor].into_iter().all(not_negative);
+            && [game.r1_gamma, game.lambda, game.ratio, game.rate_factor, self.ensemble.absolute].into_iter().all(not_negative)
+            && game.optimizer.is_sound();
         if sound {
             return Ok(());
         }
-        let message = "expected a batch that --accumulate divides, shares from 0 to 1, and λ, γ, ratio and rate factor of at least 0";
+        let message = "expected a batch that --accumulate divides, shares from 0 to 1, λ, γ, ratio, rate factor and --absolute of at least 0, and a \
+                       --discriminator-rate above 0";
         Err(TrainError::new(TrainErrorKind::Usage, message))
     }
 
@@ -193,12 +192,9 @@ impl DistilOptions {
 pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
     options.check()?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
-    let pairs = Pairs::open(&options.pairs)?;
-    if pairs.index.teacher != teacher.hash() {
-        return Err(TrainError::input(format!("{} was drawn by another teacher than {}", options.pairs.display(), options.teacher.display())));
-    }
+    let pairs = Pairs::open_of(&options.pairs, &teacher)?;
     let on = if options.checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
-    let distance = Distance::open(options.distance, &options.metric, &options.ensemble, options.training.seed, &teacher, &on)?;
+    let distance = Distance::open(options, &teacher, &on)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     let conditions = Conditions::new(&teacher, &pairs, device)?;
     let config = teacher.unet_config()?;
@@ -228,9 +224,8 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         ratio: gradient_ratio::GradientRatio::default(),
         device: on,
     };
-    let identity = DistilOptions { teacher: PathBuf::new(), pairs: PathBuf::new(), out: PathBuf::new(), metric: PathBuf::new(), ..options.clone() };
-    let identity = sha256(serde_json::to_string(&identity).unwrap_or_default().as_bytes());
-    let data = sha256(format!("{} {}", pairs.hash(), teacher.hash()).as_bytes());
+    let identity = training_loop::identity(options);
+    let data = sha256(format!("{} {} {}", pairs.hash(), teacher.hash(), distilling.distance.hash()).as_bytes());
     training_loop::run(&mut distilling, &options.training, &identity, &data, &mut folder, entry, observer)?;
 
     let student = distilling.average.as_ref().ok_or_else(|| TrainError::input("nothing was trained"))?;

@@ -1,11 +1,10 @@
 //! How far the student's latent is from the teacher's: the distances of the paper's loss ablation (section 4.2).
 
-use std::path::Path;
-
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{AutoencoderKl, LatentLpipsConfig, LatentScaling, MetricSpace};
 use serde::{Deserialize, Serialize};
 
+use super::DistilOptions;
 use crate::{
     error::{TrainError, TrainErrorKind},
     latent_metric::{
@@ -57,14 +56,9 @@ impl Distance {
     ///
     /// # Errors
     /// A metric that is missing, of another autoencoder, or of pixels where latents are compared.
-    pub fn open(
-        kind: DistanceKind,
-        metric: &Path,
-        ensemble: &EnsembleOptions,
-        seed: u64,
-        teacher: &PipelineFolder,
-        device: &Device,
-    ) -> Result<Self, TrainError> {
+    pub fn open(options: &DistilOptions, teacher: &PipelineFolder, device: &Device) -> Result<Self, TrainError> {
+        let DistilOptions { distance: kind, metric, ensemble, .. } = options;
+        let (kind, seed) = (*kind, options.training.seed);
         ensemble.augmentation.check()?;
         let needed = match kind {
             DistanceKind::Mse | DistanceKind::PseudoHuber => None,
@@ -76,7 +70,7 @@ impl Distance {
             let message = "this distance needs a metric: give --metric DIR, made by onestep train latent-vgg (with --space pixel for pixel-lpips)";
             return Err(TrainError::new(TrainErrorKind::Usage, message));
         }
-        let metric = Metric::open(metric, None, device)?;
+        let metric = Metric::open(metric, options.encoder.as_deref(), device)?;
         if metric.config.space != space {
             let message = format!("--metric is a metric of {:?}s, this distance needs one of {space:?}s", metric.config.space).to_lowercase();
             return Err(TrainError::input(message));
@@ -101,6 +95,11 @@ impl Distance {
             )));
         }
         Ok(Self { kind, metric: Some(metric), ensemble: ensemble.clone(), seed })
+    }
+
+    /// A hash of the metric; empty where there is none.
+    pub fn hash(&self) -> String {
+        self.metric.as_ref().map(Metric::hash).unwrap_or_default()
     }
 
     /// The mean distance of latents [N,C,H,W]: [1]. `draw` numbers the random change, `vae` decodes where pictures are compared.

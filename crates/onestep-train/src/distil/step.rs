@@ -16,7 +16,7 @@ use crate::{
     autoencoder::epoch_indices,
     checkpoint::Checkpoint,
     error::TrainError,
-    optimizer::{FlatGradients, Optimizer},
+    optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
     picture_grid::PictureGrid,
     pipeline_folder::{UNET_WEIGHTS, component_files},
@@ -122,13 +122,14 @@ impl Distilling<'_> {
         if game.r1_gamma > 0.0 && (step - first).is_multiple_of(game.r1_every) {
             let (z, c, x) = self.batch(&chosen[..1], &self.device);
             if let Some(r1) = penalty(|x| score(&judge.forward(x, z.clone(), &c)), x, game.r1_gamma) {
+                finite("the R1 penalty", r1.value, step)?;
                 let loss = r1.loss.mul_scalar(game.r1_every as f64);
                 gradients = gradients.plus(FlatGradients::take(&judge, &mut loss.backward()));
                 judged.r1 = Some(r1.value);
             }
         }
         finite("the discriminator's loss", judged.loss, step)?;
-        let rate = self.discriminator_optimizer.rate(step - first, training.steps);
+        let rate = self.discriminator_optimizer.rate(step - first, training.steps - first);
         let (judge, norm) = self.discriminator_optimizer.step(judge, gradients, rate);
         judged.norm = finite("the discriminator's gradient", norm, step)?;
         self.discriminator = Some(judge);
@@ -211,7 +212,8 @@ impl Trainee for Distilling<'_> {
             _ => 0.0,
         };
         if weight > 0.0 {
-            self.optimizer.set_decays(self.options.adversarial.beta_1, self.options.adversarial.beta_2);
+            let OptimizerOptions { beta_1, beta_2, .. } = self.options.adversarial.optimizer;
+            self.optimizer.set_decays(beta_1, beta_2);
         }
         let (net, led) = self.lead(net, &chosen, step, weight)?;
         self.average = Some(average(before, &net, self.options.training.ema_decay, step));

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Pictures drawn together.
-const TOGETHER: usize = 32;
+pub(super) const TOGETHER: usize = 32;
 /// What decoding a latent costs, in evaluations of the denoiser; only the estimate of the time left depends on it.
 const DECODING: u64 = 2;
 
@@ -159,9 +159,7 @@ impl<'a> Studio<'a> {
                     .latents(z, condition, &self.empty)
                     .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,
             };
-            let decoded = self.vae.decode(self.vae.from_model_space(latents)).clamp(-1.0, 1.0);
-            let values: usize = decoded.dims()[1..].iter().product();
-            pictures.extend(decoded.to_data().try_to_vec::<f32>().unwrap_or_default().chunks(values).map(<[f32]>::to_vec));
+            pictures.extend(self.decode(latents));
             self.done += self.cost(artist) * draws.len() as u64;
             let who = match artist {
                 Artist::Student(_) => "student".to_owned(),
@@ -174,6 +172,13 @@ impl<'a> Studio<'a> {
         }
         let seconds_per_picture = begun.elapsed().as_secs_f64() / pictures.len().max(1) as f64;
         Ok(Drawn { pictures, seconds_per_picture })
+    }
+
+    /// The pictures of model-space latents [N,C,H,W].
+    pub fn decode(&self, latents: Tensor<4>) -> Vec<Vec<f32>> {
+        let decoded = self.vae.decode(self.vae.from_model_space(latents)).clamp(-1.0, 1.0);
+        let values: usize = decoded.dims()[1..].iter().product();
+        decoded.to_data().try_to_vec::<f32>().unwrap_or_default().chunks(values).map(<[f32]>::to_vec).collect()
     }
 
     fn cost(&self, artist: Artist) -> u64 {

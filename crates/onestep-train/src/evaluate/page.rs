@@ -3,14 +3,15 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use burn::tensor::Device;
 
 use super::{COLUMNS, ModelReport, NOISES, PairMeasures, Report, SetMeasures, Shown};
 use crate::{
+    chart::escaped,
     error::TrainError,
     features::{self, Asked},
     picture_grid::PictureGrid,
-    report_page::{base64, escaped},
     store,
 };
 
@@ -171,7 +172,7 @@ fn single(report: &Report) -> String {
             row.preservation.psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}")),
             format!("{:.4}", row.diversity),
             percent(row.diversity_ratio),
-            percent(row.alignment),
+            report.alignment_shown(row.alignment).unwrap_or_else(|| "–".to_owned()),
             format!("{:.4}", row.seconds_per_picture),
         ]
     };
@@ -187,9 +188,32 @@ fn single(report: &Report) -> String {
         distances(&report.two_noises),
         distances(&report.unrelated),
         report.alignment.as_deref().map_or_else(|| "not measured, since averages of pixels judge nothing".to_owned(), escaped),
-        report.real_alignment.map_or_else(String::new, |share| format!("; real pictures: {:.1} %", share * 100.0))
+        report.alignment_shown(report.real_alignment).map_or_else(String::new, |score| format!("; real pictures: {score}"))
     );
+    text.push_str(&by_heart(report));
     text
+}
+
+/// The students on pairs that they were trained on, beside those that they were not.
+fn by_heart(report: &Report) -> String {
+    let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.preservation_trained.is_some()).cloned().collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let heads = ["trained on: distance ↓", "of averages ↓", "PSNR, dB ↑", "held out: distance ↓", "of averages ↓", "PSNR, dB ↑"];
+    let cells = |row: &ModelReport| {
+        let both = row.preservation_trained.iter().chain([&row.preservation]);
+        both.flat_map(|pair| {
+            let psnr = pair.psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}"));
+            [format!("{:.4}", pair.distance), format!("{:.4}", pair.averages), psnr]
+        })
+        .collect()
+    };
+    let caption = format!(
+        "{} pairs that the student was trained on, and {} of held-out phrasings and noises; far nearer on the former, it would know them by heart",
+        report.trained_pairs, report.samples
+    );
+    format!("<h3>Pairs it was trained on</h3>\n{}", table(&caption, &heads, &rows, &cells))
 }
 
 fn distances(pair: &PairMeasures) -> String {
@@ -287,7 +311,7 @@ fn strip(label: &str, description: &str, png: &[u8]) -> String {
         "<div class=\"strip\"><span class=\"faint\">{}</span><img alt=\"{}\" src=\"data:image/png;base64,{}\"></div>\n",
         escaped(label),
         escaped(description),
-        base64(png)
+        BASE64_STANDARD.encode(png)
     )
 }
 
@@ -344,6 +368,7 @@ mod tests {
             to_teacher: set,
             to_real: set,
             preservation: PairMeasures { distance: 0.0, averages: 0.0, psnr: None },
+            preservation_trained: None,
             diversity: 0.5,
             diversity_ratio: None,
             alignment: None,

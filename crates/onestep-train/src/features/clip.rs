@@ -93,6 +93,10 @@ impl Alignment for Rc<Clip> {
         format!("cosine of CLIP's features of the picture and of “{BEFORE}…” with the prompt")
     }
 
+    fn is_share(&self) -> bool {
+        false
+    }
+
     fn scores(&self, pictures: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError> {
         let cosines = (self.of_pictures(&pictures) * self.of_texts(asked)?).sum_dim(1);
         Ok(cosines.to_data().try_to_vec::<f32>().unwrap_or_default().into_iter().map(f64::from).collect())

@@ -41,13 +41,15 @@ pub struct CalibrationOptions {
     pub autoencoder: PathBuf,
     /// Folders of BAPPS with `ref`, `p0`, `p1` and `judge` inside; none to make judgements from `data`.
     pub judgements: Vec<PathBuf>,
+    /// Such folders whose judgements are held out; none to hold out `held_out_percent` of the others, chosen by chance.
+    pub held_out: Vec<PathBuf>,
     /// The picture folder that is distorted.
     pub data: PathBuf,
     /// The run folder.
     pub out: PathBuf,
     /// Judgements that are made.
     pub count: usize,
-    /// Share of the judgements, in percent, that are held out.
+    /// Share of the judgements, in percent, that are held out where no folders are.
     pub held_out_percent: u32,
     /// Steps and update rule.
     pub training: LoopOptions,
@@ -69,6 +71,7 @@ impl Default for CalibrationOptions {
             metric: empty(),
             autoencoder: empty(),
             judgements: Vec::new(),
+            held_out: Vec::new(),
             data: empty(),
             out: empty(),
             count: 2000,
@@ -122,29 +125,24 @@ pub fn train(
     let encoder = if Metric::is_of_pictures(&options.metric) { None } else { Some(model.encoder_name()?) };
     let metric = Metric::open(&options.metric, encoder.as_deref(), device)?;
     let vae = model.vae(device)?;
-    let triplets = if options.judgements.is_empty() {
-        made(&PictureFolder::open(&options.data, model.picture_size()?)?, options)
-    } else {
-        read(&options.judgements)?
-    };
-    if triplets.len() < 10 {
-        return Err(TrainError::input(format!("{} judgements are too few to learn from; give at least 10", triplets.len())));
-    }
-    observer.begin("measuring", triplets.len() as u64, 0);
-    let mut judgements = Vec::with_capacity(triplets.len());
-    for chunk in triplets.chunks(16) {
-        judgements.extend(measured(chunk, &metric, &vae, device)?);
+    let questions = Questions::of(options, &model)?;
+    let (order, held_out) = questions.order(options);
+    observer.begin("measuring", order.len() as u64, 0);
+    let mut judgements = Vec::with_capacity(order.len());
+    for chunk in order.chunks(TOGETHER) {
+        let triplets = chunk.iter().map(|&index| questions.triplet(index)).collect::<Result<Vec<_>, _>>()?;
+        judgements.extend(measured(&triplets, &metric, &vae, device)?);
         observer.step(judgements.len() as u64, "");
         if observer.stopped() {
             return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped before learning began"));
         }
     }
-    let held_out = (judgements.len() * options.held_out_percent.clamp(1, 50) as usize).div_ceil(100);
     let (held_out, learned) = judgements.split_at(held_out);
 
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
-    let identity = sha256(serde_json::to_string(&options.training).unwrap_or_default().as_bytes());
-    let data = sha256(format!("{:?}", learned.iter().map(|judgement| judgement.squared).collect::<Vec<_>>()).as_bytes());
+    let identity = training_loop::identity(options);
+    let said: Vec<_> = judgements.iter().map(|judgement| (judgement.squared, judgement.preferred)).collect();
+    let data = sha256(format!("{} {} {said:?}", metric.hash(), held_out.len()).as_bytes());
     let on = device.clone().autodiff();
     on.seed(options.training.seed);
     let mut trainee = Calibrating {
@@ -301,6 +299,11 @@ impl Trainee for Calibrating<'_> {
     }
 }
 
+/// Triplets that are measured together.
+const TOGETHER: usize = 16;
+/// Fewer judgements teach nothing.
+const FEWEST: usize = 10;
+
 /// How far the pictures of some triplets are apart, by channel.
 fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: &Device) -> Result<Vec<Judgement>, TrainError> {
     let size = side(&triplets[0].reference);
@@ -358,26 +361,77 @@ fn side(picture: &[f32]) -> usize {
 /// What a distortion does; its strength is from 0 to 1.
 const DISTORTIONS: [fn(&mut [f32], f32, &mut Philox); 6] = [noise, blur, mosaic, contrast, shift, tint];
 
-/// Judgements made here: one distortion of a picture twice, as strong as chance says; the weaker one is the nearer.
-fn made(pictures: &PictureFolder, options: &CalibrationOptions) -> Vec<Triplet> {
-    (0..options.count as u64)
-        .map(|index| {
-            let mut random = Philox::new(options.training.seed, Stream::Distortion, index);
-            let reference = pictures.pixels(random.below(pictures.len() as u32) as usize).to_vec();
-            let distort = DISTORTIONS[random.below(DISTORTIONS.len() as u32) as usize];
-            let weaker = random.unit() * 0.8;
-            // Never equally strong, often nearly.
-            let stronger = weaker + 0.05 + (0.95 - weaker) * random.unit() * random.unit();
-            let second_is_nearer = random.below(2) == 1;
-            let strengths = if second_is_nearer { [stronger, weaker] } else { [weaker, stronger] };
-            let pictures = strengths.map(|strength| {
-                let mut picture = reference.clone();
-                distort(&mut picture, strength, &mut random);
-                picture
-            });
-            Triplet { reference, pictures, preferred: if second_is_nearer { 1.0 } else { 0.0 } }
-        })
-        .collect()
+/// Judgements to come. Their pictures are made or read when they are measured: those of BAPPS together would take 22 GB.
+enum Questions {
+    /// One distortion of a picture twice, as strong as chance says; the weaker one is the nearer.
+    Made { pictures: PictureFolder, count: usize, seed: u64 },
+    /// Folder and name of each, those that are held out first.
+    Read { names: Vec<(PathBuf, String)>, held_out: usize },
+}
+
+impl Questions {
+    fn of(options: &CalibrationOptions, model: &PipelineFolder) -> Result<Self, TrainError> {
+        let usage = |message: &str| Err(TrainError::new(TrainErrorKind::Usage, message));
+        let questions = if options.judgements.is_empty() {
+            if !options.held_out.is_empty() {
+                return usage("--held-out names judgements to compare with; give those to learn from with --judgements");
+            }
+            let pictures = PictureFolder::open_trained(&options.data, model.picture_size()?)?;
+            Self::Made { pictures, count: options.count, seed: options.training.seed }
+        } else {
+            let mut names = listed(&options.held_out)?;
+            let held_out = names.len();
+            names.extend(listed(&options.judgements)?);
+            Self::Read { names, held_out }
+        };
+        let (all, held_out) = match &questions {
+            Self::Made { count, .. } => (*count, 0),
+            Self::Read { names, held_out } => (names.len(), *held_out),
+        };
+        if all - held_out < FEWEST {
+            return Err(TrainError::input(format!("{} judgements are too few to learn from; give at least {FEWEST}", all - held_out)));
+        }
+        Ok(questions)
+    }
+
+    /// In which order they are measured, and how many of the first are held out.
+    fn order(&self, options: &CalibrationOptions) -> (Vec<usize>, usize) {
+        match self {
+            Self::Read { names, held_out } if *held_out > 0 => ((0..names.len()).collect(), *held_out),
+            Self::Read { names, .. } => by_chance(names.len(), options.held_out_percent),
+            Self::Made { count, .. } => by_chance(*count, options.held_out_percent),
+        }
+    }
+
+    fn triplet(&self, index: usize) -> Result<Triplet, TrainError> {
+        match self {
+            Self::Made { pictures, seed, .. } => Ok(made(pictures, *seed, index as u64)),
+            Self::Read { names, .. } => read(&names[index].0, &names[index].1),
+        }
+    }
+}
+
+/// Of BAPPS the folders stand for kinds of distortions, so that the held-out ones must come from all of them; the same ones in every run.
+fn by_chance(count: usize, percent: u32) -> (Vec<usize>, usize) {
+    let held_out = (count * percent.clamp(1, 50) as usize).div_ceil(100);
+    (Philox::new(0, Stream::Order, u64::MAX).permutation(count), held_out)
+}
+
+fn made(pictures: &PictureFolder, seed: u64, index: u64) -> Triplet {
+    let mut random = Philox::new(seed, Stream::Distortion, index);
+    let reference = pictures.pixels(random.below(pictures.len() as u32) as usize).to_vec();
+    let distort = DISTORTIONS[random.below(DISTORTIONS.len() as u32) as usize];
+    let weaker = random.unit() * 0.8;
+    // Never equally strong, often nearly.
+    let stronger = weaker + 0.05 + (0.95 - weaker) * random.unit() * random.unit();
+    let second_is_nearer = random.below(2) == 1;
+    let strengths = if second_is_nearer { [stronger, weaker] } else { [weaker, stronger] };
+    let pictures = strengths.map(|strength| {
+        let mut picture = reference.clone();
+        distort(&mut picture, strength, &mut random);
+        picture
+    });
+    Triplet { reference, pictures, preferred: if second_is_nearer { 1.0 } else { 0.0 } }
 }
 
 fn noise(picture: &mut [f32], strength: f32, random: &mut Philox) {
@@ -455,29 +509,33 @@ fn tint(picture: &mut [f32], strength: f32, _: &mut Philox) {
     }
 }
 
-/// Folders of BAPPS: `ref/NAME.png`, `p0/NAME.png`, `p1/NAME.png`, `judge/NAME.npy`.
-fn read(folders: &[PathBuf]) -> Result<Vec<Triplet>, TrainError> {
-    let mut triplets = Vec::new();
+/// The judgements in folders of BAPPS: `ref/NAME.png`, `p0/NAME.png`, `p1/NAME.png`, `judge/NAME.npy`.
+fn listed(folders: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, TrainError> {
+    let mut all = Vec::new();
     for folder in folders {
         let references = folder.join("ref");
         let entries = fs::read_dir(&references).map_err(|error| TrainError::storage("listing", &references, &error))?;
         let mut names: Vec<String> =
             entries.flatten().filter_map(|entry| Some(entry.file_name().to_string_lossy().strip_suffix(".png")?.to_owned())).collect();
-        names.sort();
-        for name in names {
-            let picture = |kind: &str| -> Result<Vec<f32>, TrainError> {
-                let path = folder.join(kind).join(format!("{name}.png"));
-                Ok(crate::data::square_pixels(&store::read(&path)?, &path.display().to_string())?)
-            };
-            let judge = folder.join("judge").join(format!("{name}.npy"));
-            let (reference, pictures) = (picture("ref")?, [picture("p0")?, picture("p1")?]);
-            if pictures.iter().any(|picture| picture.len() != reference.len()) {
-                return Err(TrainError::input(format!("{}: the pictures of {name} are not equally large", folder.display())));
-            }
-            triplets.push(Triplet { reference, pictures, preferred: judgement(&judge)? });
+        if names.is_empty() {
+            return Err(TrainError::input(format!("{} holds no judgement: expected pictures NAME.png", references.display())));
         }
+        names.sort();
+        all.extend(names.into_iter().map(|name| (folder.clone(), name)));
     }
-    Ok(triplets)
+    Ok(all)
+}
+
+fn read(folder: &Path, name: &str) -> Result<Triplet, TrainError> {
+    let picture = |kind: &str| -> Result<Vec<f32>, TrainError> {
+        let path = folder.join(kind).join(format!("{name}.png"));
+        Ok(crate::data::square_pixels(&store::read(&path)?, &path.display().to_string())?)
+    };
+    let (reference, pictures) = (picture("ref")?, [picture("p0")?, picture("p1")?]);
+    if pictures.iter().any(|picture| picture.len() != reference.len()) {
+        return Err(TrainError::input(format!("{}: the pictures of {name} are not equally large", folder.display())));
+    }
+    Ok(Triplet { reference, pictures, preferred: judgement(&folder.join("judge").join(format!("{name}.npy")))? })
 }
 
 /// The one number of a file of numpy's: f32 or f64.

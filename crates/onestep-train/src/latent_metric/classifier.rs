@@ -3,7 +3,7 @@
 //! The published networks learned ImageNet's classes from latents of its pictures. Here the labels are a folder's captions: pictures of the
 //! same caption are one class. Latents are encoded once; each step sees them under random changes, with a sample of the encoder's spread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
@@ -42,7 +42,8 @@ pub struct LatentVggOptions {
     pub norm: NormKind,
     /// Random changes of the latents.
     pub augmentation: AugmentationOptions,
-    /// Share of each label's pictures, in percent, that are held out; labels with one picture are judged on it under fresh changes.
+    /// Share of each label's pictures, in percent, that are held out where the folder has none for validation; labels with one picture are
+    /// judged on it under fresh changes.
     pub held_out_percent: u32,
     /// Mass of a target that is spread over all labels.
     pub label_smoothing: f64,
@@ -108,24 +109,23 @@ pub fn train(
     let pictures = PictureFolder::open(&options.data, size)?;
 
     // Labels.
-    let mut labels: BTreeMap<&str, usize> = BTreeMap::new();
-    for entry in pictures.entries() {
-        labels.entry(entry.text.as_str()).or_default();
-    }
-    for (index, label) in labels.values_mut().enumerate() {
-        *label = index;
-    }
-    if labels.len() < 2 {
+    let (trained, validation) = pictures.splits()?;
+    let name = |index: usize| pictures.entries()[index].text.as_str();
+    let names: BTreeSet<&str> = trained.iter().map(|&index| name(index)).collect();
+    if names.len() < 2 {
         return Err(TrainError::input(format!(
             "all {} pictures of {} have one label ({:?}); features are learned by telling labels apart: give a folder with at least two",
-            pictures.len(),
+            trained.len(),
             options.data.display(),
-            pictures.entries()[0].text
+            name(trained[0])
         )));
     }
-    let classes = labels.len();
-    let labels: Vec<usize> = pictures.entries().iter().map(|entry| labels[entry.text.as_str()]).collect();
-    let (trained, judged) = split(&labels, classes, options.held_out_percent);
+    let classes = names.len();
+    let places: BTreeMap<&str, usize> = names.into_iter().enumerate().map(|(place, name)| (name, place)).collect();
+    // A label that only pictures for validation have is none of the classes.
+    let labels: Vec<usize> = (0..pictures.len()).map(|index| places.get(name(index)).copied().unwrap_or(classes)).collect();
+    let known: Vec<usize> = validation.into_iter().filter(|&index| labels[index] < classes).collect();
+    let (trained, judged) = if known.is_empty() { split(&trained, &labels, classes, options.held_out_percent) } else { (trained, known) };
 
     // Latents, once.
     observer.begin("encoding", pictures.len() as u64, 0);
@@ -168,7 +168,9 @@ pub fn train(
     let data = sha256(format!("{} {}", pictures.content_hash(), config.encoder).as_bytes());
     let mut net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
     // Averaged weights need statistics of their own (Izmailov et al. 2018, section 3.2); no batch's are theirs.
-    net.net = net.net.fitted(task.changed(&task.fitted_to(), 0, device));
+    if options.norm == NormKind::Batch {
+        net.net = net.net.fitted(task.changed(&task.fitted_to(), 0, device));
+    }
 
     let report = LatentVggReport {
         classes,
@@ -185,10 +187,10 @@ pub fn train(
 }
 
 /// Of every label with several pictures some are held out; where no label has, all are trained on and judged.
-fn split(labels: &[usize], classes: usize, percent: u32) -> (Vec<usize>, Vec<usize>) {
+fn split(pictures: &[usize], labels: &[usize], classes: usize, percent: u32) -> (Vec<usize>, Vec<usize>) {
     let mut of_label = vec![Vec::new(); classes];
-    for index in Philox::new(0, Stream::Order, u64::MAX).permutation(labels.len()) {
-        of_label[labels[index]].push(index);
+    for place in Philox::new(0, Stream::Order, u64::MAX).permutation(pictures.len()) {
+        of_label[labels[pictures[place]]].push(pictures[place]);
     }
     let (mut trained, mut judged) = (Vec::new(), Vec::new());
     for pictures in of_label {
@@ -290,6 +292,10 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, labels: &[usize], smoothing: f64)
 
 impl Task for Naming<'_> {
     type Net = LatentClassifier;
+
+    fn identity(&self) -> String {
+        training_loop::identity(self.options)
+    }
 
     fn loss(&self, net: &LatentClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let LoopOptions { seed, batch, .. } = self.options.training;

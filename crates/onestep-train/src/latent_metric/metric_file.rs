@@ -10,7 +10,8 @@ use std::path::Path;
 
 use crate::{
     error::{TrainError, TrainErrorKind},
-    store, weight_file,
+    store::{self, sha256},
+    weight_file,
 };
 use burn::tensor::Device;
 use onestep_nets::{LatentLpips, LatentLpipsConfig, MetricSpace, weights};
@@ -79,7 +80,11 @@ impl Metric {
         let Some(config) = encoder.or(named).and_then(LatentLpipsConfig::published) else {
             let message = match encoder {
                 Some(other) => format!("no published metric for the encoder {other:?}; there are {}", all.join(", ")),
-                None => format!("whose latents does {place} measure? Name the encoder: --encoder {}", all.join("|")),
+                None => format!(
+                    "whose latents does {place} measure? Name the encoder: --encoder {}, or call the file as it was published, such as {}_latest_vgg16_tuned",
+                    all.join("|"),
+                    all[0]
+                ),
             };
             return Err(TrainError::new(TrainErrorKind::Usage, message));
         };
@@ -111,6 +116,12 @@ impl Metric {
         vec![(CONFIG.into(), self.config.to_json().into_bytes()), (WEIGHTS.into(), weights::save(&self.net, &BTreeMap::new()))]
     }
 
+    /// A hash of its sizes and weights.
+    pub fn hash(&self) -> String {
+        let files: String = self.files().iter().map(|(name, bytes)| format!("{name} {}\n", sha256(bytes))).collect();
+        sha256(files.as_bytes())
+    }
+
     /// Writes its folder; it appears whole or not at all.
     ///
     /// # Errors
@@ -139,14 +150,14 @@ impl Metric {
         if deviation > LARGEST_DEVIATION {
             return Err(TrainError::input(format!(
                 "the latents of {place} have a standard deviation of {deviation:.2}, where a model's have about 1: they look like an encoder's raw \
-                 output; give --raw-latents, which applies the scaling of {}",
+                 output; onestep distance takes such with --raw-latents, which applies the scaling of {}",
                 self.config.encoder
             )));
         }
         if deviation < SMALLEST_DEVIATION {
             return Err(TrainError::input(format!(
-                "the latents of {place} have a standard deviation of {deviation:.3}, where a model's have about 1: they look scaled twice; \
-                 leave out --raw-latents"
+                "the latents of {place} have a standard deviation of {deviation:.3}, where a model's have about 1: they look scaled twice, as \
+                 --raw-latents does with latents that are a model's already"
             )));
         }
         Ok(())

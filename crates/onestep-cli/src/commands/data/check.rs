@@ -60,8 +60,6 @@ impl Check {
         }
         let why = if report.pictures == 0 {
             "there is no picture that can be used".to_owned()
-        } else if report.findings.is_empty() {
-            format!("expected pictures of one size, found {} sizes; training crops and resizes with --fit crop-resize", report.sizes.len())
         } else {
             format!("{} problems; mend or remove those files", report.findings.len())
         };
@@ -78,6 +76,9 @@ fn lines(report: &CheckReport) -> Vec<String> {
         format!("longest      {} words: {}", report.longest_caption_words, plain(&report.longest_caption)),
     ];
     lines.extend(report.sizes.iter().map(|(size, count)| format!("size         {size}: {count}")));
+    if report.sizes.len() > 1 {
+        lines.push("             training takes the largest square from the middle of each, and brings it to --size".into());
+    }
     lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", plain(&same.join(" = ")))));
     lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", plain(caption))));
     lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", plain(&f.problem))));

@@ -24,6 +24,9 @@ pub struct LatentLpips {
     /// A folder of BAPPS with ref, p0, p1 and judge inside; may be repeated
     #[arg(long, value_name = "DIR")]
     judgements: Vec<PathBuf>,
+    /// A folder of BAPPS, such as one of its val/, whose judgements are held out; may be repeated. Without any, a fifth of the others is
+    #[arg(long, value_name = "DIR")]
+    held_out: Vec<PathBuf>,
     /// Without judgements: the picture folder that is distorted to make some
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -45,6 +48,9 @@ impl LatentLpips {
         options.autoencoder = self.autoencoder.unwrap_or(options.autoencoder);
         if !self.judgements.is_empty() {
             options.judgements = self.judgements;
+        }
+        if !self.held_out.is_empty() {
+            options.held_out = self.held_out;
         }
         options.data = self.data.unwrap_or(options.data);
         options.count = self.count.unwrap_or(options.count);
