@@ -130,7 +130,9 @@ fn copy_folder(from: &Path, to: &Path) {
 /// Everything that must not depend on when a run was interrupted: the result, and which steps the log has.
 fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<u64>) {
     let mut files = Vec::new();
-    let mut collect = vec![if folder.join("model").exists() { folder.join("model") } else { folder.to_owned() }];
+    // A pair set is a result itself. Which old checkpoints are still there may depend on the kills.
+    let made = ["model", "metric"].map(|made| folder.join(made)).into_iter().find(|made| made.exists());
+    let mut collect = vec![made.unwrap_or_else(|| folder.to_owned())];
     while let Some(path) = collect.pop() {
         if path.is_dir() {
             collect.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
@@ -157,24 +159,50 @@ fn kill_after(mut child: Child, milliseconds: u64) {
     child.wait().expect("the child is gone");
 }
 
+/// Whether a run has saved what a resume goes on from, and has not come to its end.
+fn is_under_way(folder: &Path) -> bool {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    let named = |path: &Path, start: &str| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start));
+    let shards = entries(folder).iter().filter(|path| named(path, "pairs-")).count();
+    let saved = entries(&folder.join("checkpoints")).iter().any(|path| named(path, "step-") && path.join("complete.json").exists());
+    let ended = shards == 5 || ["model", "metric"].iter().any(|result| folder.join(result).exists());
+    (saved || shards > 0) && !ended
+}
+
+/// Begins a run and kills it soon after it has saved for the first time; once more where it was at its end by then.
+fn kill_under_way(folder: &Path, name: &str, out: &str) {
+    for _ in 0..20 {
+        if folder.join(out).exists() {
+            fs::remove_dir_all(folder.join(out)).expect("an attempt is taken away");
+        }
+        let mut child =
+            onestep().current_dir(folder).args(command(name, out)).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+        while !is_under_way(&folder.join(out)) && child.try_wait().expect("its state").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kill_after(child, random_milliseconds(10));
+        if is_under_way(&folder.join(out)) {
+            return;
+        }
+    }
+    panic!("{name} was never killed between its first checkpoint and its end");
+}
+
 #[test]
 fn killed_at_random_moments_and_resumed_gives_the_weights_of_an_unbroken_run() {
     let folder = &journey().folder;
     for name in MADE {
         let out = format!("{name}-killed");
+        kill_under_way(folder, name, &out);
+        let mut words = command(name, &out);
+        words.push("--resume".into());
         let mut kills = Vec::new();
-        for attempt in 0..4 {
-            let mut words = command(name, &out);
-            if attempt > 0 {
-                words.push("--resume".into());
-            }
+        for _ in 0..3 {
             let child = onestep().current_dir(folder).args(&words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts");
             let moment = 50 + random_milliseconds(900);
             kill_after(child, moment);
             kills.push(moment);
         }
-        let mut words = command(name, &out);
-        words.push("--resume".into());
         succeed(folder, &words.iter().map(String::as_str).collect::<Vec<_>>());
         let (expected, found) = (result(&folder.join(name)), result(&folder.join(&out)));
         assert_eq!(expected.1, found.1, "{name}: the log after kills at {kills:?} ms");
@@ -255,6 +283,31 @@ fn a_finished_run_is_not_resumed_with_other_options() {
     assert!(text(&output.stderr).contains("other options"), "{}", text(&output.stderr));
     let config = fs::read_to_string(folder.join("autoencoder/config.toml")).expect("options");
     assert!(config.contains("steps = 6"), "what the run began with is still there to be looked up: {config}");
+}
+
+/// Not only how long and how fast is a run's own: also what the task is told, and what lies where it is told to look.
+#[test]
+fn a_run_is_not_resumed_as_another_task_or_with_another_metric() {
+    let folder = &journey().folder;
+    let resumed = |name: &str, from: &str, to: &str| {
+        let copy = format!("{name}-resumed");
+        if !folder.join(&copy).exists() {
+            copy_folder(&folder.join(name), &folder.join(&copy));
+        }
+        let words: Vec<String> = command(name, &copy).into_iter().map(|word| if word == from { to.into() } else { word }).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(["--resume"]).collect();
+        let output = run(folder, &words);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = resumed("metric", "24", "23");
+    assert!(code == Some(2) && said.contains("other options"), "{said}");
+    let (code, said) = resumed("student", "metric/metric", "features/metric");
+    assert!(code == Some(2) && said.contains("other data"), "{said}");
+    let (code, said) = resumed("student", "0.3", "0.4");
+    assert!(code == Some(2) && said.contains("other options"), "{said}");
+    // How often is saved does not decide what it becomes.
+    let (code, said) = resumed("autoencoder", "2", "4");
+    assert_eq!(code, Some(0), "{said}");
 }
 
 /// Networks that the sampler cannot feed, and schedules without the student's timestep, are known before anything is drawn.
@@ -347,7 +400,7 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
         let printed = succeed(folder, &[&EVALUATION[..], &["--features", "classifier", "--out", out]].concat());
         assert!(printed.contains("student") && printed.contains("report.html"), "{printed}");
         let mut report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
-        assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out"]);
+        assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained"]);
         for row in report["models"].as_array_mut().expect("rows") {
             assert!(row["seconds_per_picture"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
             row["seconds_per_picture"] = 0.into();
@@ -388,12 +441,90 @@ fn several_students_are_measured_beside_the_same_pictures() {
 }
 
 #[test]
+fn a_student_is_measured_on_pairs_that_it_knows_too() {
+    let folder = &journey().folder;
+    let printed = succeed(folder, &[&EVALUATION[..], &["--pairs", "pairs", "--out", "eval-known"]].concat());
+    assert!(printed.contains("student, 20 pairs it was trained on"), "{printed}");
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-known/report.json")).expect("a report")).expect("JSON");
+    let rows = report["models"].as_array().expect("rows");
+    assert!(rows[0]["preservation_trained"].is_null(), "the teacher drew them");
+    let known = &rows[rows.len() - 1]["preservation_trained"];
+    assert!(known["distance"].as_f64().is_some_and(|distance| distance > 0.0) && known["psnr"].is_f64(), "{known}");
+    assert!(fs::read_to_string(folder.join("eval-known/report.html")).expect("a page").contains("Pairs it was trained on"));
+}
+
+/// What can be known at once is said before anything is drawn.
+#[test]
+fn students_of_another_teacher_and_impossible_steps_are_refused() {
+    let folder = &journey().folder;
+    let refused = |words: &[&str], code: i32, part: &str| {
+        let output = run(folder, &[&EVALUATION[..], words, &["--out", "eval-refused"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
+    };
+    refused(&["--teacher-steps", "2000"], 2, "1 to num_train_timesteps = 1000");
+    copy_folder(&folder.join("student/model"), &folder.join("stranger"));
+    let weights = folder.join("stranger/vae/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&weights).expect("weights");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    fs::write(&weights, bytes).expect("a write");
+    refused(&["--student", "stranger"], 3, "another vae");
+    assert!(!folder.join("eval-refused").exists());
+
+    let output = run(folder, &["pairs", "--teacher", "teacher", "--data", "pictures", "--steps", "2000", "--out", "pairs-refused"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(!folder.join("pairs-refused").exists(), "the folder would stand in the way of the right command");
+}
+
+/// Judgements of people, in the folders of BAPPS: here each is sure that the picture itself is nearer than another.
+#[test]
+fn heads_are_learned_from_judgements_of_people() {
+    let folder = &journey().folder;
+    let pictures = ["red.png", "blue.png", "green.png"].map(|name| folder.join("pictures").join(name));
+    for (kind, count) in [("train", 12), ("val", 5)] {
+        for part in ["ref", "p0", "p1", "judge"] {
+            fs::create_dir_all(folder.join("bapps").join(kind).join(part)).expect("a folder");
+        }
+        for index in 0..count {
+            let place = |part: &str, extension: &str| folder.join("bapps").join(kind).join(part).join(format!("{index:06}.{extension}"));
+            let (own, other) = (&pictures[index % 3], &pictures[(index + 1) % 3]);
+            let second = index % 2 == 1;
+            for (part, from) in [("ref", own), ("p0", if second { other } else { own }), ("p1", if second { own } else { other })] {
+                fs::copy(from, place(part, "png")).expect("a copy");
+            }
+            let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
+            let bytes =
+                [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &f32::from(second).to_le_bytes()].concat();
+            fs::write(place("judge", "npy"), bytes).expect("a write");
+        }
+    }
+    let learn = |out: &str, more: &[&str]| {
+        let words = ["train", "latent-lpips", "--metric", "features/metric", "--autoencoder", "autoencoder", "--judgements", "bapps/train"];
+        succeed(folder, &[&words[..], &TRAINING, &["--device", "cpu", "--out", out], more].concat());
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
+        (report["judgements"].clone(), report["after"].as_f64())
+    };
+    assert_eq!(learn("judged", &["--held-out", "bapps/val"]), (serde_json::json!([12, 5]), Some(1.0)));
+    assert_eq!(learn("judged-by-chance", &[]), (serde_json::json!([9, 3]), Some(1.0)));
+    let output = run(
+        folder,
+        &["train", "latent-lpips", "--metric", "features/metric", "--autoencoder", "autoencoder", "--held-out", "bapps/val", "--out", "judged-never"],
+    );
+    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("--judgements"), "{}", text(&output.stderr));
+    assert!(!folder.join("judged-never").exists());
+}
+
+#[test]
 fn an_evaluation_without_a_classifier_says_what_it_compares() {
     let folder = &journey().folder;
     succeed(folder, &[&EVALUATION[..], &["--out", "eval-plain"]].concat());
     let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-plain/report.json")).expect("a report")).expect("JSON");
     assert!(report["features"].as_str().is_some_and(|features| features.contains("16x16")), "{report}");
-    assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "alignment", "real_alignment"]);
+    assert_finite(
+        &report,
+        "report",
+        &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "alignment", "real_alignment"],
+    );
 }
 
 #[test]

@@ -299,3 +299,25 @@ impl<T: Task> Trainee for Single<'_, T> {
         self.average.as_ref().map_or_else(|| PictureGrid::new(1), |net| self.task.sample(net))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_of_what_decides_the_result() {
+        #[derive(Clone, Serialize)]
+        struct Options {
+            out: &'static str,
+            smoothing: f64,
+            training: LoopOptions,
+        }
+        let own = Options { out: "a", smoothing: 0.1, training: LoopOptions::default() };
+        let same = Options { out: "b", training: LoopOptions { save_every: 3, keep_last: 9, ..LoopOptions::default() }, ..own.clone() };
+        assert_eq!(identity(&own), identity(&same));
+        let smoother = Options { smoothing: 0.2, ..own.clone() };
+        let mut faster = own.clone();
+        faster.training.optimizer.learning_rate = 1.0;
+        assert!(identity(&own) != identity(&smoother) && identity(&own) != identity(&faster));
+    }
+}

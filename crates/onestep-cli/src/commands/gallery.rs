@@ -77,7 +77,11 @@ struct Drawn {
 
 impl Drawn {
     fn new(png: &[u8], evaluations: usize, milliseconds: f64) -> Self {
-        Self { png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)), evaluations, milliseconds: (milliseconds * 10.0).round() / 10.0 }
+        Self {
+            png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)),
+            evaluations,
+            milliseconds: (milliseconds * 10.0).round() / 10.0,
+        }
     }
 }
 
