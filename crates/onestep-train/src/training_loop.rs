@@ -75,7 +75,7 @@ pub trait Trainee {
 
 /// Options that leave every step as it is: where things lie (what lies there is hashed with the data), how often is saved and shown, what is kept
 /// in memory.
-const UNDECIDING: [&str; 13] = [
+const UNDECIDING: [&str; 14] = [
     "data",
     "autoencoder",
     "teacher",
@@ -83,6 +83,7 @@ const UNDECIDING: [&str; 13] = [
     "pairs",
     "metric",
     "judgements",
+    "held_out",
     "out",
     "save_every",
     "sample_every",

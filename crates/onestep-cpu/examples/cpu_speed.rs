@@ -1,4 +1,5 @@
-//! How long a bundle's programs take on this processor, and which operations take it: `cargo run --release --example speed -- BUNDLE`.
+//! How long a bundle's programs take on this processor, and which operations take it:
+//! `cargo run --release -p onestep-cpu --example cpu_speed -- BUNDLE`.
 //! `RAYON_NUM_THREADS` says on how many cores. Weights are made up; times do not depend on them.
 
 #![allow(clippy::print_stdout)]
