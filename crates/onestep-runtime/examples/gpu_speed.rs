@@ -1,6 +1,7 @@
 //! How long programs of the shipped size take on this machine's adapter, and which kernels take it:
-//! `cargo run --release -p onestep-runtime --example gpu_speed`; an argument restricts it to the programs whose names contain it. Before it, `narrow` keeps activations in 16 bits, `gpu` or `software` takes
-//! the forms of kernels that suit such an adapter, and `tall` those of `gpu` with the tallest tiles.
+//! `cargo run --release -p onestep-runtime --example gpu_speed`; an argument restricts it to the programs whose names contain it. Before it,
+//! `narrow` keeps activations in 16 bits, `gpu` or `software` takes the forms of kernels that suit such an adapter, and `tall` those of `gpu` with
+//! the tallest tiles.
 
 #![allow(clippy::print_stdout)]
 
