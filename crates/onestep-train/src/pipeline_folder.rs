@@ -93,8 +93,17 @@ impl PipelineFolder {
 
     /// The files of one component, to be written into another folder.
     pub fn component(&self, name: &str) -> Vec<(String, Vec<u8>)> {
-        let prefix = format!("{name}/");
-        self.files.iter().filter(|(path, _)| path.starts_with(&prefix)).map(|(path, bytes)| (path.clone(), bytes.clone())).collect()
+        self.files_of(name).map(|(path, bytes)| (path.clone(), bytes.clone())).collect()
+    }
+
+    /// Whether another pipeline has this component as it is here, byte by byte.
+    pub fn shares(&self, name: &str, other: &Self) -> bool {
+        self.files_of(name).eq(other.files_of(name))
+    }
+
+    fn files_of(&self, component: &str) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+        let prefix = format!("{component}/");
+        self.files.iter().filter(move |(path, _)| path.starts_with(&prefix))
     }
 
     /// A hash over every file: what a pair set and a run depend on.

@@ -45,7 +45,7 @@ impl PictureFolder {
     /// # Errors
     /// The first problem; [`check_picture_folder`](super::check_picture_folder) lists them all.
     pub fn open(path: &Path, size: usize) -> Result<Self, DataError> {
-        Self::read(path, size, None, MAX_BYTES)
+        Self::read(path, size, false, MAX_BYTES)
     }
 
     /// Those pictures of a folder that are to be trained on: [`Split::Train`].
@@ -53,19 +53,19 @@ impl PictureFolder {
     /// # Errors
     /// See [`open`](Self::open).
     pub fn open_trained(path: &Path, size: usize) -> Result<Self, DataError> {
-        Self::read(path, size, Some(Split::Train), MAX_BYTES)
+        Self::read(path, size, true, MAX_BYTES)
     }
 
-    fn read(path: &Path, size: usize, only: Option<Split>, max_bytes: u64) -> Result<Self, DataError> {
+    fn read(path: &Path, size: usize, only_trained: bool, max_bytes: u64) -> Result<Self, DataError> {
         let doing = || format!("reading the picture folder {}", path.display());
         if !(1..=MAX_SIDE as usize).contains(&size) {
             return Err(DataError::input(doing(), format!("a size from 1 to {MAX_SIDE}"), format!("{size}")).at(path));
         }
         let mut listed = list_pictures(path, &mut Err)?;
-        if only == Some(Split::Train) {
+        if only_trained {
             trained(listed.iter().map(|one| one.split)).map_err(|error| error.at(path))?;
+            listed.retain(|one| one.split == Split::Train);
         }
-        listed.retain(|one| only.is_none_or(|split| one.split == split));
         if listed.is_empty() {
             return Err(DataError::input(doing(), "pictures (NAME.png with NAME.txt, or metadata.jsonl)", "none")
                 .advise("make a folder with onestep data emoji, or look at this one with onestep data check")
@@ -301,7 +301,7 @@ mod tests {
             let read = PictureFolder::open(home.path(), size).unwrap();
             assert!(read.pixels(0).len() == 3 * size * size && read.pixels(0).iter().all(|v| (v - 1.0).abs() < 1e-5), "{size}");
         }
-        assert!(PictureFolder::read(home.path(), 2, None, 40).unwrap_err().to_string().contains("MiB"));
+        assert!(PictureFolder::read(home.path(), 2, false, 40).unwrap_err().to_string().contains("MiB"));
         for size in [0, 5000, usize::MAX] {
             assert!(PictureFolder::open(home.path(), size).is_err());
         }

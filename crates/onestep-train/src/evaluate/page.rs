@@ -169,7 +169,7 @@ fn single(report: &Report) -> String {
             row.evaluations.to_string(),
             format!("{:.4}", row.preservation.distance),
             format!("{:.4}", row.preservation.averages),
-            row.preservation.psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}")),
+            decibels(row.preservation.psnr),
             format!("{:.4}", row.diversity),
             percent(row.diversity_ratio),
             report.alignment_shown(row.alignment).unwrap_or_else(|| "–".to_owned()),
@@ -203,17 +203,17 @@ fn by_heart(report: &Report) -> String {
     let heads = ["trained on: distance ↓", "of averages ↓", "PSNR, dB ↑", "held out: distance ↓", "of averages ↓", "PSNR, dB ↑"];
     let cells = |row: &ModelReport| {
         let both = row.preservation_trained.iter().chain([&row.preservation]);
-        both.flat_map(|pair| {
-            let psnr = pair.psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}"));
-            [format!("{:.4}", pair.distance), format!("{:.4}", pair.averages), psnr]
-        })
-        .collect()
+        both.flat_map(|pair| [format!("{:.4}", pair.distance), format!("{:.4}", pair.averages), decibels(pair.psnr)]).collect()
     };
     let caption = format!(
         "{} pairs that the student was trained on, and {} of held-out phrasings and noises; far nearer on the former, it would know them by heart",
         report.trained_pairs, report.samples
     );
     format!("<h3>Pairs it was trained on</h3>\n{}", table(&caption, &heads, &rows, &cells))
+}
+
+fn decibels(psnr: Option<f64>) -> String {
+    psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}"))
 }
 
 fn distances(pair: &PairMeasures) -> String {

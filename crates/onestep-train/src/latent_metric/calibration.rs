@@ -125,8 +125,9 @@ pub fn train(
     let encoder = if Metric::is_of_pictures(&options.metric) { None } else { Some(model.encoder_name()?) };
     let metric = Metric::open(&options.metric, encoder.as_deref(), device)?;
     let vae = model.vae(device)?;
-    let questions = Questions::of(options, &model)?;
-    let (order, held_out) = questions.order(options);
+    let (questions, held_out) = Questions::of(options, &model)?;
+    let (order, held_out) =
+        if held_out > 0 { ((0..questions.len()).collect(), held_out) } else { by_chance(questions.len(), options.held_out_percent) };
     observer.begin("measuring", order.len() as u64, 0);
     let mut judgements = Vec::with_capacity(order.len());
     for chunk in order.chunks(TOGETHER) {
@@ -365,48 +366,45 @@ const DISTORTIONS: [fn(&mut [f32], f32, &mut Philox); 6] = [noise, blur, mosaic,
 enum Questions {
     /// One distortion of a picture twice, as strong as chance says; the weaker one is the nearer.
     Made { pictures: PictureFolder, count: usize, seed: u64 },
-    /// Folder and name of each, those that are held out first.
-    Read { names: Vec<(PathBuf, String)>, held_out: usize },
+    /// Folder and name of each.
+    Read(Vec<(PathBuf, String)>),
 }
 
 impl Questions {
-    fn of(options: &CalibrationOptions, model: &PipelineFolder) -> Result<Self, TrainError> {
-        let usage = |message: &str| Err(TrainError::new(TrainErrorKind::Usage, message));
+    /// With how many of the first are held out; 0 where chance says which.
+    fn of(options: &CalibrationOptions, model: &PipelineFolder) -> Result<(Self, usize), TrainError> {
+        let mut held_out = 0;
         let questions = if options.judgements.is_empty() {
             if !options.held_out.is_empty() {
-                return usage("--held-out names judgements to compare with; give those to learn from with --judgements");
+                let message = "--held-out names judgements to compare with; give those to learn from with --judgements";
+                return Err(TrainError::new(TrainErrorKind::Usage, message));
             }
             let pictures = PictureFolder::open_trained(&options.data, model.picture_size()?)?;
             Self::Made { pictures, count: options.count, seed: options.training.seed }
         } else {
             let mut names = listed(&options.held_out)?;
-            let held_out = names.len();
+            held_out = names.len();
             names.extend(listed(&options.judgements)?);
-            Self::Read { names, held_out }
+            Self::Read(names)
         };
-        let (all, held_out) = match &questions {
-            Self::Made { count, .. } => (*count, 0),
-            Self::Read { names, held_out } => (names.len(), *held_out),
-        };
-        if all - held_out < FEWEST {
-            return Err(TrainError::input(format!("{} judgements are too few to learn from; give at least {FEWEST}", all - held_out)));
+        let learned = questions.len() - held_out;
+        if learned < FEWEST {
+            return Err(TrainError::input(format!("{learned} judgements are too few to learn from; give at least {FEWEST}")));
         }
-        Ok(questions)
+        Ok((questions, held_out))
     }
 
-    /// In which order they are measured, and how many of the first are held out.
-    fn order(&self, options: &CalibrationOptions) -> (Vec<usize>, usize) {
+    fn len(&self) -> usize {
         match self {
-            Self::Read { names, held_out } if *held_out > 0 => ((0..names.len()).collect(), *held_out),
-            Self::Read { names, .. } => by_chance(names.len(), options.held_out_percent),
-            Self::Made { count, .. } => by_chance(*count, options.held_out_percent),
+            Self::Made { count, .. } => *count,
+            Self::Read(names) => names.len(),
         }
     }
 
     fn triplet(&self, index: usize) -> Result<Triplet, TrainError> {
         match self {
             Self::Made { pictures, seed, .. } => Ok(made(pictures, *seed, index as u64)),
-            Self::Read { names, .. } => read(&names[index].0, &names[index].1),
+            Self::Read(names) => read(&names[index].0, &names[index].1),
         }
     }
 }
