@@ -1,5 +1,6 @@
-// What a first visit of the page costs: bytes that reach a browser with an empty profile, and times until there is something to see. Then the same
-// profile's second visit. `cargo xtask bench --first-visit` builds the page and calls this; it writes first-visit.md.
+// What a first visit of the page costs: bytes that reach a browser with an empty profile, times until there is something to see, and how long the page
+// was busy at a stretch meanwhile. Then the same profile's second visit. `cargo xtask bench --first-visit` builds the page and calls this; it writes
+// first-visit.md.
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -69,6 +70,12 @@ async function serve({ rate, delay = 0 }) {
 const inState = (page, state) => page.waitForFunction((state) => document.body?.dataset.state === state, state, { timeout: 300_000, polling: 10 });
 const drawn = (page) => page.waitForFunction(() => document.getElementById("caption")?.textContent.includes("seed"), undefined, { timeout: 300_000, polling: 10 });
 
+/** Browsers call a task long from 50 ms on, and tell of no shorter one. */
+const watchTasks = () => {
+  window.longTasks = [];
+  new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask", buffered: true });
+};
+
 /** Milliseconds of a first visit and of a second one, and the bytes of each. */
 async function visits(line, { path, args }) {
   const profile = await mkdtemp(join(tmpdir(), "onestep-visit-"));
@@ -77,6 +84,7 @@ async function visits(line, { path, args }) {
   const times = {};
   try {
     let context = await open();
+    await context.addInitScript(watchTasks);
     let page = context.pages()[0] ?? (await context.newPage());
     let begun = performance.now();
     await page.goto(server.address + path, { waitUntil: "commit" });
@@ -86,6 +94,7 @@ async function visits(line, { path, args }) {
     await page.click("#download");
     await drawn(page);
     times.first = performance.now() - begun;
+    times.busy = Math.max(0, ...(await page.evaluate(() => window.longTasks)));
     const adapter = await page.textContent("#device");
     // The service worker takes what it keeps from the browser's cache.
     await page.waitForTimeout(500);
@@ -107,8 +116,14 @@ async function visits(line, { path, args }) {
   }
 }
 
+const task = (milliseconds) => (milliseconds === 0 ? "under 50" : milliseconds.toFixed(0));
 const median = (values) => values.toSorted?.((a, b) => a - b)[values.length >> 1] ?? [...values].sort((a, b) => a - b)[values.length >> 1];
 const seconds = (values) => `${(median(values) / 1e3).toFixed(2)} (${(Math.min(...values) / 1e3).toFixed(2)}–${(Math.max(...values) / 1e3).toFixed(2)})`;
+/** Of a visit's tasks on the page's thread the longest: its median and the most. */
+const busiest = (results) => {
+  const longest = results.map(({ times }) => times.busy);
+  return `${task(median(longest))} (${task(Math.max(...longest))})`;
+};
 const kilobytes = (bytes) => `${Math.round(bytes / 1e3).toLocaleString("en")}`;
 
 const found = {};
@@ -119,7 +134,11 @@ for (let round = 0; round < ROUNDS; round++) {
     for (const [side, how] of Object.entries(SIDES)) {
       const result = await visits(settings, how);
       ((found[side] ??= {})[line] ??= []).push(result);
-      console.log(`round ${round + 1}/${ROUNDS}, ${side}, ${line}: offer ${result.times.offer.toFixed(0)} ms, first picture ${result.times.first.toFixed(0)} ms, second visit ${result.times.again.toFixed(0)} ms`);
+      const { offer, first, again, busy } = result.times;
+      console.log(
+        `round ${round + 1}/${ROUNDS}, ${side}, ${line}: offer ${offer.toFixed(0)} ms, first picture ${first.toFixed(0)} ms, ` +
+          `second visit ${again.toFixed(0)} ms, longest task ${task(busy)} ms`,
+      );
     }
   }
 }
@@ -129,6 +148,7 @@ let text = `# What a first visit costs
 
 Medians of ${ROUNDS} rounds (least–most), Chromium ${version} with an empty profile each time, on ${cpus().length} × ${cpus()[0].model.trim()}, load ${load}. Text and wasm are sent gzipped, the
 weights as they are; a line's rate holds for all answers together, its delay before each. The second visit is of the same profile, with the model kept on the device.
+The longest task is that of the page's own thread, on which it hears clicks and keys: its median, the most in brackets.
 
 | KB sent | page | examples | wasm | model | together | second visit |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -138,10 +158,10 @@ for (const [side, lines] of Object.entries(found)) {
   const { page, examples = 0, wasm, model } = first.bytes;
   text += `| ${side} | ${[page, examples, wasm, model, page + examples + wasm + model, again].map(kilobytes).join(" | ")} |\n`;
 }
-text += "\n| seconds | line | address to offer | click to first picture | second visit, address to picture |\n| --- | --- | --- | --- | --- |\n";
+text += "\n| seconds | line | address to offer | click to first picture | second visit, address to picture | longest task of the first visit, ms |\n| --- | --- | --- | --- | --- | --- |\n";
 for (const [side, lines] of Object.entries(found)) {
   for (const [line, results] of Object.entries(lines)) {
-    text += `| ${side} | ${line} | ${["offer", "first", "again"].map((what) => seconds(results.map(({ times }) => times[what]))).join(" | ")} |\n`;
+    text += `| ${side} | ${line} | ${["offer", "first", "again"].map((what) => seconds(results.map(({ times }) => times[what]))).join(" | ")} | ${busiest(results)} |\n`;
   }
 }
 text += `\nWhat computed: ${[...new Set(Object.values(found).flatMap((lines) => Object.values(lines).flat().map(({ adapter }) => adapter)))].join(" · ")}\n`;

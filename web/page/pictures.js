@@ -21,6 +21,7 @@ export function item({ source, text, caption, size: [width, height] }, choose) {
 /** A small picture's address: its own bytes, since the page's policy allows no other. @param {ImageData} pixels */
 export function source(pixels) {
   const canvas = Object.assign(document.createElement("canvas"), { width: pixels.width, height: pixels.height });
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  // Read at once, so it must not be drawn on the GPU: the page would stand still until that has given it back.
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
   return canvas.toDataURL();
 }
