@@ -18,6 +18,8 @@ export const ON_WEBGPU = "?backend=webgpu";
 export async function open(browser, server, { width = 1280, height = 900, colorScheme = "light", path = ON_WEBGPU, prepare } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme, acceptDownloads: true });
   const page = await context.newPage();
+  // What a page does in a second may take long where another program has the processor.
+  page.setDefaultTimeout(120_000);
   page.troubles = [];
   page.foreign = [];
   page.on("pageerror", (error) => page.troubles.push(String(error)));
@@ -45,6 +47,16 @@ export async function loaded(page) {
   }, undefined, { timeout: 300_000 });
   const [found, error] = await page.evaluate(() => [document.body.dataset.state, document.getElementById("model-error").textContent]);
   if (found !== "ready") throw new Error(`the model is not ready but in state ${found}: ${error}`);
+}
+
+/** Breaks a connection when all that was sent has been taken: when `window.done`, the bytes that a page counts, stands still. */
+export async function breakOff(page, response) {
+  for (let [last, rounds] = [undefined, 0]; rounds < 4; ) {
+    await page.waitForTimeout(500);
+    const done = await page.evaluate(() => window.done);
+    [last, rounds] = [done, done !== undefined && done === last ? rounds + 1 : 0];
+  }
+  response.destroy();
 }
 
 /** Types, draws, waits, and wants a picture. */

@@ -73,7 +73,9 @@ test("a device of the caller's that is destroyed ends the call with that, and ev
     await model.generate("red apple", { seed: 1 });
     const pending = outcome(model.generate("red apple", { seed: 2 }));
     setTimeout(() => device.destroy(), 20);
-    return { pending: await pending, lost: (await model.lost).kind, later: await outcome(model.generate("red apple", { seed: 2 })) };
+    const ended = await pending;
+    const later = await outcome(model.generate("red apple", { seed: 2 }));
+    return { pending: ended, later, lost: (await model.lost).kind };
   });
   // The picture may have been faster than the end of its device; then the next one meets it.
   assert.ok(found.pending === "made" || found.pending.kind === "device-lost", JSON.stringify(found));

@@ -21,7 +21,7 @@ before(async () => {
   await cp(join(EXAMPLES, "node"), project, { recursive: true });
   there = await installed({ skip: (why) => (skipped = why) }, project);
   if (there) await npm(project, "install", "--no-save", PACKAGE);
-}, { timeout: 120_000 });
+}, { timeout: 600_000 });
 after(() => rm(project, { recursive: true }));
 
 const deno = () => join(project, "node_modules/.bin/deno");

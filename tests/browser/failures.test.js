@@ -114,7 +114,7 @@ test("a damaged manifest, a newer one and none at all are told apart", { timeout
   }
 });
 
-test("a transfer that ends early is noticed, with or without a length", { timeout: 120_000 }, async () => {
+test("a transfer that ends early is noticed, with or without a length", { timeout: 300_000 }, async () => {
   const cut = (headers) => (path, bytes, response) => {
     if (!path.endsWith(".safetensors")) return bytes;
     response.writeHead(200, headers(bytes));

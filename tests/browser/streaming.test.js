@@ -1,7 +1,7 @@
 // Weights on their way from the network to the graphics processor: wherever they lie in their files, and whatever becomes of these.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { launch, open } from "./browser.js";
+import { breakOff, launch, open } from "./browser.js";
 import { variant } from "./bundles.js";
 import { serve } from "./server.js";
 
@@ -29,8 +29,12 @@ const draw = (on = page) =>
   on.evaluate(async () => {
     const { load } = await import("/web/packages/onestep/src/public/index.js");
     const phases = [];
+    const show = ({ phase, done, total }) => {
+      phases.push([phase, done, total]);
+      if (phase === "download") window.done = done;
+    };
     try {
-      const model = await load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", onProgress: ({ phase, done, total }) => phases.push([phase, done, total]) });
+      const model = await load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", onProgress: show });
       const picture = await model.generate("red apple", { seed: 1 });
       await model.dispose();
       return { pixels: [...picture.pixels().data].join(), phases };
@@ -94,7 +98,8 @@ test("a connection that breaks behind the first piece is told, and the next atte
   server.change = (path, bytes, response) => {
     if (path !== SHARD) return bytes;
     response.writeHead(200, { "content-length": bytes.length });
-    response.write(bytes.subarray(0, PIECE + 1000), () => setTimeout(() => response.destroy(), 500));
+    response.write(bytes.subarray(0, PIECE + 1000));
+    breakOff(page, response);
   };
   const { kind, message } = await draw();
   assert.equal(kind, "network");
@@ -148,8 +153,7 @@ test("a device that is lost while weights come is told as such", { timeout: 180_
   offer(variant(LARGE));
   const go = halting();
   const outcome = draw(lost);
-  while (!server.requests.includes(SHARD)) await lost.waitForTimeout(100);
-  await lost.waitForTimeout(3_000);
+  await lost.waitForFunction((piece) => window.done > piece, PIECE);
   const session = await own.newBrowserCDPSession();
   await session.send("Browser.crashGpuProcess").catch(() => {});
   await lost.waitForTimeout(1_000);

@@ -23,7 +23,14 @@ after(async () => {
 
 const caption = (page) => page.textContent("#caption");
 const captioned = (page, pattern) => page.waitForFunction((source) => new RegExp(source).test(document.getElementById("caption").textContent), pattern.source, { timeout: 60_000 });
-const canvas = async (page) => (await page.locator("#picture").screenshot()).toString("base64");
+/** What is on the canvas, once it stands still: a worker's picture is shown with the next frame. */
+async function canvas(page) {
+  for (let before, shown; ; before = shown) {
+    shown = (await page.locator("#picture").screenshot()).toString("base64");
+    if (shown === before) return shown;
+    await page.waitForTimeout(100);
+  }
+}
 
 test("examples of this very bundle are there before anything is fetched, and begin a picture", { timeout: 120_000 }, async () => {
   const page = await open(browser, server, { path: ON_CPU });
@@ -31,7 +38,7 @@ test("examples of this very bundle are there before anything is fetched, and beg
   await page.waitForSelector("#gallery-pictures button");
   const examples = JSON.parse(await readFile(join(process.env.ONESTEP_BUNDLE, "gallery.json"), "utf8")).pictures;
   assert.equal(await page.locator("#gallery-pictures button").count(), examples.length);
-  assert.ok(await page.locator("#gallery-pictures img").first().evaluate((image) => image.complete && image.naturalWidth > 0));
+  await page.waitForFunction(() => ((image) => image.complete && image.naturalWidth > 0)(document.querySelector("#gallery-pictures img")));
   await page.locator("#gallery-pictures button").nth(1).click();
   assert.equal(await page.evaluate(() => document.activeElement.id), "download");
   await page.keyboard.press("Enter");
@@ -100,10 +107,10 @@ test("the walk goes where the slider is, by hand, by key and by itself, and stop
   await captioned(page, /[2-9]\d % of the way/);
   await page.keyboard.press("Escape");
   assert.equal(await page.textContent("#walk-play"), "Walk there and back");
-  const still = await caption(page);
+  // Only a walk that goes on moves the slider.
+  const at = await page.inputValue("#walk-at");
   await page.waitForTimeout(500);
-  const [at, later] = [still, await caption(page)].map((text) => Number(/(\d+) %/.exec(text)?.[1]));
-  assert.ok(Math.abs(later - at) <= 5, `${still}, then ${await caption(page)}`);
+  assert.equal(await page.inputValue("#walk-at"), at);
 });
 
 test("a link brings back words, seed and the place on a walk, and fetches nothing by itself", { timeout: 180_000 }, async () => {

@@ -9,6 +9,8 @@
 import { hash } from "./hash.js";
 
 const FOLDER = "onestep";
+/** How often it is tried again to remove what is in use, every 50 ms. */
+const REMOVALS = 20;
 const FULL = "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
 
 /** @param {"persistent" | "memory"} [kind] */
@@ -196,12 +198,15 @@ class Store {
   }
 
   async #remove(kind, name) {
-    try {
-      await (await this.#folders)[kind].removeEntry(name);
-      return true;
-    } catch {
-      // Not there, or in use by another tab.
-      return false;
+    for (let tries = 0; ; tries++) {
+      try {
+        await (await this.#folders)[kind].removeEntry(name);
+        return true;
+      } catch (error) {
+        // Not there, or in use: by another tab, or by a worker of this one that is about to end.
+        if (error?.name !== "NoModificationAllowedError" || tries === REMOVALS) return false;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
     }
   }
 }
