@@ -26,7 +26,7 @@ pub fn watch() -> Result<(), Failure> {
                     if ASKED.swap(exit as u8, Ordering::SeqCst) != 0 {
                         std::process::exit(i32::from(exit as u8));
                     }
-                    crate::output::message("stopping after this step and saving; interrupt again to leave at once");
+                    crate::output::message("stopping when this step is done; interrupt again to leave at once");
                 }
             });
         })

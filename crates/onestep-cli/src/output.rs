@@ -1,9 +1,12 @@
 //! Where words go: data to standard output, messages to standard error.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
+use serde_json::json;
 
+use crate::arguments::Shared;
 use crate::exit::{Exit, Failure};
 
 /// Writes a line of data. If the reader has gone away (`onestep … | head`), the program ends without a word.
@@ -15,10 +18,20 @@ pub fn data(line: &str) -> Result<(), Failure> {
     })
 }
 
-/// Writes one JSON object as a line of data.
-pub fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let line = serde_json::to_string(value).map_err(|e| Failure::new(Exit::Failed, format!("writing the result as JSON failed: {e}")))?;
-    data(&line)
+/// The number in every JSON object that is printed; another one when readers of the old would be led astray.
+const SCHEMA: u32 = 1;
+
+/// Writes what serializes as a JSON object as a line of data, with the number of its schema.
+pub fn json(object: &impl Serialize) -> Result<(), Failure> {
+    let fail = |e: serde_json::Error| Failure::new(Exit::Failed, format!("writing the result as JSON failed: {e}"));
+    let mut object = serde_json::to_value(object).map_err(fail)?;
+    object["schema"] = SCHEMA.into();
+    data(&object.to_string())
+}
+
+/// Writes where the result is: the path, or a JSON object with it.
+pub fn path(shared: &Shared, path: &Path) -> Result<(), Failure> {
+    if shared.json { json(&json!({ "path": path })) } else { data(&path.display().to_string()) }
 }
 
 /// Writes a message for people. A standard error that is closed is no reason to fail.

@@ -45,7 +45,7 @@ fn command(name: &str, out: &str) -> Vec<String> {
     let words: Vec<&str> = match name {
         "autoencoder" => vec!["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "pictures", "--device", "cpu"],
         "teacher" => {
-            vec!["train", "teacher", "--preset", "test", "--size", "32", "--data", "pictures", "--autoencoder", "autoencoder", "--device", "cpu"]
+            vec!["train", "teacher", "--preset", "test", "--data", "pictures", "--autoencoder", "autoencoder", "--device", "cpu"]
         }
         "pairs" => vec![
             "pairs",
@@ -95,7 +95,12 @@ fn command(name: &str, out: &str) -> Vec<String> {
         }
         other => panic!("no command makes {other}"),
     };
-    let training: &[&str] = if name == "pairs" { &[] } else { &TRAINING };
+    let training: &[&str] = match name {
+        "pairs" => &[],
+        // There is nothing to look at.
+        "metric" => &TRAINING[..6],
+        _ => &TRAINING,
+    };
     words.into_iter().chain(training.iter().copied()).chain(["--out", out]).map(str::to_owned).collect()
 }
 
@@ -361,6 +366,45 @@ fn metrics_of_other_latents_and_a_resume_of_what_saves_nothing_are_refused() {
     assert!(text(&output.stderr).contains("--shard"), "{}", text(&output.stderr));
 }
 
+/// What cannot work is said at once, by the option that it depends on and what was given for it.
+#[test]
+fn options_that_cannot_work_are_refused_by_name() {
+    let folder = &journey().folder;
+    let distil = ["distil", "--teacher", "teacher", "--pairs", "pairs"];
+    let cases: [(&[&str], &[&str], i32, &[&str]); 10] = [
+        (&["train", "autoencoder", "--data", "pictures", "--size", "50"], &[], 2, &["--size 50", "multiple of 16"]),
+        (&["train", "teacher", "--data", "pictures"], &[], 2, &["--autoencoder is missing"]),
+        (&["eval", "--teacher", "teacher", "--student", "student"], &[], 2, &["--data is missing"]),
+        (&distil, &["--metric", "metric", "--accumulate", "3", "--batch", "32"], 2, &["--accumulate 3 with --batch 32", "divides"]),
+        (&distil, &["--distance", "mse", "--absolute", "1"], 2, &["--absolute 1", "latent-lpips"]),
+        (&distil, &["--metric", "metric", "--learning-rate=-1"], 2, &["--learning-rate", "-1"]),
+        (&distil, &["--metric", "metrc"], 3, &["no metric in metrc", "no such file or folder"]),
+        (&distil, &["--metric", "pictures"], 3, &["no metric in pictures", "latent-vgg"]),
+        (&["train", "latent-lpips", "--metric", "features", "--autoencoder", "autoencoder"], &["--ema-decay", "0.9"], 2, &["--ema-decay"]),
+        (&EVALUATION, &["--pairs", "pairs", "--seed", "4294967000"], 2, &["--seed 4294967000", "choose a seed outside"]),
+    ];
+    for (words, more, code, told) in cases {
+        let output = run(folder, &[words, more, &["--out", "impossible"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{words:?} {more:?}: {}", text(&output.stderr));
+        told.iter().for_each(|part| assert!(text(&output.stderr).contains(part), "{words:?} {more:?}: {}", text(&output.stderr)));
+        assert!(!folder.join("impossible").exists(), "{words:?} {more:?}");
+    }
+}
+
+#[test]
+fn results_are_json_objects_where_that_is_asked_for() {
+    let folder = &journey().folder;
+    let printed = |words: &[&str]| -> serde_json::Value { serde_json::from_str(&succeed(folder, &[words, &["--json"]].concat())).expect("JSON") };
+    assert_eq!(printed(&["export", "--model", "student", "--out", "bundle-json"]), serde_json::json!({ "schema": 1, "path": "bundle-json" }));
+    let options = printed(&["distil", "--teacher", "teacher", "--pairs", "pairs", "--out", "never", "--dry-run"]);
+    assert!(options["schema"] == 1 && options["distance"] == "e-latent-lpips", "{options}");
+    let words = command("autoencoder", "autoencoder");
+    let report = printed(&words.iter().map(String::as_str).chain(["--resume"]).collect::<Vec<_>>());
+    assert!(report["schema"] == 1 && report["psnr_held_out"].is_f64(), "{report}");
+    let output = run(folder, &words.iter().map(String::as_str).chain(["--resume", "--quiet", "--progress", "never"]).collect::<Vec<_>>());
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
 /// An evaluation that takes seconds: the teacher in 1, 2 and 4 steps, and the student.
 const EVALUATION: [&str; 17] = [
     "eval",
@@ -400,7 +444,7 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
         let printed = succeed(folder, &[&EVALUATION[..], &["--features", "classifier", "--out", out]].concat());
         assert!(printed.contains("student") && printed.contains("report.html"), "{printed}");
         let mut report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
-        assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained"]);
+        assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "trained_pairs"]);
         for row in report["models"].as_array_mut().expect("rows") {
             assert!(row["seconds_per_picture"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
             row["seconds_per_picture"] = 0.into();
@@ -444,7 +488,10 @@ fn several_students_are_measured_beside_the_same_pictures() {
 fn a_student_is_measured_on_pairs_that_it_knows_too() {
     let folder = &journey().folder;
     let printed = succeed(folder, &[&EVALUATION[..], &["--pairs", "pairs", "--out", "eval-known"]].concat());
-    assert!(printed.contains("student, 20 pairs it was trained on"), "{printed}");
+    assert!(printed.contains("student, 20 pairs it was trained on (4 steps, guidance 2)"), "{printed}");
+    for file in ["config.toml", "command.txt"] {
+        assert!(fs::read_to_string(folder.join("eval-known").join(file)).expect(file).contains("pairs"), "{file}");
+    }
     let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-known/report.json")).expect("a report")).expect("JSON");
     let rows = report["models"].as_array().expect("rows");
     assert!(rows[0]["preservation_trained"].is_null(), "the teacher drew them");
@@ -469,6 +516,13 @@ fn students_of_another_teacher_and_impossible_steps_are_refused() {
     *bytes.last_mut().expect("a byte") ^= 1;
     fs::write(&weights, bytes).expect("a write");
     refused(&["--student", "stranger"], 3, "another vae");
+    copy_folder(&folder.join("student/model"), &folder.join("diverged"));
+    let weights = folder.join("diverged/unet/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&weights).expect("weights");
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, bytes).expect("a write");
+    refused(&["--student", "diverged"], 6, "not finite");
     assert!(!folder.join("eval-refused").exists());
 
     let output = run(folder, &["pairs", "--teacher", "teacher", "--data", "pictures", "--steps", "2000", "--out", "pairs-refused"]);
@@ -500,7 +554,7 @@ fn heads_are_learned_from_judgements_of_people() {
     }
     let learn = |out: &str, more: &[&str]| {
         let words = ["train", "latent-lpips", "--metric", "features/metric", "--autoencoder", "autoencoder", "--judgements", "bapps/train"];
-        succeed(folder, &[&words[..], &TRAINING, &["--device", "cpu", "--out", out], more].concat());
+        succeed(folder, &[&words[..], &TRAINING[..6], &["--device", "cpu", "--out", out], more].concat());
         let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
         (report["judgements"].clone(), report["after"].as_f64())
     };
@@ -523,7 +577,7 @@ fn an_evaluation_without_a_classifier_says_what_it_compares() {
     assert_finite(
         &report,
         "report",
-        &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "alignment", "real_alignment"],
+        &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "trained_pairs", "alignment", "real_alignment"],
     );
 }
 

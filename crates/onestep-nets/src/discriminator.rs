@@ -49,6 +49,8 @@ pub struct Discriminator {
     pub up_blocks: Vec<UpBlock>,
     /// Readouts, lowest resolution first.
     pub readouts: Vec<Readouts>,
+    /// Of the teacher: whether latents in 0…1 are first brought to −1…1.
+    pub center_input_sample: bool,
     /// Of the teacher.
     pub flip_sin_to_cos: bool,
     /// Of the teacher.
@@ -127,6 +129,7 @@ impl Discriminator {
             mid_block: teacher.mid_block,
             up_blocks: teacher.up_blocks,
             readouts,
+            center_input_sample: teacher.center_input_sample,
             flip_sin_to_cos: teacher.flip_sin_to_cos,
             freq_shift: teacher.freq_shift,
             time_features: teacher.time_features,
@@ -143,6 +146,7 @@ impl Discriminator {
     pub fn forward(&self, x: Tensor<4>, z: Tensor<4>, text: &Tensor<3>) -> Vec<Tensor<4>> {
         let dtype = self.conv_in.weight.dtype();
         let (x, z, text) = (cast(x, dtype), cast(z, dtype), &cast(text.clone(), dtype));
+        let x = if self.center_input_sample { x.mul_scalar(2.0).sub_scalar(1.0) } else { x };
         let time = self.embed(&x);
         let mut hidden = self.conv_in.forward(x.clone());
         if let Some(conv) = &self.conv_noise {
@@ -184,6 +188,16 @@ impl Discriminator {
             hidden = block.enlarge(hidden, &skips);
         }
         logits
+    }
+
+    /// What the logits of [`forward`](Self::forward) are of, in their order: the scale, 0 for the lowest resolution, and where in it.
+    pub fn places(&self) -> Vec<(usize, &'static str)> {
+        let unread = self.up_blocks.len() - self.readouts.len();
+        let of = |(scale, readouts): (usize, &Readouts)| {
+            let places = [(readouts.skip.is_some(), "skip"), (readouts.joined.is_some(), "joined"), (true, "main")];
+            places.into_iter().filter(|place| place.0).map(move |place| (unread + scale, place.1))
+        };
+        self.readouts.iter().enumerate().flat_map(of).collect()
     }
 
     /// The embedding of the timestep 0, after SiLU, in the element type of `like`.

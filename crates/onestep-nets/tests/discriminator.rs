@@ -36,8 +36,11 @@ fn there_are_three_readouts_at_every_scale() {
     let shapes: Vec<[usize; 4]> = logits.iter().map(Tensor::dims).collect();
     let expected: Vec<[usize; 4]> = (0..levels).rev().flat_map(|level| [[2, 1, 16 >> level, 16 >> level]; 3]).collect();
     assert_eq!(shapes, expected);
+    let places: Vec<(usize, &str)> = (0..levels).flat_map(|scale| ["skip", "joined", "main"].map(|place| (scale, place))).collect();
+    assert_eq!(judge.places(), places);
     let (single, _) = discriminator(DiscriminatorParts { noise: false, scales: false }, &device);
     assert_eq!(single.forward(x, z, &c).iter().map(Tensor::dims).collect::<Vec<_>>(), [[2, 1, 16, 16]]);
+    assert_eq!(single.places(), [(levels - 1, "main")]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::PictureFolder,
-    error::TrainError,
+    error::{TrainError, check_options},
     observer::Observer,
     picture_grid::PictureGrid,
     pipeline_folder::{PipelineFolder, VAE_WEIGHTS, component_files, model_index},
@@ -72,9 +72,11 @@ pub fn train(
     device_name: &str,
     observer: &mut dyn Observer,
 ) -> Result<AutoencoderReport, TrainError> {
+    let percent = options.held_out_percent;
+    check_options([(format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50")])?;
     let pictures = PictureFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
-    let (trained, held_out) = split(&pictures, options.held_out_percent)?;
+    let (trained, held_out) = split(&pictures, percent)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     let task = Autoencoding {
         options,
@@ -115,7 +117,7 @@ fn split(pictures: &PictureFolder, percent: u32) -> Result<(Vec<usize>, Vec<usiz
         return Ok((trained, validation));
     }
     let order = Philox::new(0, Stream::Order, u64::MAX).permutation(pictures.len());
-    let count = (pictures.len() * percent.min(50) as usize).div_ceil(100).min(pictures.len().saturating_sub(1));
+    let count = (pictures.len() * percent as usize).div_ceil(100).min(pictures.len().saturating_sub(1));
     let (mut held_out, mut trained) = (order[..count].to_vec(), order[count..].to_vec());
     held_out.sort_unstable();
     trained.sort_unstable();

@@ -80,7 +80,9 @@ impl Checkpoint {
         store::write_folder(&folder, &files)?;
         Self::read(&folder)?;
         store::write(&checkpoints.join("latest"), name.as_bytes())?;
-        let all = list(checkpoints)?;
+        // Damaged ones of later steps, which a resume has passed over, must not push the new one out.
+        let mut all = list(checkpoints)?;
+        all.retain(|other| *other <= folder);
         for old in &all[..all.len().saturating_sub(keep.max(1))] {
             fs::remove_dir_all(old).map_err(|error| TrainError::storage("removing", old, &error))?;
         }
@@ -149,7 +151,7 @@ impl Checkpoint {
 }
 
 /// The folders `step-NNNNNNN`, oldest first.
-fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, TrainError> {
+pub(crate) fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, TrainError> {
     if !checkpoints.exists() {
         return Ok(Vec::new());
     }
@@ -194,6 +196,10 @@ mod tests {
         let found = Checkpoint::newest(folder.path(), &mut |note| notes.push(note.to_owned())).unwrap().unwrap();
         assert_eq!(found.counters.step, 2);
         assert!(notes[0].contains("complete.json") && notes[1].contains("damaged"), "{notes:?}");
+        // Those of later steps are in nobody's way, and stay to be looked at until their steps are reached again.
+        checkpoint(2).write(folder.path(), 1).unwrap();
+        assert_eq!(Checkpoint::newest(folder.path(), &mut |_| ()).unwrap().unwrap().counters.step, 2);
+        assert!(folder.path().join("step-0000004").exists());
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl TrainError {
     /// Reading or writing `path` failed.
     pub fn storage(doing: &str, path: &Path, error: &std::io::Error) -> Self {
         let hint = match error.kind() {
-            std::io::ErrorKind::StorageFull => "; free some space and run the same command with --resume",
+            std::io::ErrorKind::StorageFull => "; free some space and try again",
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => "; choose a folder you may write to",
             _ => "",
         };
@@ -52,6 +52,20 @@ impl TrainError {
     /// The category.
     pub fn kind(&self) -> TrainErrorKind {
         self.kind
+    }
+}
+
+/// An option as it was given, whether it makes sense, and what would.
+pub type Rule = (String, bool, &'static str);
+
+/// Refuses the first option that breaks its rule, by name and value.
+///
+/// # Errors
+/// Such an option.
+pub fn check_options(rules: impl IntoIterator<Item = Rule>) -> Result<(), TrainError> {
+    match rules.into_iter().find(|(_, holds, _)| !holds) {
+        Some((given, _, expected)) => Err(TrainError::new(TrainErrorKind::Usage, format!("{given}: expected {expected}"))),
+        None => Ok(()),
     }
 }
 

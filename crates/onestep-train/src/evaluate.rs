@@ -17,6 +17,7 @@
 mod drawing;
 mod page;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::PictureFolder,
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     features::{self, Asked, PixelAverages, matrix, mean_score},
     measures::{
         FeatureMatrix, Gaussian, KernelDistance, Manifold, diversity, frechet_distance, kernel_distance, manifold, mean_distance, psnr,
@@ -34,7 +35,7 @@ use crate::{
     pairs::Pairs,
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
-    run_folder::model_of,
+    run_folder::{describe, model_of},
     store,
 };
 use drawing::{Artist, Draw, Drawn, Plan, Studio, TOGETHER};
@@ -159,6 +160,17 @@ pub struct ModelReport {
     pub seconds_per_picture: f64,
 }
 
+/// Pairs that the students were trained on.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct TrainedPairs {
+    /// How many of them are measured.
+    pub count: usize,
+    /// Steps of the ODE solver that drew them.
+    pub steps: usize,
+    /// The teacher's guidance then.
+    pub guidance: f64,
+}
+
 /// What was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -184,8 +196,8 @@ pub struct Report {
     pub alignment_is_share: bool,
     /// The judge's mean score of the real pictures.
     pub real_alignment: Option<f64>,
-    /// Pairs that the students were trained on and are measured on too; 0 without a pair set.
-    pub trained_pairs: usize,
+    /// Pairs that the students were trained on and are measured on too, where a pair set was given.
+    pub trained_pairs: Option<TrainedPairs>,
     /// Prompts of which 8 pictures are compared with each other.
     pub diverse: usize,
     /// Teacher ↔ teacher, same prompts, two noises: the yardstick of every row's preservation.
@@ -214,7 +226,7 @@ const COLUMNS: usize = 8;
 /// Prompts whose pictures for several noises the page shows.
 const DIVERSE_SHOWN: usize = 3;
 
-/// Measures and writes `report.json`, `report.html` and `grid.png` (rows: real, teacher, student).
+/// Measures and writes `report.json`, `report.html` and `grid.png` (rows: real, teacher, student), with `config.toml` and `command.txt` beside them.
 ///
 /// # Errors
 /// Models or data that cannot be read, storage, interruption.
@@ -285,6 +297,10 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     // Which pictures are needed.
     let diverse = options.diverse.clamp(1, count);
     let held_out = HeldOut { count, seed: options.seed, spacing: (samples.max(count * NOISES) as u64).div_ceil(SEEDS) * SEEDS };
+    let seeds = held_out.seeds()?;
+    if let Some(known) = &known_pairs {
+        known.keeps_out_of(&seeds)?;
+    }
     let main = Artist::Teacher(options.steps);
     let mut reference_plan = Plan::default();
     let reference_places = reference_plan.add((0..samples).map(|i| held_out.draw(2, i)));
@@ -380,7 +396,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         alignment: judge.map(|judge| judge.name()),
         alignment_is_share: judge.is_some_and(|judge| judge.is_share()),
         real_alignment,
-        trained_pairs: known_set.map_or(0, |known| known.pictures.len()),
+        trained_pairs: known_pairs.as_ref().map(KnownPairs::facts),
         diverse,
         two_noises,
         unrelated,
@@ -389,6 +405,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
 
     // Report and grids.
     store::create_folder(&options.out)?;
+    describe(&options.out, options)?;
     store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     let bytes = |pictures: &[Vec<f32>]| rgb(&features::tensor(pictures, size, device));
     let named = |i: usize| prompts[i].name;
@@ -450,6 +467,13 @@ impl HeldOut {
     fn draw(&self, set: u64, i: usize) -> Draw {
         Draw { prompt: self.count + i % self.count, seed: self.seed + set * self.spacing + i as u64 }
     }
+
+    /// Those of the names' pictures and of both sets.
+    fn seeds(&self) -> Result<Range<u64>, TrainError> {
+        let end = self.seed.checked_add(3 * self.spacing);
+        check_options([(format!("--seed {}", self.seed), end.is_some(), "a number that leaves room for the seeds of all pictures above it")])?;
+        Ok(self.seed..end.unwrap_or(u64::MAX))
+    }
 }
 
 /// One artist's plan, and where the pictures of each measure will be.
@@ -505,6 +529,29 @@ impl KnownPairs {
         let all = pairs.seeds.len();
         let count = all.min(most.max(2));
         Ok(Self { chosen: (0..count).map(|place| place * all / count).collect(), pairs })
+    }
+
+    fn facts(&self) -> TrainedPairs {
+        let made = &self.pairs.index.options;
+        TrainedPairs { count: self.chosen.len(), steps: made.steps, guidance: made.guidance }
+    }
+
+    /// Refuses seeds of which some are those of pairs.
+    fn keeps_out_of(&self, seeds: &Range<u64>) -> Result<(), TrainError> {
+        let made = &self.pairs.index.options;
+        let own = made.base_seed..made.base_seed.saturating_add(made.count);
+        if own.start >= seeds.end || seeds.start >= own.end {
+            return Ok(());
+        }
+        let message = format!(
+            "--seed {}: pictures are drawn from seeds {} to {}, and the pairs that the students know from {} to {}; choose a seed outside",
+            seeds.start,
+            seeds.start,
+            seeds.end - 1,
+            own.start,
+            own.end - 1
+        );
+        Err(TrainError::new(TrainErrorKind::Usage, message))
     }
 
     fn prompts(&self) -> impl Iterator<Item = &str> {

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::TrainError,
+    error::{Rule, TrainError},
     parameters::with_flat,
     store::{read_tensors, tensor_bytes},
 };
@@ -41,13 +41,17 @@ impl Default for OptimizerOptions {
 }
 
 impl OptimizerOptions {
-    /// Whether something can be trained with them.
-    pub fn is_sound(&self) -> bool {
-        (self.learning_rate.is_finite() && self.learning_rate > 0.0)
-            && (0.0..=1.0).contains(&self.decay_fraction)
-            && [self.beta_1, self.beta_2].iter().all(|beta| (0.0..1.0).contains(beta))
-            && (self.weight_decay.is_finite() && self.weight_decay >= 0.0)
-            && self.clip_norm > 0.0
+    /// What must hold for something to be trained with them; `rate` is the flag of the step size.
+    pub fn rules(&self, rate: &str) -> Vec<Rule> {
+        let decay = |beta: f32| (0.0..1.0).contains(&beta);
+        vec![
+            (format!("{rate} {}", self.learning_rate), self.learning_rate.is_finite() && self.learning_rate > 0.0, "a number above 0"),
+            (format!("--decay-fraction {}", self.decay_fraction), (0.0..=1.0).contains(&self.decay_fraction), "a share from 0 to 1"),
+            (format!("beta_1 = {}", self.beta_1), decay(self.beta_1), "a number from 0 to below 1"),
+            (format!("beta_2 = {}", self.beta_2), decay(self.beta_2), "a number from 0 to below 1"),
+            (format!("weight_decay = {}", self.weight_decay), self.weight_decay.is_finite() && self.weight_decay >= 0.0, "a number of at least 0"),
+            (format!("clip_norm = {}", self.clip_norm), self.clip_norm > 0.0, "a number above 0"),
+        ]
     }
 }
 

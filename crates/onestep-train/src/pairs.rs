@@ -8,7 +8,7 @@
 //! pairs-00000-of-00020.safetensors    latent [n,C,H,W] f32 · seed [n] i64 · prompt [n] i64 (row of the prompt list)
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::{
     data::PictureFolder,
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, model_of},
@@ -81,6 +81,8 @@ pub struct PairIndex {
     pub shape: [usize; 3],
     /// The prompts that pairs refer to.
     pub prompts: Vec<String>,
+    /// The name of the picture that each prompt is a phrasing of.
+    pub names: Vec<String>,
     /// SHA-256 of each finished shard, by number; empty where it is still to be made.
     pub shards: Vec<String>,
 }
@@ -119,22 +121,26 @@ const MOST_SHARDS: u64 = 99_999;
 /// # Errors
 /// Storage, a folder that holds other pairs, interruption (finished shards are kept).
 pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mut dyn Observer) -> Result<(), TrainError> {
-    if options.count == 0 || options.shard == 0 || options.batch == 0 {
-        return Err(TrainError::new(TrainErrorKind::Usage, "--count, --shard and --batch are at least 1"));
-    }
+    let one = |name: &str, value: u64| (format!("{name} {value}"), value > 0, "at least 1");
+    check_options([one("--count", options.count), one("--shard", options.shard), one("--batch", options.batch as u64)])?;
     if options.count.div_ceil(options.shard) > MOST_SHARDS {
         let message =
             format!("--count {} in files of --shard {} are more than {MOST_SHARDS} files; choose a larger --shard", options.count, options.shard);
         return Err(TrainError::new(TrainErrorKind::Usage, message));
     }
+    let room = options.base_seed.checked_add(options.count).is_some();
+    check_options([(format!("--base-seed {}", options.base_seed), room, "a number with room for --count seeds above it")])?;
     let model = PipelineFolder::open(&model_of(&options.teacher)?)?;
     let (sizes, schedule) = (model.sizes()?, model.schedule()?);
     schedule.timesteps(options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     let pictures = PictureFolder::open_trained(&options.data, sizes.picture)?;
-    let mut prompts: Vec<String> = (0..pictures.len()).flat_map(|index| pictures.train_prompts(index).to_vec()).collect();
+    let phrasings = (0..pictures.len()).flat_map(|index| pictures.train_prompts(index).iter().map(move |prompt| (prompt, index)));
     // Pictures of one name share their prompts.
     let mut seen = BTreeSet::new();
-    prompts.retain(|prompt| seen.insert(prompt.clone()));
+    let (prompts, names) = phrasings
+        .filter(|(prompt, _)| seen.insert(prompt.as_str()))
+        .map(|(prompt, index)| (prompt.clone(), pictures.entries()[index].text.clone()))
+        .unzip();
     let index_path = options.out.join(INDEX);
     let teacher = model.hash();
     let fresh = PairIndex {
@@ -143,13 +149,14 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
         options: options.clone(),
         shape: sizes.latent,
         prompts,
+        names,
         shards: vec![String::new(); options.count.div_ceil(options.shard) as usize],
     };
     let mut index = if index_path.exists() {
         let old = read_index(&options.out)?;
         let same = |index: &PairIndex| {
             let PairsOptions { count, shard, batch, steps, guidance, base_seed, .. } = index.options;
-            (index.teacher.clone(), index.prompts.clone(), count, shard, batch, steps, guidance.to_bits(), base_seed)
+            (index.teacher.clone(), index.prompts.clone(), index.names.clone(), count, shard, batch, steps, guidance.to_bits(), base_seed)
         };
         if entry == Entry::New || same(&old) != same(&fresh) {
             let message = if entry == Entry::New {
@@ -232,11 +239,21 @@ fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {
     if index.version != 1 {
         return Err(TrainError::input(format!("{} is of version {}, this release reads 1", path.display(), index.version)));
     }
-    let fits = !index.prompts.is_empty() && index.options.shard > 0 && index.shards.len() as u64 == index.options.count.div_ceil(index.options.shard);
+    let fits = !index.prompts.is_empty()
+        && index.names.len() == index.prompts.len()
+        && index.options.shard > 0
+        && index.shards.len() as u64 == index.options.count.div_ceil(index.options.shard);
     if fits {
         Ok(index)
     } else {
-        Err(TrainError::input(format!("{} contradicts itself: {} shards for {} pairs", path.display(), index.shards.len(), index.options.count)))
+        Err(TrainError::input(format!(
+            "{} contradicts itself: {} shards for {} pairs, {} names for {} prompts",
+            path.display(),
+            index.shards.len(),
+            index.options.count,
+            index.names.len(),
+            index.prompts.len()
+        )))
     }
 }
 
@@ -324,9 +341,24 @@ impl Pairs {
         Err(TrainError::input(format!("the pairs in {} were drawn by another teacher than the one that was given", folder.display())))
     }
 
-    /// A hash of the set: of its latents, seeds and prompts.
+    /// What each pair's picture shows: equal numbers for equal names.
+    pub fn things(&self) -> Vec<usize> {
+        let mut numbers = BTreeMap::new();
+        let of_prompt: Vec<usize> = self
+            .index
+            .names
+            .iter()
+            .map(|name| {
+                let next = numbers.len();
+                *numbers.entry(name).or_insert(next)
+            })
+            .collect();
+        self.rows.iter().map(|&row| of_prompt[row]).collect()
+    }
+
+    /// A hash of the set: of its latents, seeds, prompts and their names.
     pub fn hash(&self) -> String {
-        sha256(json!([self.index.shards, self.index.prompts]).to_string().as_bytes())
+        sha256(json!([self.index.shards, self.index.prompts, self.index.names]).to_string().as_bytes())
     }
 
     /// The latents of some pairs, [N,C,H,W].

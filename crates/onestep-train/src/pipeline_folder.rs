@@ -140,7 +140,9 @@ impl PipelineFolder {
         };
         let unet = self.unet_config()?;
         let latent = side("unet/config.json", &unet.sample_size)?;
-        Ok(Sizes { picture: side("vae/config.json", &self.vae_config()?.sample_size)?, latent: [unet.in_channels, latent, latent] })
+        // Not its own sample_size: autoencoders are lent to models of other sizes than they were trained at.
+        let halvings = self.vae_config()?.block_out_channels.len().saturating_sub(1);
+        Ok(Sizes { picture: latent << halvings, latent: [unet.in_channels, latent, latent] })
     }
 
     /// The side of the pictures that the autoencoder was made for.

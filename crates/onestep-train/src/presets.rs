@@ -32,14 +32,21 @@ pub fn names() -> Vec<&'static str> {
     SIZES.iter().map(|size| size.0).collect()
 }
 
-/// The preset of that name, with room for `vocabulary` token ids and `tokens` per prompt.
+/// Autoencoder and denoiser halve a picture's side twice each.
+const HALVED: usize = 16;
+
+/// The preset of that name for square pictures with a side of `picture` pixels, with room for `vocabulary` token ids and `tokens` per prompt.
 ///
 /// # Errors
-/// An unknown name, with those that exist.
+/// An unknown name, with those that exist; a side that cannot be halved as often as the networks do.
 pub fn preset(name: &str, picture: usize, vocabulary: usize, tokens: usize, end_id: u32) -> Result<Preset, TrainError> {
     let Some(&(name, vae, unet, text, layers)) = SIZES.iter().find(|size| size.0 == name) else {
         return Err(TrainError::new(crate::TrainErrorKind::Usage, format!("no preset {name:?}; there are {}", names().join(", "))));
     };
+    if picture == 0 || !picture.is_multiple_of(HALVED) {
+        let message = format!("--size {picture}: expected a multiple of {HALVED}, which the networks can halve four times, such as 64");
+        return Err(TrainError::new(crate::TrainErrorKind::Usage, message));
+    }
     let config = |error: onestep_nets::ConfigError| TrainError::input(format!("preset {name}: {error}"));
     let heads = |width: usize| (width / 32).max(1);
     let vae = json!({

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    checkpoint,
     error::{TrainError, TrainErrorKind},
     store,
 };
@@ -29,7 +30,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Enters the folder, takes the lock, and writes `environment.json` and, at a run's start, `config.toml` and `command.txt`.
+    /// Enters the folder, takes the lock, and writes `environment.json` and, until there is a checkpoint, `config.toml` and `command.txt`.
     ///
     /// # Errors
     /// A started run without [`Entry::Resume`], a run that another process is writing, storage.
@@ -50,23 +51,11 @@ impl RunFolder {
                 format!("{} is being written by another process; wait for it, or choose another --out", path.display()),
             ));
         }
-        let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).unwrap_or_default();
-        let config = toml::to_string_pretty(options)
-            .map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
-        // What a run began with stays: it is what a resume with other options is told to look up.
-        if !started.exists() {
-            store::write(&started, config.as_bytes())?;
-            let command: Vec<String> = std::env::args().collect();
-            store::write(&path.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?;
+        // What a run began with stays, once there is something that it led to: a resume with other options is told to look it up.
+        if checkpoint::list(&path.join("checkpoints"))?.is_empty() {
+            describe(path, options)?;
         }
-        let environment = json!({
-            "onestep": env!("CARGO_PKG_VERSION"),
-            "os": std::env::consts::OS,
-            "arch": std::env::consts::ARCH,
-            "threads": std::thread::available_parallelism().map_or(1, usize::from),
-            "device": device,
-        });
-        store::write(&path.join("environment.json"), &pretty(&environment))?;
+        write_environment(path, device)?;
         let log_path = path.join("log.jsonl");
         let log = File::options().create(true).append(true).open(&log_path).map_err(|error| TrainError::storage("opening", &log_path, &error))?;
         Ok(Self { path: path.to_owned(), _lock: lock, log })
@@ -111,6 +100,30 @@ impl RunFolder {
     }
 }
 
+/// Writes `config.toml` and `command.txt`: what was asked for.
+///
+/// # Errors
+/// Storage.
+pub fn describe(folder: &Path, options: &impl Serialize) -> Result<(), TrainError> {
+    let config =
+        toml::to_string_pretty(options).map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
+    store::write(&folder.join("config.toml"), config.as_bytes())?;
+    let command: Vec<String> = std::env::args().collect();
+    store::write(&folder.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())
+}
+
+/// Writes `environment.json`: what it runs on.
+fn write_environment(folder: &Path, device: &str) -> Result<(), TrainError> {
+    let environment = json!({
+        "onestep": env!("CARGO_PKG_VERSION"),
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+        "threads": std::thread::available_parallelism().map_or(1, usize::from),
+        "device": device,
+    });
+    store::write(&folder.join("environment.json"), &serde_json::to_vec_pretty(&environment).unwrap_or_default())
+}
+
 /// Where the pipeline folder of a run (or a pipeline folder itself) is.
 ///
 /// # Errors
@@ -139,4 +152,28 @@ fn quoted(arguments: &[String]) -> String {
         if plain { argument.clone() } else { format!("'{}'", argument.replace('\'', r"'\''")) }
     };
     arguments.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// A run that died before it had saved anything may be begun anew with other options, which then are what it says of itself.
+    #[test]
+    fn options_are_kept_from_the_first_checkpoint_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let said = |entry: Entry, rate: f64| {
+            drop(RunFolder::enter(&path, entry, &json!({ "rate": rate }), "cpu")?);
+            Ok::<_, TrainError>(fs::read_to_string(path.join("config.toml")).unwrap())
+        };
+        assert_eq!(said(Entry::New, 0.5).unwrap(), "rate = 0.5\n");
+        assert!(said(Entry::New, 0.5).unwrap_err().to_string().contains("--resume"));
+        assert_eq!(said(Entry::Resume, 0.25).unwrap(), "rate = 0.25\n");
+        fs::create_dir(path.join("checkpoints/step-0000002")).unwrap();
+        assert_eq!(said(Entry::Resume, 0.125).unwrap(), "rate = 0.25\n");
+        let environment: Value = serde_json::from_slice(&fs::read(path.join("environment.json")).unwrap()).unwrap();
+        assert_eq!(environment["device"], "cpu");
+    }
 }

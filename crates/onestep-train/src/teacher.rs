@@ -37,8 +37,6 @@ pub struct TeacherOptions {
     pub data: PathBuf,
     /// Run or model folder of the autoencoder.
     pub autoencoder: PathBuf,
-    /// Side of the pictures in pixels.
-    pub size: usize,
     /// The run folder.
     pub out: PathBuf,
     /// Size of the networks.
@@ -63,7 +61,6 @@ impl Default for TeacherOptions {
         Self {
             data: PathBuf::new(),
             autoencoder: PathBuf::new(),
-            size: 64,
             out: PathBuf::new(),
             preset: "tiny".into(),
             prompt_tokens: 16,
@@ -90,11 +87,12 @@ pub struct Teacher {
 /// # Errors
 /// Data, storage, a loss that is not finite, interruption.
 pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
-    let pictures = PictureFolder::open_trained(&options.data, options.size)?;
     let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
+    let size = autoencoder.picture_size()?;
+    let pictures = PictureFolder::open_trained(&options.data, size)?;
     let vae = autoencoder.vae(device)?;
     let tokenizer = CaptionTokenizer::train(pictures.captions(), &TokenizerOptions { length: options.prompt_tokens, ..TokenizerOptions::default() })?;
-    let preset = presets::preset(&options.preset, options.size, tokenizer.vocabulary_size(), tokenizer.length(), tokenizer.end_id())?;
+    let preset = presets::preset(&options.preset, size, tokenizer.vocabulary_size(), tokenizer.length(), tokenizer.end_id())?;
     let schedule = NoiseSchedule::new(&preset.scheduler).map_err(|error| TrainError::input(error.to_string()))?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
 
@@ -103,8 +101,16 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     for index in 0..pictures.len() {
         prompts.push(pictures.train_prompts(index).iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>, _>>()?);
     }
-    let latents = latents(&vae, &pictures, device, observer);
-    let shape = [latents.len() / pictures.len() / (options.size / 4).pow(2), options.size / 4, options.size / 4];
+    let (latents, shape) = latents(&vae, &pictures, device, observer);
+    let side = size / 4;
+    if shape != [preset.unet.in_channels, side, side] {
+        return Err(TrainError::input(format!(
+            "the autoencoder in {} makes latents of {shape:?}, a teacher of the preset {} takes [{}, {side}, {side}]: train one with onestep train autoencoder",
+            options.autoencoder.display(),
+            preset.name,
+            preset.unet.in_channels
+        )));
+    }
     let timesteps = Timesteps::new(&schedule, options.weight_cap);
     let task = Denoising {
         options,
@@ -165,17 +171,19 @@ impl Timesteps {
     }
 }
 
-/// Model-space latents of all pictures, one after the other.
-fn latents(vae: &AutoencoderKl, pictures: &PictureFolder, device: &Device, observer: &mut dyn Observer) -> Vec<f32> {
+/// Model-space latents of all pictures, one after the other, and the shape of one: channels, rows, columns.
+fn latents(vae: &AutoencoderKl, pictures: &PictureFolder, device: &Device, observer: &mut dyn Observer) -> (Vec<f32>, [usize; 3]) {
     observer.begin("encoding pictures", pictures.len() as u64, 0);
     let all: Vec<usize> = (0..pictures.len()).collect();
-    let mut latents = Vec::new();
+    let (mut latents, mut shape) = (Vec::new(), [0; 3]);
     for chunk in all.chunks(32) {
         let mean = vae.encode(batch(pictures, chunk, device)).mean;
+        let [_, channels, rows, columns] = mean.dims();
+        shape = [channels, rows, columns];
         latents.extend(vae.to_model_space(mean).to_data().try_to_vec::<f32>().unwrap_or_default());
         observer.step(chunk[chunk.len() - 1] as u64 + 1, "");
     }
-    latents
+    (latents, shape)
 }
 
 struct Denoising<'a> {
@@ -249,7 +257,7 @@ impl Task for Denoising<'_> {
     }
 
     fn sample(&self, net: &Teacher) -> PictureGrid {
-        let mut grid = PictureGrid::new(self.options.size);
+        let mut grid = PictureGrid::new(self.pictures.size());
         let device = self.device.clone().inner();
         let count = self.pictures.len().min(16);
         let chosen: Vec<usize> = (0..count).map(|i| i * self.pictures.len() / count).collect();

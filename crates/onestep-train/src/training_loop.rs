@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     checkpoint::{Checkpoint, Counters},
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     parameters,
@@ -55,6 +55,20 @@ impl Default for LoopOptions {
     }
 }
 
+impl LoopOptions {
+    /// Refuses numbers with which nothing can be trained.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let own = [
+            (format!("--batch {}", self.batch), self.batch > 0, "at least 1"),
+            (format!("--ema-decay {}", self.ema_decay), (0.0..1.0).contains(&self.ema_decay), "a number from 0 to below 1"),
+        ];
+        check_options(own.into_iter().chain(self.optimizer.rules("--learning-rate")))
+    }
+}
+
 /// Something that is trained in steps, and can be put away and taken up again.
 pub trait Trainee {
     /// Update number `step`, counted from 0. Returns the figures to log, first the one to watch.
@@ -69,8 +83,8 @@ pub trait Trainee {
     /// # Errors
     /// Files that are missing or do not fit.
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError>;
-    /// Pictures that show how far the training is.
-    fn sample(&self) -> PictureGrid;
+    /// Pictures that show how far the training is, where there is something to look at.
+    fn sample(&self) -> Option<PictureGrid>;
 }
 
 /// Options that leave every step as it is: where things lie (what lies there is hashed with the data), how often is saved and shown, what is kept
@@ -160,8 +174,10 @@ pub fn run(
         let watched = figures.first().map_or(String::new(), |(name, value)| format!("{name} {value:.4} · "));
         observer.step(step, &format!("{watched}{per_second:.0} samples/s"));
         let stopping = observer.stopped();
-        if step % options.sample_every.max(1) == 0 || step == options.steps {
-            trainee.sample().write(&folder.sample(step))?;
+        if (step % options.sample_every.max(1) == 0 || step == options.steps)
+            && let Some(pictures) = trainee.sample()
+        {
+            pictures.write(&folder.sample(step))?;
         }
         if step % options.save_every.max(1) == 0 || step == options.steps || stopping {
             let files = trainee.files().into_iter().collect();
@@ -296,8 +312,8 @@ impl<T: Task> Trainee for Single<'_, T> {
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, self.device)
     }
 
-    fn sample(&self) -> PictureGrid {
-        self.average.as_ref().map_or_else(|| PictureGrid::new(1), |net| self.task.sample(net))
+    fn sample(&self) -> Option<PictureGrid> {
+        self.average.as_ref().map(|net| self.task.sample(net))
     }
 }
 

@@ -91,7 +91,7 @@ impl Bench {
         if let (Some(path), Some(shapes)) = (&self.tensors, shapes) {
             store::write(path, &store::tensor_bytes(&timed.tensors(shapes), &[]))?;
         }
-        let mut facts = json!({ "schema": 1, "device": timed.model.device().to_string(), "bundle": timed.model.id(), "opened_ms": opened });
+        let mut facts = json!({ "device": timed.model.device().to_string(), "bundle": timed.model.id(), "opened_ms": opened });
         if let Some(path) = &self.against {
             facts["agreement"] = timed.agreement(&run::read_inputs(path)?)?;
         }
@@ -103,9 +103,6 @@ impl Bench {
         let mut times = vec![Vec::with_capacity(self.repeats); names.len()];
         for round in 0..=self.repeats {
             for (name, times) in names.iter().zip(&mut times) {
-                if let Some(exit) = crate::interrupt::exit() {
-                    return Err(Failure::silent(exit));
-                }
                 let took = timed.once(name)?;
                 if round > 0 {
                     times.push(took);

@@ -1,6 +1,6 @@
 //! `onestep distil`: the one-step student.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::distil::mix_and_match::MixOptions;
 use onestep_train::distil::precision::PRECISIONS;
@@ -8,7 +8,7 @@ use onestep_train::distil::regression::DISTANCES;
 use onestep_train::distil::{DistilOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Run, Training};
+use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
 
@@ -52,6 +52,8 @@ pub struct Distil {
     run: Run,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    averaging: Averaging,
 }
 
 /// The discriminator and its parts.
@@ -118,9 +120,11 @@ impl Distil {
         game.ratio = given.gradient_ratio.unwrap_or(game.ratio);
         game.warmup_fraction = given.regression_fraction.unwrap_or(game.warmup_fraction);
         game.optimizer.learning_rate = given.discriminator_rate.unwrap_or(game.optimizer.learning_rate);
+        self.averaging.apply(&mut options.training);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
-        let done = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
-        done.map_or(Ok(()), |()| output::data(&options.out.join("model").display().to_string()))
+        let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--pairs", &options.pairs)];
+        let done = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        done.map_or(Ok(()), |()| output::path(shared, &options.out.join("model")))
     }
 }

@@ -15,7 +15,6 @@ pub struct Doctor {}
 
 #[derive(Serialize)]
 struct Report {
-    schema: u32,
     version: &'static str,
     system: String,
     cores: usize,
@@ -42,7 +41,6 @@ impl Doctor {
     /// Prints the report; that something is missing is a finding, not a failure.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let report = Report {
-            schema: 1,
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: std::thread::available_parallelism().map_or(1, usize::from),

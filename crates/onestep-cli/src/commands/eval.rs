@@ -1,6 +1,6 @@
 //! `onestep eval`: students beside their teacher.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::evaluate::{EvaluateOptions, evaluate};
 
@@ -86,7 +86,8 @@ impl Eval {
         if !self.show.is_empty() {
             options.shown = self.show;
         }
-        let report = self.run.go(shared, &options, |options, device, _, progress| evaluate(options, device, progress))?;
+        let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];
+        let report = self.run.go(shared, &options, &needed, |options, device, _, progress| evaluate(options, device, progress))?;
         let Some(report) = report else { return Ok(()) };
         if shared.json {
             return output::json(&report);
@@ -127,11 +128,13 @@ impl Eval {
             ))?;
         }
         for row in &report.models {
-            if let Some(pair) = row.preservation_trained {
+            if let (Some(pair), Some(known)) = (row.preservation_trained, report.trained_pairs) {
                 output::data(&format!(
-                    "{}, {} pairs it was trained on: distance {:.4}  of averages {:.4}  {}",
+                    "{}, {} pairs it was trained on ({} steps, guidance {}): distance {:.4}  of averages {:.4}  {}",
                     row.name.as_ref().unwrap_or(&row.model),
-                    report.trained_pairs,
+                    known.count,
+                    known.steps,
+                    known.guidance,
                     pair.distance,
                     pair.averages,
                     decibels(pair.psnr)

@@ -97,7 +97,7 @@ impl Export {
                 output::message(&format!("{}: {}", compiled.program.name, compiled.histogram()));
             }
         }
-        output::data(&self.out.display().to_string())
+        output::path(shared, &self.out)
     }
 }
 

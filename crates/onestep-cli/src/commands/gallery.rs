@@ -135,6 +135,6 @@ impl Gallery {
         let out = self.out.unwrap_or_else(|| folder.join(FILE));
         let json = serde_json::to_vec(&File { format: 1, pictures }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         store::write(&out, &json)?;
-        output::data(&out.display().to_string())
+        output::path(shared, &out)
     }
 }

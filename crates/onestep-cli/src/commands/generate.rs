@@ -103,7 +103,7 @@ impl Generate {
         ));
         if shared.json {
             return output::json(&json!({
-                "schema": 1, "path": self.out, "prompt": self.prompt, "seed": seed, "width": picture.width, "height": picture.height,
+                "path": self.out, "prompt": self.prompt, "seed": seed, "width": picture.width, "height": picture.height,
                 "bundle": model.id(), "device": model.device().to_string(), "unknown": picture.prompt.unknown, "truncated": picture.prompt.truncated,
                 "milliseconds": { "text": timings.text, "generator": timings.generator, "decoder": timings.decoder, "total": total },
             }));

@@ -55,7 +55,7 @@ impl Inspect {
                 })
                 .collect();
             return output::json(
-                &json!({ "schema": 1, "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "components": components }),
+                &json!({ "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "components": components }),
             );
         }
         output::data(&format!("{} · {} · bundle {}", manifest.title, manifest.license, &bundle.id()[..16]))?;

@@ -1,8 +1,9 @@
 //! `onestep overfit`: whether a distance can lead noise to a latent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::latent_metric::overfit::{OverfitOptions, overfit, targets};
+use serde_json::json;
 
 use crate::arguments::Shared;
 use crate::commands::training::Run;
@@ -21,10 +22,10 @@ pub struct Overfit {
     encoder: Option<String>,
     /// The pair set whose first latents are the targets
     #[arg(long, value_name = "DIR")]
-    pairs: PathBuf,
+    pairs: Option<PathBuf>,
     /// How many
-    #[arg(long, default_value_t = 4)]
-    count: usize,
+    #[arg(long)]
+    count: Option<usize>,
     /// Updates of each run
     #[arg(long)]
     steps: Option<u64>,
@@ -46,17 +47,20 @@ impl Overfit {
         options.out = self.run.out();
         options.weights = self.weights.unwrap_or(options.weights);
         options.encoder = self.encoder.or(options.encoder);
+        options.pairs = self.pairs.unwrap_or(options.pairs);
+        options.count = self.count.unwrap_or(options.count);
         options.steps = self.steps.unwrap_or(options.steps);
         options.learning_rate = self.learning_rate.unwrap_or(options.learning_rate);
         if !self.groups.is_empty() {
             options.groups = self.groups.iter().map(|groups| if groups == "none" { String::new() } else { groups.clone() }).collect();
         }
-        let (pairs, count) = (self.pairs, self.count);
-        let runs =
-            self.run.go(shared, &options, |options, device, _, progress| overfit(options, targets(&pairs, count, device)?, device, progress))?;
+        let needed: [(&str, &Path); 2] = [("--weights", &options.weights), ("--pairs", &options.pairs)];
+        let runs = self.run.go(shared, &options, &needed, |options, device, _, progress| {
+            overfit(options, targets(&options.pairs, options.count, device)?, device, progress)
+        })?;
         let Some(runs) = runs else { return Ok(()) };
         if shared.json {
-            return output::json(&runs);
+            return output::json(&json!({ "runs": runs }));
         }
         for run in &runs {
             let name = if run.groups.is_empty() { "none" } else { &run.groups };

@@ -1,6 +1,6 @@
 //! `onestep pairs`: the teacher's noise → latent pairs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::pairs::{PairsOptions, make};
 
@@ -56,7 +56,8 @@ impl Pairs {
         options.guidance = self.guidance.unwrap_or(options.guidance);
         options.base_seed = self.base_seed.unwrap_or(options.base_seed);
         let entry = self.run.entry();
-        let done = self.run.go(shared, &options, |options, device, _, progress| make(options, entry, device, progress))?;
-        done.map_or(Ok(()), |()| output::data(&options.out.display().to_string()))
+        let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];
+        let done = self.run.go(shared, &options, &needed, |options, device, _, progress| make(options, entry, device, progress))?;
+        done.map_or(Ok(()), |()| output::path(shared, &options.out))
     }
 }

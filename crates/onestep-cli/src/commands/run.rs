@@ -80,7 +80,7 @@ impl Run {
                 output::message(&format!("{name} {shape:?}"));
             }
         }
-        output::data(&self.out.display().to_string())
+        output::path(shared, &self.out)
     }
 
     fn backend(&self) -> Option<Backend> {

@@ -59,7 +59,6 @@ pub struct Serve {
 
 #[derive(Serialize)]
 struct Listening<'a> {
-    schema: u32,
     url: &'a str,
     port: u16,
     files: usize,
@@ -89,7 +88,7 @@ impl Serve {
             }
         }
         if shared.json {
-            output::json(&Listening { schema: 1, url: &url, port: address.port(), files: site.len(), bytes: site.bytes() })?;
+            output::json(&Listening { url: &url, port: address.port(), files: site.len(), bytes: site.bytes() })?;
         } else {
             output::data(&url)?;
         }

@@ -1,7 +1,7 @@
 //! What the training commands share: where options come from, the device, the dry run.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::run_folder::Entry;
 use onestep_train::training_loop::LoopOptions;
@@ -67,21 +67,29 @@ impl Run {
         if self.resume { Err(Failure::new(Exit::Usage, message())) } else { Ok(()) }
     }
 
-    /// Prints the options if that is all that was asked for; else opens the device and works.
+    /// Prints the options if that is all that was asked for; else opens the device and works. `needed` are paths without which there is nothing to
+    /// do, by their flags.
     ///
     /// # Errors
-    /// What the work reports.
+    /// A path that neither a flag nor the configuration file gave; what the work reports.
     pub fn go<O: Serialize, R>(
         &self,
         shared: &Shared,
         options: &O,
+        needed: &[(&str, &Path)],
         work: impl FnOnce(&O, &burn::tensor::Device, &str, &mut Progress) -> Result<R, onestep_train::TrainError>,
     ) -> Result<Option<R>, Failure> {
         if self.dry_run {
-            let text =
-                toml::to_string_pretty(options).map_err(|error| Failure::new(Exit::Failed, format!("the options cannot be shown: {error}")))?;
-            output::data(text.trim_end())?;
+            let fail = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the options cannot be shown: {error}"));
+            if shared.json {
+                output::json(&serde_json::to_value(options).map_err(|error| fail(&error))?)?;
+            } else {
+                output::data(toml::to_string_pretty(options).map_err(|error| fail(&error))?.trim_end())?;
+            }
             return Ok(None);
+        }
+        if let Some((flag, _)) = needed.iter().find(|(_, path)| path.as_os_str().is_empty()) {
+            return Err(Failure::new(Exit::Usage, format!("{flag} is missing: give {flag} DIR, or a --config that has it")));
         }
         let device = onestep_train::device::select(self.device.as_deref())?;
         let name = self.device.clone().unwrap_or_else(|| onestep_train::device::compiled()[0].to_owned());
@@ -113,18 +121,38 @@ pub struct Training {
     /// Share of the run, at its end, over which the step size falls to 0
     #[arg(long)]
     decay_fraction: Option<f64>,
-    /// Decay of the running average of the weights, per step
-    #[arg(long)]
-    ema_decay: Option<f64>,
     /// Steps between checkpoints
     #[arg(long)]
     save_every: Option<u64>,
-    /// Steps between sample pictures
-    #[arg(long)]
-    sample_every: Option<u64>,
     /// Checkpoints that are kept
     #[arg(long)]
     keep_last: Option<usize>,
+}
+
+/// The average of the weights, and pictures drawn with it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Training")]
+pub struct Averaging {
+    /// Decay of the running average of the weights, per step
+    #[arg(long)]
+    ema_decay: Option<f64>,
+    /// Steps between sample pictures
+    #[arg(long)]
+    sample_every: Option<u64>,
+}
+
+impl Averaging {
+    /// Puts what was given in place of what the options had.
+    pub fn apply(&self, options: &mut LoopOptions) {
+        set(&mut options.ema_decay, self.ema_decay);
+        set(&mut options.sample_every, self.sample_every);
+    }
+}
+
+fn set<T: Copy>(target: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *target = given;
+    }
 }
 
 impl Training {
@@ -133,26 +161,14 @@ impl Training {
     /// # Errors
     /// Numbers with which nothing can be trained.
     pub fn apply(&self, options: &mut LoopOptions) -> Result<(), Failure> {
-        fn set<T: Copy>(target: &mut T, given: Option<T>) {
-            if let Some(given) = given {
-                *target = given;
-            }
-        }
         set(&mut options.steps, self.steps);
         set(&mut options.batch, self.batch);
         set(&mut options.seed, self.seed);
         set(&mut options.optimizer.learning_rate, self.learning_rate);
         set(&mut options.optimizer.warmup_steps, self.warmup_steps);
         set(&mut options.optimizer.decay_fraction, self.decay_fraction);
-        set(&mut options.ema_decay, self.ema_decay);
         set(&mut options.save_every, self.save_every);
-        set(&mut options.sample_every, self.sample_every);
         set(&mut options.keep_last, self.keep_last);
-        if options.batch > 0 && (0.0..1.0).contains(&options.ema_decay) && options.optimizer.is_sound() {
-            return Ok(());
-        }
-        let message = "expected --batch of at least 1, --learning-rate above 0, --decay-fraction from 0 to 1, --ema-decay and the optimizer's betas \
-                       from 0 to below 1, its weight decay of at least 0 and its clipping norm above 0";
-        Err(Failure::new(Exit::Usage, message))
+        Ok(options.check()?)
     }
 }

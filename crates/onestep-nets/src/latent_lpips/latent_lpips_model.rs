@@ -84,15 +84,13 @@ impl LatentLpips {
     /// What each feature contributes: model-space latents `x0` and `x1` `[batch, in_channels, height, width]` give `[batch, 5]`.
     pub fn per_layer(&self, x0: Tensor<4>, x1: Tensor<4>) -> Tensor<2> {
         let [batch, ..] = x0.dims();
-        // Both through the network at once.
+        // One after the other: joined, the side that asks for no gradient would get one.
         let terms: Vec<Tensor<2>> = self
-            .unit_features(Tensor::cat(vec![x0, x1], 0))
+            .unit_features(x0)
             .into_iter()
+            .zip(self.unit_features(x1))
             .zip(self.heads())
-            .map(|(features, head)| {
-                let difference = features.clone().narrow(0, 0, batch) - features.narrow(0, batch, batch);
-                (difference.square() * head.weight()).sum_dim(1).mean_dim(2).mean_dim(3).reshape([batch, 1])
-            })
+            .map(|((one, other), head)| ((one - other).square() * head.weight()).sum_dim(1).mean_dim(2).mean_dim(3).reshape([batch, 1]))
             .collect();
         Tensor::cat(terms, 1)
     }

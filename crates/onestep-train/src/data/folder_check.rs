@@ -15,8 +15,6 @@ use super::resample::resample;
 /// Everything that `onestep data check` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// Version of this form.
-    pub schema: u32,
     /// The folder.
     pub folder: PathBuf,
     /// Pictures that can be used.
@@ -68,7 +66,6 @@ pub fn check_picture_folder(path: &Path, progress: &mut dyn FnMut(usize, usize))
     };
     let listed = list_pictures(path, &mut note)?;
     let mut report = CheckReport {
-        schema: 1,
         folder: path.to_path_buf(),
         pictures: 0,
         bytes: 0,

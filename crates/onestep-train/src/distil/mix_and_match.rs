@@ -37,9 +37,9 @@ impl MixOptions {
     /// Nothing but the student's latents.
     pub const NONE: Self = Self { other_latent: 0.0, other_prompt: 0.0, other_noise: 0.0 };
 
-    /// The false rows of a batch of pairs. `prompts` is each pair's prompt in the whole set: what is swapped in always has another one,
-    /// or a swap could be true.
-    pub fn rows(&self, pairs: &[usize], prompts: &[usize], seed: u64, index: u64) -> Vec<FalseRow> {
+    /// The false rows of a batch of pairs. `things` says what each pair of the whole set shows: what is swapped in always shows another thing,
+    /// or a swap could be true, as between two phrasings of one name.
+    pub fn rows(&self, pairs: &[usize], things: &[usize], seed: u64, index: u64) -> Vec<FalseRow> {
         let mut random = Philox::new(seed, Stream::Mix, index);
         pairs
             .iter()
@@ -47,10 +47,10 @@ impl MixOptions {
                 let own = FalseRow { latent: None, prompt: pair, noise: pair };
                 let share = f64::from(random.unit());
                 let mut other = None;
-                // In a set of one prompt there is no other; some tries are enough in any set that has.
+                // In a set of one thing there is no other; some tries are enough in any set that has.
                 for _ in 0..64 {
-                    let candidate = random.below(prompts.len() as u32) as usize;
-                    if other.is_none() && prompts[candidate] != prompts[pair] {
+                    let candidate = random.below(things.len() as u32) as usize;
+                    if other.is_none() && things[candidate] != things[pair] {
                         other = Some(candidate);
                     }
                 }
@@ -76,12 +76,12 @@ mod tests {
 
     #[test]
     fn rows_are_false_in_the_stated_shares() {
-        let prompts: Vec<usize> = (0..400).map(|pair| pair % 7).collect();
+        let things: Vec<usize> = (0..400).map(|pair| pair % 7).collect();
         let pairs: Vec<usize> = (0..400).collect();
         let mut counts = [0; 4];
         for index in 0..20 {
-            for (row, &pair) in MixOptions::default().rows(&pairs, &prompts, 1, index).iter().zip(&pairs) {
-                let other = |of: usize| prompts[of] != prompts[pair];
+            for (row, &pair) in MixOptions::default().rows(&pairs, &things, 1, index).iter().zip(&pairs) {
+                let other = |of: usize| things[of] != things[pair];
                 let kind = match *row {
                     FalseRow { latent: None, prompt, noise } if prompt == pair && noise == pair => 0,
                     FalseRow { latent: Some(latent), prompt, noise } if other(latent) && prompt == pair && noise == pair => 1,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn one_prompt_cannot_be_mixed() {
+    fn one_thing_cannot_be_mixed() {
         let rows = MixOptions::default().rows(&[0, 1, 2], &[5, 5, 5], 1, 0);
         assert!(rows.iter().enumerate().all(|(pair, row)| *row == FalseRow { latent: None, prompt: pair, noise: pair }));
     }

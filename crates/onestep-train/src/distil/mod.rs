@@ -27,7 +27,7 @@ use onestep_nets::{Discriminator, DiscriminatorParts};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, check_options},
     latent_metric::ensemble::EnsembleOptions,
     observer::Observer,
     optimizer::{Optimizer, OptimizerOptions},
@@ -157,23 +157,35 @@ impl Default for DistilOptions {
 
 impl DistilOptions {
     fn check(&self) -> Result<(), TrainError> {
-        let game = &self.adversarial;
-        let share = |value: f64| (0.0..=1.0).contains(&value);
-        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
-        let mix = &game.mix;
-        let sound = self.accumulate > 0
-            && self.training.batch.is_multiple_of(self.accumulate)
-            && game.r1_every > 0
-            && [game.warmup_fraction, game.ramp_fraction, mix.other_latent, mix.other_prompt, mix.other_noise].into_iter().all(share)
-            && share(mix.other_latent + mix.other_prompt + mix.other_noise)
-            && [game.r1_gamma, game.lambda, game.ratio, game.rate_factor, self.ensemble.absolute].into_iter().all(not_negative)
-            && game.optimizer.is_sound();
-        if sound {
-            return Ok(());
-        }
-        let message = "expected a batch that --accumulate divides, shares from 0 to 1, λ, γ, ratio, rate factor and --absolute of at least 0, and a \
-                       --discriminator-rate above 0";
-        Err(TrainError::new(TrainErrorKind::Usage, message))
+        let (game, mix, batch) = (&self.adversarial, &self.adversarial.mix, self.training.batch);
+        let share = |name: &str, value: f64| (format!("{name} {value}"), (0.0..=1.0).contains(&value), "a share from 0 to 1");
+        let factor = |name: &str, value: f64| (format!("{name} {value}"), value.is_finite() && value >= 0.0, "a number of at least 0");
+        let of_latents = matches!(self.distance, DistanceKind::LatentLpips | DistanceKind::ELatentLpips);
+        let own = [
+            (
+                format!("--accumulate {} with --batch {batch}", self.accumulate),
+                self.accumulate > 0 && batch.is_multiple_of(self.accumulate),
+                "a number of parts that divides the batch",
+            ),
+            (format!("r1_every = {}", game.r1_every), game.r1_every > 0, "at least 1"),
+            share("--regression-fraction", game.warmup_fraction),
+            share("ramp_fraction =", game.ramp_fraction),
+            share("other_latent =", mix.other_latent),
+            share("other_prompt =", mix.other_prompt),
+            share("other_noise =", mix.other_noise),
+            share("other_latent + other_prompt + other_noise =", mix.other_latent + mix.other_prompt + mix.other_noise),
+            factor("--r1-gamma", game.r1_gamma),
+            factor("--lambda", game.lambda),
+            factor("--gradient-ratio", game.ratio),
+            factor("rate_factor =", game.rate_factor),
+            factor("--absolute", self.ensemble.absolute),
+            (
+                format!("--absolute {}", self.ensemble.absolute),
+                of_latents || self.ensemble.absolute == 0.0,
+                "--distance latent-lpips or e-latent-lpips with it, the distances beside which it stands",
+            ),
+        ];
+        check_options(own.into_iter().chain(game.optimizer.rules("--discriminator-rate")))
     }
 
     /// Steps at which the discriminator begins, is listened to, and is listened to in full.
@@ -214,11 +226,13 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         vae: burn::module::Module::no_grad(teacher.vae(&on)?),
         pairs: &pairs,
         conditions,
+        things: pairs.things(),
         size: teacher.sizes()?.picture,
         distance,
         average: Some(burn::module::Module::valid(&net)),
         net: Some(net),
         optimizer: Optimizer::new(options.training.optimizer.clone()),
+        readouts: discriminator.as_ref().map_or_else(Vec::new, readouts),
         discriminator,
         discriminator_optimizer: Optimizer::new(game.optimizer.clone()),
         ratio: gradient_ratio::GradientRatio::default(),
@@ -236,6 +250,11 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
     PipelineFolder::new(files).write(&options.out.join("model"))?;
     crate::report_page::write(&options.out)
+}
+
+/// Names for the log of the discriminator's readouts. They live as long as the program, as the other figures' do.
+fn readouts(discriminator: &Discriminator) -> Vec<&'static str> {
+    discriminator.places().into_iter().map(|(scale, place)| &*format!("logit_{scale}_{place}").leak()).collect()
 }
 
 /// The conditioning of every prompt of a pair set, kept because the text encoder is frozen.

@@ -41,6 +41,8 @@ pub(super) struct Distilling<'a> {
     pub vae: AutoencoderKl,
     pub pairs: &'a Pairs,
     pub conditions: Conditions,
+    /// What each pair's picture shows, as a number.
+    pub things: Vec<usize>,
     /// Side of a picture.
     pub size: usize,
     pub distance: Distance,
@@ -48,6 +50,8 @@ pub(super) struct Distilling<'a> {
     pub average: Option<UNet2DConditionModel>,
     pub optimizer: Optimizer,
     pub discriminator: Option<Discriminator>,
+    /// Names of the readouts' mean logits in the log.
+    pub readouts: Vec<&'static str>,
     pub discriminator_optimizer: Optimizer,
     pub ratio: GradientRatio,
     /// With autodiff.
@@ -102,7 +106,7 @@ impl Distilling<'_> {
             let (plain_z, plain_c) =
                 (noises_of(self.pairs, chosen.iter().copied(), &inner), self.conditions.of(self.pairs, chosen.iter().copied(), &inner));
             let drawn = one_step(&student, &self.schedule, plain_z, plain_c);
-            let rows = game.mix.rows(chosen, &self.pairs.rows, training.seed, step * self.options.accumulate as u64 + index as u64);
+            let rows = game.mix.rows(chosen, &self.things, training.seed, step * self.options.accumulate as u64 + index as u64);
             let (false_z, false_c, false_x) = self.false_batch(&rows, drawn);
 
             let computing = self.options.precision.of(&judge);
@@ -227,7 +231,7 @@ impl Trainee for Distilling<'_> {
             figures.extend([("discriminator", judged.loss), ("discriminator_gradient_norm", judged.norm)]);
             figures.extend([("logit_true", judged.logits[0]), ("logit_false", judged.logits[1])]);
             figures.extend(judged.r1.map(|value| ("r1", value)));
-            figures.extend(READOUTS.into_iter().zip(judged.readouts));
+            figures.extend(self.readouts.iter().copied().zip(judged.readouts));
         }
         Ok(figures)
     }
@@ -266,7 +270,7 @@ impl Trainee for Distilling<'_> {
     }
 
     /// The teacher's pictures above the student's.
-    fn sample(&self) -> PictureGrid {
+    fn sample(&self) -> Option<PictureGrid> {
         let device = self.device.clone().inner();
         let count = self.pairs.seeds.len().min(16);
         let chosen: Vec<usize> = (0..count).map(|i| i * self.pairs.seeds.len() / count).collect();
@@ -278,22 +282,6 @@ impl Trainee for Distilling<'_> {
         if let Some(net) = &self.average {
             grid.row(&decode(one_step(net, &self.schedule, z, context)));
         }
-        grid
+        Some(grid)
     }
 }
-
-/// Names of the readouts' mean logits in the log, lowest resolution first.
-const READOUTS: [&str; 12] = [
-    "logit_0_skip",
-    "logit_0_joined",
-    "logit_0_main",
-    "logit_1_skip",
-    "logit_1_joined",
-    "logit_1_main",
-    "logit_2_skip",
-    "logit_2_joined",
-    "logit_2_main",
-    "logit_3_skip",
-    "logit_3_joined",
-    "logit_3_main",
-];

@@ -35,6 +35,15 @@ impl Artist {
     }
 }
 
+impl std::fmt::Display for Artist {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Student(_) => f.write_str("student"),
+            Self::Teacher(steps) => write!(f, "teacher, {steps} steps"),
+        }
+    }
+}
+
 /// One picture to draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Draw {
@@ -144,7 +153,7 @@ impl<'a> Studio<'a> {
     /// Draws a plan.
     ///
     /// # Errors
-    /// A prompt that the tokenizer refuses, more steps than the schedule has, interruption.
+    /// A prompt that the tokenizer refuses, more steps than the schedule has, a picture that is not finite, interruption.
     pub fn draw(&mut self, artist: Artist, plan: &Plan, observer: &mut dyn Observer) -> Result<Drawn, TrainError> {
         let begun = Instant::now();
         let mut pictures = Vec::with_capacity(plan.draws.len());
@@ -159,13 +168,15 @@ impl<'a> Studio<'a> {
                     .latents(z, condition, &self.empty)
                     .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,
             };
-            pictures.extend(self.decode(latents));
+            let decoded = self.decode(latents);
+            if decoded.iter().flatten().any(|value| !value.is_finite()) {
+                let message =
+                    format!("a picture of the {artist} holds numbers that are not finite, so it cannot be measured; take an earlier checkpoint");
+                return Err(TrainError::new(TrainErrorKind::NonFinite, message));
+            }
+            pictures.extend(decoded);
             self.done += self.cost(artist) * draws.len() as u64;
-            let who = match artist {
-                Artist::Student(_) => "student".to_owned(),
-                Artist::Teacher(steps) => format!("teacher, {steps} steps"),
-            };
-            observer.step(self.done, &who);
+            observer.step(self.done, &artist.to_string());
             if observer.stopped() {
                 return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped; nothing was written"));
             }

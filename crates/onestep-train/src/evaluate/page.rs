@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use burn::tensor::Device;
 
-use super::{COLUMNS, ModelReport, NOISES, PairMeasures, Report, SetMeasures, Shown};
+use super::{COLUMNS, ModelReport, NOISES, PairMeasures, Report, SetMeasures, Shown, TrainedPairs};
 use crate::{
     chart::{escaped, figure},
     error::TrainError,
@@ -196,19 +196,23 @@ fn single(report: &Report) -> String {
 
 /// The students on pairs that they were trained on, beside those that they were not.
 fn by_heart(report: &Report) -> String {
+    let Some(TrainedPairs { count, steps, guidance }) = report.trained_pairs else { return String::new() };
     let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.preservation_trained.is_some()).cloned().collect();
-    if rows.is_empty() {
-        return String::new();
-    }
     let heads = ["trained on: distance ↓", "of averages ↓", "PSNR, dB ↑", "held out: distance ↓", "of averages ↓", "PSNR, dB ↑"];
     let cells = |row: &ModelReport| {
         let both = row.preservation_trained.iter().chain([&row.preservation]);
         both.flat_map(|pair| [format!("{:.4}", pair.distance), format!("{:.4}", pair.averages), decibels(pair.psnr)]).collect()
     };
-    let caption = format!(
-        "{} pairs that the student was trained on, and {} of held-out phrasings and noises; far nearer on the former, it would know them by heart",
-        report.trained_pairs, report.samples
+    let mut caption = format!(
+        "{count} pairs that the student was trained on, and {} of held-out phrasings and noises; far nearer on the former, it would know them by heart",
+        report.samples
     );
+    if (steps, guidance) != (report.teacher_steps, report.guidance) {
+        caption.push_str(&format!(
+            ". The former were drawn by the teacher in {steps} steps with guidance {guidance}, the latter in {} with {}, which alone makes a difference",
+            report.teacher_steps, report.guidance
+        ));
+    }
     format!("<h3>Pairs it was trained on</h3>\n{}", table(&caption, &heads, &rows, &cells))
 }
 

@@ -21,7 +21,7 @@ use super::metric_file::Metric;
 use crate::{
     checkpoint::Checkpoint,
     data::PictureFolder,
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     picture_grid::PictureGrid,
@@ -65,7 +65,7 @@ impl Default for CalibrationOptions {
             weight_decay: 0.0,
             ..OptimizerOptions::default()
         };
-        let training = LoopOptions { steps: 2000, batch: 50, save_every: 1000, sample_every: u64::MAX, optimizer, ..LoopOptions::default() };
+        let training = LoopOptions { steps: 2000, batch: 50, save_every: 1000, optimizer, ..LoopOptions::default() };
         let empty = PathBuf::new;
         Self {
             metric: empty(),
@@ -120,14 +120,16 @@ pub fn train(
     device_name: &str,
     observer: &mut dyn Observer,
 ) -> Result<CalibrationReport, TrainError> {
+    let percent = options.held_out_percent;
+    check_options([(format!("held_out_percent = {percent}"), (1..=50).contains(&percent), "a number from 1 to 50")])?;
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     // A metric of pictures is nobody's; one of latents is its encoder's.
     let encoder = if Metric::is_of_pictures(&options.metric) { None } else { Some(model.encoder_name()?) };
     let metric = Metric::open(&options.metric, encoder.as_deref(), device)?;
     let vae = model.vae(device)?;
     let (questions, held_out) = Questions::of(options, &model)?;
-    let (order, held_out) =
-        if held_out > 0 { ((0..questions.len()).collect(), held_out) } else { by_chance(questions.len(), options.held_out_percent) };
+    let (order, held_out) = if held_out > 0 { ((0..questions.len()).collect(), held_out) } else { by_chance(questions.len(), percent) };
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     observer.begin("measuring", order.len() as u64, 0);
     let mut judgements = Vec::with_capacity(order.len());
     for chunk in order.chunks(TOGETHER) {
@@ -135,12 +137,14 @@ pub fn train(
         judgements.extend(measured(&triplets, &metric, &vae, device)?);
         observer.step(judgements.len() as u64, "");
         if observer.stopped() {
-            return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped before learning began"));
+            return Err(TrainError::new(
+                TrainErrorKind::Interrupted,
+                "stopped before learning began; nothing of it is kept: run the same command again, with --resume",
+            ));
         }
     }
     let (held_out, learned) = judgements.split_at(held_out);
 
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     let identity = training_loop::identity(options);
     let said: Vec<_> = judgements.iter().map(|judgement| (judgement.squared, judgement.preferred)).collect();
     let data = sha256(format!("{} {} {said:?}", metric.hash(), held_out.len()).as_bytes());
@@ -258,13 +262,12 @@ impl Trainee for Calibrating<'_> {
         let all: Vec<usize> = (0..self.learned.len()).collect();
         let chosen = crate::autoencoder::epoch_indices(&all, seed, step, batch);
         let channels = self.learned[0].distances[0].len();
-        // Half of the channels are left out, differently in each step.
+        // Half of the channels are left out, others for each picture. LPIPS leaves them out place by place; here the places are summed up already.
         let mut random = Philox::new(seed, Stream::Distortion, u64::MAX - step);
-        let kept: Vec<f32> = (0..channels).map(|_| if random.below(2) == 0 { 0.0 } else { 2.0 }).collect();
-        let kept = Tensor::<2>::from_data(TensorData::new(kept, [1, channels]), &self.device);
-        let side = |which: usize| {
-            let terms: Vec<f32> = chosen.iter().flat_map(|&index| self.learned[index].distances[which].iter().copied()).collect();
-            Tensor::<2>::from_data(TensorData::new(terms, [chosen.len(), channels]), &self.device) * kept.clone()
+        let mut side = |which: usize| {
+            let terms = chosen.iter().flat_map(|&index| self.learned[index].distances[which].iter());
+            let terms: Vec<f32> = terms.map(|term| if random.below(2) == 0 { 0.0 } else { 2.0 * term }).collect();
+            Tensor::<2>::from_data(TensorData::new(terms, [chosen.len(), channels]), &self.device)
         };
         let logits = net.forward([side(0), side(1)]);
         let preferred: Vec<f32> = chosen.iter().map(|&index| self.learned[index].preferred).collect();
@@ -295,8 +298,8 @@ impl Trainee for Calibrating<'_> {
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, &self.device.clone().inner())
     }
 
-    fn sample(&self) -> PictureGrid {
-        PictureGrid::new(1)
+    fn sample(&self) -> Option<PictureGrid> {
+        None
     }
 }
 
@@ -411,7 +414,7 @@ impl Questions {
 
 /// Of BAPPS the folders stand for kinds of distortions, so that the held-out ones must come from all of them; the same ones in every run.
 fn by_chance(count: usize, percent: u32) -> (Vec<usize>, usize) {
-    let held_out = (count * percent.clamp(1, 50) as usize).div_ceil(100);
+    let held_out = (count * percent as usize).div_ceil(100);
     (Philox::new(0, Stream::Order, u64::MAX).permutation(count), held_out)
 }
 

@@ -15,7 +15,7 @@ use super::{augmentation::AugmentationOptions, metric_file::Metric};
 use crate::{
     autoencoder::{batch as picture_batch, epoch_indices},
     data::PictureFolder,
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     picture_grid::PictureGrid,
     pipeline_folder::PipelineFolder,
@@ -86,7 +86,7 @@ pub struct LatentVggReport {
 
 /// Rows times columns of the latents whose statistics batch norms get in the end: 512 latents of 16x16.
 const FITTED: usize = 512 * 16 * 16;
-/// Latents of which each is compared with the next for the heads' equal say.
+/// Pairs of latents that are compared for the heads' equal say, at most.
 const COMPARED: usize = 1024;
 /// Latents that are encoded or named together.
 const TOGETHER: usize = 64;
@@ -103,6 +103,8 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<LatentVggReport, TrainError> {
     options.augmentation.check()?;
+    let percent = options.held_out_percent;
+    check_options([(format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50")])?;
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let vae = model.vae(device)?;
     let size = model.picture_size()?;
@@ -125,7 +127,9 @@ pub fn train(
     // A label that only pictures for validation have is none of the classes.
     let labels: Vec<usize> = (0..pictures.len()).map(|index| places.get(name(index)).copied().unwrap_or(classes)).collect();
     let known: Vec<usize> = validation.into_iter().filter(|&index| labels[index] < classes).collect();
-    let (trained, judged) = if known.is_empty() { split(&trained, &labels, classes, options.held_out_percent) } else { (trained, known) };
+    let (trained, judged) = if known.is_empty() { split(&trained, &labels, classes, percent) } else { (trained, known) };
+
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
 
     // Latents, once.
     observer.begin("encoding", pictures.len() as u64, 0);
@@ -148,7 +152,6 @@ pub fn train(
     }
 
     let of_pixels = options.space == MetricSpace::Pixel;
-    deviations.resize(means.len(), 0.0);
     let config = LatentLpipsConfig {
         encoder: if of_pixels { "pixels".into() } else { model.encoder_name()? },
         space: options.space,
@@ -161,7 +164,6 @@ pub fn train(
             LatentScaling { shift: vae.shift_factor, factor: vae.scaling_factor }
         },
     };
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
     let task = Naming { options, means, deviations, shape, labels, trained, classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = LatentClassifier::new(&config, classes, &task.device);
@@ -178,8 +180,9 @@ pub fn train(
         top_1_changed: task.accuracy(&net, &judged, true, device),
         judged: judged.len(),
     };
-    let unrelated: Vec<usize> = judged.iter().chain(&task.trained).copied().take(COMPARED).collect();
-    let metric = Metric { net: equal_say(LatentLpips { net: net.net, ..config.init(device) }, &task.latents(&unrelated, device)), config };
+    let pairs = unrelated(&task.labels, classes);
+    let of = |which: usize| task.latents(&pairs.iter().map(|pair| pair[which]).collect::<Vec<_>>(), device);
+    let metric = Metric { net: equal_say(LatentLpips { net: net.net, ..config.init(device) }, &of(0), &of(1)), config };
     metric.write(&options.out.join("metric"))?;
     store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     crate::report_page::write(&options.out)?;
@@ -194,7 +197,7 @@ fn split(pictures: &[usize], labels: &[usize], classes: usize, percent: u32) -> 
     }
     let (mut trained, mut judged) = (Vec::new(), Vec::new());
     for pictures in of_label {
-        let count = if pictures.len() < 2 { 0 } else { (pictures.len() * percent.min(50) as usize).div_ceil(100) };
+        let count = if pictures.len() < 2 { 0 } else { (pictures.len() * percent as usize).div_ceil(100) };
         judged.extend_from_slice(&pictures[..count]);
         trained.extend_from_slice(&pictures[count..]);
     }
@@ -206,13 +209,22 @@ fn split(pictures: &[usize], labels: &[usize], classes: usize, percent: u32) -> 
     (trained, judged)
 }
 
-/// Heads whose terms are equally large on pairs of unrelated latents, their sum about that of the published metrics (0.2).
-pub(super) fn equal_say(metric: LatentLpips, latents: &Tensor<4>) -> LatentLpips {
-    let [count, ..] = latents.dims();
-    let shifted = Tensor::cat(vec![latents.clone().narrow(0, 1, count - 1), latents.clone().narrow(0, 0, 1)], 0);
+/// Pairs of pictures by chance, of two labels each; the same ones in every run.
+fn unrelated(labels: &[usize], classes: usize) -> Vec<[usize; 2]> {
+    let order = |which: u64| {
+        let order = Philox::new(0, Stream::Order, u64::MAX - which).permutation(labels.len());
+        order.into_iter().filter(|&index| labels[index] < classes).collect::<Vec<_>>()
+    };
+    let pairs = order(1).into_iter().zip(order(2)).map(|(one, other)| [one, other]);
+    pairs.filter(|&[one, other]| labels[one] != labels[other]).take(COMPARED).collect()
+}
+
+/// Heads whose terms are equally large on pairs of unrelated latents [N,C,H,W], their sum about that of the published metrics (0.2).
+fn equal_say(metric: LatentLpips, ones: &Tensor<4>, others: &Tensor<4>) -> LatentLpips {
+    let [count, ..] = ones.dims();
     let mut terms = [0.0; FEATURES];
-    for (one, next) in latents.clone().split(TOGETHER, 0).into_iter().zip(shifted.split(TOGETHER, 0)) {
-        let distances: Vec<f32> = metric.per_layer(one, next).sum_dim(0).to_data().try_to_vec().unwrap_or_default();
+    for (one, other) in ones.clone().split(TOGETHER, 0).into_iter().zip(others.clone().split(TOGETHER, 0)) {
+        let distances: Vec<f32> = metric.per_layer(one, other).sum_dim(0).to_data().try_to_vec().unwrap_or_default();
         for (term, distance) in terms.iter_mut().zip(distances) {
             *term += distance / count as f32;
         }
@@ -230,6 +242,7 @@ pub(super) fn equal_say(metric: LatentLpips, latents: &Tensor<4>) -> LatentLpips
 struct Naming<'a> {
     options: &'a LatentVggOptions,
     means: Vec<f32>,
+    /// Of the posteriors; empty where pictures are named.
     deviations: Vec<f32>,
     shape: [usize; 3],
     labels: Vec<usize>,
@@ -256,12 +269,15 @@ impl Naming<'_> {
         self.gather(&self.means, indices, device)
     }
 
-    /// Samples of the encoder's posteriors under random changes; `index` numbers the draw.
+    /// Samples of the encoder's posteriors, or pictures, under random changes; `index` numbers the draw.
     fn changed(&self, indices: &[usize], index: u64, device: &Device) -> Tensor<4> {
-        let (mean, deviation) = (self.latents(indices, device), self.gather(&self.deviations, indices, device));
         let seed = self.options.training.seed;
-        let noise = normal(seed, Stream::Posterior, index, mean.shape().num_elements());
-        let sample = mean.clone() + deviation * Tensor::from_data(TensorData::new(noise, mean.dims()), device);
+        let mut sample = self.latents(indices, device);
+        if !self.deviations.is_empty() {
+            let noise = normal(seed, Stream::Posterior, index, sample.shape().num_elements());
+            let noise = Tensor::from_data(TensorData::new(noise, sample.dims()), device);
+            sample = sample + self.gather(&self.deviations, indices, device) * noise;
+        }
         self.options.augmentation.draw(seed, index, indices.len(), [self.shape[1], self.shape[2]], device).apply(sample)
     }
 
@@ -325,5 +341,22 @@ impl Task for Naming<'_> {
             }
         }
         grid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neighbours in a folder mostly show the same thing, from which heads would learn that deep features see little.
+    #[test]
+    fn unrelated_pictures_have_two_labels_and_come_from_everywhere() {
+        // Thirty-two pictures each of twenty labels, and some of none.
+        let labels: Vec<usize> = (0..640).map(|index| index / 32).chain([20; 10]).collect();
+        let pairs = unrelated(&labels, 20);
+        assert!(pairs.len() > 500, "{}", pairs.len());
+        assert!(pairs.iter().all(|pair| labels[pair[0]] != labels[pair[1]] && pair.iter().all(|&index| index < 640)));
+        let seen: BTreeSet<usize> = pairs.iter().flatten().copied().collect();
+        assert!(seen.len() > 600, "{}", seen.len());
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     error::{TrainError, TrainErrorKind},
@@ -31,25 +31,35 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// Opens a folder, or a published file (`.pth`, `.safetensors`), whose `encoder` must be named unless its name begins with it.
+    /// Opens a folder, a run's folder with one inside, or a published file (`.pth`, `.safetensors`), whose `encoder` must be named unless its name begins with it.
     ///
     /// # Errors
     /// A sentence for: a path that is neither, a metric of another encoder, a tensor that is missing, surplus, misshapen or not finite,
     /// a head with a negative weight.
     pub fn open(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
-        let metric = if path.is_dir() { Self::open_folder(path, encoder, device)? } else { Self::open_published(path, encoder, device)? };
+        if !path.exists() {
+            return Err(TrainError::input(format!("no metric in {}: there is no such file or folder", path.display())));
+        }
+        let metric = if path.is_dir() { Self::open_folder(&folder_of(path), encoder, device)? } else { Self::open_published(path, encoder, device)? };
         check(&metric.net, path)?;
         Ok(metric)
     }
 
     /// Whether a folder holds a metric of pictures. What cannot be read is not one; [`Metric::open`] says why.
     pub fn is_of_pictures(path: &Path) -> bool {
-        let config = store::read(&path.join(CONFIG)).ok().and_then(|text| LatentLpipsConfig::from_json(&String::from_utf8_lossy(&text)).ok());
+        let config =
+            store::read(&folder_of(path).join(CONFIG)).ok().and_then(|text| LatentLpipsConfig::from_json(&String::from_utf8_lossy(&text)).ok());
         config.is_some_and(|config| config.space == MetricSpace::Pixel)
     }
 
     fn open_folder(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
         let refuse = |name: &str, error: &dyn std::fmt::Display| TrainError::input(format!("{}: {error}", path.join(name).display()));
+        if !path.join(CONFIG).exists() {
+            return Err(TrainError::input(format!(
+                "no metric in {}: expected {CONFIG} and {WEIGHTS}, there or in metric/; make one with onestep train latent-vgg",
+                path.display()
+            )));
+        }
         let text = String::from_utf8_lossy(&store::read(&path.join(CONFIG))?).into_owned();
         let config = LatentLpipsConfig::from_json(&text).map_err(|error| refuse(CONFIG, &error))?;
         if let Some(encoder) = encoder.filter(|encoder| *encoder != config.encoder) {
@@ -168,6 +178,12 @@ impl Metric {
 const LARGEST_DEVIATION: f64 = 2.5;
 /// Below it they were scaled twice: once gives about 1, twice 0.18.
 const SMALLEST_DEVIATION: f64 = 0.25;
+
+/// Where the metric of a run's folder is, or the folder itself.
+fn folder_of(path: &Path) -> PathBuf {
+    let inside = path.join("metric");
+    if inside.join(CONFIG).exists() { inside } else { path.to_owned() }
+}
 
 fn check(net: &LatentLpips, path: &Path) -> Result<(), TrainError> {
     for (layer, head) in net.heads().iter().enumerate() {

@@ -16,6 +16,7 @@ use crate::{
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
+    run_folder::describe,
     sampler::noises,
     store,
     training_loop::{finite, scalar},
@@ -29,6 +30,10 @@ pub struct OverfitOptions {
     pub weights: PathBuf,
     /// Whose latents, where the metric does not say.
     pub encoder: Option<String>,
+    /// The pair set whose first latents are the targets.
+    pub pairs: PathBuf,
+    /// How many of them.
+    pub count: usize,
     /// Where curves and report go.
     pub out: PathBuf,
     /// Updates of each run.
@@ -44,7 +49,8 @@ pub struct OverfitOptions {
 impl Default for OverfitOptions {
     fn default() -> Self {
         let groups = ["", "b", "bg", "bgo"].map(String::from).to_vec();
-        Self { weights: PathBuf::new(), encoder: None, out: PathBuf::new(), steps: 2000, learning_rate: 1e-2, seed: 0, groups }
+        let empty = PathBuf::new;
+        Self { weights: empty(), encoder: None, pairs: empty(), count: 4, out: empty(), steps: 2000, learning_rate: 1e-2, seed: 0, groups }
     }
 }
 
@@ -148,9 +154,10 @@ pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, ob
     Ok(runs)
 }
 
-/// `report.json` and `report.html` with the curves, on a logarithmic scale.
+/// `report.json` and `report.html` with the curves, on a logarithmic scale; `config.toml` and `command.txt`.
 fn write(folder: &Path, options: &OverfitOptions, runs: &[OverfitRun]) -> Result<(), TrainError> {
     store::create_folder(folder)?;
+    describe(folder, options)?;
     let report = serde_json::json!({ "options": options, "runs": runs });
     store::write(&folder.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     let curves: Vec<Curve> = runs

@@ -27,7 +27,7 @@ pub fn psnr<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])>) -> Option<f
         sum += squared_distance(a, b);
         count += a.len();
     }
-    (sum > 0.0).then(|| 10.0 * (4.0 * count as f64 / sum).log10())
+    (sum != 0.0).then(|| 10.0 * (4.0 * count as f64 / sum).log10())
 }
 
 fn distance(a: &[f32], b: &[f32]) -> f64 {

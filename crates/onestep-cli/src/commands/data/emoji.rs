@@ -45,7 +45,6 @@ pub struct Emoji {
 
 #[derive(Serialize)]
 struct Made<'a> {
-    schema: u32,
     dry_run: bool,
     #[serde(flatten)]
     report: &'a onestep_train::data::EmojiReport,
@@ -90,10 +89,6 @@ impl Emoji {
                 output::message(&format!("not in this font or these names: {}", report.missing_from_starter.join(", ")));
             }
         }
-        if shared.json {
-            output::json(&Made { schema: 1, dry_run: self.dry_run, report: &report })
-        } else {
-            output::data(&report.folder.display().to_string())
-        }
+        if shared.json { output::json(&Made { dry_run: self.dry_run, report: &report }) } else { output::data(&report.folder.display().to_string()) }
     }
 }

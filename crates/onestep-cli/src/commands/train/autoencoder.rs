@@ -1,11 +1,11 @@
 //! `onestep train autoencoder`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::autoencoder::{AutoencoderOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Run, Training};
+use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
 
@@ -26,6 +26,8 @@ pub struct Autoencoder {
     run: Run,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    averaging: Averaging,
 }
 
 impl Autoencoder {
@@ -36,17 +38,21 @@ impl Autoencoder {
         options.data = self.data.unwrap_or(options.data);
         options.size = self.size.unwrap_or(options.size);
         options.preset = self.preset.unwrap_or(options.preset);
+        self.averaging.apply(&mut options.training);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
-        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let needed: [(&str, &Path); 1] = [("--data", &options.data)];
+        let report = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
         let Some(report) = report else { return Ok(()) };
         if shared.json {
             return output::json(&report);
         }
-        output::message(&format!(
-            "reconstruction: {:.1} dB on trained pictures, {:.1} dB on {} held out",
-            report.psnr_trained, report.psnr_held_out, report.pictures[1]
-        ));
+        if !shared.quiet {
+            output::message(&format!(
+                "reconstruction: {:.1} dB on trained pictures, {:.1} dB on {} held out",
+                report.psnr_trained, report.psnr_held_out, report.pictures[1]
+            ));
+        }
         output::data(&options.out.join("model").display().to_string())
     }
 }

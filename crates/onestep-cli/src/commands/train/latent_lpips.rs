@@ -1,6 +1,6 @@
 //! `onestep train latent-lpips`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
 
@@ -56,18 +56,21 @@ impl LatentLpips {
         options.count = self.count.unwrap_or(options.count);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
-        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let needed: [(&str, &Path); 2] = [("--metric", &options.metric), ("--autoencoder", &options.autoencoder)];
+        let report = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
         let Some(report) = report else { return Ok(()) };
         if shared.json {
             return output::json(&report);
         }
-        output::message(&format!(
-            "agreement with {} judgements held out: {:.1} % before, {:.1} % after; squared difference {:.1} %",
-            report.judgements[1],
-            report.before * 100.0,
-            report.after * 100.0,
-            report.squared_difference * 100.0
-        ));
+        if !shared.quiet {
+            output::message(&format!(
+                "agreement with {} judgements held out: {:.1} % before, {:.1} % after; squared difference {:.1} %",
+                report.judgements[1],
+                report.before * 100.0,
+                report.after * 100.0,
+                report.squared_difference * 100.0
+            ));
+        }
         output::data(&options.out.join("metric").display().to_string())
     }
 }

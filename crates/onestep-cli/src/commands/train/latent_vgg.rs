@@ -1,11 +1,11 @@
 //! `onestep train latent-vgg`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::latent_metric::classifier::{LatentVggOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Run, Training};
+use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -35,6 +35,8 @@ pub struct LatentVgg {
     run: Run,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    averaging: Averaging,
 }
 
 impl LatentVgg {
@@ -59,20 +61,24 @@ impl LatentVgg {
                 .ok_or_else(|| Failure::new(Exit::Usage, "expected --widths to be five numbers of at least 1, as 32,64,128,256,256"))?;
         }
         options.augmentation.groups = self.groups.unwrap_or(options.augmentation.groups);
+        self.averaging.apply(&mut options.training);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
-        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let needed: [(&str, &Path); 2] = [("--autoencoder", &options.autoencoder), ("--data", &options.data)];
+        let report = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
         let Some(report) = report else { return Ok(()) };
         if shared.json {
             return output::json(&report);
         }
-        output::message(&format!(
-            "of {} latents of {} labels {:.1} % were named rightly as they are, {:.1} % under random changes",
-            report.judged,
-            report.classes,
-            report.top_1 * 100.0,
-            report.top_1_changed * 100.0
-        ));
+        if !shared.quiet {
+            output::message(&format!(
+                "of {} latents of {} labels {:.1} % were named rightly as they are, {:.1} % under random changes",
+                report.judged,
+                report.classes,
+                report.top_1 * 100.0,
+                report.top_1_changed * 100.0
+            ));
+        }
         output::data(&options.out.join("metric").display().to_string())
     }
 }

@@ -1,11 +1,11 @@
 //! `onestep train picture-classifier`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::picture_classifier::{PictureClassifierOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Run, Training};
+use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
 
@@ -29,6 +29,8 @@ pub struct PictureClassifier {
     run: Run,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    averaging: Averaging,
 }
 
 impl PictureClassifier {
@@ -42,20 +44,24 @@ impl PictureClassifier {
         if !self.channels.is_empty() {
             options.channels = self.channels;
         }
+        self.averaging.apply(&mut options.training);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
-        let report = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let needed: [(&str, &Path); 1] = [("--data", &options.data)];
+        let report = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
         let Some(report) = report else { return Ok(()) };
         if shared.json {
             return output::json(&report);
         }
-        output::message(&format!(
-            "{} names; right for {:.1} % of the pictures as they are, for {:.1} % of {} changed copies",
-            report.classes,
-            report.top_1 * 100.0,
-            report.top_1_augmented * 100.0,
-            report.augmented
-        ));
+        if !shared.quiet {
+            output::message(&format!(
+                "{} names; right for {:.1} % of the pictures as they are, for {:.1} % of {} changed copies",
+                report.classes,
+                report.top_1 * 100.0,
+                report.top_1_augmented * 100.0,
+                report.augmented
+            ));
+        }
         output::data(&options.out.join("model").display().to_string())
     }
 }

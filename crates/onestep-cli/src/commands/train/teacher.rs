@@ -1,11 +1,11 @@
 //! `onestep train teacher`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep_train::teacher::{TeacherOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Run, Training};
+use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
 
@@ -19,9 +19,6 @@ pub struct Teacher {
     /// Run or model folder of the autoencoder
     #[arg(long, value_name = "DIR")]
     autoencoder: Option<PathBuf>,
-    /// Width and height of the pictures
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
     /// Size of the networks
     #[arg(long, value_parser = onestep_train::presets::names())]
     preset: Option<String>,
@@ -38,6 +35,8 @@ pub struct Teacher {
     run: Run,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    averaging: Averaging,
 }
 
 impl Teacher {
@@ -47,14 +46,15 @@ impl Teacher {
         options.out = self.run.out();
         options.data = self.data.unwrap_or(options.data);
         options.autoencoder = self.autoencoder.unwrap_or(options.autoencoder);
-        options.size = self.size.unwrap_or(options.size);
         options.preset = self.preset.unwrap_or(options.preset);
         options.prompt_tokens = self.prompt_tokens.unwrap_or(options.prompt_tokens);
         options.weight_cap = self.weight_cap.unwrap_or(options.weight_cap);
         options.initial = self.initial.or(options.initial);
+        self.averaging.apply(&mut options.training);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
-        let done = self.run.go(shared, &options, |options, device, name, progress| train(options, entry, device, name, progress))?;
-        done.map_or(Ok(()), |()| output::data(&options.out.join("model").display().to_string()))
+        let needed: [(&str, &Path); 2] = [("--data", &options.data), ("--autoencoder", &options.autoencoder)];
+        let done = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        done.map_or(Ok(()), |()| output::path(shared, &options.out.join("model")))
     }
 }
