@@ -444,7 +444,11 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
         let printed = succeed(folder, &[&EVALUATION[..], &["--features", "classifier", "--out", out]].concat());
         assert!(printed.contains("student") && printed.contains("report.html"), "{printed}");
         let mut report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
-        assert_finite(&report, "report", &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "trained_pairs"]);
+        assert_finite(
+            &report,
+            "report",
+            &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "trained_pairs"],
+        );
         for row in report["models"].as_array_mut().expect("rows") {
             assert!(row["seconds_per_picture"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
             row["seconds_per_picture"] = 0.into();
@@ -577,7 +581,17 @@ fn an_evaluation_without_a_classifier_says_what_it_compares() {
     assert_finite(
         &report,
         "report",
-        &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "trained_pairs", "alignment", "real_alignment"],
+        &[
+            "psnr",
+            "diversity_ratio",
+            "name",
+            "retrieval",
+            "retrieval_held_out",
+            "preservation_trained",
+            "trained_pairs",
+            "alignment",
+            "real_alignment",
+        ],
     );
 }
 
