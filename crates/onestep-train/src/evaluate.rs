@@ -35,7 +35,7 @@ use crate::{
     pairs::Pairs,
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
-    run_folder::{describe, model_of},
+    run_folder::{describe, model_of, refuse_run},
     store,
 };
 use drawing::{Artist, Draw, Drawn, Plan, Studio, TOGETHER};
@@ -232,6 +232,7 @@ const DIVERSE_SHOWN: usize = 3;
 /// Models or data that cannot be read, storage, interruption.
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
     // Models, pictures, features.
+    refuse_run(&options.out)?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     let sizes = teacher.sizes()?;
     if options.students.is_empty() {

@@ -100,6 +100,17 @@ impl RunFolder {
     }
 }
 
+/// For work that leaves its result in one go, over an earlier one of its kind: refuses the folder of a training run, which would be lost.
+///
+/// # Errors
+/// Such a folder.
+pub fn refuse_run(folder: &Path) -> Result<(), TrainError> {
+    if !folder.join("checkpoints").exists() {
+        return Ok(());
+    }
+    Err(TrainError::new(TrainErrorKind::Usage, format!("{} holds a training run; choose another --out", folder.display())))
+}
+
 /// Writes `config.toml` and `command.txt`: what was asked for.
 ///
 /// # Errors

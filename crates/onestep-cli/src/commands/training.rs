@@ -80,11 +80,12 @@ impl Run {
         work: impl FnOnce(&O, &burn::tensor::Device, &str, &mut Progress) -> Result<R, onestep_train::TrainError>,
     ) -> Result<Option<R>, Failure> {
         if self.dry_run {
-            let fail = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the options cannot be shown: {error}"));
             if shared.json {
-                output::json(&serde_json::to_value(options).map_err(|error| fail(&error))?)?;
+                output::json(options)?;
             } else {
-                output::data(toml::to_string_pretty(options).map_err(|error| fail(&error))?.trim_end())?;
+                let text =
+                    toml::to_string_pretty(options).map_err(|error| Failure::new(Exit::Failed, format!("the options cannot be shown: {error}")))?;
+                output::data(text.trim_end())?;
             }
             return Ok(None);
         }

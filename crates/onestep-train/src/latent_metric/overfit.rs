@@ -16,7 +16,7 @@ use crate::{
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
-    run_folder::describe,
+    run_folder::{describe, refuse_run},
     sampler::noises,
     store,
     training_loop::{finite, scalar},
@@ -97,6 +97,7 @@ pub fn targets(pairs: &Path, count: usize, device: &Device) -> Result<Tensor<4>,
 /// # Errors
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
 pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, observer: &mut dyn Observer) -> Result<Vec<OverfitRun>, TrainError> {
+    refuse_run(&options.out)?;
     let [count, channels, rows, columns] = targets.dims();
     let on = device.clone().autodiff();
     let metric = Metric::open(&options.weights, options.encoder.as_deref(), &on)?;
