@@ -35,8 +35,10 @@ MEASURES = [
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("program", "teacher", "pairs", "data", "features", "latent-metric", "pixel-metric"):
+    for name in ("program", "teacher", "pairs", "data", "features", "latent-metric"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--pixel-metric", help="needed by the row pixel-lpips")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone, by their names in rows.toml")
     parser.add_argument("--out", required=True, help="where the runs go")
     parser.add_argument("--results", default=str(HERE), help="where the tables go (%(default)s)")
     parser.add_argument("--device", default="cpu")
@@ -53,8 +55,19 @@ def arguments():
     return parser.parse_args()
 
 
+def chosen(options, rows):
+    """The rows that are wanted; leaves with a sentence where one is unknown or lacks its metric."""
+    tables = {table: [row for row in rows[table] if not options.only or row["name"] in options.only] for table in ("distances", "discriminator")}
+    names = {row["name"] for of in tables.values() for row in of}
+    if unknown := set(options.only or []) - names:
+        sys.exit(f"rows.toml has no row {', '.join(sorted(unknown))}")
+    if "pixel-lpips" in names and not options.pixel_metric:
+        sys.exit("the row pixel-lpips needs --pixel-metric, or leave it out with --only")
+    return {**rows, **tables}
+
+
 def plan(options, rows):
-    """Every run: table, row, seed, and the words of its command."""
+    """Every run: row, seed, and the words of its command."""
     metrics = {"latent": options.latent_metric, "pixel": options.pixel_metric}
     shared = ["--teacher", options.teacher, "--pairs", options.pairs, "--device", options.device, "--steps", options.steps]
     shared += ["--batch", options.batch, "--learning-rate", options.learning_rate, "--warmup-steps", max(1, options.steps // 20)]
@@ -164,7 +177,7 @@ def curves(options, done):
 
 def main():
     options = arguments()
-    rows = tomllib.loads((HERE / "rows.toml").read_text())
+    rows = chosen(options, tomllib.loads((HERE / "rows.toml").read_text()))
     pathlib.Path(options.out).mkdir(parents=True, exist_ok=True)
     runs = plan(options, rows)
     print(f"{len(runs)} runs, {options.jobs} at a time", flush=True)
@@ -183,14 +196,14 @@ def main():
             found.setdefault(name.rpartition("-seed-")[0], []).append(row)
     results = pathlib.Path(options.results)
     first = [row for row in rows["distances"] if row["name"] == LAST_DISTANCE]
-    tables = [("Distances", rows["distances"]), ("Discriminator", first + rows["discriminator"])]
+    tables = [("Distances", rows["distances"]), *([("Discriminator", first + rows["discriminator"])] if rows["discriminator"] else [])]
     teacher = [row for row in report["models"] if row["model"] == "teacher"]
     settings = {key: getattr(options, key) for key in ("device", "seeds", "steps", "batch", "learning_rate", "discriminator_rate", "samples", "guidance")}
     lines = [
         "# Ablation",
         f"{len(done)} of {len(runs)} students, {options.steps} steps of batch {options.batch} each, device {options.device}. "
         f"Measured on {report['samples']} pictures of held-out phrasings beside the teacher at {options.steps_of_teacher} steps, guidance {options.guidance}; "
-        f"features: {report['features']}. Mean ± standard deviation over seeds. How to read and repeat it: [README.md](README.md).",
+        f"features: {report['features']}. Mean ± standard deviation over seeds. How to read and repeat it: [README.md]({pathlib.Path('..' if results != HERE else '.') / 'README.md'}).",
         *(part for title, of in tables for part in (f"## {title}", table("row", of, found))),
         "## Yardsticks",
         "| teacher | Fréchet | KID × 1000 |\n| --- | --- | --- |\n"
