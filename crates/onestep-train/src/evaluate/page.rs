@@ -20,6 +20,8 @@ const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 150.0;
 /// From one label to the next below it.
 const LINE: f64 = 11.0;
+/// Width of a letter of a label, about.
+const LETTER: f64 = 6.2;
 
 /// Light and dark, one column, tables that scroll by themselves on narrow screens.
 const STYLE: &str = "\
@@ -244,11 +246,17 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
     let top = rows.iter().map(&value).filter(|value| value.is_finite()).fold(0.0, f64::max).max(1e-12) * 1.05;
     let x = |steps: usize| (steps.max(1) as f64).ln() / most.ln() * WIDTH;
     let y = |value: f64| HEIGHT - (if value.is_finite() { value } else { top } / top).clamp(0.0, 1.0) * HEIGHT;
+    let mut students: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "student").collect();
+    students.sort_by(|a, b| y(value(a)).total_cmp(&y(value(b))));
+    let label = |row: &ModelReport| row.name.clone().unwrap_or_else(|| row.model.clone());
+    // Room for the longest name on the right, and below for all of them where they stand close.
+    let longest = students.iter().map(|row| label(row).chars().count()).max().unwrap_or(0) as f64;
+    let (right, below) = ((longest * LETTER + 8.0).max(46.0), (students.len() as f64 * LINE).max(48.0));
     let mut svg = format!(
         "<figure><svg role=\"img\" aria-label=\"{title} against steps\" viewBox=\"-56 -12 {} {}\"><path class=\"axis\" d=\"M0 0V{HEIGHT}H{WIDTH}\"/>\
          <text x=\"-4\" y=\"4\" text-anchor=\"end\">{}</text><text x=\"-4\" y=\"{HEIGHT}\" text-anchor=\"end\">0</text>",
-        WIDTH + 102.0,
-        HEIGHT + 48.0,
+        WIDTH + 56.0 + right,
+        HEIGHT + below,
         figure(top)
     );
     let teachers: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "teacher").collect();
@@ -263,14 +271,12 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
             row.steps
         );
     }
-    let mut students: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "student").collect();
-    students.sort_by(|a, b| y(value(a)).total_cmp(&y(value(b))));
     // From above; a name goes below the one before where it would cover it.
     let mut free = f64::NEG_INFINITY;
     for row in students {
         let (x, y) = (x(row.steps), y(value(row)));
-        let label = (y + 4.0).max(free);
-        free = label + LINE;
+        let place = (y + 4.0).max(free);
+        free = place + LINE;
         let _ = write!(
             svg,
             "<path class=\"student-line\" d=\"M0 {y:.1}H{WIDTH}\"/><rect class=\"student-mark\" x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\"/>\
@@ -278,8 +284,8 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
             x - 4.0,
             y - 4.0,
             WIDTH + 4.0,
-            label,
-            escaped(row.name.as_ref().unwrap_or(&row.model))
+            place,
+            escaped(&label(row))
         );
     }
     let _ = writeln!(
