@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::PictureFolder,
-    error::{TrainError, TrainErrorKind, check_options},
+    error::{TrainError, TrainErrorKind},
     features::{self, Asked, PixelAverages, matrix, mean_score},
     measures::{
         FeatureMatrix, Gaussian, KernelDistance, Manifold, diversity, frechet_distance, kernel_distance, manifold, mean_distance, psnr,
@@ -471,9 +471,9 @@ impl HeldOut {
 
     /// Those of the names' pictures and of both sets.
     fn seeds(&self) -> Result<Range<u64>, TrainError> {
-        let end = self.seed.checked_add(3 * self.spacing);
-        check_options([(format!("--seed {}", self.seed), end.is_some(), "a number that leaves room for the seeds of all pictures above it")])?;
-        Ok(self.seed..end.unwrap_or(u64::MAX))
+        let message = || format!("--seed {}: expected a number that leaves room for the seeds of all pictures above it", self.seed);
+        let end = self.seed.checked_add(3 * self.spacing).ok_or_else(|| TrainError::new(TrainErrorKind::Usage, message()))?;
+        Ok(self.seed..end)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     observer::Observer,
     picture_grid::PictureGrid,
     pipeline_folder::component_files,
-    run_folder::{Entry, RunFolder},
+    run_folder::{Entry, RunFolder, in_run},
     store,
     training_loop::{self, LoopOptions, Task},
 };
@@ -151,8 +151,7 @@ pub fn train(
 /// # Errors
 /// Names what is missing or does not fit.
 pub fn load(path: &Path, device: &Device) -> Result<(PictureClassifier, PictureClassifierConfig), TrainError> {
-    let inside = path.join("model");
-    let folder = if inside.join(CONFIG).exists() { &inside } else { path };
+    let folder = in_run(path, "model", CONFIG);
     if !folder.join(CONFIG).exists() {
         return Err(TrainError::input(format!(
             "no picture classifier in {}: expected {CONFIG} and {WEIGHTS}, there or in model/; make one with onestep train picture-classifier",

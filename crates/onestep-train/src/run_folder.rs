@@ -135,16 +135,20 @@ fn write_environment(folder: &Path, device: &str) -> Result<(), TrainError> {
     store::write(&folder.join("environment.json"), &serde_json::to_vec_pretty(&environment).unwrap_or_default())
 }
 
+/// The folder `name` of a run, where that has `file`, or else the given folder itself.
+pub(crate) fn in_run(path: &Path, name: &str, file: &str) -> PathBuf {
+    let inside = path.join(name);
+    if inside.join(file).exists() { inside } else { path.to_owned() }
+}
+
 /// Where the pipeline folder of a run (or a pipeline folder itself) is.
 ///
 /// # Errors
 /// Names what is missing.
 pub fn model_of(path: &Path) -> Result<PathBuf, TrainError> {
-    let inside = path.join("model");
-    for candidate in [&inside, &path.to_owned()] {
-        if candidate.join("model_index.json").exists() {
-            return Ok(candidate.clone());
-        }
+    let found = in_run(path, "model", "model_index.json");
+    if found.join("model_index.json").exists() {
+        return Ok(found);
     }
     let state = if path.join("config.toml").exists() && path.join("checkpoints").exists() {
         "the run there is not finished; go on with its command and --resume"

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::{TrainError, TrainErrorKind},
+    run_folder::in_run,
     store::{self, sha256},
     weight_file,
 };
@@ -31,7 +32,8 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// Opens a folder, a run's folder with one inside, or a published file (`.pth`, `.safetensors`), whose `encoder` must be named unless its name begins with it.
+    /// Opens a folder, a run's folder with one inside, or a published file (`.pth`, `.safetensors`), whose `encoder` must be named unless its
+    /// name begins with it.
     ///
     /// # Errors
     /// A sentence for: a path that is neither, a metric of another encoder, a tensor that is missing, surplus, misshapen or not finite,
@@ -181,8 +183,7 @@ const SMALLEST_DEVIATION: f64 = 0.25;
 
 /// Where the metric of a run's folder is, or the folder itself.
 fn folder_of(path: &Path) -> PathBuf {
-    let inside = path.join("metric");
-    if inside.join(CONFIG).exists() { inside } else { path.to_owned() }
+    in_run(path, "metric", CONFIG)
 }
 
 fn check(net: &LatentLpips, path: &Path) -> Result<(), TrainError> {
