@@ -1,5 +1,7 @@
 //! What can be wrong with a bundle, in sentences that name the culprit.
 
+use crate::printable::printable;
+
 /// The category to branch on. New members may appear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,9 +28,9 @@ pub struct BundleError {
 }
 
 impl BundleError {
-    /// `place` is what a user can look up: a file of the bundle, a tensor, an operation.
+    /// `place` is what a user can look up: a file of the bundle, a tensor, an operation. Both texts become [`printable`].
     pub fn new(kind: Kind, place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, place: place.into(), message: message.into() }
+        Self { kind, place: printable(&place.into()).into_owned(), message: printable(&message.into()).into_owned() }
     }
     /// The category of this error.
     pub fn kind(&self) -> Kind {

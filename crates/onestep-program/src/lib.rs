@@ -9,6 +9,7 @@ pub mod error;
 pub mod limits;
 pub mod manifest;
 pub mod op;
+pub mod printable;
 pub mod program;
 pub mod weights;
 
@@ -16,5 +17,6 @@ pub use bundle::{Bundle, BundleWriter, Outline};
 pub use error::{BundleError, Kind};
 pub use manifest::{FileEntry, Generation, Manifest};
 pub use op::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
+pub use printable::printable;
 pub use program::{DType, Node, Port, Program, Value, ValueId};
 pub use weights::{TensorPlace, TensorRef, WeightFile, WeightHeader, WeightView};
