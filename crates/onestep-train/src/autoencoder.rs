@@ -15,7 +15,7 @@ use crate::{
     error::{TrainError, check_options},
     observer::Observer,
     picture_grid::PictureGrid,
-    pipeline_folder::{PipelineFolder, VAE_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, VAE_WEIGHTS, component_files, model_index},
     presets,
     run_folder::{Entry, RunFolder},
     training_loop::{self, LoopOptions, Task},
@@ -77,7 +77,7 @@ pub fn train(
     let pictures = PictureFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
     let (trained, held_out) = split(&pictures, percent)?;
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
     let task = Autoencoding {
         options,
         config: config.clone(),
@@ -105,7 +105,7 @@ pub fn train(
     let mut files = component_files("vae/config.json", config.to_json(), VAE_WEIGHTS, &net);
     files.push(model_index(&["vae"]));
     PipelineFolder::new(files).write(&options.out.join("model"))?;
-    crate::store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

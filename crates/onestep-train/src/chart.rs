@@ -97,7 +97,7 @@ pub fn page(path: &Path, title: &str, body: &str) -> Result<(), TrainError> {
          pre{{overflow:auto;background:#8881;padding:.5rem}}figure{{margin:1rem 0}}ul{{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.3rem 0}}.plots{{display:grid;gap:1.5rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}}.plots figure{{margin:0}}</style>\n{body}</html>\n",
         escaped(title)
     );
-    store::write(path, page.as_bytes())
+    Ok(onestep_store::replace_file(path, page.as_bytes())?)
 }
 
 /// Text as HTML shows it as it is.

@@ -9,10 +9,11 @@
 //!   complete.json                size and SHA-256 of every file, and the state hash; written last
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use onestep_store::{FolderDestination, FolderKind, replace_file};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -39,6 +40,14 @@ pub struct Counters {
 struct Complete {
     state: String,
     files: BTreeMap<String, (u64, String)>,
+}
+
+/// A checkpoint on disk, marked by its own list of files.
+const CHECKPOINT: FolderKind = FolderKind { name: "a checkpoint", mark: COMPLETE, files: listed, is_recorded: false };
+
+fn listed(complete: &[u8]) -> Option<BTreeSet<String>> {
+    let complete: Complete = serde_json::from_slice(complete).ok()?;
+    Some(complete.files.into_keys().chain([COMPLETE.to_owned()]).collect())
 }
 
 /// A checkpoint in memory.
@@ -77,9 +86,15 @@ impl Checkpoint {
             files: files.iter().map(|(name, bytes)| (name.clone(), (bytes.len() as u64, sha256(bytes)))).collect(),
         };
         files.push((COMPLETE.into(), serde_json::to_vec_pretty(&complete).unwrap_or_default()));
-        store::write_folder(&folder, &files)?;
+        // A damaged checkpoint of this step, which a resume has passed over, is replaced.
+        let names = files.iter().map(|(name, _)| name.clone()).collect();
+        let mut destination = FolderDestination::claim_over(&folder, CHECKPOINT, names)?;
+        for (name, bytes) in &files {
+            destination.write(name, bytes)?;
+        }
+        destination.publish()?;
         Self::read(&folder)?;
-        store::write(&checkpoints.join("latest"), name.as_bytes())?;
+        replace_file(&checkpoints.join("latest"), name.as_bytes())?;
         // Damaged ones of later steps, which a resume has passed over, must not push the new one out.
         let mut all = list(checkpoints)?;
         all.retain(|other| *other <= folder);

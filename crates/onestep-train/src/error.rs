@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use onestep_store::{StoreError, StoreErrorKind};
+
 use crate::data::{DataError, DataErrorKind};
 
 /// The category, which decides the program's exit code.
@@ -74,6 +76,17 @@ impl From<DataError> for TrainError {
         let kind = match error.kind() {
             DataErrorKind::Storage => TrainErrorKind::Storage,
             _ => TrainErrorKind::Input,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<StoreError> for TrainError {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.kind() {
+            StoreErrorKind::Busy => TrainErrorKind::Usage,
+            StoreErrorKind::Destination | StoreErrorKind::Input => TrainErrorKind::Input,
+            _ => TrainErrorKind::Storage,
         };
         Self::new(kind, error.to_string())
     }

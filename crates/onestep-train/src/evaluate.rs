@@ -35,7 +35,7 @@ use crate::{
     pairs::Pairs,
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
-    run_folder::{describe, model_of, refuse_run},
+    run_folder::{describe, model_of},
     store,
 };
 use drawing::{Artist, Draw, Drawn, Plan, Studio, TOGETHER};
@@ -226,13 +226,19 @@ const COLUMNS: usize = 8;
 /// Prompts whose pictures for several noises the page shows.
 const DIVERSE_SHOWN: usize = 3;
 
+/// A folder with an evaluation.
+const EVALUATION: FolderKind = recorded_folder_kind!("an evaluation");
+
 /// Measures and writes `report.json`, `report.html` and `grid.png` (rows: real, teacher, student), with `config.toml` and `command.txt` beside them.
 ///
 /// # Errors
 /// Models or data that cannot be read, storage, interruption.
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
     // Models, pictures, features.
-    refuse_run(&options.out)?;
+    let mut sources: Vec<&Path> = vec![&options.teacher, &options.data];
+    sources.extend(options.students.iter().map(PathBuf::as_path));
+    sources.extend(options.pairs.iter().chain(&options.features).map(PathBuf::as_path));
+    let mut destination = FolderDestination::claim(&options.out, EVALUATION, &sources)?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     let sizes = teacher.sizes()?;
     if options.students.is_empty() {
@@ -405,9 +411,9 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     };
 
     // Report and grids.
-    store::create_folder(&options.out)?;
-    describe(&options.out, options)?;
-    store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    let folder = destination.begin()?.to_owned();
+    describe(&folder, options)?;
+    replace_file(&folder.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     let bytes = |pictures: &[Vec<f32>]| rgb(&features::tensor(pictures, size, device));
     let named = |i: usize| prompts[i].name;
     let wanted = |i: &usize| options.shown.is_empty() || options.shown.iter().any(|name| name == named(*i));
@@ -419,9 +425,10 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
             grid.rgb_row(bytes(&some.iter().map(|&i| set[i].clone()).collect::<Vec<_>>()));
         }
     }
-    grid.write(&options.out.join("grid.png"))?;
+    grid.write(&folder.join("grid.png"))?;
     let grids = page::Grids::new(&shown, &report.models, &originals, &prompts[count..first_known], size, device)?;
-    page::write(&options.out, &report, &grids)?;
+    page::write(&folder.join("report.html"), &folder_name(&options.out), &report, &grids)?;
+    destination.publish()?;
     Ok(report)
 }
 

@@ -171,7 +171,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
         }
         old
     } else {
-        store::create_folder(&options.out)?;
+        onestep_store::create_folder(&options.out)?;
         fresh
     };
     write_index(&options.out, &index)?;
@@ -221,7 +221,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
             ));
         }
         let bytes = shard_bytes(&latents, &seeds, &rows, index.shape);
-        store::write(&options.out.join(index.shard_name(shard)), &bytes)?;
+        onestep_store::replace_file(&options.out.join(index.shard_name(shard)), &bytes)?;
         index.shards[shard] = sha256(&bytes);
         write_index(&options.out, &index)?;
     }
@@ -229,7 +229,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
 }
 
 fn write_index(folder: &Path, index: &PairIndex) -> Result<(), TrainError> {
-    store::write(&folder.join(INDEX), &serde_json::to_vec_pretty(index).unwrap_or_default())
+    onestep_store::replace_file(&folder.join(INDEX), &serde_json::to_vec_pretty(index).unwrap_or_default())
 }
 
 fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {

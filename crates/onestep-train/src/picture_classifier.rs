@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
 use onestep_nets::{PictureClassifier, PictureClassifierConfig, weights};
 use onestep_noise::{Philox, Stream};
+use onestep_store::{FolderKind, recorded_folder_kind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 
 /// Its configuration file, in a folder of its own.
 const CONFIG: &str = "config.json";
+/// A folder with a classifier of images.
+const CLASSIFIER: FolderKind = recorded_folder_kind!("a classifier");
 /// Its weight file.
 const WEIGHTS: &str = "model.safetensors";
 /// Changed copies of each picture on which the result is measured.
@@ -114,7 +117,7 @@ pub fn train(
         ..PictureClassifierConfig::default()
     };
     config.validate().map_err(|error| TrainError::input(error.to_string()))?;
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", CLASSIFIER))?;
     let task = Classifying { options, config: config.clone(), pictures: &pictures, classes: &classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
@@ -140,8 +143,8 @@ pub fn train(
         top_1_augmented: hits[1] as f64 / augmented as f64,
         augmented,
     };
-    store::write_folder(&options.out.join("model"), &task.files(&net))?;
-    store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    store::write_folder(&options.out.join("model"), CLASSIFIER, &task.files(&net))?;
+    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

@@ -70,7 +70,7 @@ impl PictureGrid {
     /// # Errors
     /// Storage.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
-        store::write(path, &self.png()?)
+        Ok(onestep_store::replace_file(path, &self.png()?)?)
     }
 }
 

@@ -18,6 +18,7 @@ use onestep_nets::{
     AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, LatentScaling, NoiseSchedule, PerBlock, SchedulerConfig,
     UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
+use onestep_store::{FolderKind, recorded_folder_kind};
 use serde_json::json;
 
 use crate::{
@@ -26,6 +27,9 @@ use crate::{
     sampler::STUDENT_TIMESTEP,
     store::{self, sha256},
 };
+
+/// A pipeline folder that was written here.
+pub const MODEL: FolderKind = recorded_folder_kind!("a model folder");
 
 /// The autoencoder's weight file.
 pub const VAE_WEIGHTS: &str = "vae/diffusion_pytorch_model.safetensors";
@@ -118,7 +122,7 @@ impl PipelineFolder {
     /// Storage.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
         let files: Vec<_> = self.files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
-        store::write_folder(path, &files)
+        store::write_folder(path, MODEL, &files)
     }
 
     fn text(&self, name: &str) -> Result<String, TrainError> {

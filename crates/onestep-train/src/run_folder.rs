@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use onestep_store::{FolderKind, Lock, check_folder, create_folder, refuse_foreign, remove_leftovers, replace_file};
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,38 +23,47 @@ pub enum Entry {
     Resume,
 }
 
+/// The file that the process at work in a folder has locked.
+pub(crate) const LOCK: &str = "run.lock";
+const CONFIG: &str = "config.toml";
+
 /// An open run folder; the lock is released when it is dropped, also by a kill.
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
     log: File,
 }
 
 impl RunFolder {
     /// Enters the folder, takes the lock, and writes `environment.json` and, until there is a checkpoint, `config.toml` and `command.txt`.
+    /// `result` is the folder inside that the run will write at its end, and its kind.
     ///
     /// # Errors
-    /// A started run without [`Entry::Resume`], a run that another process is writing, storage.
-    pub fn enter(path: &Path, entry: Entry, options: &impl Serialize, device: &str) -> Result<Self, TrainError> {
-        let started = path.join("config.toml");
-        if entry == Entry::New && started.exists() {
-            let message = format!("{} holds a run already; go on with the same command and --resume, or choose another --out", path.display());
-            return Err(TrainError::new(TrainErrorKind::Usage, message));
-        }
-        for folder in ["", "samples", "checkpoints"] {
-            store::create_folder(&path.join(folder))?;
-        }
-        let lock_path = path.join("run.lock");
-        let lock = File::create(&lock_path).map_err(|error| TrainError::storage("creating", &lock_path, &error))?;
-        if lock.try_lock().is_err() {
-            return Err(TrainError::new(
-                TrainErrorKind::Usage,
-                format!("{} is being written by another process; wait for it, or choose another --out", path.display()),
-            ));
-        }
+    /// A started run without [`Entry::Resume`], a folder that holds anything but a run, a result that may not be replaced, a run that another
+    /// process is writing, storage.
+    pub fn enter(path: &Path, entry: Entry, options: &impl Serialize, device: &str, result: (&str, FolderKind)) -> Result<Self, TrainError> {
+        let check = || {
+            if !path.join(CONFIG).exists() {
+                return Ok(refuse_foreign(path, "the run", &[LOCK, CONFIG])?);
+            }
+            if entry == Entry::New {
+                let message = format!("{} holds a run already; continue it with the same command and --resume, or choose another --out", path.display());
+                return Err(TrainError::new(TrainErrorKind::Usage, message));
+            }
+            Ok(check_folder(&path.join(result.0), result.1)?)
+        };
+        // Before anything is created in a folder of someone else's, and again when nobody else can be at work there.
+        check()?;
+        create_folder(path)?;
+        let lock = Lock::acquire(&path.join(LOCK), path)?;
+        check()?;
+        remove_leftovers(path, &["samples", "checkpoints"], &lock)?;
         // What a run began with stays, once there is something that it led to: a resume with other options is told to look it up.
         if checkpoint::list(&path.join("checkpoints"))?.is_empty() {
             describe(path, options)?;
+        }
+        for folder in ["samples", "checkpoints"] {
+            create_folder(&path.join(folder))?;
         }
         write_environment(path, device)?;
         let log_path = path.join("log.jsonl");
@@ -85,7 +95,7 @@ impl RunFolder {
             serde_json::from_str::<serde_json::Value>(line).ok().and_then(|value| value["step"].as_u64()).is_some_and(|logged| logged <= step)
         };
         let kept: String = text.lines().filter(is_before).map(|line| format!("{line}\n")).collect();
-        store::write(&path, kept.as_bytes())?;
+        replace_file(&path, kept.as_bytes())?;
         self.log = File::options().append(true).open(&path).map_err(|error| TrainError::storage("opening", &path, &error))?;
         Ok(())
     }
@@ -100,17 +110,6 @@ impl RunFolder {
     }
 }
 
-/// For work that leaves its result in one go, over an earlier one of its kind: refuses the folder of a training run, which would be lost.
-///
-/// # Errors
-/// Such a folder.
-pub fn refuse_run(folder: &Path) -> Result<(), TrainError> {
-    if !folder.join("checkpoints").exists() {
-        return Ok(());
-    }
-    Err(TrainError::new(TrainErrorKind::Usage, format!("{} holds a training run; choose another --out", folder.display())))
-}
-
 /// Writes `config.toml` and `command.txt`: what was asked for.
 ///
 /// # Errors
@@ -118,9 +117,9 @@ pub fn refuse_run(folder: &Path) -> Result<(), TrainError> {
 pub fn describe(folder: &Path, options: &impl Serialize) -> Result<(), TrainError> {
     let config =
         toml::to_string_pretty(options).map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
-    store::write(&folder.join("config.toml"), config.as_bytes())?;
+    replace_file(&folder.join(CONFIG), config.as_bytes())?;
     let command: Vec<String> = std::env::args().collect();
-    store::write(&folder.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())
+    replace_file(&folder.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())
 }
 
 /// Writes `environment.json`: what it runs on.
@@ -132,7 +131,7 @@ fn write_environment(folder: &Path, device: &str) -> Result<(), TrainError> {
         "threads": std::thread::available_parallelism().map_or(1, usize::from),
         "device": device,
     });
-    store::write(&folder.join("environment.json"), &serde_json::to_vec_pretty(&environment).unwrap_or_default())
+    replace_file(&folder.join("environment.json"), &serde_json::to_vec_pretty(&environment).unwrap_or_default())
 }
 
 /// The folder `name` of a run, where that has `file`, or else the given folder itself.
@@ -172,7 +171,31 @@ fn quoted(arguments: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline_folder::MODEL;
     use serde_json::Value;
+
+    #[test]
+    fn folders_of_others_are_refused_before_anything_is_written() {
+        let home = tempfile::tempdir().unwrap();
+        let enter = |path: &Path, entry: Entry| RunFolder::enter(path, entry, &json!({ "rate": 0.5 }), "cpu", ("model", MODEL)).map(drop);
+        let theirs = home.path().join("theirs");
+        fs::create_dir_all(theirs.join("model")).unwrap();
+        fs::write(theirs.join("model/a"), "a").unwrap();
+        for entry in [Entry::New, Entry::Resume] {
+            assert!(enter(&theirs, entry).unwrap_err().to_string().contains("holds model/"));
+        }
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1);
+        // A run whose result somebody put there himself.
+        let ours = home.path().join("ours");
+        enter(&ours, Entry::New).unwrap();
+        fs::create_dir(ours.join("model")).unwrap();
+        fs::write(ours.join("model/a"), "a").unwrap();
+        assert!(enter(&ours, Entry::Resume).unwrap_err().to_string().contains("holds a"));
+        fs::remove_dir_all(ours.join("model")).unwrap();
+        fs::write(ours.join("notes.txt"), "mine").unwrap();
+        enter(&ours, Entry::Resume).unwrap();
+        assert!(ours.join("notes.txt").exists());
+    }
 
     /// A run that died before it had saved anything may be begun anew with other options, which then are what it says of itself.
     #[test]
@@ -180,7 +203,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let said = |entry: Entry, rate: f64| {
-            drop(RunFolder::enter(&path, entry, &json!({ "rate": rate }), "cpu")?);
+            drop(RunFolder::enter(&path, entry, &json!({ "rate": rate }), "cpu", ("model", MODEL))?);
             Ok::<_, TrainError>(fs::read_to_string(path.join("config.toml")).unwrap())
         };
         assert_eq!(said(Entry::New, 0.5).unwrap(), "rate = 0.5\n");

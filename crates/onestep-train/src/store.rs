@@ -1,94 +1,31 @@
-//! Files that are either whole or not there.
+//! Files as the trainers read and write them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
+use onestep_store::{FolderDestination, FolderKind};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
+
+pub use onestep_store::read;
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads a whole file.
+/// Writes a whole folder of `kind`; see [`FolderDestination`].
 ///
 /// # Errors
-/// The path and the operating system's reason.
-pub fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
-    fs::read(path).map_err(|error| TrainError::storage("reading", path, &error))
-}
-
-/// Writes a file so that after a crash it has either its old or its new content: written beside, synced, renamed.
-///
-/// # Errors
-/// The path and the operating system's reason.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let aside = path.with_file_name(format!(".{name}.partial"));
-    write_synced(&aside, bytes)?;
-    fs::rename(&aside, path).map_err(|error| TrainError::storage("renaming to", path, &error))?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
-}
-
-/// Writes several files into a folder that appears only when all of them are on the disk.
-///
-/// # Errors
-/// The path and the operating system's reason.
-pub fn write_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), TrainError> {
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let aside = folder.with_file_name(format!("{name}.partial"));
-    let storage = |doing: &str, path: &Path, error: &std::io::Error| TrainError::storage(doing, path, error);
-    if aside.exists() {
-        fs::remove_dir_all(&aside).map_err(|error| storage("removing", &aside, &error))?;
-    }
+/// A folder that holds anything else; storage.
+pub fn write_folder(folder: &Path, kind: FolderKind, files: &[(String, Vec<u8>)]) -> Result<(), TrainError> {
+    let mut destination = FolderDestination::claim(folder, kind, &[])?;
     for (name, bytes) in files {
-        let path = aside.join(name);
-        create_folder(path.parent().unwrap_or(&aside))?;
-        write_synced(&path, bytes)?;
+        destination.write(name, bytes)?;
     }
-    sync_folder(&aside)?;
-    if folder.exists() {
-        // A folder cannot be replaced in one rename; the old one steps aside for the moment in between.
-        let old = folder.with_file_name(format!("{name}.old"));
-        if old.exists() {
-            fs::remove_dir_all(&old).map_err(|error| storage("removing", &old, &error))?;
-        }
-        fs::rename(folder, &old).map_err(|error| storage("renaming", folder, &error))?;
-        fs::rename(&aside, folder).map_err(|error| storage("renaming to", folder, &error))?;
-        fs::remove_dir_all(&old).map_err(|error| storage("removing", &old, &error))?;
-    } else {
-        fs::rename(&aside, folder).map_err(|error| storage("renaming to", folder, &error))?;
-    }
-    sync_folder(folder.parent().unwrap_or(Path::new(".")))
-}
-
-/// Creates a folder and those above it.
-///
-/// # Errors
-/// The path and the operating system's reason.
-pub fn create_folder(folder: &Path) -> Result<(), TrainError> {
-    fs::create_dir_all(folder).map_err(|error| TrainError::storage("creating", folder, &error))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let storage = |error: std::io::Error| TrainError::storage("writing", path, &error);
-    let mut file = File::create(path).map_err(storage)?;
-    file.write_all(bytes).map_err(storage)?;
-    file.sync_all().map_err(storage)
-}
-
-/// Makes renames durable. Folders can be opened for that on Unix only.
-fn sync_folder(folder: &Path) -> Result<(), TrainError> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    if cfg!(unix) {
-        File::open(folder).and_then(|file| file.sync_all()).map_err(|error| TrainError::storage("syncing", folder, &error))?;
-    }
-    Ok(())
+    Ok(destination.publish()?)
 }
 
 /// f32 tensors (name, shape, elements) as safetensors bytes; the same tensors give the same bytes.

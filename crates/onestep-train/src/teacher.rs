@@ -21,7 +21,7 @@ use crate::{
     error::TrainError,
     observer::Observer,
     picture_grid::PictureGrid,
-    pipeline_folder::{PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, component_files, model_index},
     presets::{self, Preset},
     run_folder::{Entry, RunFolder, model_of},
     sampler::{Sampler, encode_prompts, id_tensor, noises},
@@ -94,7 +94,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     let tokenizer = CaptionTokenizer::train(pictures.captions(), &TokenizerOptions { length: options.prompt_tokens, ..TokenizerOptions::default() })?;
     let preset = presets::preset(&options.preset, size, tokenizer.vocabulary_size(), tokenizer.length(), tokenizer.end_id())?;
     let schedule = NoiseSchedule::new(&preset.scheduler).map_err(|error| TrainError::input(error.to_string()))?;
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
 
     let autodiff = device.clone().autodiff();
     let mut prompts = Vec::with_capacity(pictures.len());

@@ -32,7 +32,7 @@ use crate::{
     observer::Observer,
     optimizer::{Optimizer, OptimizerOptions},
     pairs::Pairs,
-    pipeline_folder::{PipelineFolder, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, model_index},
     run_folder::{Entry, RunFolder, model_of},
     sampler::{encode_prompts, noises},
     store::sha256,
@@ -207,7 +207,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let pairs = Pairs::open_of(&options.pairs, &teacher)?;
     let on = if options.checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &on)?;
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
     let conditions = Conditions::new(&teacher, &pairs, device)?;
     let config = teacher.unet_config()?;
     let game = &options.adversarial;

@@ -99,15 +99,14 @@ impl Grids {
 ///
 /// # Errors
 /// Storage.
-pub(super) fn write(folder: &Path, report: &Report, grids: &Grids) -> Result<(), TrainError> {
-    let title = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+pub(super) fn write(path: &Path, title: &str, report: &Report, grids: &Grids) -> Result<(), TrainError> {
     let page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>Evaluation: {0}</title>\n<style>{STYLE}</style>\n<body>\n<h1>Evaluation: {0}</h1>\n{1}</body></html>\n",
-        escaped(&title),
+        escaped(title),
         body(report, grids)
     );
-    store::write(&folder.join("report.html"), page.as_bytes())
+    Ok(onestep_store::replace_file(path, page.as_bytes())?)
 }
 
 fn body(report: &Report, grids: &Grids) -> String {

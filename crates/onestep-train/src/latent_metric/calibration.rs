@@ -17,7 +17,7 @@ use onestep_nets::{AutoencoderKl, FEATURES, MetricSpace, weights};
 use onestep_noise::{Philox, Stream};
 use serde::{Deserialize, Serialize};
 
-use super::metric_file::Metric;
+use super::metric_file::{METRIC, Metric};
 use crate::{
     checkpoint::Checkpoint,
     data::PictureFolder,
@@ -129,7 +129,7 @@ pub fn train(
     let vae = model.vae(device)?;
     let (questions, held_out) = Questions::of(options, &model)?;
     let (order, held_out) = if held_out > 0 { ((0..questions.len()).collect(), held_out) } else { by_chance(questions.len(), percent) };
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("metric", METRIC))?;
     observer.begin("measuring", order.len() as u64, 0);
     let mut judgements = Vec::with_capacity(order.len());
     for chunk in order.chunks(TOGETHER) {
@@ -167,7 +167,7 @@ pub fn train(
         squared_difference: two_alternatives(held_out.iter().map(|judgement| (judgement.squared, judgement.preferred))),
     };
     with_heads(metric, &heads, device).write(&options.out.join("metric"))?;
-    store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

@@ -11,7 +11,7 @@ use onestep_nets::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, L
 use onestep_noise::{Philox, Stream, normal};
 use serde::{Deserialize, Serialize};
 
-use super::{augmentation::AugmentationOptions, metric_file::Metric};
+use super::{augmentation::AugmentationOptions, metric_file::{METRIC, Metric}};
 use crate::{
     autoencoder::{batch as picture_batch, epoch_indices},
     data::PictureFolder,
@@ -129,7 +129,7 @@ pub fn train(
     let known: Vec<usize> = validation.into_iter().filter(|&index| labels[index] < classes).collect();
     let (trained, judged) = if known.is_empty() { split(&trained, &labels, classes, percent) } else { (trained, known) };
 
-    let mut folder = RunFolder::enter(&options.out, entry, options, device_name)?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("metric", METRIC))?;
 
     // Latents, once.
     observer.begin("encoding", pictures.len() as u64, 0);
@@ -184,7 +184,7 @@ pub fn train(
     let of = |which: usize| task.latents(&pairs.iter().map(|pair| pair[which]).collect::<Vec<_>>(), device);
     let metric = Metric { net: equal_say(LatentLpips { net: net.net, ..config.init(device) }, &of(0), &of(1)), config };
     metric.write(&options.out.join("metric"))?;
-    store::write(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

@@ -124,7 +124,7 @@ pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Ob
         ("distance".to_owned(), vec![count], distances.distance.clone()),
         ("per_layer".to_owned(), vec![count, FEATURES], distances.per_layer.clone()),
     ];
-    store::write(&options.out, &store::tensor_bytes(&tensors, &[]))?;
+    onestep_store::replace_file(&options.out, &store::tensor_bytes(&tensors, &[]))?;
     Ok(distances)
 }
 

@@ -15,10 +15,13 @@ use crate::{
     weight_file,
 };
 use burn::tensor::Device;
+use onestep_store::{FolderKind, recorded_folder_kind};
 use onestep_nets::{LatentLpips, LatentLpipsConfig, MetricSpace, weights};
 
 /// Files of a metric's folder.
 const CONFIG: &str = "config.json";
+/// A folder with a metric.
+pub(super) const METRIC: FolderKind = recorded_folder_kind!("a metric");
 /// See [`CONFIG`].
 const WEIGHTS: &str = "model.safetensors";
 
@@ -139,7 +142,7 @@ impl Metric {
     /// # Errors
     /// Storage.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
-        store::write_folder(path, &self.files())
+        store::write_folder(path, METRIC, &self.files())
     }
 
     /// Whether latents can be those that it measures: as many channels, and spread as a model's latents are, about 1.
@@ -260,7 +263,7 @@ mod tests {
             .filter(|tensor| !tensor.name.starts_with("lin2"))
             .map(|tensor| (tensor.name, tensor.shape, tensor.data))
             .collect();
-        store::write(&path.join(WEIGHTS), &store::tensor_bytes(&tensors, &[])).unwrap();
+        onestep_store::replace_file(&path.join(WEIGHTS), &store::tensor_bytes(&tensors, &[])).unwrap();
         let sentence = refusal(Metric::open(&path, None, &device));
         assert!(sentence.contains("lin2.model.1.weight"), "{sentence}");
     }
@@ -273,7 +276,7 @@ mod tests {
             let tensors: Vec<_> =
                 tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.clone(), vec![0.5; shape.iter().product()])).collect();
             let path = folder.path().join(name);
-            store::write(&path, &store::tensor_bytes(&tensors, &[])).unwrap();
+            onestep_store::replace_file(&path, &store::tensor_bytes(&tensors, &[])).unwrap();
             path
         };
         let first = ("net.slice1.0.weight", vec![64, 16, 3, 3]);
@@ -288,7 +291,7 @@ mod tests {
         let trunk = write("sd15_latent_vgg16.safetensors", &[("module.model.features.0.weight", vec![64, 4, 3, 3])]);
         assert!(refusal(Metric::open(&trunk, None, &device)).contains("without heads"));
         let path = folder.path().join("sd15_broken.pth");
-        store::write(&path, b"PK\x03\x04 not a checkpoint").unwrap();
+        onestep_store::replace_file(&path, b"PK\x03\x04 not a checkpoint").unwrap();
         assert!(refusal(Metric::open(&path, None, &device)).contains("not a checkpoint of PyTorch"));
     }
 

@@ -16,7 +16,7 @@ use crate::{
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
-    run_folder::{describe, refuse_run},
+    run_folder::describe,
     sampler::noises,
     store,
     training_loop::{finite, scalar},
@@ -97,7 +97,11 @@ pub fn targets(pairs: &Path, count: usize, device: &Device) -> Result<Tensor<4>,
 /// # Errors
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
 pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, observer: &mut dyn Observer) -> Result<Vec<OverfitRun>, TrainError> {
-    refuse_run(&options.out)?;
+    let destination = if options.out.as_os_str().is_empty() {
+        None
+    } else {
+        Some(FolderDestination::claim(&options.out, OVERFIT, &[&options.weights])?)
+    };
     let [count, channels, rows, columns] = targets.dims();
     let on = device.clone().autodiff();
     let metric = Metric::open(&options.weights, options.encoder.as_deref(), &on)?;
@@ -149,18 +153,18 @@ pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, ob
         run.end_difference = difference(&latents);
         runs.push(run);
     }
-    if !options.out.as_os_str().is_empty() {
-        write(&options.out, options, &runs)?;
+    if let Some(mut destination) = destination {
+        write(destination.begin()?, options, &runs)?;
+        destination.publish()?;
     }
     Ok(runs)
 }
 
 /// `report.json` and `report.html` with the curves, on a logarithmic scale; `config.toml` and `command.txt`.
 fn write(folder: &Path, options: &OverfitOptions, runs: &[OverfitRun]) -> Result<(), TrainError> {
-    store::create_folder(folder)?;
     describe(folder, options)?;
     let report = serde_json::json!({ "options": options, "runs": runs });
-    store::write(&folder.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    replace_file(&folder.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     let curves: Vec<Curve> = runs
         .iter()
         .map(|run| Curve {

@@ -1,0 +1,50 @@
+//! The only way in which onestep writes to a disk: results appear whole or not at all, one process at a time, and nothing that onestep did
+//! not write itself is replaced or removed.
+//!
+//! - [`FolderDestination`]: a result that is a folder (a bundle, a model, an evaluation). It is built under a hidden scratch name beside its
+//!   destination and moved into place in one step.
+//! - [`FileDestination`]: a result that is one file (an image, tensors), likewise.
+//! - [`Lock`] and [`replace_file`]: for folders that grow over hours (training runs, pair sets), whose files are replaced one by one under a
+//!   lock that the folder holds.
+//! - [`read`]: files that are read whole.
+//!
+//! What may be replaced: a folder that is empty, or that names itself a folder of the same [`FolderKind`] and holds nothing else; a file that
+//! is empty or of the same [`FileFormat`]. Never a source of the result, a folder above it or a place inside it.
+
+mod error;
+mod file;
+mod folder;
+mod leftovers;
+mod lock;
+mod overlap;
+mod reading;
+mod record;
+
+pub use error::{StoreError, StoreErrorKind};
+pub use file::{FileDestination, FileFormat, replace_file};
+pub use folder::{FolderDestination, FolderKind, check_folder, refuse_foreign};
+pub use leftovers::remove_leftovers;
+pub use lock::Lock;
+pub use overlap::refuse_overlap;
+pub use reading::{read, read_at_most};
+pub use record::{RECORD_FILE, record_files};
+
+use std::fs::{self, File};
+use std::path::Path;
+
+/// Creates a folder and those above it.
+///
+/// # Errors
+/// The path and the operating system's reason.
+pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(folder).map_err(|error| StoreError::storage("creating", folder, &error))
+}
+
+/// Makes renames in a folder durable. Folders can be opened for that on Unix only.
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if cfg!(unix) {
+        File::open(folder).and_then(|file| file.sync_all()).map_err(|error| StoreError::storage("syncing", folder, &error))?;
+    }
+    Ok(())
+}

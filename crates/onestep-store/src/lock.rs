@@ -1,0 +1,119 @@
+//! Locks between processes.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use same_file::Handle;
+
+use crate::error::{StoreError, StoreErrorKind};
+
+/// A file that at most one process has locked. The operating system releases the lock when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    file: Option<File>,
+    is_held: bool,
+    is_removed: bool,
+}
+
+impl Lock {
+    /// Locks the file at `path`, which is created if it is missing and stays there. `what` is what the lock protects, in errors.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Busy`] if another process has it; storage.
+    pub fn acquire(path: &Path, what: &Path) -> Result<Self, StoreError> {
+        Self::open(path, what, false)
+    }
+
+    /// As [`acquire`](Self::acquire), but the file is removed when the lock is dropped.
+    pub(crate) fn acquire_temporary(path: &Path, what: &Path) -> Result<Self, StoreError> {
+        Self::open(path, what, true)
+    }
+
+    fn open(path: &Path, what: &Path, is_removed: bool) -> Result<Self, StoreError> {
+        let storage = |error: io::Error| StoreError::storage("creating", path, &error);
+        loop {
+            let file = File::options().create(true).truncate(false).write(true).open(path).map_err(storage)?;
+            let is_held = match file.try_lock() {
+                Ok(()) => true,
+                Err(TryLockError::WouldBlock) => {
+                    let message =
+                        format!("{} is being written by another process; wait for it to end, or choose another destination", what.display());
+                    return Err(StoreError::new(StoreErrorKind::Busy, message));
+                }
+                // Some network file systems have no locks: better to work without one than not at all.
+                Err(TryLockError::Error(_)) => false,
+            };
+            // Whoever had it before may have removed the file between our opening and our locking it; then the lock protects nothing.
+            let is_current = match (file.try_clone().and_then(Handle::from_file), Handle::from_path(path)) {
+                (Ok(ours), Ok(there)) => ours == there,
+                (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => false,
+                _ => true,
+            };
+            if is_current {
+                return Ok(Self { path: path.to_owned(), file: Some(file), is_held, is_removed });
+            }
+        }
+    }
+
+    /// False on file systems without locks, where nothing is known of other processes.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.is_removed {
+            // While it is still locked, so that nobody's else is removed. What cannot be removed is taken over by the next process.
+            let _ = fs::remove_file(&self.path);
+        }
+        drop(self.file.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_nothing_is_left() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("lock");
+        let what = home.path().join("result");
+        let first = Lock::acquire_temporary(&path, &what).unwrap();
+        assert!(first.is_held());
+        let error = Lock::acquire_temporary(&path, &what).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Busy);
+        assert!(error.to_string().contains("result is being written by another process"), "{error}");
+        drop(first);
+        assert!(!path.exists());
+        drop(Lock::acquire(&path, &what).unwrap());
+        assert!(path.exists());
+    }
+
+    /// Threads that take, hold and remove the lock as fast as they can never hold it together.
+    #[test]
+    fn removal_and_acquisition_never_overlap() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("lock");
+        let (inside, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        if let Ok(lock) = Lock::acquire_temporary(&path, &path) {
+                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                            taken.fetch_add(1, Ordering::SeqCst);
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                            drop(lock);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(taken.into_inner() > 0);
+    }
+}

@@ -1,0 +1,96 @@
+//! A result must not be written over what it is made from.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{StoreError, StoreErrorKind};
+
+/// Refuses a destination that is one of the sources, lies above one (and would take it along when it is replaced), or lies inside one (and
+/// would change what it is made from). Sources that do not exist are passed over: whoever reads them reports that.
+///
+/// # Errors
+/// Such a destination.
+pub fn refuse_overlap(what: &str, destination: &Path, sources: &[&Path]) -> Result<(), StoreError> {
+    let out = resolved(destination);
+    for source in sources.iter().filter(|source| !source.as_os_str().is_empty()) {
+        let Ok(real) = source.canonicalize() else { continue };
+        let relation = if real == out {
+            "it is"
+        } else if real.starts_with(&out) {
+            "it lies above"
+        } else if out.starts_with(&real) {
+            "it lies inside"
+        } else {
+            continue;
+        };
+        let message = format!(
+            "writing {what} {}: expected a place apart from what the result is made from, found that {relation} {}; nothing was changed: choose another destination",
+            destination.display(),
+            source.display()
+        );
+        return Err(StoreError::new(StoreErrorKind::Destination, message));
+    }
+    Ok(())
+}
+
+/// The path without links and `..`, also where its end does not exist yet.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut missing = Vec::new();
+    let mut existing = absolute.as_path();
+    loop {
+        if let Ok(real) = existing.canonicalize() {
+            return missing.iter().rev().fold(real, |path: PathBuf, name| path.join(name));
+        }
+        match (existing.parent(), existing.file_name()) {
+            (Some(parent), Some(name)) => {
+                missing.push(name);
+                existing = parent;
+            }
+            _ => return absolute,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_source_what_is_above_and_what_is_inside_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |path: &str| home.path().join(path);
+        fs::create_dir_all(at("runs/student/model")).unwrap();
+        fs::create_dir_all(at("runs/studentish")).unwrap();
+        let source = at("runs/student");
+        for (out, relation) in [
+            ("runs/student", "it is"),
+            ("runs", "it lies above"),
+            ("runs/student/model", "it lies inside"),
+            ("runs/student/new/deep", "it lies inside"),
+            ("runs/other/../student", "it is"),
+        ] {
+            let checked = refuse_overlap("the bundle", &at(out), &[&source]);
+            if out.contains("..") && !at("runs/other").exists() {
+                // `..` behind what does not exist cannot be resolved; creating the folder fails later.
+                continue;
+            }
+            let error = checked.unwrap_err().to_string();
+            assert!(error.contains(relation), "{out}: {error}");
+        }
+        for out in ["runs/studentish", "runs/new", "runs/student2", "elsewhere"] {
+            refuse_overlap("the bundle", &at(out), &[&source, Path::new(""), &at("missing")]).unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_seen_through() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |path: &str| home.path().join(path);
+        fs::create_dir(at("model")).unwrap();
+        std::os::unix::fs::symlink(at("model"), at("link")).unwrap();
+        assert!(refuse_overlap("the bundle", &at("link"), &[&at("model")]).is_err());
+        assert!(refuse_overlap("the bundle", &at("model/x"), &[&at("link")]).is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! Files that are read whole.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use crate::error::{StoreError, StoreErrorKind};
+
+/// Reads an ordinary file.
+///
+/// # Errors
+/// [`StoreErrorKind::Input`] for a missing file, a folder, a pipe or a device, which is not opened; storage.
+pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    read_at_most(path, u64::MAX)
+}
+
+/// As [`read`], a file of at most `limit` bytes; a larger one is not read.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
+    let input = |message: String| StoreError::new(StoreErrorKind::Input, format!("reading {}: {message}", path.display()));
+    let refuse = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => input("expected a file, found nothing there; check the path".into()),
+        ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename => input(format!("expected a file's path, found {error}")),
+        _ => StoreError::new(StoreErrorKind::Storage, format!("reading {} failed: {error}", path.display())),
+    };
+    let found = fs::metadata(path).map_err(refuse)?;
+    if !found.is_file() {
+        let what = if found.is_dir() { "a folder" } else { "a pipe or device" };
+        return Err(input(format!("expected a file, found {what}")));
+    }
+    if found.len() > limit {
+        return Err(input(format!("expected at most {limit} bytes, found {}", found.len())));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
+    // A file may grow between the two looks at it.
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(refuse)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_files_only() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::write(at("a"), "12345").unwrap();
+        assert_eq!(read(&at("a")).unwrap(), b"12345");
+        assert_eq!(read_at_most(&at("a"), 5).unwrap(), b"12345");
+        for (path, said) in [
+            (at("b"), "nothing there"),
+            (at("a/b"), "expected a file's path"),
+            (home.path().to_owned(), "found a folder"),
+            (at("a\0b"), "expected a file's path"),
+            (at(&"n".repeat(300)), "expected a file's path"),
+        ] {
+            let error = read(&path).unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Input, "{error}");
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        assert!(read_at_most(&at("a"), 4).unwrap_err().to_string().contains("at most 4 bytes, found 5"));
+    }
+}
