@@ -40,7 +40,7 @@ pub use model::{GenerateOptions, Model};
 pub use noise::Noise;
 pub use picture::{Picture, StageTimes, Timings};
 pub use profile::KernelCost;
-pub use prompt::Prompt;
+pub use prompt::{Prompt, check_tokenizer};
 pub use watch::{Stage, Watch};
 
 /// The version of this crate, as pictures carry it.

@@ -26,6 +26,26 @@ pub struct Prompt {
     pub tokens: usize,
 }
 
+/// Checks a `tokenizer.json` as [`Model::open`](crate::Model::open) does, but for what depends on the model: the length of its prompts and the
+/// ids that it knows. A file without padding passes for the same reason; one with padding must say how.
+///
+/// The file's size, its nesting and the number of its parts are compared with [`limits`] before anything is built from it, so this is
+/// a check to make before another library reads a file of unknown origin. `place` is the file's name in errors.
+///
+/// # Errors
+/// [`ErrorKind::InvalidBundle`]: a file above a limit, no tokenizer, or one of a kind that is not read here.
+pub fn check_tokenizer(bytes: &[u8], place: &str) -> Result<()> {
+    TokenizerFile::parse(bytes, place)?;
+    Ok(())
+}
+
+/// What a `tokenizer.json` says, whatever model it is for.
+struct TokenizerFile {
+    tokenizer: Tokenizer,
+    padding: Option<u32>,
+    at_start: Sides,
+}
+
 /// Reads prompts for one model.
 #[derive(Clone, Debug)]
 pub(crate) struct PromptReader {
@@ -46,21 +66,35 @@ struct Sides {
     truncation: bool,
 }
 
-impl PromptReader {
-    /// `length` is the number of ids per prompt, `rows` the number of ids that the text encoder knows; `place` is the file's name in errors.
-    pub(crate) fn new(bytes: &[u8], place: &str, length: usize, rows: usize) -> Result<Self> {
+impl TokenizerFile {
+    fn parse(bytes: &[u8], place: &str) -> Result<Self, BundleError> {
         let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
         let json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, place)?;
         let tokenizer = Tokenizer::new(&json, place)?;
         // Length, padding and cutting follow the program's shapes; only what is filled in, and where, is the file's to say.
-        let padding = json["padding"]["pad_id"].as_u64().and_then(|id| u32::try_from(id).ok());
-        let padding = padding.ok_or_else(|| malformed("says no padding token, so that short prompts cannot be filled up".into()))?;
+        let padding = match &json["padding"] {
+            Json::Null => None,
+            padding => {
+                let id = padding["pad_id"].as_u64().and_then(|id| u32::try_from(id).ok());
+                Some(id.ok_or_else(|| malformed("has a padding without the id of its token (pad_id)".into()))?)
+            }
+        };
         let at_start = |key: &str| match json[key]["direction"].as_str() {
             None | Some("Right") => Ok(false),
             Some("Left") => Ok(true),
             Some(other) => Err(malformed(format!("has a {key} at the side {other:?}; there are Left and Right"))),
         };
         let at_start = Sides { padding: at_start("padding")?, truncation: at_start("truncation")? };
+        Ok(Self { tokenizer, padding, at_start })
+    }
+}
+
+impl PromptReader {
+    /// `length` is the number of ids per prompt, `rows` the number of ids that the text encoder knows; `place` is the file's name in errors.
+    pub(crate) fn new(bytes: &[u8], place: &str, length: usize, rows: usize) -> Result<Self> {
+        let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
+        let TokenizerFile { tokenizer, padding, at_start } = TokenizerFile::parse(bytes, place)?;
+        let padding = padding.ok_or_else(|| malformed("says no padding token, so that short prompts cannot be filled up".into()))?;
         let added = tokenizer.template().len();
         if added >= length {
             return Err(malformed(format!("adds {added} tokens of its own, the model reads {length} in all")).into());
@@ -196,9 +230,48 @@ mod tests {
     }
 
     #[test]
+    fn a_tokenizer_is_checked_without_a_model() {
+        let check = |edit: fn(&mut Json)| {
+            let mut json = json();
+            edit(&mut json);
+            check_tokenizer(&serde_json::to_vec(&json).unwrap(), "t.json").map_err(|error| (error.kind(), error.to_string()))
+        };
+        assert_eq!(check(|_| ()), Ok(()));
+        assert_eq!(check(|json| json["padding"] = Json::Null), Ok(()));
+        let refusals: [(fn(&mut Json), &str); 4] = [
+            (|json| json["padding"]["pad_id"] = (-1).into(), "pad_id"),
+            (|json| json["truncation"] = serde_json::json!({ "direction": "Up" }), "\"Up\""),
+            (|json| json["model"]["byte_fallback"] = true.into(), "byte_fallback"),
+            (|json| json["decoder"] = serde_json::from_str(&format!("{}{}", "[".repeat(20), "]".repeat(20))).unwrap(), "nesting"),
+        ];
+        for (edit, says) in refusals {
+            let (kind, message) = check(edit).unwrap_err();
+            assert!(kind == ErrorKind::InvalidBundle && message.contains(says) && message.contains("t.json"), "{message}");
+        }
+    }
+
+    #[test]
     fn hostile_tokenizers_are_refused_with_a_sentence() {
         type Edit = fn(&mut Json);
-        let cases: [(Edit, &str); 17] = [
+        let cases: [(Edit, &str); 20] = [
+            (
+                |json| json["normalizer"] = serde_json::json!({ "type": "Sequence", "normalizers": vec![serde_json::json!({ "type": "NFC" }); 17] }),
+                "17 steps",
+            ),
+            (
+                |json| {
+                    let step = serde_json::json!({ "type": "Punctuation" });
+                    json["pre_tokenizer"] = serde_json::json!({ "type": "Sequence", "pretokenizers": vec![step; 17] })
+                },
+                "17 steps",
+            ),
+            (
+                |json| {
+                    let part = serde_json::json!({ "type": "ByteLevel" });
+                    json["post_processor"] = serde_json::json!({ "type": "Sequence", "processors": vec![part; 16] })
+                },
+                "17 steps",
+            ),
             (|json| json["model"]["type"] = "Unigram".into(), "BPE is read"),
             (|json| json["model"]["dropout"] = 0.5.into(), "dropout"),
             (|json| json["model"]["continuing_subword_prefix"] = "##".into(), "prefix"),

@@ -1,7 +1,10 @@
 //! Objects of the file, read so that nothing in them is passed over in silence.
 
-use onestep_program::{BundleError, error::Kind};
+use onestep_program::{BundleError, error::Kind, limits::Limit};
 use serde_json::{Map, Value as Json};
+
+/// Each step has tables of its own and goes over the whole prompt; files have five at most.
+pub(super) const STEPS: Limit = Limit { what: "steps of a normalizer, pre_tokenizer or post_processor", max: 16 };
 
 /// An object whose keys are all known.
 pub(super) struct Fields<'a> {

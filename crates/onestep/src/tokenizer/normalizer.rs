@@ -1,10 +1,10 @@
 //! What is done to a text before it is split: one way to write the same.
 
-use onestep_program::{BundleError, error::Kind};
+use onestep_program::{BundleError, error::Kind, limits};
 use serde_json::Value as Json;
 
 use super::{
-    fields::{Fields, kind, unknown_kind},
+    fields::{Fields, STEPS, kind, unknown_kind},
     letter::Letter,
     nfc::Nfc,
 };
@@ -64,7 +64,7 @@ fn read(json: &Json, place: &str, steps: &mut Vec<Step>) -> Result<(), BundleErr
         }
         other => return Err(unknown_kind(other, "normalizer", "Sequence, NFC, Lowercase, Replace", place)),
     }
-    Ok(())
+    limits::check(STEPS, steps.len() as u64, place)
 }
 
 fn blanks(text: &[Letter]) -> Vec<Letter> {

@@ -3,7 +3,7 @@
 use onestep_program::{BundleError, error::Kind, limits};
 use serde_json::Value as Json;
 
-use super::fields::{Fields, kind, unknown_kind};
+use super::fields::{Fields, STEPS, kind, unknown_kind};
 
 /// Ids around those of the text.
 #[derive(Clone, Debug, Default)]
@@ -15,18 +15,20 @@ pub(crate) struct Template {
 impl Template {
     pub(super) fn new(json: &Json, place: &str) -> Result<Self, BundleError> {
         let mut template = Self::default();
-        template.read(json, place)?;
+        template.read(json, &mut 0, place)?;
         Ok(template)
     }
 
-    /// Each part goes around what the parts before it have made.
-    fn read(&mut self, json: &Json, place: &str) -> Result<(), BundleError> {
+    /// Each part goes around what the parts before it have made; `parts` counts them.
+    fn read(&mut self, json: &Json, parts: &mut u64, place: &str) -> Result<(), BundleError> {
         let Some(kind) = kind(json) else { return Ok(()) };
+        *parts += 1;
+        limits::check(STEPS, *parts, place)?;
         let fields = |known: &'static [&'static str]| Fields::new(json, "post_processor", known, place);
         match kind {
             "Sequence" => {
                 for part in fields(&["type", "processors"])?.list("processors")? {
-                    self.read(part, place)?;
+                    self.read(part, parts, place)?;
                 }
             }
             // About offsets, which nobody reads.

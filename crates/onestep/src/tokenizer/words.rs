@@ -8,7 +8,7 @@ use onestep_program::{
 use serde_json::Value as Json;
 
 use super::{
-    fields::{Fields, kind, unknown_kind},
+    fields::{Fields, STEPS, kind, unknown_kind},
     letter::Letter,
     pattern::{Pattern, WORDS_BEFORE_BYTES},
     unicode::Ranges,
@@ -136,7 +136,7 @@ fn read(json: &Json, place: &str, steps: &mut Vec<Step>) -> Result<(), BundleErr
         }
         other => return Err(unknown_kind(other, "pre_tokenizer", "Sequence, WhitespaceSplit, Punctuation, Split, ByteLevel", place)),
     }
-    Ok(())
+    limits::check(STEPS, steps.len() as u64, place)
 }
 
 fn split_by(fields: &Fields<'_>, place: &str) -> Result<Step, BundleError> {
