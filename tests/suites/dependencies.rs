@@ -10,14 +10,15 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("onestep-program", &[]),
     ("onestep-noise", &[]),
+    ("onestep-store", &[]),
     ("onestep-shaders", &["naga"]),
     ("onestep-nets", &["burn"]),
     ("onestep-cpu", &["onestep-program"]),
     ("onestep-compile", &["burn", "burn-capture", "burn-router", "onestep-cpu", "onestep-program"]),
     ("onestep-runtime", &["onestep-program", "onestep-shaders", "wgpu"]),
     ("onestep", &["onestep-cpu", "onestep-noise", "onestep-program", "onestep-runtime"]),
-    ("onestep-train", &["burn", "onestep-nets", "onestep-noise"]),
-    ("onestep-cli", &["burn", "onestep", "onestep-compile", "onestep-nets", "onestep-noise", "onestep-program", "onestep-train"]),
+    ("onestep-train", &["burn", "onestep", "onestep-nets", "onestep-noise", "onestep-store"]),
+    ("onestep-cli", &["burn", "onestep", "onestep-compile", "onestep-nets", "onestep-noise", "onestep-program", "onestep-store", "onestep-train"]),
     ("onestep-wasm", &["onestep", "wasm-bindgen"]),
     ("xtask", &[]),
 ];

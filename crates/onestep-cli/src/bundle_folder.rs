@@ -1,14 +1,29 @@
 //! Bundles on disk.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use onestep_program::{Bundle, BundleError, FileEntry, limits, manifest};
+use onestep::{Backend, Model, Noise};
+use onestep_program::{Bundle, BundleError, FileEntry, Manifest, TensorRef, limits, manifest};
+use onestep_store::FolderKind;
 
+use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 
 /// Where a bundle is looked for when none is given: in the working folder, then beside the program.
 const PLACES: [&str; 2] = ["models/emoji", "bundle"];
+
+/// The file beside a bundle's own that the page shows before a model is fetched.
+pub const GALLERY: &str = "gallery.json";
+
+/// A bundle on disk, marked by its manifest.
+pub const BUNDLE: FolderKind = FolderKind { name: "a bundle", mark: manifest::FILE_NAME, files: files_of, is_recorded: false };
+
+fn files_of(manifest_bytes: &[u8]) -> Option<BTreeSet<String>> {
+    let manifest = Manifest::from_json(manifest_bytes).ok()?;
+    Some(manifest.files.into_iter().map(|file| file.name).chain([manifest::FILE_NAME.to_owned(), GALLERY.to_owned()]).collect())
+}
 
 /// The folder of the bundle to use.
 ///
@@ -44,6 +59,68 @@ pub fn open(folder: &Path) -> Result<Bundle, Failure> {
         .map_err(|Refused(failure)| Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message())))
 }
 
+/// Checks of a bundle what `generate` would check before it runs: the programs' ports, the tokenizer, and that both fit the manifest.
+///
+/// # Errors
+/// The file at fault and what is wrong with it.
+pub fn check(folder: &Path, bundle: &Bundle) -> Result<(), Failure> {
+    onestep::check(bundle.outline()).map_err(|error| {
+        let failure = Failure::from(error);
+        Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message()))
+    })
+}
+
+/// The most arithmetic that is done to try a bundle out: a second or two of one CPU.
+const TRIAL_FLOPS: u64 = 20_000_000_000;
+
+/// What [`try_out`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// One image was computed on the CPU, all of its values finite.
+    Finite,
+    /// The programs are larger than what is tried out.
+    Skipped {
+        /// Their floating-point operations.
+        flops: u64,
+    },
+}
+
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finite => f.write_str("one image computed on the CPU: all values finite"),
+            Self::Skipped { flops } => write!(f, "no image computed: {:.0} GFLOP are more than a quick check", *flops as f64 / 1e9),
+        }
+    }
+}
+
+/// Runs the three programs of a small bundle that passed [`check`] once, on the CPU, and checks that what they compute is finite.
+///
+/// # Errors
+/// A program that cannot be run; [`Exit::NonFinite`], naming the component.
+pub fn try_out(bundle: Bundle) -> Result<Trial, Failure> {
+    let flops = bundle.programs().values().map(|program| program.flops()).fold(0, u64::saturating_add);
+    if flops > TRIAL_FLOPS {
+        return Ok(Trial::Skipped { flops });
+    }
+    let generation = bundle.manifest().generation.clone();
+    let mut model = pollster::block_on(Model::open(bundle, Backend::Cpu, &mut Clock::new()))?;
+    let noise = Noise::Seed(0).numbers(&generation.latent)?;
+    let ids = vec![0; generation.prompt_tokens];
+    // Each has one output, which `check` has seen.
+    let mut run = |component: &str, inputs: &[(&str, TensorRef<'_>)]| {
+        let (output, values) = pollster::block_on(model.run(component, inputs))?.swap_remove(0);
+        if values.iter().all(|value| value.is_finite()) {
+            return Ok(values);
+        }
+        Err(Failure::new(Exit::NonFinite, format!("{component}: {output} of one image holds NaN or an infinite value")))
+    };
+    let states = run("text_encoder", &[("input_ids", TensorRef::I32(&ids))])?;
+    let latents = run("generator", &[("noise", TensorRef::F32(&noise)), ("encoder_hidden_states", TensorRef::F32(&states))])?;
+    run("decoder", &[("latents", TensorRef::F32(&latents))])?;
+    Ok(Trial::Finite)
+}
+
 struct Refused(Failure);
 
 impl From<BundleError> for Refused {
@@ -54,11 +131,5 @@ impl From<BundleError> for Refused {
 
 /// A file that is no larger than it may be; one that is too large is not read.
 fn read(folder: &Path, name: &str, most: u64) -> Result<Vec<u8>, Failure> {
-    let path = folder.join(name);
-    let refuse = |reason: String| Failure::new(Exit::Input, format!("{name}: {reason}"));
-    let size = fs::metadata(&path).map_err(|error| refuse(format!("cannot be read ({error})")))?.len();
-    if size > most {
-        return Err(refuse(format!("{size} bytes, expected at most {most}; fetch the file again")));
-    }
-    fs::read(&path).map_err(|error| refuse(format!("cannot be read ({error})")))
+    Ok(onestep_store::read_at_most(&folder.join(name), most)?)
 }

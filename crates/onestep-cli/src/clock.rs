@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use onestep::{Stage, Watch};
-use onestep_train::store;
 
 /// Runs from when it was made.
 pub struct Clock(Instant);
@@ -47,7 +46,7 @@ impl Watch for Clock {
             && let Some(folder) = file.parent()
             && std::fs::create_dir_all(folder).is_ok()
         {
-            let _ = store::write(&file, line.as_bytes());
+            let _ = onestep_store::replace_file(&file, line.as_bytes());
         }
     }
 }

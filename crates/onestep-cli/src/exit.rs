@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use onestep_store::StoreError;
 use onestep_train::data::{DataError, DataErrorKind};
 use onestep_train::{TrainError, TrainErrorKind};
 
@@ -22,7 +23,7 @@ pub enum Exit {
     Device = 4,
     /// The disk is full, read-only or failed.
     Storage = 5,
-    /// Training stopped on a value that is not finite.
+    /// A value became NaN or infinite, in training or while generating.
     NonFinite = 6,
     /// Interrupted from the keyboard; what had to be saved is saved.
     Interrupted = 130,
@@ -77,7 +78,6 @@ impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         let exit = match error.kind() {
             DataErrorKind::Input => Exit::Input,
-            DataErrorKind::Storage => Exit::Storage,
             _ => Exit::Failed,
         };
         Self::new(exit, error.to_string())
@@ -99,12 +99,19 @@ impl From<TrainError> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        TrainError::from(error).into()
+    }
+}
+
 impl From<onestep::Error> for Failure {
     fn from(error: onestep::Error) -> Self {
         use onestep::ErrorKind as Kind;
         let exit = match error.kind() {
             Kind::Integrity | Kind::InvalidBundle => Exit::Input,
             Kind::InvalidOption => Exit::Usage,
+            Kind::NonFinite => Exit::NonFinite,
             Kind::Unsupported | Kind::OutOfMemory | Kind::DeviceLost => Exit::Device,
             Kind::Cancelled => crate::interrupt::exit().unwrap_or(Exit::Interrupted),
             _ => Exit::Failed,

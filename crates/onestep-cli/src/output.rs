@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use onestep_program::printable;
 use serde::Serialize;
 use serde_json::json;
 
@@ -34,7 +35,12 @@ pub fn path(shared: &Shared, path: &Path) -> Result<(), Failure> {
     if shared.json { json(&json!({ "path": path })) } else { data(&path.display().to_string()) }
 }
 
-/// Writes a message for people. A standard error that is closed is no reason to fail.
+/// Writes a message for people, in [`printable`] form: names in it may come from files. A standard error that is closed is no reason to fail.
 pub fn message(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+}
+
+/// Writes a line for people to standard output, in [`printable`] form; [`data`] is for what other programs read.
+pub fn text(line: &str) -> Result<(), Failure> {
+    data(&printable(line))
 }

@@ -1,136 +1,19 @@
 //! The whole path at a size that takes seconds: pictures, autoencoder, teacher, pairs, student, bundle, picture — and what happens when
 //! it is killed on the way, or given something broken.
 
+#[path = "support/journey.rs"]
+mod fixture;
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use support::{text, write_pictures};
-
-/// A finished path in a folder that lives as long as the test process.
-struct Journey {
-    folder: PathBuf,
-}
-
-/// What the path makes, in its order.
-const MADE: [&str; 8] = ["autoencoder", "teacher", "features", "metric", "pairs", "student", "student-bf16", "classifier"];
-
-/// Options of every training here: small, and saved often.
-const TRAINING: [&str; 8] = ["--steps", "6", "--batch", "5", "--save-every", "2", "--sample-every", "3"];
-
-fn onestep() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_onestep"));
-    command.env("ONESTEP_PROGRESS", "never").stdin(Stdio::null());
-    command
-}
-
-fn run(folder: &Path, words: &[&str]) -> Output {
-    onestep().current_dir(folder).args(words).output().expect("the program starts")
-}
-
-fn succeed(folder: &Path, words: &[&str]) -> String {
-    let output = run(folder, words);
-    assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// The commands of the path, by the folder that each makes.
-fn command(name: &str, out: &str) -> Vec<String> {
-    let words: Vec<&str> = match name {
-        "autoencoder" => vec!["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "pictures", "--device", "cpu"],
-        "teacher" => {
-            vec!["train", "teacher", "--preset", "test", "--data", "pictures", "--autoencoder", "autoencoder", "--device", "cpu"]
-        }
-        "pairs" => vec![
-            "pairs",
-            "--teacher",
-            "teacher",
-            "--data",
-            "pictures",
-            "--count",
-            "23",
-            "--shard",
-            "5",
-            "--batch",
-            "3",
-            "--steps",
-            "4",
-            "--device",
-            "cpu",
-        ],
-        "features" => {
-            let widths = ["--widths", "4,4,8,8,8"];
-            [&["train", "latent-vgg", "--autoencoder", "autoencoder", "--data", "pictures", "--device", "cpu"], &widths[..]].concat()
-        }
-        "metric" => vec![
-            "train",
-            "latent-lpips",
-            "--metric",
-            "features/metric",
-            "--autoencoder",
-            "autoencoder",
-            "--data",
-            "pictures",
-            "--count",
-            "24",
-            "--device",
-            "cpu",
-        ],
-        // Two steps by the distance alone, four with the discriminator.
-        "student" => {
-            vec!["distil", "--teacher", "teacher", "--pairs", "pairs", "--metric", "metric/metric", "--regression-fraction", "0.3", "--device", "cpu"]
-        }
-        "student-bf16" => {
-            let words = command("student", out);
-            return words.into_iter().chain(["--precision", "bf16"].map(str::to_owned)).collect();
-        }
-        "classifier" => {
-            vec!["train", "picture-classifier", "--channels", "8,16", "--layers", "1", "--size", "32", "--data", "pictures", "--device", "cpu"]
-        }
-        other => panic!("no command makes {other}"),
-    };
-    let training: &[&str] = match name {
-        "pairs" => &[],
-        // There is nothing to look at.
-        "metric" => &TRAINING[..6],
-        _ => &TRAINING,
-    };
-    words.into_iter().chain(training.iter().copied()).chain(["--out", out]).map(str::to_owned).collect()
-}
-
-fn journey() -> &'static Journey {
-    static JOURNEY: OnceLock<Journey> = OnceLock::new();
-    JOURNEY.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a temporary folder").keep();
-        write_pictures(&folder.join("pictures"), 32);
-        for name in MADE {
-            let words = command(name, name);
-            succeed(&folder, &words.iter().map(String::as_str).collect::<Vec<_>>());
-        }
-        succeed(&folder, &["export", "--model", "student", "--out", "bundle", "--title", "Test"]);
-        Journey { folder }
-    })
-}
-
-/// Copies a folder and what is below it to where nothing is yet.
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder to copy") {
-        let path = entry.expect("an entry").path();
-        let copy = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy_folder(&path, &copy);
-        } else {
-            fs::copy(&path, copy).expect("a copy");
-        }
-    }
-}
+use fixture::{MADE, TRAINING, command, copy_folder, journey, onestep, run, succeed};
+use support::text;
 
 /// Everything that must not depend on when a run was interrupted: the result, and which steps the log has.
 fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<u64>) {

@@ -8,6 +8,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     leftovers::{ScratchNames, remove},
     lock::Lock,
+    overlap::refuse_overlap,
     sync_folder,
 };
 
@@ -51,10 +52,11 @@ impl FileDestination {
     /// A link is followed, also one to a file that does not exist yet. A pipe or a character device is written into.
     ///
     /// # Errors
-    /// A folder, a block device, a file of another format, a read-only file, one of the sources; one that another process is writing; storage.
+    /// A folder, a block device, a file of another format, a read-only file, one of the sources or a place inside one; one that another process is writing; storage.
     pub fn claim(path: &Path, format: FileFormat, sources: &[&Path]) -> Result<Self, StoreError> {
         let expected = format!("a new file, or {} to replace", format.name);
         let refuse = |found: &str| StoreError::destination(format.name, path, &expected, found);
+        refuse_overlap(format.name, path, sources)?;
         let given = path.to_owned();
         let path = followed(path).ok_or_else(|| refuse("links that lead to each other"))?;
         match fs::metadata(&path) {
@@ -71,9 +73,6 @@ impl FileDestination {
             // Something like /dev/stdout: what it leads to is open already and must not be replaced.
             Ok(_) if ["/dev", "/proc"].iter().any(|special| given.starts_with(special)) => return Ok(Self { given, target: Target::Stream }),
             Ok(found) => {
-                if sources.iter().any(|source| same_file::is_same_file(source, &path).unwrap_or(false)) {
-                    return Err(refuse("the file that the result is made from"));
-                }
                 if found.permissions().readonly() {
                     let message = format!("writing {} {}: the file is read-only; choose another destination", format.name, given.display());
                     return Err(StoreError::new(StoreErrorKind::Storage, message));
@@ -217,7 +216,7 @@ mod tests {
         }
         fs::write(at("source.png"), IMAGE).unwrap();
         let source = at("source.png");
-        assert!(FileDestination::claim(&source, FileFormat::PNG, &[&source]).unwrap_err().to_string().contains("made from"));
+        assert!(FileDestination::claim(&source, FileFormat::PNG, &[&source]).unwrap_err().to_string().contains("it is"));
         let mut permissions = fs::metadata(&source).unwrap().permissions();
         permissions.set_readonly(true);
         fs::set_permissions(&source, permissions).unwrap();

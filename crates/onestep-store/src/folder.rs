@@ -38,12 +38,7 @@ pub struct FolderKind {
 #[macro_export]
 macro_rules! recorded_folder_kind {
     ($name:literal) => {
-        $crate::FolderKind {
-            name: $name,
-            mark: $crate::RECORD_FILE,
-            files: |bytes| $crate::record_files($name, bytes),
-            is_recorded: true,
-        }
+        $crate::FolderKind { name: $name, mark: $crate::RECORD_FILE, files: |bytes| $crate::record_files($name, bytes), is_recorded: true }
     };
 }
 
@@ -241,9 +236,9 @@ fn exchange(_: &Path, _: &Path) -> bool {
 /// The destination without links: a link to a folder stands for that folder.
 fn target(path: &Path, what: &str) -> Result<PathBuf, StoreError> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => path.canonicalize().map_err(|_| {
-            StoreError::destination(what, path, "a folder, or a path where nothing is", "a link that leads nowhere")
-        }),
+        Ok(found) if found.is_symlink() => {
+            path.canonicalize().map_err(|_| StoreError::destination(what, path, "a folder, or a path where nothing is", "a link that leads nowhere"))
+        }
         _ => Ok(path.to_owned()),
     }
 }
@@ -339,7 +334,9 @@ fn foreign(folder: &Path, prefix: &str, files: &BTreeSet<String>) -> Result<Opti
             if let Some(found) = foreign(&entry.path(), &below, files)? {
                 return Ok(Some(found));
             }
-        } else if !(kind.is_file() && (files.contains(&name) || is_scratch_of(&name, files) || LITTER.contains(&entry.file_name().to_string_lossy().as_ref()))) {
+        } else if !(kind.is_file()
+            && (files.contains(&name) || is_scratch_of(&name, files) || LITTER.contains(&entry.file_name().to_string_lossy().as_ref())))
+        {
             return Ok(Some(if kind.is_dir() { below } else { name }));
         }
     }
@@ -381,7 +378,11 @@ mod tests {
         fs::write(place.join("deep/.DS_Store"), "").unwrap();
         write(&place, "3").unwrap();
         for foreign in ["notes.txt", "deep/c.txt", "deep/d"] {
-            if foreign.ends_with('d') { fs::create_dir(place.join(foreign)).unwrap() } else { fs::write(place.join(foreign), "mine").unwrap() }
+            if foreign.ends_with('d') {
+                fs::create_dir(place.join(foreign)).unwrap()
+            } else {
+                fs::write(place.join(foreign), "mine").unwrap()
+            }
             let error = write(&place, "4").unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Destination);
             assert!(error.to_string().contains(foreign), "{error}");
@@ -412,7 +413,13 @@ mod tests {
             fs::create_dir(at(name)).unwrap();
             fs::write(at(name).join("a"), "a").unwrap();
         }
-        for (out, said) in [("photos", "holds a"), ("file", "found a file"), ("file/x", "a file where one of its folders should be"), (".", "no name"), ("photos/..", "no name")] {
+        for (out, said) in [
+            ("photos", "holds a"),
+            ("file", "found a file"),
+            ("file/x", "a file where one of its folders should be"),
+            (".", "no name"),
+            ("photos/..", "no name"),
+        ] {
             let error = write(&at(out), "x").unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Destination, "{error}");
             assert!(error.to_string().contains(said) || out.contains('.'), "{out}: {error}");

@@ -145,8 +145,16 @@ mod tests {
         let mine = names.fresh();
         fs::create_dir_all(mine.join("deep")).unwrap();
         fs::write(names.fresh(), "x").unwrap();
-        let kept =
-            ["b.old", "b.partial", ".b.old", ".b.onestep-", ".b.onestep-12-xyz", ".b.onestep-notes", ".bb.onestep-1-0123456789abcdef", ".b.partial-7"];
+        let kept = [
+            "b.old",
+            "b.partial",
+            ".b.old",
+            ".b.onestep-",
+            ".b.onestep-12-xyz",
+            ".b.onestep-notes",
+            ".bb.onestep-1-0123456789abcdef",
+            ".b.partial-7",
+        ];
         for name in kept {
             fs::create_dir(home.path().join(name)).unwrap();
         }

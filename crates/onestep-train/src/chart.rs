@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{error::TrainError, store};
+use crate::error::TrainError;
 
 /// One line of a chart.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onestep_store::{StoreError, StoreErrorKind};
 
-use crate::data::{DataError, DataErrorKind};
+use crate::data::DataError;
 
 /// The category, which decides the program's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +73,7 @@ pub fn check_options(rules: impl IntoIterator<Item = Rule>) -> Result<(), TrainE
 
 impl From<DataError> for TrainError {
     fn from(error: DataError) -> Self {
-        let kind = match error.kind() {
-            DataErrorKind::Storage => TrainErrorKind::Storage,
-            _ => TrainErrorKind::Input,
-        };
-        Self::new(kind, error.to_string())
+        Self::input(error.to_string())
     }
 }
 

@@ -21,6 +21,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
+use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace_file};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -36,7 +37,6 @@ use crate::{
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
     run_folder::{describe, model_of},
-    store,
 };
 use drawing::{Artist, Draw, Drawn, Plan, Studio, TOGETHER};
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use onestep_noise::{Philox, Stream};
+use onestep_store::{Lock, create_folder, refuse_foreign, remove_leftovers, replace_file};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,7 +23,7 @@ use crate::{
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     pipeline_folder::PipelineFolder,
-    run_folder::{Entry, model_of},
+    run_folder::{Entry, LOCK, model_of},
     sampler::{Sampler, encode_prompts, noises},
     store::{self, sha256},
 };
@@ -130,6 +131,9 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     }
     let room = options.base_seed.checked_add(options.count).is_some();
     check_options([(format!("--base-seed {}", options.base_seed), room, "a number with room for --count seeds above it")])?;
+    let index_path = options.out.join(INDEX);
+    let check = || if index_path.exists() { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, INDEX]) };
+    check()?;
     let model = PipelineFolder::open(&model_of(&options.teacher)?)?;
     let (sizes, schedule) = (model.sizes()?, model.schedule()?);
     schedule.timesteps(options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
@@ -141,7 +145,6 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
         .filter(|(prompt, _)| seen.insert(prompt.as_str()))
         .map(|(prompt, index)| (prompt.clone(), pictures.entries()[index].text.clone()))
         .unzip();
-    let index_path = options.out.join(INDEX);
     let teacher = model.hash();
     let fresh = PairIndex {
         version: 1,
@@ -152,6 +155,10 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
         names,
         shards: vec![String::new(); options.count.div_ceil(options.shard) as usize],
     };
+    create_folder(&options.out)?;
+    let lock = Lock::acquire(&options.out.join(LOCK), &options.out)?;
+    check()?;
+    remove_leftovers(&options.out, &[], &lock)?;
     let mut index = if index_path.exists() {
         let old = read_index(&options.out)?;
         let same = |index: &PairIndex| {
@@ -169,9 +176,17 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
                 format!("{} holds pairs already; {message}, or choose another --out", options.out.display()),
             ));
         }
+        if old.shape != fresh.shape {
+            return Err(TrainError::input(format!(
+                "{}: shape is {:?}, but the latents of the teacher {} are {:?} (channels, rows, columns); choose another --out",
+                index_path.display(),
+                old.shape,
+                options.teacher.display(),
+                fresh.shape
+            )));
+        }
         old
     } else {
-        onestep_store::create_folder(&options.out)?;
         fresh
     };
     write_index(&options.out, &index)?;
@@ -221,7 +236,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
             ));
         }
         let bytes = shard_bytes(&latents, &seeds, &rows, index.shape);
-        onestep_store::replace_file(&options.out.join(index.shard_name(shard)), &bytes)?;
+        replace_file(&options.out.join(index.shard_name(shard)), &bytes)?;
         index.shards[shard] = sha256(&bytes);
         write_index(&options.out, &index)?;
     }
@@ -229,7 +244,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
 }
 
 fn write_index(folder: &Path, index: &PairIndex) -> Result<(), TrainError> {
-    onestep_store::replace_file(&folder.join(INDEX), &serde_json::to_vec_pretty(index).unwrap_or_default())
+    Ok(replace_file(&folder.join(INDEX), &serde_json::to_vec_pretty(index).unwrap_or_default())?)
 }
 
 fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Tensor;
 
-use crate::{error::TrainError, store};
+use crate::error::TrainError;
 
 /// Rows of equally large RGB pictures.
 #[derive(Clone, Debug, Default)]

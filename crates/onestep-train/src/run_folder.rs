@@ -47,7 +47,8 @@ impl RunFolder {
                 return Ok(refuse_foreign(path, "the run", &[LOCK, CONFIG])?);
             }
             if entry == Entry::New {
-                let message = format!("{} holds a run already; continue it with the same command and --resume, or choose another --out", path.display());
+                let message =
+                    format!("{} holds a run already; continue it with the same command and --resume, or choose another --out", path.display());
                 return Err(TrainError::new(TrainErrorKind::Usage, message));
             }
             Ok(check_folder(&path.join(result.0), result.1)?)
@@ -119,7 +120,7 @@ pub fn describe(folder: &Path, options: &impl Serialize) -> Result<(), TrainErro
         toml::to_string_pretty(options).map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
     replace_file(&folder.join(CONFIG), config.as_bytes())?;
     let command: Vec<String> = std::env::args().collect();
-    replace_file(&folder.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())
+    Ok(replace_file(&folder.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?)
 }
 
 /// Writes `environment.json`: what it runs on.
@@ -131,7 +132,7 @@ fn write_environment(folder: &Path, device: &str) -> Result<(), TrainError> {
         "threads": std::thread::available_parallelism().map_or(1, usize::from),
         "device": device,
     });
-    replace_file(&folder.join("environment.json"), &serde_json::to_vec_pretty(&environment).unwrap_or_default())
+    Ok(replace_file(&folder.join("environment.json"), &serde_json::to_vec_pretty(&environment).unwrap_or_default())?)
 }
 
 /// The folder `name` of a run, where that has `file`, or else the given folder itself.

@@ -129,7 +129,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     device.seed(options.training.seed);
     let mut net = Teacher { unet: preset.unet.init(&task.device), text_encoder: preset.text_encoder.init(&task.device) };
     if let Some(initial) = &options.initial {
-        net = task.load(net, &|name| crate::store::read(&initial.join(name)))?;
+        net = task.load(net, &|name| Ok(crate::store::read(&initial.join(name))?))?;
     }
     observer.note(&format!("{} pictures, {} token ids, {} parameters", pictures.len(), tokenizer.vocabulary_size(), net.num_params()));
     let data = sha256(format!("{} {}", pictures.content_hash(), autoencoder.hash()).as_bytes());

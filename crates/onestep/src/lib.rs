@@ -36,7 +36,7 @@ pub use engine::webgpu;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "webgpu")]
 pub use loading::Loading;
-pub use model::{GenerateOptions, Model};
+pub use model::{GenerateOptions, Model, check};
 pub use noise::Noise;
 pub use picture::{Picture, StageTimes, Timings};
 pub use profile::KernelCost;

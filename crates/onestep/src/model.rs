@@ -44,6 +44,15 @@ pub struct Model {
     encoded: Option<Vec<i32>>,
 }
 
+/// Checks that a bundle is a text-to-image model that [`Model::open`] takes: its programs' ports, its tokenizer, and that both fit the manifest.
+/// Nothing is run and no weight is looked at.
+///
+/// # Errors
+/// [`ErrorKind::InvalidBundle`], naming the file or component at fault.
+pub fn check(bundle: &Outline) -> Result<()> {
+    read(bundle).map(drop)
+}
+
 /// Checks that a bundle is a text-to-image model; gives what reads its prompts.
 pub(crate) fn read(bundle: &Outline) -> Result<PromptReader> {
     let rows = ports::check(bundle)?;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use onestep::{Backend, GenerateOptions, KernelCost, Model};
 use onestep_program::{Program, TensorRef};
+use onestep_store::{FileDestination, FileFormat};
 use onestep_train::store;
 use serde_json::json;
 
@@ -78,6 +79,7 @@ impl Bench {
     /// Times; prints a line for each component.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
+        let destination = self.tensors.as_ref().map(|path| FileDestination::claim(path, FileFormat::SAFETENSORS, &[&folder])).transpose()?;
         let bundle = bundle_folder::open(&folder)?;
         let shapes = self.tensors.as_ref().map(|_| shapes(&bundle)).transpose()?;
         let backend = match self.device {
@@ -88,8 +90,8 @@ impl Bench {
         let model = pollster::block_on(Model::open(bundle, backend, &mut Clock::new()))?;
         let opened = milliseconds(begun);
         let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), noise: self.seed.into(), ..GenerateOptions::default() })?;
-        if let (Some(path), Some(shapes)) = (&self.tensors, shapes) {
-            store::write(path, &store::tensor_bytes(&timed.tensors(shapes), &[]))?;
+        if let (Some(destination), Some(shapes)) = (destination, shapes) {
+            destination.write(&store::tensor_bytes(&timed.tensors(shapes), &[]))?;
         }
         let mut facts = json!({ "device": timed.model.device().to_string(), "bundle": timed.model.id(), "opened_ms": opened });
         if let Some(path) = &self.against {

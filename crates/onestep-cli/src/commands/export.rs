@@ -1,18 +1,18 @@
 //! `onestep export`: a model folder becomes a bundle that runs natively and in a browser.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use onestep_compile::{Compiled, Names, Options, Storage, bundle_weights, compile};
 use onestep_nets::{Decoder, Generator, weights};
 use onestep_program::{BundleWriter, Generation};
+use onestep_store::FolderDestination;
 use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::STUDENT_TIMESTEP;
-use onestep_train::store;
 
 use crate::arguments::Shared;
+use crate::bundle_folder::{self, BUNDLE};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -24,7 +24,7 @@ pub struct Export {
     /// Run or model folder of the student
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The bundle folder; one that is there is replaced
+    /// The bundle folder: new, empty, or a bundle, which is replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The model's name
@@ -57,6 +57,7 @@ enum WeightStorage {
 impl Export {
     /// Compiles and writes; prints the folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let mut destination = FolderDestination::claim(&self.out, BUNDLE, &[&self.model])?;
         let model = PipelineFolder::open(&model_of(&self.model)?)?;
         let storage = match self.weights {
             WeightStorage::F16 => Storage::F16,
@@ -65,15 +66,14 @@ impl Export {
         let programs = compiled(&model, storage)?;
         let weights = bundle_weights(&programs.iter().collect::<Vec<_>>()).map_err(refused)?;
         let card = match &self.card {
-            Some(path) => {
-                fs::read_to_string(path).map_err(|error| Failure::new(Exit::Input, format!("reading the model card {}: {error}", path.display())))?
-            }
+            Some(path) => String::from_utf8(onestep_store::read(path)?)
+                .map_err(|_| Failure::new(Exit::Input, format!("reading the model card {}: expected UTF-8 text", path.display())))?,
             None => format!("# {}\n\nThis bundle carries no model card.\n", self.title),
         };
         let mut extra = Vec::new();
         for path in &self.extra {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            extra.push((name, fs::read(path).map_err(|error| Failure::new(Exit::Input, format!("reading {}: {error}", path.display())))?));
+            extra.push((name, onestep_store::read(path)?));
         }
         let sizes = model.sizes()?;
         let tokenizer = model.tokenizer()?;
@@ -90,9 +90,17 @@ impl Export {
         .files()
         .map_err(refused)?;
         let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
-        store::write_folder(&self.out, &files)?;
+        for (name, bytes) in &files {
+            destination.write(name, bytes)?;
+        }
+        // As those who will run it: from the disk, by the runtime's own readers.
+        let written = bundle_folder::open(destination.begin()?)
+            .and_then(|bundle| bundle_folder::check(&self.out, &bundle).and_then(|()| bundle_folder::try_out(bundle)))
+            .map_err(|failure| Failure::new(failure.exit(), format!("checking the new bundle {}: {}", self.out.display(), failure.message())))?;
+        destination.publish()?;
         if !shared.quiet {
             output::message(&format!("{} files, {:.1} MiB", files.len(), bytes as f64 / 1_048_576.0));
+            output::message(&written.to_string());
             for compiled in &programs {
                 output::message(&format!("{}: {}", compiled.program.name, compiled.histogram()));
             }

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use onestep::{Backend, GenerateOptions, Model};
+use onestep_store::{FileDestination, FileFormat};
+use onestep_train::device;
 use onestep_train::picture_grid::rgb;
 use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, encode_prompts, noises};
-use onestep_train::{device, store};
 use serde::Serialize;
 
 use crate::arguments::Shared;
@@ -18,8 +19,8 @@ use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-/// The file that the page looks for beside a bundle.
-const FILE: &str = "gallery.json";
+/// What is replaced: a file that this command wrote before.
+const GALLERY: FileFormat = FileFormat { name: "a gallery", is: |head| head.starts_with(b"{\"format\":1,\"pictures\":[") };
 
 /// Draw examples with a bundle and its teacher, for the page that offers the bundle.
 #[derive(Debug, clap::Args)]
@@ -89,6 +90,8 @@ impl Gallery {
     /// Draws and writes; prints the file.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
+        let out = self.out.clone().unwrap_or_else(|| folder.join(bundle_folder::GALLERY));
+        let destination = FileDestination::claim(&out, GALLERY, &[&self.teacher])?;
         let mut clock = Clock::new();
         let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
         let device = device::select(Some("cpu"))?;
@@ -132,9 +135,8 @@ impl Gallery {
                 teacher: Drawn::new(&onestep::png::rgba(drawn.width, drawn.height, &opaque)?, sampler.evaluations(), took),
             });
         }
-        let out = self.out.unwrap_or_else(|| folder.join(FILE));
         let json = serde_json::to_vec(&File { format: 1, pictures }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        store::write(&out, &json)?;
+        destination.write(&json)?;
         output::path(shared, &out)
     }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use onestep::{Backend, GenerateOptions, Model, Noise};
-use onestep_train::store;
+use onestep_store::{FileDestination, FileFormat};
 use serde_json::json;
 
 use crate::arguments::Shared;
 use crate::clock::Clock;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::{bundle_folder, output};
 
 /// Draw a picture.
@@ -29,7 +29,7 @@ pub struct Generate {
     /// How far on that way, from 0 to 1
     #[arg(long, value_name = "PART", default_value_t = 0.5, requires = "to")]
     at: f64,
-    /// Where the PNG goes
+    /// The PNG file to write; one that is there is replaced, any other file is not
     #[arg(long, value_name = "FILE", default_value = "picture.png")]
     out: PathBuf,
     /// The bundle's folder
@@ -59,6 +59,7 @@ impl Generate {
     /// Draws and prints the path.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
+        let destination = FileDestination::claim(&self.out, FileFormat::PNG, &[&folder])?;
         let bundle = bundle_folder::open(&folder)?;
         let seed = self.seed.unwrap_or_else(chosen_seed);
         let mut clock = Clock::new();
@@ -89,10 +90,7 @@ impl Generate {
             ));
         }
         let png = if self.no_metadata { onestep::png::encode(&picture, None)? } else { model.png(&picture, &self.prompt)? };
-        if self.out.is_dir() {
-            return Err(Failure::new(Exit::Usage, format!("{} is a folder; --out names a file", self.out.display())));
-        }
-        store::write(&self.out, &png)?;
+        destination.write(&png)?;
         let (timings, total) = (picture.timings.stages.unwrap_or_default(), picture.timings.total);
         say(format!(
             "seed {seed} · {} · text {:.0} ms, generator {:.0} ms, decoder {:.0} ms",

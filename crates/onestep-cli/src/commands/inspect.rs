@@ -8,13 +8,14 @@ use onestep_program::limits;
 use serde_json::json;
 
 use crate::arguments::Shared;
+use crate::bundle_folder::{self, Trial};
 use crate::exit::{Exit, Failure};
-use crate::{bundle_folder, output};
+use crate::output;
 
 /// Say what is in a bundle: operations, shapes, parameters, arithmetic, memory, kernels.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan\n\nEvery file is compared with its hashes; exit code 3 if one differs."
+    after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan\n\nEvery file is compared with its hashes and read as `generate` reads it, with the same exit code; of a small bundle one image is computed on the CPU."
 )]
 pub struct Inspect {
     /// The bundle's folder
@@ -36,6 +37,8 @@ impl Inspect {
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let bundle = bundle_folder::open(&folder)?;
+        bundle_folder::check(&folder, &bundle)?;
+        let trial = bundle_folder::try_out(bundle.clone())?;
         let manifest = bundle.manifest();
         let mut components = Vec::new();
         for (name, program) in bundle.programs() {
@@ -55,21 +58,22 @@ impl Inspect {
                 })
                 .collect();
             return output::json(
-                &json!({ "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "components": components }),
+                &json!({ "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "image_computed": trial == Trial::Finite, "components": components }),
             );
         }
-        output::data(&format!("{} · {} · bundle {}", manifest.title, manifest.license, &bundle.id()[..16]))?;
+        output::text(&format!("{} · {} · bundle {}", manifest.title, manifest.license, &bundle.id()[..16]))?;
         let generation = &manifest.generation;
-        output::data(&format!(
+        output::text(&format!(
             "{}×{} pixels from noise {:?}, prompts of {} tokens",
             generation.picture[0], generation.picture[1], generation.latent, generation.prompt_tokens
         ))?;
-        output::data(&format!("\n{} bytes to fetch, every hash right:", manifest.total_bytes()))?;
+        output::text(&format!("{trial}"))?;
+        output::text(&format!("\n{} bytes to fetch, every hash right:", manifest.total_bytes()))?;
         for file in &manifest.files {
-            output::data(&format!("  {:32} {:>12}", file.name, file.size))?;
+            output::text(&format!("  {:32} {:>12}", file.name, file.size))?;
         }
         for (name, program, plan) in &components {
-            output::data(&format!(
+            output::text(&format!(
                 "\n{name}: {} parameters, {:.3} GFLOP, {} operations",
                 program.parameters(),
                 program.flops() as f64 / 1e9,
@@ -78,27 +82,27 @@ impl Inspect {
             for (what, ports) in [("takes", &program.inputs), ("gives", &program.outputs)] {
                 for port in ports {
                     let value = program.value(port.value);
-                    output::data(&format!("  {what} {} {:?} {:?}", port.name, value.shape, value.dtype))?;
+                    output::text(&format!("  {what} {} {:?} {:?}", port.name, value.shape, value.dtype))?;
                 }
             }
-            output::data(&format!("  operations: {}", histogram(program)))?;
+            output::text(&format!("  operations: {}", histogram(program)))?;
             let text = if self.plan { format!("{plan:#}") } else { plan.to_string() };
             for line in text.lines() {
-                output::data(&format!("  {line}"))?;
+                output::text(&format!("  {line}"))?;
             }
             if let Some(part) = &self.tensors {
                 for value in program.weights() {
                     let tensor = value.weight.as_deref().unwrap_or_default();
                     if tensor.contains(part.as_str()) {
-                        output::data(&format!("  {tensor} {:?} {:?}", value.shape, value.dtype))?;
+                        output::text(&format!("  {tensor} {:?} {:?}", value.shape, value.dtype))?;
                     }
                 }
             }
         }
         if self.limits {
-            output::data("\nlimits:")?;
+            output::text("\nlimits:")?;
             for limit in limits::TABLE {
-                output::data(&format!("  {:>12} {}", limit.max, limit.what))?;
+                output::text(&format!("  {:>12} {}", limit.max, limit.what))?;
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use onestep_nets::{
     AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 use onestep_program::{TensorRef, manifest};
+use onestep_store::{FileDestination, FileFormat};
 use onestep_train::store;
 use safetensors::{Dtype, SafeTensors};
 
@@ -71,10 +72,11 @@ pub(super) type Tensors = BTreeMap<String, Given>;
 impl Run {
     /// Evaluates; prints the path of the result.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let destination = FileDestination::claim(&self.out, FileFormat::SAFETENSORS, &[&self.inputs, &self.model])?;
         let inputs = read_inputs(&self.inputs)?;
         let outputs = if self.model.join(manifest::FILE_NAME).is_file() { self.of_bundle(&inputs)? } else { self.of_folder(&inputs)? };
         let tensors: Vec<_> = outputs.into_iter().map(|(name, given)| (name, given.shape, given.data)).collect();
-        store::write(&self.out, &store::tensor_bytes(&tensors, &[]))?;
+        destination.write(&store::tensor_bytes(&tensors, &[]))?;
         if !shared.quiet {
             for (name, shape, _) in &tensors {
                 output::message(&format!("{name} {shape:?}"));

@@ -92,6 +92,8 @@ impl Run {
         if let Some((flag, _)) = needed.iter().find(|(_, path)| path.as_os_str().is_empty()) {
             return Err(Failure::new(Exit::Usage, format!("{flag} is missing: give {flag} DIR, or a --config that has it")));
         }
+        let sources: Vec<&Path> = needed.iter().map(|(_, path)| *path).collect();
+        onestep_store::refuse_overlap("the result", &self.out, &sources)?;
         let device = onestep_train::device::select(self.device.as_deref())?;
         let name = self.device.clone().unwrap_or_else(|| onestep_train::device::compiled()[0].to_owned());
         interrupt::watch()?;

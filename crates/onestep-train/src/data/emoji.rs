@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::annotations::{Annotation, read_annotations};
@@ -16,15 +16,15 @@ use super::error::{DataError, shown};
 use super::phrasings::{Phrasings, phrasings};
 use super::picture::rgb8_to_png;
 use super::resample::resample;
-use super::staged_folder::StagedFolder;
 use super::variation::Variation;
+use crate::error::TrainError;
 
 const STARTER: &str = include_str!("starter.txt");
 const FONT_LICENCE: &str = include_str!("licences/OFL-1.1.txt");
 const NAMES_LICENCE: &str = include_str!("licences/Unicode-DFS-2016.txt");
 const SIZES: std::ops::RangeInclusive<usize> = 8..=1024;
 const VARIATIONS: std::ops::RangeInclusive<usize> = 1..=999;
-/// The file that says that a folder is one of these and may be made again.
+/// Says how the folder was made.
 const ABOUT: &str = "onestep-data.json";
 const METADATA: &str = "metadata.jsonl";
 const README: &str = "README.md";
@@ -146,30 +146,18 @@ struct MetadataLine<'a> {
 }
 
 /// The content of `onestep-data.json`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct About {
     schema: u32,
     made_by: String,
     version: String,
     subset: String,
     size: usize,
-    #[serde(default = "one")]
     variations: usize,
-    #[serde(default = "hundred")]
     movement: u32,
     pictures: usize,
     font_sha256: String,
     annotations_sha256: Vec<String>,
-}
-
-/// The variations of a folder that says nothing of them.
-fn one() -> usize {
-    1
-}
-
-/// The movement of a folder that says nothing of it, percent.
-fn hundred() -> u32 {
-    100
 }
 
 /// One emoji that will be a picture, or several.
@@ -179,28 +167,35 @@ struct Chosen {
     pngs: Vec<Vec<u8>>,
 }
 
+/// A folder that was made here.
+const EMOJI_FOLDER: FolderKind = recorded_folder_kind!("an emoji folder");
+
 /// Makes the folder. `progress` is told how many of how many emoji are done. The folder is written aside and renamed, and replaces
 /// only one that this function made before.
-pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<EmojiReport, DataError> {
+pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<EmojiReport, TrainError> {
     if !SIZES.contains(&options.size) {
         return Err(DataError::input(
             "making pictures of emoji",
             format!("a size from {} to {}", SIZES.start(), SIZES.end()),
             format!("{}", options.size),
         )
-        .advise("the bitmaps are 136 pixels wide: 64 is a good size to begin with"));
+        .advise("the bitmaps are 136 pixels wide: 64 is a good size to begin with")
+        .into());
     }
     if !VARIATIONS.contains(&options.variations) {
         return Err(DataError::input(
             "making pictures of emoji",
             format!("from {} to {} variations", VARIATIONS.start(), VARIATIONS.end()),
             format!("{}", options.variations),
-        ));
+        )
+        .into());
     }
     if options.movement > 100 {
-        return Err(DataError::input("making pictures of emoji", "a movement from 0 to 100 percent", format!("{}", options.movement)));
+        return Err(DataError::input("making pictures of emoji", "a movement from 0 to 100 percent", format!("{}", options.movement)).into());
     }
-    let replace = may_be_replaced(&options.out)?;
+    let mut sources: Vec<&Path> = vec![&options.font];
+    sources.extend(options.annotations.iter().map(PathBuf::as_path));
+    let mut folder = FolderDestination::claim(&options.out, EMOJI_FOLDER, &sources)?;
     let file = EmojiFontFile::read(&options.font)?;
     let font = file.open()?;
     let annotations = read_annotations(options.annotations.iter().map(PathBuf::as_path))?;
@@ -228,7 +223,8 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
     }
     if chosen.is_empty() {
         return Err(DataError::input(format!("making pictures from {}", options.font.display()), "bitmaps for at least one named emoji", "none")
-            .advise("check that the font and the annotation files belong to emoji"));
+            .advise("check that the font and the annotation files belong to emoji")
+            .into());
     }
     let missing_from_starter = match options.subset {
         EmojiSubset::Starter => {
@@ -253,12 +249,11 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         return Ok(report);
     }
     let names = file_names(&chosen);
-    let mut staged = StagedFolder::begin(&options.out)?;
     let mut lines = Vec::new();
     for ((one, phrasings), name) in chosen.iter().zip(&phrasings).zip(&names) {
         for (number, png) in one.pngs.iter().enumerate() {
             let file_name = if one.pngs.len() == 1 { format!("{name}.png") } else { format!("{name}-v{number:03}.png") };
-            staged.write(&file_name, png)?;
+            folder.write(&file_name, png)?;
             let line = MetadataLine {
                 file_name: &file_name,
                 text: &one.annotation.name,
@@ -271,9 +266,9 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
             lines.push(b'\n');
         }
     }
-    staged.write(METADATA, &lines)?;
-    write_words_around(&mut staged, options, &file, &font, report.pictures)?;
-    staged.publish(replace)?;
+    folder.write(METADATA, &lines)?;
+    write_words_around(&mut folder, options, &file, &font, report.pictures)?;
+    folder.publish()?;
     Ok(report)
 }
 
@@ -293,20 +288,20 @@ fn emoji_pngs(font: &EmojiFont<'_>, emoji: &str, options: &EmojiOptions) -> Resu
 
 /// Licences, the README and the file that says how this folder was made.
 fn write_words_around(
-    staged: &mut StagedFolder,
+    folder: &mut FolderDestination,
     options: &EmojiOptions,
     file: &EmojiFontFile,
     font: &EmojiFont<'_>,
     pictures: usize,
-) -> Result<(), DataError> {
+) -> Result<(), TrainError> {
     let notice = font.copyright().unwrap_or_else(|| "Copyright of the font: see its own name table.".to_owned());
-    staged.write("LICENSE-font.txt", format!("{notice}\n\n{FONT_LICENCE}").as_bytes())?;
-    staged.write("LICENSE-names.txt", NAMES_LICENCE.as_bytes())?;
+    folder.write("LICENSE-font.txt", format!("{notice}\n\n{FONT_LICENCE}").as_bytes())?;
+    folder.write("LICENSE-names.txt", NAMES_LICENCE.as_bytes())?;
     for (name, path) in &options.licences {
         match fs::read(path) {
-            Ok(text) => staged.write(name, &text)?,
+            Ok(text) => folder.write(name, &text)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(DataError::reading(path, &e)),
+            Err(e) => return Err(DataError::reading(path, &e).into()),
         }
     }
     let mut annotations_sha256 = Vec::new();
@@ -327,7 +322,7 @@ fn write_words_around(
     };
     let mut json = serde_json::to_vec_pretty(&about).map_err(|e| DataError::internal("writing onestep-data.json", e.to_string()))?;
     json.push(b'\n');
-    staged.write(ABOUT, &json)?;
+    folder.write(ABOUT, &json)?;
     let readme = format!(
         "# Emoji pictures with captions\n\n\
          {pictures} pictures of {size}x{size} pixels, RGB on {behind}, made by `{MADE_BY} --subset {subset} --size {size} --variations {variations} --movement {movement}`.\n\n\
@@ -335,61 +330,14 @@ fn write_words_around(
            `held_out` never. Folders of this form are read by `onestep` and as `imagefolder` by Hugging Face's `datasets`.\n\
          - Pictures: bitmaps of the font Noto Color Emoji, made smaller, under the SIL Open Font License 1.1 (`LICENSE-font.txt`).\n\
          - Names and keywords: Unicode CLDR, under the Unicode licence (`LICENSE-names.txt`).\n\
-         - `onestep-data.json`: how the folder was made. `{MADE_BY}` replaces only folders that have it.\n",
+         - `onestep-data.json`: how the folder was made. `onestep-folder.json`: the files that `{MADE_BY}` wrote, and may replace.\n",
         size = options.size,
         subset = options.subset,
         variations = options.variations,
         movement = options.movement,
         behind = if options.variations == 1 { "white" } else { "pale colours" },
     );
-    staged.write(README, readme.as_bytes())
-}
-
-/// Whether something stands at `out` that may be replaced. What may not is an error.
-fn may_be_replaced(out: &Path) -> Result<bool, DataError> {
-    let refuse = |found: String| {
-        DataError::input(format!("making the folder {}", out.display()), "a new place, or a folder that this command made", found)
-            .advise("choose another --out, or move that away")
-            .at(out)
-    };
-    let metadata = match fs::symlink_metadata(out) {
-        Ok(m) => m,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(DataError::reading(out, &e)),
-    };
-    if metadata.is_symlink() {
-        return Err(refuse("a link".into()));
-    }
-    if !metadata.is_dir() {
-        return Err(refuse("a file".into()));
-    }
-    let mut present = BTreeSet::new();
-    for entry in fs::read_dir(out).map_err(|e| DataError::reading(out, &e))? {
-        present.insert(entry.map_err(|e| DataError::reading(out, &e))?.file_name().to_string_lossy().into_owned());
-    }
-    if present.is_empty() {
-        return Ok(true);
-    }
-    let about: Option<About> = fs::read(out.join(ABOUT)).ok().and_then(|json| serde_json::from_slice(&json).ok());
-    if about.is_none_or(|a| a.made_by != MADE_BY) {
-        return Err(refuse("a folder of someone else's".into()));
-    }
-    let mut ours: BTreeSet<String> =
-        [ABOUT, METADATA, README, "LICENSE-font.txt", "LICENSE-names.txt", "COPYRIGHT-font.txt", "COPYRIGHT-names.txt"].map(str::to_owned).into();
-    #[derive(Deserialize)]
-    struct Named {
-        file_name: String,
-    }
-    let metadata = fs::File::open(out.join(METADATA)).map_err(|e| DataError::reading(&out.join(METADATA), &e))?;
-    for line in BufReader::new(metadata).lines().map_while(Result::ok) {
-        if let Ok(named) = serde_json::from_str::<Named>(&line) {
-            ours.insert(named.file_name);
-        }
-    }
-    match present.difference(&ours).next() {
-        Some(foreign) => Err(refuse(format!("one that also holds \"{}\"", shown(foreign)))),
-        None => Ok(true),
-    }
+    Ok(folder.write(README, readme.as_bytes())?)
 }
 
 /// The code points of the starter list.
@@ -590,7 +538,7 @@ mod tests {
         fs::create_dir(&out).unwrap();
         fs::write(out.join("a.png"), "x").unwrap();
         let error = make_emoji_folder(&EmojiOptions::new(&out), &mut |_, _| {}).unwrap_err();
-        assert!(error.to_string().contains("someone else's"), "{error}");
+        assert!(error.to_string().contains("holds a.png"), "{error}");
         for size in [0, 7, 1025, usize::MAX] {
             let options = EmojiOptions { size, ..EmojiOptions::new(home.path().join("new")) };
             assert!(make_emoji_folder(&options, &mut |_, _| {}).is_err());

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 pub enum DataErrorKind {
     /// What was given cannot be used: a missing or damaged file, a picture of the wrong size, a bad option.
     Input,
-    /// The disk refused: full, read-only, no permission to write.
-    Storage,
     /// A step that cannot fail on sound input failed; worth a report.
     Internal,
 }
@@ -37,11 +35,6 @@ impl DataError {
         Self::new(DataErrorKind::Input, doing, expected, found)
     }
 
-    /// A disk that does not do what is asked of it.
-    pub(super) fn storage(doing: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::new(DataErrorKind::Storage, doing, expected, found)
-    }
-
     /// A fault of this program.
     pub(super) fn internal(doing: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(DataErrorKind::Internal, doing, "no failure here", found).advise("please report it with the command that led here")
@@ -55,16 +48,6 @@ impl DataError {
             _ => "check the disk, then try again",
         };
         Self::input(format!("reading {}", path.display()), "a readable file", plain(error)).advise(advice).at(path)
-    }
-
-    /// A file or folder that could not be written.
-    pub(super) fn writing(path: &Path, error: &io::Error) -> Self {
-        let advice = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space or choose another folder",
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "choose a folder that you may write to",
-            _ => "check the disk or choose another folder",
-        };
-        Self::storage(format!("writing {}", path.display()), "a place that takes it", plain(error)).advise(advice).at(path)
     }
 
     fn new(kind: DataErrorKind, doing: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {

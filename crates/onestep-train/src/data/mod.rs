@@ -13,7 +13,6 @@ mod phrasings;
 mod picture;
 mod picture_folder;
 mod resample;
-mod staged_folder;
 mod tokenizer;
 mod variation;
 

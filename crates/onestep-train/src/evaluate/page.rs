@@ -12,7 +12,6 @@ use crate::{
     error::TrainError,
     features::{self, Asked},
     picture_grid::PictureGrid,
-    store,
 };
 
 /// Size of a plot's area in SVG units; labels lie around it.

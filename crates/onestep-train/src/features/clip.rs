@@ -42,7 +42,10 @@ impl Clip {
         let (side, tokens) = (config.vision_config.image_size, config.text_config.max_position_embeddings);
         let bytes = store::read(&folder.join("model.safetensors"))?;
         let net = weights::load(config.init(device), &[&bytes]).map_err(|error| refuse("model.safetensors", &error))?;
-        let tokenizer = Tokenizer::from_bytes(store::read(&folder.join("tokenizer.json"))?).map_err(|error| refuse("tokenizer.json", &error))?;
+        let json = store::read(&folder.join("tokenizer.json"))?;
+        // First the reader that is made for files of unknown origin.
+        onestep::check_tokenizer(&json, "tokenizer.json").map_err(|error| refuse("tokenizer.json", &error))?;
+        let tokenizer = Tokenizer::from_bytes(json).map_err(|error| refuse("tokenizer.json", &error))?;
         Ok(Self { net, tokenizer, side, tokens, device: device.clone() })
     }
 
@@ -121,7 +124,7 @@ mod tests {
         std::fs::copy(fixture.join("weights.safetensors"), folder.path().join("model.safetensors")).unwrap();
         assert!(refusal(open(Some(folder.path()), 24, &device)).contains("tokenizer.json"));
         let tokenizer = CaptionTokenizer::train(["a cat", "a dog"], &TokenizerOptions { vocabulary: 26, length: 5 }).unwrap();
-        tokenizer.save(&folder.path().join("tokenizer.json")).unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_json()).unwrap();
 
         let opened = open(Some(folder.path()), 24, &device).unwrap();
         let pictures: Vec<Vec<f32>> = (0..2).map(|picture| (0..3 * 24 * 24).map(|i| ((i * (picture + 3)) as f32 * 0.1).sin()).collect()).collect();

@@ -11,7 +11,10 @@ use onestep_nets::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, L
 use onestep_noise::{Philox, Stream, normal};
 use serde::{Deserialize, Serialize};
 
-use super::{augmentation::AugmentationOptions, metric_file::{METRIC, Metric}};
+use super::{
+    augmentation::AugmentationOptions,
+    metric_file::{METRIC, Metric},
+};
 use crate::{
     autoencoder::{batch as picture_batch, epoch_indices},
     data::PictureFolder,
@@ -20,7 +23,7 @@ use crate::{
     picture_grid::PictureGrid,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, RunFolder, model_of},
-    store::{self, sha256},
+    store::sha256,
     training_loop::{self, LoopOptions, Task},
 };
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::FEATURES;
+use onestep_store::{FileDestination, FileFormat};
 
 use super::{augmentation::AugmentationOptions, metric_file::Metric};
 use crate::{
@@ -61,6 +62,9 @@ struct Pair {
 /// A metric or latents that cannot be used, storage, interruption.
 pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Observer) -> Result<Distances, TrainError> {
     options.augmentation.check()?;
+    let mut sources: Vec<&Path> = vec![&options.weights];
+    sources.extend(options.inputs.iter().map(PathBuf::as_path));
+    let destination = FileDestination::claim(&options.out, FileFormat::SAFETENSORS, &sources)?;
     let metric = Metric::open(&options.weights, options.encoder.as_deref(), device)?;
     let pairs = match options.inputs.as_slice() {
         [file] if file.is_file() => pairs_of_file(file)?,
@@ -124,7 +128,7 @@ pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Ob
         ("distance".to_owned(), vec![count], distances.distance.clone()),
         ("per_layer".to_owned(), vec![count, FEATURES], distances.per_layer.clone()),
     ];
-    onestep_store::replace_file(&options.out, &store::tensor_bytes(&tensors, &[]))?;
+    destination.write(&store::tensor_bytes(&tensors, &[]))?;
     Ok(distances)
 }
 

@@ -15,8 +15,8 @@ use crate::{
     weight_file,
 };
 use burn::tensor::Device;
-use onestep_store::{FolderKind, recorded_folder_kind};
 use onestep_nets::{LatentLpips, LatentLpipsConfig, MetricSpace, weights};
+use onestep_store::{FolderKind, recorded_folder_kind};
 
 /// Files of a metric's folder.
 const CONFIG: &str = "config.json";

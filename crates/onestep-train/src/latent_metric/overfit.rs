@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace_file};
 use serde::{Deserialize, Serialize};
 
 use super::{augmentation::AugmentationOptions, ensemble::distance, metric_file::Metric};
@@ -18,7 +19,6 @@ use crate::{
     pairs::Pairs,
     run_folder::describe,
     sampler::noises,
-    store,
     training_loop::{finite, scalar},
 };
 
@@ -92,16 +92,16 @@ pub fn targets(pairs: &Path, count: usize, device: &Device) -> Result<Tensor<4>,
     Ok(pairs.targets(&(0..count).collect::<Vec<_>>(), device))
 }
 
+/// A folder with the curves of such runs.
+const OVERFIT: FolderKind = recorded_folder_kind!("an overfitting report");
+
 /// Leads noise to the `targets` [N,C,H,W] under each set of groups.
 ///
 /// # Errors
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
 pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, observer: &mut dyn Observer) -> Result<Vec<OverfitRun>, TrainError> {
-    let destination = if options.out.as_os_str().is_empty() {
-        None
-    } else {
-        Some(FolderDestination::claim(&options.out, OVERFIT, &[&options.weights])?)
-    };
+    let destination =
+        if options.out.as_os_str().is_empty() { None } else { Some(FolderDestination::claim(&options.out, OVERFIT, &[&options.weights])?) };
     let [count, channels, rows, columns] = targets.dims();
     let on = device.clone().autodiff();
     let metric = Metric::open(&options.weights, options.encoder.as_deref(), &on)?;

@@ -1,8 +1,9 @@
 //! `onestep data check`: what is in a picture folder, and what is wrong with it.
 
-use std::fs;
 use std::path::PathBuf;
 
+use onestep_program::printable;
+use onestep_store::{FileDestination, FileFormat};
 use onestep_train::Observer;
 use onestep_train::data::{CheckReport, Split, check_picture_folder, contact_sheet};
 
@@ -32,6 +33,7 @@ pub struct Check {
 impl Check {
     /// Prints the report; a folder that training would refuse is a failure.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        let sheet = self.contact_sheet.as_ref().map(|file| FileDestination::claim(file, FileFormat::PNG, &[&self.folder])).transpose()?;
         let mut progress = Progress::new(shared);
         let mut begun = false;
         let report = check_picture_folder(&self.folder, &mut |done, total| {
@@ -42,11 +44,8 @@ impl Check {
             progress.step(done as u64, "");
         })?;
         drop(progress);
-        if let Some(file) = &self.contact_sheet {
-            let png = contact_sheet(&self.folder, SHEET_COLUMNS, SHEET_PICTURES, SHEET_CELL)?;
-            fs::write(file, png).map_err(|e| {
-                Failure::new(Exit::Storage, format!("writing the contact sheet {}: expected a place that takes it, found {e}", file.display()))
-            })?;
+        if let Some(sheet) = sheet {
+            sheet.write(&contact_sheet(&self.folder, SHEET_COLUMNS, SHEET_PICTURES, SHEET_CELL)?)?;
         }
         if shared.json {
             output::json(&report)?;
@@ -73,15 +72,15 @@ fn lines(report: &CheckReport) -> Vec<String> {
         format!("pictures     {} ({} to train on, {} to validate)", report.pictures, split(Split::Train), split(Split::Validation)),
         format!("bytes        {}", report.bytes),
         format!("phrasings    {} to train on, {} held out", report.phrasings, report.held_out),
-        format!("longest      {} words: {}", report.longest_caption_words, plain(&report.longest_caption)),
+        format!("longest      {} words: {}", report.longest_caption_words, printable(&report.longest_caption)),
     ];
     lines.extend(report.sizes.iter().map(|(size, count)| format!("size         {size}: {count}")));
     if report.sizes.len() > 1 {
         lines.push("             training takes the largest square from the middle of each, and brings it to --size".into());
     }
-    lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", plain(&same.join(" = ")))));
-    lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", plain(caption))));
-    lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", plain(&f.problem))));
+    lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", printable(&same.join(" = ")))));
+    lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", printable(caption))));
+    lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", printable(&f.problem))));
     for (what, count) in
         [("same pixels", report.duplicates.len()), ("same caption", report.shared_captions.len()), ("problem", report.findings.len())]
     {
@@ -90,9 +89,4 @@ fn lines(report: &CheckReport) -> Vec<String> {
         }
     }
     lines
-}
-
-/// Text from files, made safe for a terminal.
-fn plain(text: &str) -> String {
-    text.chars().take(400).map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
