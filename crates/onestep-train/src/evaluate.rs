@@ -235,10 +235,7 @@ const EVALUATION: FolderKind = recorded_folder_kind!("an evaluation");
 /// Models or data that cannot be read, storage, interruption.
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
     // Models, pictures, features.
-    let mut sources: Vec<&Path> = vec![&options.teacher, &options.data];
-    sources.extend(options.students.iter().map(PathBuf::as_path));
-    sources.extend(options.pairs.iter().chain(&options.features).map(PathBuf::as_path));
-    let mut destination = FolderDestination::claim(&options.out, EVALUATION, &sources)?;
+    let mut destination = FolderDestination::claim(&options.out, EVALUATION, &[])?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     let sizes = teacher.sizes()?;
     if options.students.is_empty() {

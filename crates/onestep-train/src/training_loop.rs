@@ -152,6 +152,9 @@ pub fn run(
         }
         trainee.load(&checkpoint)?;
         step = checkpoint.counters.step;
+        if step == options.steps {
+            observer.note(&format!("state hash {}", checkpoint.state_hash()));
+        }
     }
     folder.rewind_log(step)?;
     observer.begin("training", options.steps, step);

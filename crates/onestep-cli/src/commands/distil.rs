@@ -124,7 +124,9 @@ impl Distil {
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--pairs", &options.pairs)];
-        let done = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let done = self.run.go(shared, &options, &needed, std::slice::from_ref(&options.metric), |options, device, name, progress| {
+            train(options, entry, device, name, progress)
+        })?;
         done.map_or(Ok(()), |()| output::path(shared, &options.out.join("model")))
     }
 }

@@ -87,7 +87,8 @@ impl Eval {
             options.shown = self.show;
         }
         let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];
-        let report = self.run.go(shared, &options, &needed, |options, device, _, progress| evaluate(options, device, progress))?;
+        let reads: Vec<PathBuf> = options.students.iter().chain(&options.pairs).chain(&options.features).cloned().collect();
+        let report = self.run.go(shared, &options, &needed, &reads, |options, device, _, progress| evaluate(options, device, progress))?;
         let Some(report) = report else { return Ok(()) };
         if shared.json {
             return output::json(&report);

@@ -55,7 +55,7 @@ impl Overfit {
             options.groups = self.groups.iter().map(|groups| if groups == "none" { String::new() } else { groups.clone() }).collect();
         }
         let needed: [(&str, &Path); 2] = [("--weights", &options.weights), ("--pairs", &options.pairs)];
-        let runs = self.run.go(shared, &options, &needed, |options, device, _, progress| {
+        let runs = self.run.go(shared, &options, &needed, &[], |options, device, _, progress| {
             overfit(options, targets(&options.pairs, options.count, device)?, device, progress)
         })?;
         let Some(runs) = runs else { return Ok(()) };

@@ -57,7 +57,7 @@ impl Pairs {
         options.base_seed = self.base_seed.unwrap_or(options.base_seed);
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];
-        let done = self.run.go(shared, &options, &needed, |options, device, _, progress| make(options, entry, device, progress))?;
+        let done = self.run.go(shared, &options, &needed, &[], |options, device, _, progress| make(options, entry, device, progress))?;
         done.map_or(Ok(()), |()| output::path(shared, &options.out))
     }
 }

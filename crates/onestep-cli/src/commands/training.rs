@@ -68,7 +68,7 @@ impl Run {
     }
 
     /// Prints the options if that is all that was asked for; else opens the device and works. `needed` are paths without which there is nothing to
-    /// do, by their flags.
+    /// do, by their flags; `reads` are those that are read besides.
     ///
     /// # Errors
     /// A path that neither a flag nor the configuration file gave; what the work reports.
@@ -77,6 +77,7 @@ impl Run {
         shared: &Shared,
         options: &O,
         needed: &[(&str, &Path)],
+        reads: &[PathBuf],
         work: impl FnOnce(&O, &burn::tensor::Device, &str, &mut Progress) -> Result<R, onestep_train::TrainError>,
     ) -> Result<Option<R>, Failure> {
         if self.dry_run {
@@ -92,7 +93,7 @@ impl Run {
         if let Some((flag, _)) = needed.iter().find(|(_, path)| path.as_os_str().is_empty()) {
             return Err(Failure::new(Exit::Usage, format!("{flag} is missing: give {flag} DIR, or a --config that has it")));
         }
-        let sources: Vec<&Path> = needed.iter().map(|(_, path)| *path).collect();
+        let sources: Vec<&Path> = needed.iter().map(|(_, path)| *path).chain(reads.iter().map(PathBuf::as_path)).collect();
         onestep_store::refuse_overlap("the result", &self.out, &sources)?;
         let device = onestep_train::device::select(self.device.as_deref())?;
         let name = self.device.clone().unwrap_or_else(|| onestep_train::device::compiled()[0].to_owned());

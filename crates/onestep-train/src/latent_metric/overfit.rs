@@ -100,8 +100,7 @@ const OVERFIT: FolderKind = recorded_folder_kind!("an overfitting report");
 /// # Errors
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
 pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, observer: &mut dyn Observer) -> Result<Vec<OverfitRun>, TrainError> {
-    let destination =
-        if options.out.as_os_str().is_empty() { None } else { Some(FolderDestination::claim(&options.out, OVERFIT, &[&options.weights])?) };
+    let destination = if options.out.as_os_str().is_empty() { None } else { Some(FolderDestination::claim(&options.out, OVERFIT, &[])?) };
     let [count, channels, rows, columns] = targets.dims();
     let on = device.clone().autodiff();
     let metric = Metric::open(&options.weights, options.encoder.as_deref(), &on)?;

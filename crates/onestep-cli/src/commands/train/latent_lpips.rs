@@ -57,7 +57,9 @@ impl LatentLpips {
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--metric", &options.metric), ("--autoencoder", &options.autoencoder)];
-        let report = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let reads = [&options.judgements[..], &options.held_out, std::slice::from_ref(&options.data)].concat();
+        let report =
+            self.run.go(shared, &options, &needed, &reads, |options, device, name, progress| train(options, entry, device, name, progress))?;
         let Some(report) = report else { return Ok(()) };
         if shared.json {
             return output::json(&report);

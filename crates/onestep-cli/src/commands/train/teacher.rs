@@ -54,7 +54,9 @@ impl Teacher {
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--data", &options.data), ("--autoencoder", &options.autoencoder)];
-        let done = self.run.go(shared, &options, &needed, |options, device, name, progress| train(options, entry, device, name, progress))?;
+        let done = self.run.go(shared, &options, &needed, options.initial.as_slice(), |options, device, name, progress| {
+            train(options, entry, device, name, progress)
+        })?;
         done.map_or(Ok(()), |()| output::path(shared, &options.out.join("model")))
     }
 }
