@@ -1,47 +1,54 @@
 //! `onestep serve`: the page, and a bundle with it, over HTTP on this machine.
 //!
-//! What can be had is a list made at the start; a request is looked up in it and in nothing else. Connections that dawdle are
-//! closed, requests with a foreign `Host` are refused while we listen on this machine only.
+//! What can be had is a list made at the start; a request is looked up in it and in nothing else. Clients that are idle or slow are
+//! disconnected, first of all when others want their places; requests with a foreign `Host` are refused while we listen on this
+//! machine only.
 
+mod activity;
 mod answer;
 mod byte_range;
+mod connections;
+mod cors;
 mod file_body;
+mod open;
 mod site;
 mod stall_guard;
 
-use std::convert::Infallible;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::arguments::Shared;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use answer::Answers;
+use answer::{Answers, Options};
+use connections::Connections;
+use cors::Origin;
 use site::Site;
-use stall_guard::StallGuard;
 
-/// Bytes of a request's head; more is answered with 431.
-const MAX_HEAD_BYTES: usize = 64 << 10;
-/// Time to send a request's head in, and to send the next one on an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time in which a client must take some of what we send.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections at once; further ones wait. Each may hold a socket and a file, within the usual limit of 1,024.
-const MAX_CONNECTIONS: usize = 700;
+/// Threads for opening and reading files, which may have to wait for a disk.
+const FILE_THREADS: usize = 16;
+/// Connections that the system completes and keeps until we accept them.
+const BACKLOG: u32 = 1024;
+/// Bytes that the system keeps for a client that has not taken them yet. Without a limit they grow to MiB for each connection, and
+/// a client that takes little would be noticed late.
+const SEND_BUFFER: u32 = 256 << 10;
 
 /// Serve the page, and a bundle with it, on this machine.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep serve\n  onestep serve --dir dist --bundle runs/tiny/bundle --port 9000\n\n\
-                        The list of files is made at the start: start again after building the page anew.")]
+#[command(after_help = "Examples:\n  onestep serve\n  onestep serve --dir dist --bundle runs/tiny/bundle --port 9000\n  \
+                        onestep serve --bundle runs/tiny/bundle --cors http://localhost:3000 --compress\n\n\
+                        The list of files is made at the start: start again after building the page anew. Hidden files, links and \
+                        special files are not served.\n\n\
+                        Pages of other origins cannot read any file without --cors. With it they fetch the files of a bundle from \
+                        its URL, for example http://localhost:8080/bundle/.\n\n\
+                        A client that sends no request for a while, or takes an answer very slowly, is disconnected. If too many \
+                        clients are connected, the ones that have been idle or slow for longest are disconnected first.")]
 pub struct Serve {
     /// The folder of the built page
     #[arg(long, value_name = "DIR", default_value = "dist")]
@@ -55,6 +62,13 @@ pub struct Serve {
     /// The address to listen on; 0.0.0.0 lets the whole network in
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
+    /// Let pages of this origin, such as https://example.org, read the files (CORS); repeatable; * lets every page
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    cors: Vec<Origin>,
+    /// Compress HTML, scripts, styles, JSON, text and WebAssembly with gzip for clients that accept it; weights, images and requests
+    /// for a range are sent uncompressed
+    #[arg(long)]
+    compress: bool,
 }
 
 #[derive(Serialize)]
@@ -71,6 +85,7 @@ impl Serve {
         let site = Site::list(&self.dir, self.bundle.as_deref())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(FILE_THREADS)
             .build()
             .map_err(|e| Failure::new(Exit::Failed, format!("starting the server failed: {e}")))?;
         runtime.block_on(self.listen(site, shared))
@@ -78,7 +93,7 @@ impl Serve {
 
     async fn listen(&self, site: Site, shared: &Shared) -> Result<(), Failure> {
         let address = SocketAddr::new(self.host, self.port);
-        let listener = TcpListener::bind(address).await.map_err(|e| self.cannot_listen(&e))?;
+        let listener = bind(address).map_err(|e| self.cannot_listen(&e))?;
         let address = listener.local_addr().map_err(|e| self.cannot_listen(&e))?;
         let url = format!("http://{}/", if self.host.is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() });
         if !shared.quiet {
@@ -86,44 +101,45 @@ impl Serve {
             if !self.host.is_loopback() {
                 output::message("everyone who reaches this address can read them");
             }
+            if self.cors.contains(&Origin::Any) {
+                output::message("pages of every origin can read them, in a browser that reaches this address");
+            }
         }
         if shared.json {
             output::json(&Listening { url: &url, port: address.port(), files: site.len(), bytes: site.bytes() })?;
         } else {
             output::data(&url)?;
         }
-        let answers = Arc::new(Answers::new(site, self.host.is_loopback()));
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let options = Options { loopback: self.host.is_loopback(), cors: self.cors.clone(), compress: self.compress };
+        let mut connections = Connections::new(Arc::new(Answers::new(site, &options)));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    let answers = Arc::clone(&answers);
-                    tokio::spawn(async move {
-                        converse(stream, answers).await;
-                        drop(place);
-                    });
+                Ok((stream, _)) => connections.add(stream).await,
+                // The client left before we took it.
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+                // No descriptor or memory is free just now, which does not end the server.
+                Err(_) => {
+                    connections.close_most_expendable().await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                // A client that left before we took it, or no descriptor free just now: neither ends the server.
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     }
 
-    fn cannot_listen(&self, error: &std::io::Error) -> Failure {
+    fn cannot_listen(&self, error: &io::Error) -> Failure {
         let address = SocketAddr::new(self.host, self.port);
         let (found, advice) = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
+            ErrorKind::AddrInUse => {
                 let other = self.port.checked_add(1).unwrap_or(8080);
                 (
                     format!("port {} in use by another program", self.port),
                     format!("choose another one, for example --port {other}, or end that program"),
                 )
             }
-            std::io::ErrorKind::PermissionDenied => {
+            ErrorKind::PermissionDenied => {
                 (format!("no permission for port {}", self.port), "choose one above 1023, for example --port 8080".to_owned())
             }
-            std::io::ErrorKind::AddrNotAvailable => {
+            ErrorKind::AddrNotAvailable => {
                 (format!("that {} is no address of this machine", self.host), "leave out --host to listen on this machine only".to_owned())
             }
             _ => (error.to_string(), "choose another --port or --host".to_owned()),
@@ -132,18 +148,14 @@ impl Serve {
     }
 }
 
-/// Serves one connection to its end. What goes wrong on it concerns that client only.
-async fn converse(stream: TcpStream, answers: Arc<Answers>) {
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let answers = Arc::clone(&answers);
-        async move { Ok::<_, Infallible>(answers.answer(&request).await) }
-    });
-    let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(MAX_HEAD_BYTES)
-        .max_buf_size(2 * MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(StallGuard::new(stream, STALL_TIMEOUT)), service)
-        .await;
+/// As [`TcpListener::bind`], with a limit for what is on its way to each client, which its connections inherit.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows this would let two programs listen on one port.
+    if cfg!(unix) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 
 const CHUNK: usize = 64 << 10;
 
@@ -20,14 +21,28 @@ pub enum FileBody {
         file: File,
         /// Bytes still to send.
         left: u64,
+        /// The place among the answers that are compressed, if this is one.
+        _place: Option<OwnedSemaphorePermit>,
     },
 }
 
 impl FileBody {
-    /// A short text; empty for no body.
+    /// A short text.
     pub fn text(text: impl Into<Bytes>) -> Self {
         let text = text.into();
         Self::Text((!text.is_empty()).then_some(text))
+    }
+
+    /// The next `count` bytes of a file, which keeps `place` until it is sent.
+    pub fn file(file: std::fs::File, count: u64, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self::File { file: File::from_std(file), left: count, _place: place }
+    }
+}
+
+impl Default for FileBody {
+    /// No body.
+    fn default() -> Self {
+        Self::Text(None)
     }
 }
 
@@ -39,7 +54,7 @@ impl Body for FileBody {
         match self.get_mut() {
             Self::Text(text) => Poll::Ready(text.take().map(|t| Ok(Frame::data(t)))),
             Self::File { left: 0, .. } => Poll::Ready(None),
-            Self::File { file, left } => {
+            Self::File { file, left, .. } => {
                 let mut chunk = vec![0; CHUNK.min(usize::try_from(*left).unwrap_or(CHUNK))];
                 let mut buffer = ReadBuf::new(&mut chunk);
                 if let Err(e) = ready!(Pin::new(file).poll_read(context, &mut buffer)) {

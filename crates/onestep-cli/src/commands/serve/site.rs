@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::exit::{Exit, Failure};
 
@@ -16,10 +17,20 @@ const BUNDLE: &str = "/bundle/";
 /// One file that may be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
-    /// Where it lies, links resolved.
-    pub file: PathBuf,
+    /// The page's or the bundle's folder, links resolved.
+    pub folder: Arc<Path>,
+    /// Where it lies below that folder, with `/` between the parts.
+    pub relative: String,
     /// Its type, for `Content-Type`.
     pub media_type: &'static str,
+}
+
+impl Served {
+    /// Whether compression makes it noticeably smaller: text of all kinds and WebAssembly, but no weights and no pictures.
+    pub fn is_text(&self) -> bool {
+        self.media_type.starts_with("text/")
+            || ["application/json", "application/manifest+json", "application/wasm", "image/svg+xml"].contains(&self.media_type)
+    }
 }
 
 /// Every file that may be served, by its address.
@@ -30,33 +41,33 @@ pub struct Site {
 }
 
 impl Site {
-    /// Lists a page's folder, and a bundle's under `/bundle/`. Hidden files and links are left out.
+    /// Lists a page's folder, and a bundle's under `/bundle/`. Hidden files, links, and whatever else is no regular file are left out.
     pub fn list(page: &Path, bundle: Option<&Path>) -> Result<Self, Failure> {
         let mut site = Self::default();
-        if !page.join(INDEX).is_file() {
+        if !is_file(&page.join(INDEX)) {
             return Err(Failure::new(
                 Exit::Input,
                 format!(
                     "serving {}: expected a folder with {INDEX}, found {}; build the page first, or name its folder with --dir",
                     page.display(),
-                    if page.is_dir() { "one without it" } else { "no folder" }
+                    found(page, INDEX)
                 ),
             ));
         }
-        site.add(page, "/", 0)?;
+        site.add_folder(page, "/")?;
         if let Some(bundle) = bundle {
-            if !bundle.join(MANIFEST).is_file() {
+            if !is_file(&bundle.join(MANIFEST)) {
                 return Err(Failure::new(
                     Exit::Input,
                     format!(
                         "serving the bundle {}: expected a folder with {MANIFEST}, found {}; name a folder that `onestep export` wrote",
                         bundle.display(),
-                        if bundle.is_dir() { "one without it" } else { "no folder" }
+                        found(bundle, MANIFEST)
                     ),
                 ));
             }
             site.files.retain(|address, _| !address.starts_with(BUNDLE));
-            site.add(bundle, BUNDLE, 0)?;
+            site.add_folder(bundle, BUNDLE)?;
         }
         Ok(site)
     }
@@ -76,33 +87,57 @@ impl Site {
         self.bytes
     }
 
-    fn add(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), Failure> {
-        let refuse = |found: String| Failure::new(Exit::Input, format!("listing {}: {found}; name another folder with --dir", folder.display()));
+    fn add_folder(&mut self, folder: &Path, prefix: &str) -> Result<(), Failure> {
+        let folder: Arc<Path> = fs::canonicalize(folder).map_err(|e| unlisted(folder, &format!("expected a readable folder, found {e}")))?.into();
+        self.add(&folder, prefix, "", 0)
+    }
+
+    /// Lists what lies at `relative`, which is empty or ends with `/`, below `folder`.
+    fn add(&mut self, folder: &Arc<Path>, prefix: &str, relative: &str, depth: usize) -> Result<(), Failure> {
+        let here = folder.join(relative);
         if depth > MAX_DEPTH {
-            return Err(refuse(format!("expected at most {MAX_DEPTH} folders inside each other, found more")));
+            return Err(unlisted(&here, &format!("expected at most {MAX_DEPTH} folders inside each other, found more")));
         }
-        let unreadable = |e: io::Error| refuse(format!("expected a readable folder, found {e}"));
-        for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let unreadable = |e: io::Error| unlisted(&here, &format!("expected a readable folder, found {e}"));
+        for entry in fs::read_dir(&here).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             let kind = entry.file_type().map_err(unreadable)?;
-            if name.starts_with('.') || kind.is_symlink() {
+            if name.starts_with('.') {
                 continue;
             }
+            // A link is neither.
             if kind.is_dir() {
-                self.add(&entry.path(), &format!("{prefix}{name}/"), depth + 1)?;
+                self.add(folder, prefix, &format!("{relative}{name}/"), depth + 1)?;
             } else if kind.is_file() {
                 if self.files.len() == MAX_FILES {
-                    return Err(refuse(format!("expected at most {MAX_FILES} files, found more")));
+                    return Err(unlisted(&here, &format!("expected at most {MAX_FILES} files, found more")));
                 }
                 self.bytes = self.bytes.saturating_add(entry.metadata().map_err(unreadable)?.len());
-                let file = fs::canonicalize(entry.path()).map_err(unreadable)?;
                 let media_type = media_type(&name);
-                self.files.insert(format!("{prefix}{name}"), Served { file, media_type });
+                let served = Served { folder: Arc::clone(folder), relative: format!("{relative}{name}"), media_type };
+                self.files.insert(format!("{prefix}{relative}{name}"), served);
             }
         }
         Ok(())
     }
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
+}
+
+/// What is there instead of a folder with the file `name`.
+fn found(folder: &Path, name: &str) -> &'static str {
+    match fs::symlink_metadata(folder.join(name)) {
+        Ok(metadata) if metadata.is_symlink() => "a link in its place, which is not followed",
+        _ if folder.is_dir() => "one without it",
+        _ => "no folder",
+    }
+}
+
+fn unlisted(folder: &Path, reason: &str) -> Failure {
+    Failure::new(Exit::Input, format!("listing {}: {reason}; name another folder with --dir", folder.display()))
 }
 
 /// The type of a file by the end of its name. Browsers compile WebAssembly while it arrives only if this one is right.
@@ -142,7 +177,10 @@ mod tests {
             fs::write(file, "12345").unwrap();
         }
         #[cfg(unix)]
-        std::os::unix::fs::symlink("/etc", page.join("etc")).unwrap();
+        {
+            std::os::unix::fs::symlink("/etc", page.join("etc")).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, page.join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        }
         let site = Site::list(&page, Some(&bundle)).unwrap();
         let addresses: Vec<&str> = site.files.keys().map(String::as_str).collect();
         assert_eq!(addresses, ["/app.wasm", "/bundle/manifest.json", "/index.html"]);
