@@ -26,7 +26,7 @@ cargo xtask test [STEP…]                   run all tests, the browser's includ
 cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
 cargo xtask setup [page|test]              install what the above need, saying what and why
 
-Steps of test: fmt clippy native cuda page browser
+Steps of test: fmt deny clippy native cuda page browser
 
 Environment:
   ONESTEP_CACHE=DIR    where tools and build results are kept; else a folder of your caches

@@ -8,7 +8,11 @@ mod wasm_std;
 
 use std::path::PathBuf;
 
-use crate::{process::Result, wasm::Toolchain};
+use crate::{
+    native,
+    process::{self, Result},
+    wasm::Toolchain,
+};
 
 /// Pinned here and in Trunk.toml's build; the second is the version in Cargo.lock.
 const TRUNK: tool::Tool = tool::Tool { package: "trunk", program: "trunk", version: "0.21.14", locked: true, why: "builds the page" };
@@ -19,6 +23,15 @@ const WASM_BINDGEN: tool::Tool = tool::Tool {
     version: "0.2.130",
     locked: false,
     why: "makes JavaScript's side of the wasm module",
+};
+
+/// deny.toml is written for this version.
+const CARGO_DENY: tool::Tool = tool::Tool {
+    package: "cargo-deny",
+    program: "cargo-deny",
+    version: "0.20.2",
+    locked: true,
+    why: "checks licences, sources and known faults of dependencies",
 };
 
 /// What the page needs.
@@ -32,6 +45,13 @@ pub fn page() -> Result<Toolchain> {
 /// What the native tests need: a graphics driver, and the pictures and names that the model is trained on.
 pub fn native() -> Result<()> {
     packages::find_or_install(&[packages::VULKAN, packages::EMOJI_FONT, packages::EMOJI_NAMES])
+}
+
+/// What the check of dependencies needs: its program, which it gives, and the crates of the lock file, those of other platforms included.
+pub fn deny() -> Result<PathBuf> {
+    CARGO_DENY.find_or_install()?;
+    process::run(native::cargo().args(["fetch", "--locked", "--quiet"]))?;
+    Ok(CARGO_DENY.path())
 }
 
 /// What the browser tests need besides the page.
@@ -49,6 +69,7 @@ pub fn bench() -> Result<bench::Tools> {
 /// Everything.
 pub fn everything() -> Result<()> {
     native()?;
+    deny()?;
     page()?;
     browser()?;
     println!("Everything is there: `cargo xtask page` shows the page, `cargo xtask test` runs the tests.");

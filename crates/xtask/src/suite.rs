@@ -1,5 +1,6 @@
 //! All tests, in the order of what they cost, and one line at the end.
 
+mod deny;
 mod tally;
 
 use std::{env, process::Command, time::Instant};
@@ -18,8 +19,9 @@ struct Step {
     run: fn(&mut Tally) -> Result<()>,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "fmt", run: fmt },
+    Step { name: "deny", run: deny::run },
     Step { name: "clippy", run: clippy },
     Step { name: "native", run: tests },
     Step { name: "cuda", run: cuda },
