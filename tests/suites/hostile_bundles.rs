@@ -122,6 +122,33 @@ fn programs_that_cannot_run_are_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn a_number_that_is_infinite_in_f32_is_refused() {
+    // JSON has no such number: the program would be written as one that cannot be read.
+    for op in [
+        r#"{"kind":"affine","mul":1e39,"add":0.0}"#,
+        r#"{"kind":"clamp","min":-1e200,"max":0.0}"#,
+        r#"{"kind":"pad","padding":[[0,0],[0,0]],"value":1e39}"#,
+        r#"{"kind":"layer_norm","epsilon":1e39,"affine":false}"#,
+    ] {
+        let program = format!(
+            r#"{{"version":2,"name":"p","values":[{{"shape":[2,3],"dtype":"f32"}},{{"shape":[2,3],"dtype":"f32"}}],"inputs":[{{"name":"x","value":0}}],
+            "outputs":[{{"name":"y","value":1}}],"nodes":[{{"op":{op},"inputs":[0],"output":1}}]}}"#
+        );
+        let error = Program::from_json(program.as_bytes(), "p.json").expect_err(op);
+        assert!(error.kind() == Kind::Malformed && error.to_string().contains("inf, expected a finite one"), "{error}");
+    }
+}
+
+#[test]
+fn work_beyond_all_numbers_is_told_as_the_largest() {
+    let large = 1usize << 22;
+    let op = Op::Linear { bias: false, act: Activation::None, residual: false };
+    assert_eq!(op.flops(&[&[1 << 10, large], &[large, large]], &[1 << 10, large]), 1 << 55);
+    let op = Op::Conv2d { stride: [1; 2], padding: [0; 4], dilation: [1; 2], groups: 1, bias: false, act: Activation::None, residual: false };
+    assert_eq!(op.flops(&[&[1, large, 1024, 1], &[1, large, 1024, 1]], &[1, 1, large, 1024]), u64::MAX);
+}
+
+#[test]
 fn weight_files_that_lie_are_refused() {
     let base = files();
     let file = |header: &str, data: usize| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat();

@@ -31,7 +31,7 @@ pub use clip::{
     CLIP_MEAN, CLIP_STD, ClipActivation, ClipAttention, ClipConfig, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipModel, ClipTextConfig,
     ClipTextModel, ClipTextOutput, ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,
 };
-pub use config::{ConfigError, PerBlock};
+pub use config::{ConfigError, PerBlock, object as config_object};
 pub use decoder::Decoder;
 pub use discriminator::{Discriminator, DiscriminatorParts, Readout, Readouts};
 pub use generator::Generator;

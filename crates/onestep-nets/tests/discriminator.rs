@@ -11,7 +11,7 @@ const PARTS: DiscriminatorParts = DiscriminatorParts { noise: true, scales: true
 fn discriminator(parts: DiscriminatorParts, device: &Device) -> (Discriminator, UNet2DConditionConfig) {
     let fixture = Fixture::open("unet-sd15");
     let config = UNet2DConditionConfig::from_json(&fixture.config).unwrap();
-    let teacher = weights::load(config.init(device), &[&fixture.weights]).unwrap();
+    let teacher = weights::load(config.init(device), &[fixture.shard()]).unwrap();
     device.seed(1);
     (Discriminator::new(teacher, &config, parts, device), config)
 }

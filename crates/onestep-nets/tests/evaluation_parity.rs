@@ -12,7 +12,7 @@ use fixture::{
 };
 use onestep_nets::{
     ClipConfig, ClipModel, FrozenBatchNorm2d, InceptionLayout, InceptionV3,
-    weights::{self, StateTensor},
+    weights::{self, Shard, StateTensor},
 };
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -42,7 +42,7 @@ fn file(entries: &[Entry]) -> Vec<u8> {
 }
 
 fn inception(layout: InceptionLayout, device: &Device) -> InceptionV3 {
-    InceptionV3::load(layout, &[&file(&inception_entries(layout))], device).unwrap()
+    InceptionV3::load(layout, &[Shard::new("inception", &file(&inception_entries(layout)))], device).unwrap()
 }
 
 fn check_inception(layout: InceptionLayout, name: &str) {
@@ -83,7 +83,9 @@ fn inception_passes_gradients_to_pictures() {
 
 #[test]
 fn inception_files_that_do_not_fit_are_refused_by_name() {
-    let refusal = |entries: &[Entry]| InceptionV3::load(InceptionLayout::Fid, &[&file(entries)], &Device::flex()).unwrap_err().to_string();
+    let refusal = |entries: &[Entry]| {
+        InceptionV3::load(InceptionLayout::Fid, &[Shard::new("inception", &file(entries))], &Device::flex()).unwrap_err().to_string()
+    };
     let without = |mut entries: Vec<Entry>, name: &str| {
         entries.retain(|entry| entry.0 != name);
         entries
@@ -91,10 +93,10 @@ fn inception_files_that_do_not_fit_are_refused_by_name() {
     let whole = inception_entries(InceptionLayout::Fid);
 
     let entries = without(whole.clone(), "Mixed_6c.branch7x7_2.bn.running_var");
-    assert_eq!(refusal(&entries), "the weights do not fit: Mixed_6c.branch7x7_2.bn.running_var [160] is missing");
+    assert_eq!(refusal(&entries), "inception: the weights do not fit: Mixed_6c.branch7x7_2.bn.running_var [160] is missing");
 
     let entries = without(whole.clone(), "fc.bias");
-    assert_eq!(refusal(&entries), "the weights do not fit: fc.bias [1008] is missing");
+    assert_eq!(refusal(&entries), "inception: the weights do not fit: fc.bias [1008] is missing");
 
     let mut entries = whole.clone();
     // Beside no statistics, so it counts nothing.
@@ -102,16 +104,16 @@ fn inception_files_that_do_not_fit_are_refused_by_name() {
     entries.push(("Mixed_8a.conv.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]));
     assert_eq!(
         refusal(&entries),
-        "the weights do not fit: Mixed_7c.branch_pool.conv.num_batches_tracked is surplus; Mixed_8a.conv.weight is surplus"
+        "inception: the weights do not fit: Mixed_7c.branch_pool.conv.num_batches_tracked is surplus; Mixed_8a.conv.weight is surplus"
     );
 
     assert_eq!(
         refusal(&inception_entries(InceptionLayout::Torchvision)),
-        "the weights do not fit: fc.weight has shape [1000, 2048] instead of [1008, 2048]; fc.bias has shape [1000] instead of [1008]"
+        "inception: the weights do not fit: fc.weight has shape [1000, 2048] instead of [1008, 2048]; fc.bias has shape [1000] instead of [1008]"
     );
 
     let entries = without(without(whole, "fc.bias"), "fc.weight");
-    let network = InceptionV3::load(InceptionLayout::Fid, &[&file(&entries)], &Device::flex()).unwrap();
+    let network = InceptionV3::load(InceptionLayout::Fid, &[Shard::new("inception", &file(&entries))], &Device::flex()).unwrap();
     assert!(network.fc.is_none());
     assert!(network.logits(Tensor::zeros([1, 2048], &Device::flex())).is_none());
 }
@@ -119,7 +121,7 @@ fn inception_files_that_do_not_fit_are_refused_by_name() {
 fn clip(fixture: &Fixture, device: &Device) -> ClipModel {
     let config = ClipConfig::from_json(&fixture.config).unwrap();
     assert_eq!(ClipConfig::from_json(&config.to_json()).unwrap(), config);
-    weights::load(config.init(device), &[&fixture.weights]).unwrap()
+    weights::load(config.init(device), &[fixture.shard()]).unwrap()
 }
 
 fn check_clip(name: &'static str) {

@@ -14,7 +14,7 @@ use onestep_nets::{
 
 fn unet(fixture: &Fixture, device: &Device) -> UNet2DConditionModel {
     let config = UNet2DConditionConfig::from_json(&fixture.config).unwrap();
-    weights::load(config.init(device), &[&fixture.weights]).unwrap()
+    weights::load(config.init(device), &[fixture.shard()]).unwrap()
 }
 
 fn unet_output(fixture: &Fixture, unet: &UNet2DConditionModel, device: &Device) -> Tensor<4> {
@@ -63,7 +63,7 @@ fn the_generator_is_the_prediction_of_the_clean_latent() {
 
 fn autoencoder(fixture: &Fixture, device: &Device) -> AutoencoderKl {
     let config = AutoencoderKlConfig::from_json(&fixture.config).unwrap();
-    weights::load(config.init(device), &[&fixture.weights]).unwrap()
+    weights::load(config.init(device), &[fixture.shard()]).unwrap()
 }
 
 fn check_autoencoder(name: &'static str) {
@@ -103,7 +103,7 @@ fn autoencoder_without_attention() {
 
 fn clip(fixture: &Fixture, device: &Device) -> ClipTextModel {
     let config = ClipTextConfig::from_json(&fixture.config).unwrap();
-    weights::load(config.init(device), &[&fixture.weights]).unwrap()
+    weights::load(config.init(device), &[fixture.shard()]).unwrap()
 }
 
 fn check_clip(name: &'static str, layers: usize) {

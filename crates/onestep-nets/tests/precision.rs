@@ -12,7 +12,7 @@ use onestep_nets::{Discriminator, DiscriminatorParts, Generator, NoiseSchedule, 
 fn teacher(device: &Device) -> (onestep_nets::UNet2DConditionModel, UNet2DConditionConfig) {
     let fixture = Fixture::open("unet-sd15");
     let config = UNet2DConditionConfig::from_json(&fixture.config).unwrap();
-    (weights::load(config.init(device), &[&fixture.weights]).unwrap(), config)
+    (weights::load(config.init(device), &[fixture.shard()]).unwrap(), config)
 }
 
 fn inputs(config: &UNet2DConditionConfig, device: &Device) -> (Tensor<4>, Tensor<4>, Tensor<3>) {

@@ -147,6 +147,8 @@ fn the_scheduler_that_is_published_with_stable_diffusion_is_read() {
 #[test]
 fn what_is_not_implemented_is_refused_by_key() {
     for (key, value) in [
+        ("_class_name", json!("UNet2DModel")),
+        ("_class_name", json!(null)),
         ("act_fn", json!("mish")),
         ("down_block_types", json!(["AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"])),
         ("mid_block_type", json!("UNetMidBlock2D")),
@@ -181,6 +183,7 @@ fn what_is_not_implemented_is_refused_by_key() {
         assert!(serde_json::from_value::<UNet2DConditionConfig>(config).is_err());
     }
     for (json, key) in [
+        (json!({"_class_name": "AutoencoderTiny"}), "_class_name = \"AutoencoderTiny\": only \"AutoencoderKL\" is implemented"),
         (json!({"down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"]}), "down_block_types"),
         (json!({"up_block_types": ["MidBlock"]}), "up_block_types"),
         (json!({"latents_mean": [0.0]}), "latents_mean"),

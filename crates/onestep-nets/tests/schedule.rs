@@ -3,7 +3,7 @@
 mod fixture;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use onestep_nets::{DdimStep, NoiseSchedule, SchedulerConfig};
+use onestep_nets::{BetaSchedule, DdimStep, NoiseSchedule, SchedulerConfig, TimestepSpacing};
 use serde_json::Value;
 
 fn floats(value: &Value) -> Vec<f32> {
@@ -85,4 +85,62 @@ fn what_is_not_implemented_is_refused_by_key() {
         let error = SchedulerConfig::from_json(json).unwrap_err().to_string();
         assert!(error.contains(key), "{json}: {error}");
     }
+}
+
+/// Every class brings its own defaults for what its file leaves out.
+#[test]
+fn classes_are_known_with_their_own_defaults_or_refused_by_name() {
+    let read = |class: &str, more: &str| SchedulerConfig::from_json(&format!(r#"{{"_class_name": "{class}"{more}}}"#));
+    let told = |class: &str, more: &str| read(class, more).unwrap_err().to_string();
+    for class in ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler", "DDIMInverseScheduler", "ddimscheduler", ""] {
+        assert!(told(class, "").contains(&format!("_class_name = {class:?}: a noise process that is not implemented")), "{class}");
+        assert!(!SchedulerConfig::knows(class));
+    }
+    for class in ["EulerDiscreteScheduler", "UniPCMultistepScheduler", "DPMSolverSinglestepScheduler", "LMSDiscreteScheduler"] {
+        assert!(told(class, "").contains("timestep_spacing = (absent): means \"linspace\" in a"), "{class}: {}", told(class, ""));
+        assert!(SchedulerConfig::knows(class) && read(class, r#", "timestep_spacing": "trailing""#).is_ok());
+    }
+    for class in ["DDIMScheduler", "DDPMScheduler"] {
+        assert!(told(class, "").contains("clip_sample = (absent): means true"), "{class}");
+        assert!(read(class, r#", "clip_sample": false"#).unwrap().set_alpha_to_one);
+    }
+    let plain = read("PNDMScheduler", "").unwrap();
+    assert!(!plain.set_alpha_to_one && plain.timestep_spacing == TimestepSpacing::Leading && plain.beta_start == 0.0001);
+    let consistent = read("LCMScheduler", "").unwrap();
+    assert!(consistent.beta_end == 0.012 && consistent.beta_schedule == BetaSchedule::ScaledLinear && consistent.set_alpha_to_one);
+    assert!(told("DPMSolverMultistepScheduler", r#", "timestep_spacing": "trailing", "use_flow_sigmas": true"#).contains("use_flow_sigmas"));
+}
+
+/// diffusers saves what Python's json writes; a word that is no number is an error where it is read.
+#[test]
+fn numbers_that_json_has_not_are_read_where_nobody_asks_for_them() {
+    let file = |key: &str, value: &str| {
+        format!(
+            r#"{{"_class_name": "DPMSolverMultistepScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "lambda_min_clipped": -Infinity,
+            "timestep_spacing": "trailing", "{key}": {value}}}"#
+        )
+    };
+    let config = SchedulerConfig::from_json(&file("beta_start", "0.00085")).unwrap();
+    assert_eq!(config, SchedulerConfig { steps_offset: 0, set_alpha_to_one: true, ..SchedulerConfig::default() });
+    for (value, part) in [("NaN", "\"NaN\""), ("Infinity", "\"Infinity\""), ("-Infinity", "\"-Infinity\"")] {
+        let told = SchedulerConfig::from_json(&file("beta_start", value)).unwrap_err().to_string();
+        assert!(told.contains("beta_start") && told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn text_that_is_no_configuration_is_told_as_what_it_is() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (text, part) in [
+        ("", "empty"),
+        ("version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        ("<!DOCTYPE html>", "HTML"),
+        (deep.as_str(), "nesting of a JSON file"),
+        ("{\"beta_start\": 0.1", "EOF"),
+    ] {
+        let told = SchedulerConfig::from_json(text).unwrap_err().to_string();
+        assert!(told.contains(part), "{told}");
+    }
+    // As some editors save it.
+    SchedulerConfig::from_json("\u{feff}{}").unwrap();
 }

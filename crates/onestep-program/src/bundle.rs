@@ -146,7 +146,7 @@ pub struct Bundle {
 
 impl Bundle {
     /// Opens a bundle from its manifest's bytes; `fetch` gives the bytes of a listed file.
-    /// Every file is compared with its hashes before it is read, and the programs with the tensors they name.
+    /// Every file is compared with its hashes before it is read, and the programs with the tensors they name; every weight is finite.
     ///
     /// # Errors
     /// What `fetch` reports, and everything that the formats refuse, with the file's name.
@@ -155,6 +155,7 @@ impl Bundle {
         let mut weights = Vec::new();
         for name in outline.manifest.weights.clone() {
             let file = WeightFile::new(load(&outline.manifest, &name, &mut fetch)?, &name)?;
+            file.check_finite(&name)?;
             outline.add(file.header().clone())?;
             weights.push(file);
         }

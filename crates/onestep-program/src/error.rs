@@ -36,6 +36,10 @@ impl BundleError {
     pub fn kind(&self) -> Kind {
         self.kind
     }
+    /// What is wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
     /// The file, tensor or operation at fault.
     pub fn place(&self) -> &str {
         &self.place

@@ -2,6 +2,7 @@
 //!
 //! `inspect` prints the table; every parser of this crate calls [`check`] before it allocates.
 
+use crate::disguise::{BYTE_ORDER_MARK, disguise};
 use crate::error::{BundleError, Kind};
 
 /// A row of the table: what is limited, and the largest value that is accepted.
@@ -23,6 +24,7 @@ macro_rules! limits {
 
 limits! {
     MANIFEST_BYTES = 1 << 20, "bytes of the manifest";
+    CONFIG_BYTES = 8 << 20, "bytes of a configuration";
     JSON_DEPTH = 16, "nesting of a JSON file";
     PROGRAM_BYTES = 8 << 20, "bytes of a program";
     OPERATIONS = 20_000, "operations of a program";
@@ -50,24 +52,45 @@ pub fn check(limit: Limit, found: u64, place: &str) -> Result<(), BundleError> {
     Ok(())
 }
 
-/// The number of elements of a shape, by checked multiplication and within the limits.
+/// The number of elements of a shape, by checked multiplication and within the limits. Axes without a length do not hide those beside them, so
+/// that the distance between two elements is within the limits too.
 pub fn elements(shape: &[usize], place: &str) -> Result<usize, BundleError> {
     check(RANK, shape.len() as u64, place)?;
     let mut count: u64 = 1;
     for &length in shape {
         check(DIMENSION, length as u64, place)?;
-        // Two factors below 2^32 and 2^24: the product cannot leave u64.
-        count *= length as u64;
+        // Two factors up to 2^32 and 2^24: the product cannot leave u64.
+        count *= length.max(1) as u64;
         check(ELEMENTS, count, place)?;
+    }
+    if shape.contains(&0) {
+        return Ok(0);
     }
     usize::try_from(count).map_err(|_| BundleError::new(Kind::Limit, place, format!("{count} elements do not fit this machine's addresses")))
 }
 
-/// Parses JSON after checking its size and nesting; unknown keys are the caller's `deny_unknown_fields`.
+/// Parses a JSON object after checking its size and nesting; unknown keys are the caller's `deny_unknown_fields`.
+///
+/// # Errors
+/// What is above a limit, what is no JSON (a Git LFS pointer, a web page and text with a byte order mark are told as such), what `T` refuses.
 pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], size: Limit, place: &str) -> Result<T, BundleError> {
     check(size, bytes.len() as u64, place)?;
+    let refuse = |message: String| BundleError::new(Kind::Malformed, place, message);
+    if bytes.is_empty() {
+        return Err(refuse("the file is empty, expected JSON; fetch it again".into()));
+    }
+    if let Some(told) = disguise(bytes) {
+        return Err(refuse(format!("expected JSON; this is {told}")));
+    }
+    if [BYTE_ORDER_MARK, b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(refuse("the text begins with a byte order mark; save it as UTF-8 without one".into()));
+    }
     check(JSON_DEPTH, json_depth(bytes), place)?;
-    serde_json::from_slice(bytes).map_err(|error| BundleError::new(Kind::Malformed, place, format!("not what is expected here: {error}")))
+    // serde would also take a list of values without their keys.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refuse("expected a JSON object, which begins with {".into()));
+    }
+    serde_json::from_slice(bytes).map_err(|error| refuse(format!("not what is expected here: {error}")))
 }
 
 /// The deepest nesting of brackets outside strings; malformed JSON gives some number and is refused by the parser.
@@ -109,13 +132,32 @@ mod tests {
     fn a_shape_whose_product_wraps_is_refused() {
         assert!(elements(&[1 << 24, 1 << 24, 1 << 24], "t").is_err());
         assert!(elements(&[(1 << 42) + 1], "t").is_err());
+        assert!(elements(&[0, 1 << 24, 1 << 24], "t").is_err());
         assert!(elements(&[1; 9], "t").is_err());
         assert_eq!(elements(&[3, 0, 5], "t").unwrap(), 0);
     }
 
     #[test]
+    fn what_is_no_json_is_told_as_what_it_is() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"", "the file is empty"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+            (b" <html>", "HTML"),
+            (b"\xef\xbb\xbf{}", "byte order mark"),
+            (b"\xff\xfe{\0}\0", "byte order mark"),
+        ];
+        for (bytes, part) in cases {
+            let told = parse_json::<serde_json::Value>(bytes, CONFIG_BYTES, "unet/config.json").unwrap_err().to_string();
+            assert!(told.starts_with("unet/config.json: ") && told.contains(part), "{told}");
+        }
+    }
+
+    #[test]
     fn brackets_inside_strings_do_not_nest() {
         assert_eq!(json_depth(br#"{"a":"[[[[\"[[","b":[1,[2]]}"#), 3);
+        for text in ["[1, 2]", " 7", "null"] {
+            assert!(parse_json::<serde_json::Value>(text.as_bytes(), PROGRAM_BYTES, "p").unwrap_err().to_string().contains("a JSON object"));
+        }
         let deep = [b"[".repeat(17), b"]".repeat(17)].concat();
         assert!(parse_json::<serde_json::Value>(&deep, PROGRAM_BYTES, "p").unwrap_err().kind() == Kind::Limit);
     }

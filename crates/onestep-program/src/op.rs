@@ -248,11 +248,26 @@ impl Op {
 
     /// Checks inputs against the operation and the stated output shape; `place` names the node in errors.
     pub fn check(&self, inputs: &[&[usize]], output: &[usize], place: &str) -> Result<(), BundleError> {
+        if let Some(value) = self.floats().into_iter().find(|value| !value.is_finite()) {
+            return Err(refuse(place, format!("{} has the number {value}, expected a finite one in f32", self.name())));
+        }
         let expected = self.output_shape(inputs, output, place)?;
         if expected != output {
             return Err(refuse(place, format!("{} of {inputs:?} gives {expected:?}, the program says {output:?}", self.name())));
         }
         Ok(())
+    }
+
+    /// The numbers that are computed with.
+    fn floats(&self) -> [f32; 2] {
+        match *self {
+            Op::GroupNorm { epsilon, .. } | Op::LayerNorm { epsilon, .. } => [epsilon, 0.0],
+            Op::Attention { scale, .. } => [scale, 0.0],
+            Op::Affine { mul, add } => [mul, add],
+            Op::Clamp { min, max } => [min, max],
+            Op::Pad { value, .. } => [value, 0.0],
+            _ => [0.0; 2],
+        }
     }
 
     /// The shape that the inputs give; `output` is consulted only by the operations whose parameter it is (reshape, slice, expand).
@@ -486,20 +501,22 @@ impl Op {
         }
     }
 
-    /// Floating-point operations, a multiplication and an addition counted as two.
+    /// Floating-point operations, a multiplication and an addition counted as two; `u64::MAX` where there are more.
     pub fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
-        let out: u64 = output.iter().map(|&length| length as u64).product();
+        let out = product(output);
+        let each = |sum: u64| out.saturating_mul(sum);
         match self {
-            Op::Conv2d { .. } => 2 * out * inputs[1][1..].iter().map(|&length| length as u64).product::<u64>(),
-            Op::UpConv2d { .. } => 2 * out * inputs[1][2..].iter().map(|&length| length as u64).product::<u64>(),
-            Op::Linear { .. } => 2 * out * inputs[1][1] as u64,
-            Op::MatMul => 2 * out * inputs[0][inputs[0].len() - 1] as u64,
+            Op::Conv2d { .. } => each(product(&inputs[1][1..]).saturating_mul(2)),
+            Op::UpConv2d { .. } => each(product(&inputs[1][2..]).saturating_mul(2)),
+            Op::Linear { .. } => each(2 * inputs[1][1] as u64),
+            Op::MatMul => each(2 * inputs[0][inputs[0].len() - 1] as u64),
             Op::Attention { .. } => {
-                2 * (inputs[0][..3].iter().map(|&length| length as u64).product::<u64>()) * inputs[1][2] as u64 * (inputs[0][3] + inputs[2][3]) as u64
+                let scores = product(&inputs[0][..3]).saturating_mul(inputs[1][2] as u64);
+                scores.saturating_mul(2 * (inputs[0][3] + inputs[2][3]) as u64)
             }
-            Op::GroupNorm { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } => 8 * out,
-            Op::Reduce { axis, .. } => out * inputs[0][*axis] as u64,
-            Op::Geglu | Op::Unary { .. } => 8 * out,
+            Op::GroupNorm { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } => each(8),
+            Op::Reduce { axis, .. } => each(inputs[0][*axis] as u64),
+            Op::Geglu | Op::Unary { .. } => each(8),
             Op::Binary { .. } | Op::Affine { .. } | Op::Clamp { .. } => out,
             Op::Embedding
             | Op::UpsampleNearest { .. }
@@ -511,6 +528,10 @@ impl Op {
             | Op::Expand => 0,
         }
     }
+}
+
+fn product(shape: &[usize]) -> u64 {
+    shape.iter().fold(1, |product, &length| product.saturating_mul(length as u64))
 }
 
 /// What a field means in programs that were written before it.

@@ -1,13 +1,13 @@
-//! Weight files: safetensors, read strictly.
+//! Weight files of bundles: safetensors of the three types that programs know.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value as Json};
-
 use crate::{
+    element::{ElementType, coordinates},
     error::{BundleError, Kind},
     limits,
     program::DType,
+    tensor_file::TensorHeader,
 };
 
 /// Borrowed elements that a caller gives to a program.
@@ -54,11 +54,7 @@ pub struct WeightView<'a> {
 impl WeightView<'_> {
     /// The elements as f32, whatever they are stored in; ids convert exactly below 2^24.
     pub fn to_f32(&self) -> Vec<f32> {
-        match self.dtype {
-            DType::F32 => self.bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-            DType::I32 => self.bytes.as_chunks::<4>().0.iter().map(|&bytes| i32::from_le_bytes(bytes) as f32).collect(),
-            DType::F16 => self.bytes.as_chunks::<2>().0.iter().map(|&bytes| half::f16::from_le_bytes(bytes).to_f32()).collect(),
-        }
+        ElementType::from(self.dtype).to_f32(self.bytes).unwrap_or_default()
     }
 }
 
@@ -85,47 +81,19 @@ impl WeightHeader {
     /// Reads the header from the beginning of a file of `size` bytes; `place` is the file's name in errors.
     ///
     /// # Errors
-    /// A header above its limit, offsets that overlap or leave gaps, sizes that are not shape × type, dtypes other than f32, f16 and i32.
+    /// Those of [`TensorHeader::read`]; dtypes other than f32, f16 and i32, shapes above the limits.
     pub fn new(beginning: &[u8], size: u64, place: &str) -> Result<Self, BundleError> {
-        let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
-        let invalid = |message: String| malformed(format!("not a valid safetensors file: {message}"));
-        let length = beginning
-            .first_chunk::<8>()
-            .map(|head| u64::from_le_bytes(*head))
-            .ok_or_else(|| malformed(format!("{size} bytes are no safetensors file")))?;
-        limits::check(limits::HEADER_BYTES, length, place)?;
-        let data = 8 + length;
-        let text = usize::try_from(data).ok().and_then(|end| beginning.get(8..end)).ok_or_else(|| invalid("it ends inside its header".into()))?;
-        let header: Map<String, Json> = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
-        limits::check(limits::TENSORS, header.len() as u64, place)?;
+        let header = TensorHeader::read(beginning, size, place)?;
+        header.accept(&[ElementType::F32, ElementType::F16, ElementType::I32], place)?;
         let mut tensors = BTreeMap::new();
-        let mut ranges = Vec::with_capacity(header.len());
-        for (name, entry) in header {
-            if name == "__metadata__" {
-                continue;
-            }
-            let (stored, shape, [start, end]) = fields(&entry).ok_or_else(|| invalid(format!("tensor {name} has no type, shape and place")))?;
-            let dtype = match stored {
-                "F32" => DType::F32,
-                "F16" => DType::F16,
-                "I32" => DType::I32,
-                other => {
-                    let message = format!("tensor {name} is stored as {other}; f32, f16 and i32 are read");
-                    return Err(BundleError::new(Kind::Unsupported, place, message));
-                }
+        for (name, entry) in header.iter() {
+            let dtype = match entry.element {
+                ElementType::F16 => DType::F16,
+                ElementType::I32 => DType::I32,
+                _ => DType::F32,
             };
-            let count = shape.iter().try_fold(dtype.size() as u64, |count, &length| count.checked_mul(length as u64));
-            let Some(size) = count.filter(|&size| start.checked_add(size) == Some(end)) else {
-                return Err(invalid(format!("tensor {name}, {shape:?} of {stored}, does not take the bytes {start} to {end}")));
-            };
-            limits::elements(&shape, &format!("{place}, tensor {name}"))?;
-            ranges.push((start, end));
-            tensors.insert(name, TensorPlace { shape, dtype, start: data.saturating_add(start), size });
-        }
-        ranges.sort_unstable();
-        let end = ranges.iter().try_fold(0, |last, &(start, end)| (start == last).then_some(end));
-        if end.and_then(|end| end.checked_add(data)) != Some(size) {
-            return Err(invalid("its tensors overlap, leave gaps or do not end with the file".into()));
+            limits::elements(&entry.shape, &format!("{place}, tensor {name}"))?;
+            tensors.insert(name.to_owned(), TensorPlace { shape: entry.shape.clone(), dtype, start: entry.start, size: entry.size });
         }
         Ok(Self { tensors })
     }
@@ -139,13 +107,6 @@ impl WeightHeader {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
-}
-
-/// Type, shape and range of an entry of a header.
-fn fields(entry: &Json) -> Option<(&str, Vec<usize>, [u64; 2])> {
-    let shape = entry["shape"].as_array()?.iter().map(|length| usize::try_from(length.as_u64()?).ok()).collect::<Option<_>>()?;
-    let [start, end] = entry["data_offsets"].as_array()?.as_slice() else { return None };
-    Some((entry["dtype"].as_str()?, shape, [start.as_u64()?, end.as_u64()?]))
 }
 
 /// A safetensors file in memory whose header has been checked against its bytes.
@@ -162,6 +123,22 @@ impl WeightFile {
     /// Those of [`WeightHeader::new`].
     pub fn new(bytes: Vec<u8>, place: &str) -> Result<Self, BundleError> {
         Ok(Self { header: WeightHeader::new(&bytes, bytes.len() as u64, place)?, bytes })
+    }
+
+    /// Refuses weights that are NaN or infinite: whatever is computed with them is nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Malformed`], with the first such element of the first such tensor.
+    pub fn check_finite(&self, place: &str) -> Result<(), BundleError> {
+        for name in self.names() {
+            let Some(tensor) = self.get(name) else { continue };
+            if let Some(number) = ElementType::from(tensor.dtype).first_non_finite(tensor.bytes) {
+                let message =
+                    format!("tensor {name} has an element that is not finite at {:?}; export the model anew", coordinates(tensor.shape, number));
+                return Err(BundleError::new(Kind::Malformed, place, message));
+            }
+        }
+        Ok(())
     }
 
     /// The whole file.

@@ -27,16 +27,17 @@ pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     };
     let found = fs::metadata(path).map_err(refuse)?;
     if !found.is_file() {
-        let what = if found.is_dir() { "a folder" } else { "a pipe or device" };
+        let what = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
         return Err(input(format!("expected a file, found {what}")));
     }
+    let too_large = |size: String| input(format!("expected a file of at most {limit} bytes, found {size}"));
     if found.len() > limit {
-        return Err(input(format!("expected at most {limit} bytes, found {}", found.len())));
+        return Err(too_large(found.len().to_string()));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
-    // A file may grow between the two looks at it.
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(refuse)?;
-    Ok(bytes)
+    // A file may have grown since; no more than one byte too many is taken.
+    File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)).map_err(refuse)?;
+    if bytes.len() as u64 > limit { Err(too_large(format!("more than {limit}"))) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -45,6 +46,8 @@ mod tests {
 
     #[test]
     fn ordinary_files_only() {
+        #[cfg(unix)]
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("a device"));
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name);
         fs::write(at("a"), "12345").unwrap();

@@ -6,7 +6,10 @@
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use onestep_nets::{AutoencoderKl, AutoencoderKlConfig};
+use onestep_nets::{
+    AutoencoderKl, AutoencoderKlConfig,
+    weights::{self, Shard},
+};
 use onestep_noise::{Philox, Stream, normal};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +76,12 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<AutoencoderReport, TrainError> {
     let percent = options.held_out_percent;
-    check_options([(format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50")])?;
+    let kl_weight = options.kl_weight;
+    check_options([
+        (format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50"),
+        (format!("kl_weight = {kl_weight}"), kl_weight.is_finite() && kl_weight >= 0.0, "a number of at least 0"),
+    ])?;
+    options.training.check_batch([3, options.size, options.size])?;
     let pictures = PictureFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
     let (trained, held_out) = split(&pictures, percent)?;
@@ -183,7 +191,8 @@ impl Task for Autoencoding<'_> {
     }
 
     fn load(&self, net: AutoencoderKl, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<AutoencoderKl, TrainError> {
-        onestep_nets::weights::load(net, &[&file(VAE_WEIGHTS)?]).map_err(|error| TrainError::input(format!("{VAE_WEIGHTS}: {error}")))
+        weights::load(net, &[Shard::new(VAE_WEIGHTS, &file(VAE_WEIGHTS)?)])
+            .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
     fn sample(&self, net: &AutoencoderKl) -> PictureGrid {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::PictureFolder,
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     features::{self, Asked, PixelAverages, matrix, mean_score},
     measures::{
         FeatureMatrix, Gaussian, KernelDistance, Manifold, diversity, frechet_distance, kernel_distance, manifold, mean_distance, psnr,
@@ -37,6 +37,7 @@ use crate::{
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
     run_folder::{describe, model_of},
+    training_loop::check_elements,
 };
 use drawing::{Artist, Draw, Drawn, Plan, Studio, TOGETHER};
 
@@ -236,14 +237,18 @@ const EVALUATION: FolderKind = recorded_folder_kind!("an evaluation");
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
     // Models, pictures, features.
     let mut destination = FolderDestination::claim(&options.out, EVALUATION, &[])?;
+    check_options([(format!("--guidance {}", options.guidance), options.guidance.is_finite(), "a number that is finite")])?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    teacher.check()?;
     let sizes = teacher.sizes()?;
+    check_elements("--samples", options.samples, [3, sizes.picture, sizes.picture])?;
     if options.students.is_empty() {
         return Err(TrainError::new(TrainErrorKind::Usage, "no student to measure: give --student DIR, once or several times"));
     }
     let mut students = Vec::new();
     for folder in &options.students {
         let student = PipelineFolder::open(&model_of(folder)?)?;
+        student.check()?;
         if student.sizes()? != sizes {
             return Err(TrainError::input(format!(
                 "{} draws pictures of another size than {}: a student is measured beside its own teacher",

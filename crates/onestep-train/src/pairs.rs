@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use onestep_noise::{Philox, Stream};
+use onestep_program::{ElementType, TensorFile, limits};
 use onestep_store::{Lock, create_folder, refuse_foreign, remove_leftovers, replace_file};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -26,6 +27,7 @@ use crate::{
     run_folder::{Entry, LOCK, model_of},
     sampler::{Sampler, encode_prompts, noises},
     store::{self, sha256},
+    training_loop::check_elements,
 };
 
 /// Options of `pairs`.
@@ -89,6 +91,8 @@ pub struct PairIndex {
 }
 
 const INDEX: &str = "index.json";
+/// Room for ten million prompts.
+const INDEX_BYTES: limits::Limit = limits::Limit { what: "bytes of the index of a pair set", max: 1 << 30 };
 
 impl PairIndex {
     fn shard_name(&self, shard: usize) -> String {
@@ -124,6 +128,7 @@ const MOST_SHARDS: u64 = 99_999;
 pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mut dyn Observer) -> Result<(), TrainError> {
     let one = |name: &str, value: u64| (format!("{name} {value}"), value > 0, "at least 1");
     check_options([one("--count", options.count), one("--shard", options.shard), one("--batch", options.batch as u64)])?;
+    check_options([(format!("--guidance {}", options.guidance), options.guidance.is_finite(), "a number that is finite")])?;
     if options.count.div_ceil(options.shard) > MOST_SHARDS {
         let message =
             format!("--count {} in files of --shard {} are more than {MOST_SHARDS} files; choose a larger --shard", options.count, options.shard);
@@ -135,7 +140,12 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     let check = || if index_path.exists() { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, INDEX]) };
     check()?;
     let model = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    model.check()?;
     let (sizes, schedule) = (model.sizes()?, model.schedule()?);
+    // No shard has more pairs than the set.
+    let together = |option: &str, number: u64| check_elements(option, usize::try_from(number.min(options.count)).unwrap_or(usize::MAX), sizes.latent);
+    together("--batch", options.batch as u64)?;
+    together("--shard", options.shard)?;
     schedule.timesteps(options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     let pictures = PictureFolder::open_trained(&options.data, sizes.picture)?;
     let phrasings = (0..pictures.len()).flat_map(|index| pictures.train_prompts(index).iter().map(move |prompt| (prompt, index)));
@@ -176,15 +186,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
                 format!("{} holds pairs already; {message}, or choose another --out", options.out.display()),
             ));
         }
-        if old.shape != fresh.shape {
-            return Err(TrainError::input(format!(
-                "{}: shape is {:?}, but the latents of the teacher {} are {:?} (channels, rows, columns); choose another --out",
-                index_path.display(),
-                old.shape,
-                options.teacher.display(),
-                fresh.shape
-            )));
-        }
+        index_fits(&options.out, &old, fresh.shape)?;
         old
     } else {
         fresh
@@ -249,12 +251,13 @@ fn write_index(folder: &Path, index: &PairIndex) -> Result<(), TrainError> {
 
 fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {
     let path = folder.join(INDEX);
-    let index: PairIndex =
-        serde_json::from_slice(&store::read(&path)?).map_err(|error| TrainError::input(format!("{} cannot be read: {error}", path.display())))?;
+    let index: PairIndex = limits::parse_json(&store::read(&path)?, INDEX_BYTES, &path.display().to_string())
+        .map_err(|error| TrainError::input(error.to_string()))?;
     if index.version != 1 {
         return Err(TrainError::input(format!("{} is of version {}, this release reads 1", path.display(), index.version)));
     }
     let fits = !index.prompts.is_empty()
+        && index.options.count > 0
         && index.names.len() == index.prompts.len()
         && index.options.shard > 0
         && index.shards.len() as u64 == index.options.count.div_ceil(index.options.shard);
@@ -272,6 +275,18 @@ fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {
     }
 }
 
+/// Refuses a set whose latents have another shape than those of its teacher.
+fn index_fits(folder: &Path, index: &PairIndex, latent: [usize; 3]) -> Result<(), TrainError> {
+    if index.shape == latent {
+        return Ok(());
+    }
+    Err(TrainError::input(format!(
+        "{}: shape is {:?}, but the teacher's latents are {latent:?} (channels, rows, columns); draw the pairs again into another folder",
+        folder.join(INDEX).display(),
+        index.shape
+    )))
+}
+
 fn shard_bytes(latents: &[f32], seeds: &[u64], rows: &[usize], shape: [usize; 3]) -> Vec<u8> {
     let latent: Vec<u8> = latents.iter().flat_map(|value| value.to_le_bytes()).collect();
     let seed: Vec<u8> = seeds.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -285,6 +300,11 @@ fn shard_bytes(latents: &[f32], seeds: &[u64], rows: &[usize], shape: [usize; 3]
     let views: Vec<_> =
         views.into_iter().filter_map(|(name, dtype, shape, bytes)| Some((name, TensorView::new(dtype, shape, bytes).ok()?))).collect();
     safetensors::serialize(views, None).unwrap_or_default()
+}
+
+/// Further axes of a shape, as they follow the first.
+fn axes(lengths: &[usize]) -> String {
+    lengths.iter().map(|length| format!(", {length}")).collect()
 }
 
 /// A whole pair set in memory.
@@ -325,11 +345,24 @@ impl Pairs {
             if sha256(&bytes) != pairs.index.shards[shard] {
                 return Err(refuse("is damaged (its bytes are not those that were written)"));
             }
-            let file = SafeTensors::deserialize(&bytes).map_err(|_| refuse("is no safetensors file"))?;
-            let tensor = |name: &str| file.tensor(name).map(|view| view.data().to_vec()).map_err(|_| refuse(&format!("has no tensor {name}")));
-            pairs.latents.extend(tensor("latent")?.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
-            pairs.seeds.extend(tensor("seed")?.as_chunks::<8>().0.iter().map(|&bytes| u64::from_le_bytes(bytes)));
-            for &bytes in tensor("prompt")?.as_chunks::<8>().0 {
+            let file =
+                TensorFile::read(&bytes, &path.display().to_string()).map_err(|error| refuse(&format!("cannot be read ({})", error.message())))?;
+            let [channels, rows, columns] = pairs.index.shape;
+            let tensor = |name: &str, element: ElementType, of_one: &[usize]| {
+                let found = file.get(name).ok_or_else(|| refuse(&format!("has no tensor {name}")))?;
+                if found.element != element || found.shape.get(1..) != Some(of_one) {
+                    let [found, shape] = [format!("{}", found.element.name()), format!("{:?}", found.shape)];
+                    return Err(refuse(&format!("has a tensor {name} {shape} of {found}, expected [pairs{}] of {}", axes(of_one), element.name())));
+                }
+                Ok(found)
+            };
+            let latent = tensor("latent", ElementType::F32, &[channels, rows, columns])?;
+            if let Some(position) = latent.first_non_finite() {
+                return Err(refuse(&format!("has a latent that is not finite at {position:?}")));
+            }
+            pairs.latents.extend(latent.to_f32().unwrap_or_default());
+            pairs.seeds.extend(tensor("seed", ElementType::I64, &[])?.bytes.as_chunks::<8>().0.iter().map(|&bytes| u64::from_le_bytes(bytes)));
+            for &bytes in tensor("prompt", ElementType::I64, &[])?.bytes.as_chunks::<8>().0 {
                 let row = u64::from_le_bytes(bytes) as usize;
                 if row >= pairs.index.prompts.len() {
                     return Err(refuse("names a prompt that is not in the list"));
@@ -350,10 +383,11 @@ impl Pairs {
     /// See [`open`](Self::open), and pairs that another teacher drew.
     pub fn open_of(folder: &Path, teacher: &PipelineFolder) -> Result<Self, TrainError> {
         let pairs = Self::open(folder)?;
-        if pairs.index.teacher == teacher.hash() {
-            return Ok(pairs);
+        if pairs.index.teacher != teacher.hash() {
+            return Err(TrainError::input(format!("the pairs in {} were drawn by another teacher than the one that was given", folder.display())));
         }
-        Err(TrainError::input(format!("the pairs in {} were drawn by another teacher than the one that was given", folder.display())))
+        index_fits(folder, &pairs.index, teacher.sizes()?.latent)?;
+        Ok(pairs)
     }
 
     /// What each pair's picture shows: equal numbers for equal names.

@@ -7,8 +7,12 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
-use onestep_nets::{PictureClassifier, PictureClassifierConfig, weights};
+use onestep_nets::{
+    PictureClassifier, PictureClassifierConfig,
+    weights::{self, Shard},
+};
 use onestep_noise::{Philox, Stream};
+use onestep_program::limits;
 use onestep_store::{FolderKind, recorded_folder_kind};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +20,7 @@ use crate::{
     augmentation::augmented,
     autoencoder::{batch, epoch_indices},
     data::PictureFolder,
-    error::TrainError,
+    error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     picture_grid::PictureGrid,
     pipeline_folder::component_files,
@@ -99,6 +103,9 @@ pub fn train(
     device_name: &str,
     observer: &mut dyn Observer,
 ) -> Result<PictureClassifierReport, TrainError> {
+    let smoothing = options.label_smoothing;
+    check_options([(format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1")])?;
+    options.training.check_batch([3, options.size, options.size])?;
     let pictures = PictureFolder::open_trained(&options.data, options.size)?;
     let (names, classes) = pictures.names();
     if names.len() < 2 {
@@ -116,7 +123,8 @@ pub fn train(
         names: names.into_iter().map(str::to_owned).collect(),
         ..PictureClassifierConfig::default()
     };
-    config.validate().map_err(|error| TrainError::input(error.to_string()))?;
+    config.validate().map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+    training_loop::check_parameters(&config.init(device), &format!("--channels {:?} with --layers {}", options.channels, options.layers))?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", CLASSIFIER))?;
     let task = Classifying { options, config: config.clone(), pictures: &pictures, classes: &classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
@@ -162,10 +170,12 @@ pub fn load(path: &Path, device: &Device) -> Result<(PictureClassifier, PictureC
         )));
     }
     let refuse = |name: &str, error: &dyn std::fmt::Display| TrainError::input(format!("{}: {error}", folder.join(name).display()));
-    let text = store::read(&folder.join(CONFIG))?;
+    let text = onestep_store::read_at_most(&folder.join(CONFIG), limits::CONFIG_BYTES.max)?;
     let config = PictureClassifierConfig::from_json(&String::from_utf8_lossy(&text)).map_err(|error| refuse(CONFIG, &error))?;
-    let bytes = store::read(&folder.join(WEIGHTS))?;
-    let net = weights::load(config.init(device), &[&bytes]).map_err(|error| refuse(WEIGHTS, &error))?;
+    let path = folder.join(WEIGHTS);
+    let bytes = onestep_store::read(&path)?;
+    let net = weights::load(config.init(device), &[Shard::new(&path.display().to_string(), &bytes)])
+        .map_err(|error| TrainError::input(error.to_string()))?;
     Ok((net, config))
 }
 
@@ -226,7 +236,8 @@ impl Task for Classifying<'_> {
     }
 
     fn load(&self, net: PictureClassifier, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<PictureClassifier, TrainError> {
-        weights::load(net, &[&file(WEIGHTS)?]).map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
+        weights::load(net, &[Shard::new(WEIGHTS, &file(WEIGHTS)?)])
+            .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
     /// Rows: pictures, changed copies, and the pictures for which the copies are taken.

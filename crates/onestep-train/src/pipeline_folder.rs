@@ -16,14 +16,17 @@ use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
     AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, LatentScaling, NoiseSchedule, PerBlock, SchedulerConfig,
-    UNet2DConditionConfig, UNet2DConditionModel, weights,
+    UNet2DConditionConfig, UNet2DConditionModel, config_object,
+    weights::{self, Shard},
 };
+use onestep_program::limits;
 use onestep_store::{FolderKind, recorded_folder_kind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     data::CaptionTokenizer,
     error::TrainError,
+    guard::guarded,
     sampler::STUDENT_TIMESTEP,
     store::{self, sha256},
 };
@@ -40,6 +43,22 @@ pub const TEXT_WEIGHTS: &str = "text_encoder/model.safetensors";
 /// The tokenizer.
 pub const TOKENIZER: &str = "tokenizer/tokenizer.json";
 
+/// What the folder says of itself.
+const INDEX: &str = "model_index.json";
+const VAE_CONFIG: &str = "vae/config.json";
+const UNET_CONFIG: &str = "unet/config.json";
+const TEXT_CONFIG: &str = "text_encoder/config.json";
+const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
+
+/// The pipeline whose parts these are.
+const PIPELINE: &str = "StableDiffusionPipeline";
+/// Parts that it may have and that are of no use here: they do not change a latent.
+const UNUSED: [&str; 3] = ["safety_checker", "feature_extractor", "image_encoder"];
+/// Classes of tokenizers that `tokenizer.json` may belong to.
+const TOKENIZERS: [&str; 4] = ["CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"];
+/// Channels of a picture.
+const COLOURS: usize = 3;
+
 /// What a pipeline takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -54,37 +73,43 @@ pub struct Sizes {
 pub struct PipelineFolder {
     place: String,
     files: BTreeMap<String, Vec<u8>>,
+    /// For each file that is missing, files beside its place that may be meant: weights under other names, other forms of a tokenizer.
+    others: BTreeMap<String, Vec<String>>,
 }
 
 impl PipelineFolder {
-    /// Reads the folder. Components may be missing; asking for one then says so.
+    /// Reads the folder. Components may be missing; asking for one then says so. [`check`](Self::check) says whether those that are there fit.
     ///
     /// # Errors
-    /// A folder without `model_index.json`, unreadable files.
+    /// A folder without `model_index.json`, or of another pipeline; unreadable files.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let mut files = BTreeMap::new();
-        files.insert("model_index.json".to_owned(), store::read(&path.join("model_index.json"))?);
-        for name in [
-            "vae/config.json",
-            VAE_WEIGHTS,
-            "unet/config.json",
-            UNET_WEIGHTS,
-            "text_encoder/config.json",
-            TEXT_WEIGHTS,
-            "scheduler/scheduler_config.json",
-            TOKENIZER,
+        let mut folder = Self { place: path.display().to_string(), files: BTreeMap::new(), others: BTreeMap::new() };
+        folder.files.insert(INDEX.to_owned(), onestep_store::read_at_most(&path.join(INDEX), limits::CONFIG_BYTES.max)?);
+        folder.check_index()?;
+        let config = limits::CONFIG_BYTES.max;
+        for (name, most) in [
+            (VAE_CONFIG, config),
+            (UNET_CONFIG, config),
+            (TEXT_CONFIG, config),
+            (SCHEDULER_CONFIG, config),
+            (TOKENIZER, limits::TOKENIZER_BYTES.max),
+            (VAE_WEIGHTS, u64::MAX),
+            (UNET_WEIGHTS, u64::MAX),
+            (TEXT_WEIGHTS, u64::MAX),
         ] {
             let file = path.join(name);
             if file.exists() {
-                files.insert(name.to_owned(), store::read(&file)?);
+                folder.files.insert(name.to_owned(), onestep_store::read_at_most(&file, most)?);
+            } else {
+                folder.others.insert(name.to_owned(), alike(&file));
             }
         }
-        Ok(Self { place: path.display().to_string(), files })
+        Ok(folder)
     }
 
     /// A folder in memory, made of files by path.
     pub fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
-        Self { place: "the model".into(), files: files.into_iter().collect() }
+        Self { place: "the model".into(), files: files.into_iter().collect(), others: BTreeMap::new() }
     }
 
     /// The bytes of a file.
@@ -92,7 +117,18 @@ impl PipelineFolder {
     /// # Errors
     /// Names the file and the folder.
     pub fn file(&self, name: &str) -> Result<&[u8], TrainError> {
-        self.files.get(name).map(Vec::as_slice).ok_or_else(|| TrainError::input(format!("{} has no {name}", self.place)))
+        self.files.get(name).map(Vec::as_slice).ok_or_else(|| {
+            let others = self.others.get(name).filter(|others| !others.is_empty());
+            let others = others.map_or_else(String::new, |others| {
+                let read = if name == TOKENIZER {
+                    "only the form of one file is read; save the tokenizer with a newer version of transformers, or as PreTrainedTokenizerFast"
+                } else {
+                    "only a single file of that name is read, in f32, f16 or bf16; save the component as one"
+                };
+                format!(", only {}: {read}", others.join(", "))
+            });
+            TrainError::input(format!("{} has no {name}{others}", self.place))
+        })
     }
 
     /// The files of one component, to be written into another folder.
@@ -133,20 +169,146 @@ impl PipelineFolder {
         TrainError::input(format!("{}/{name}: {error}", self.place))
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
+    /// Whether the folder is of the pipeline that is implemented, with parts that are.
+    fn check_index(&self) -> Result<(), TrainError> {
+        let refuse = |message: String| Err(self.refuse(INDEX, message));
+        let index = config_object("the pipeline", &self.text(INDEX)?).map_err(|error| self.refuse(INDEX, error))?;
+        match index.get("_class_name") {
+            Some(class) if class == PIPELINE => {}
+            None => return refuse(format!("there is no _class_name; expected {PIPELINE:?}")),
+            Some(other) => return refuse(format!("_class_name is {other}; only {PIPELINE:?} is implemented")),
+        }
+        for (part, value) in index.iter().filter(|(part, _)| !part.starts_with('_')) {
+            let (library, class) = match value {
+                Value::Array(pair) => match pair.as_slice() {
+                    [Value::Null, Value::Null] => continue,
+                    [Value::String(library), Value::String(class)] => (library.as_str(), class.as_str()),
+                    _ => return refuse(format!("{part} is {value}; expected a library and a class, such as [\"diffusers\", \"AutoencoderKL\"]")),
+                },
+                // Options of the pipeline, such as requires_safety_checker.
+                Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Null => continue,
+                Value::Object(_) => return refuse(format!("{part} is a JSON object; expected a library and a class")),
+            };
+            let is_known = match part.as_str() {
+                "vae" => (library, class) == ("diffusers", "AutoencoderKL"),
+                "unet" => (library, class) == ("diffusers", "UNet2DConditionModel"),
+                "text_encoder" => (library, class) == ("transformers", "CLIPTextModel"),
+                "tokenizer" => library == "transformers" && TOKENIZERS.contains(&class),
+                "scheduler" => library == "diffusers" && SchedulerConfig::knows(class),
+                other => UNUSED.contains(&other),
+            };
+            if !is_known {
+                return refuse(format!("the part {part} is a {class} of {library}, which is not implemented"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the parts that are there fit together: latents, texts, tokens, sizes. Asked before anything is computed with them.
+    ///
+    /// # Errors
+    /// The first two parts that do not fit, with both numbers; a part without its weights; a configuration that cannot be used.
+    pub fn check(&self) -> Result<(), TrainError> {
+        for (config, weights) in [(VAE_CONFIG, VAE_WEIGHTS), (UNET_CONFIG, UNET_WEIGHTS), (TEXT_CONFIG, TEXT_WEIGHTS)] {
+            if self.has(config) {
+                self.file(weights)?;
+            }
+        }
+        let refuse = |message: String| Err(TrainError::input(format!("{}: {message}", self.place)));
+        let unet = self.has(UNET_CONFIG).then(|| self.unet_config()).transpose()?;
+        let vae = self.has(VAE_CONFIG).then(|| self.vae_config()).transpose()?;
+        let text = self.has(TEXT_CONFIG).then(|| self.text_config()).transpose()?;
+        let tokenizer = self.has(TOKENIZER).then(|| self.tokenizer()).transpose()?;
+        if self.has(SCHEDULER_CONFIG) {
+            self.schedule()?;
+        }
+        if let (Some(unet), Some(vae)) = (&unet, &vae) {
+            for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
+                if channels != vae.latent_channels {
+                    let hint = if channels > vae.latent_channels && key == "in_channels" { "; models for inpainting cannot be used" } else { "" };
+                    return refuse(format!(
+                        "{UNET_CONFIG} has {key} = {channels} and {VAE_CONFIG} has latent_channels = {}: they must be equal{hint}",
+                        vae.latent_channels
+                    ));
+                }
+            }
+        }
+        if let (Some(unet), Some(text)) = (&unet, &text) {
+            let levels = unet.block_out_channels.len();
+            if let Some(width) = unet.cross_attention_dim.expand(levels).unwrap_or_default().iter().find(|width| **width != text.hidden_size) {
+                return refuse(format!(
+                    "{UNET_CONFIG} has cross_attention_dim = {width} and {TEXT_CONFIG} has hidden_size = {}: they must be equal",
+                    text.hidden_size
+                ));
+            }
+        }
+        if let (Some(tokenizer), Some(text)) = (&tokenizer, &text) {
+            if tokenizer.length() > text.max_position_embeddings {
+                return refuse(format!(
+                    "{TOKENIZER} gives {} tokens for a prompt and {TEXT_CONFIG} has max_position_embeddings = {}: there must be no more tokens than \
+                     positions",
+                    tokenizer.length(),
+                    text.max_position_embeddings
+                ));
+            }
+            if tokenizer.vocabulary_size() > text.vocab_size {
+                return refuse(format!(
+                    "{TOKENIZER} has {} ids and {TEXT_CONFIG} has vocab_size = {}: every id needs an embedding; resize the embeddings of the text \
+                     encoder, or use the tokenizer that it was trained with",
+                    tokenizer.vocabulary_size(),
+                    text.vocab_size
+                ));
+            }
+        }
+        if unet.is_some() && vae.is_some() {
+            self.sizes()?;
+        }
+        Ok(())
+    }
+
     /// The sizes that the configurations state.
     ///
     /// # Errors
     /// Names the file at fault.
     pub fn sizes(&self) -> Result<Sizes, TrainError> {
-        let side = |name: &str, size: &Option<PerBlock<usize>>| match size {
-            Some(PerBlock::One(side)) => Ok(*side),
-            _ => Err(self.refuse(name, "expected sample_size to be one number")),
-        };
         let unet = self.unet_config()?;
-        let latent = side("unet/config.json", &unet.sample_size)?;
         // Not its own sample_size: autoencoders are lent to models of other sizes than they were trained at.
-        let halvings = self.vae_config()?.block_out_channels.len().saturating_sub(1);
-        Ok(Sizes { picture: latent << halvings, latent: [unet.in_channels, latent, latent] })
+        let downscale = self.vae_config()?.downscale();
+        let latent = self.side(UNET_CONFIG, unet.sample_size.as_ref(), downscale)?;
+        let step = 1 << unet.block_out_channels.len().saturating_sub(1);
+        if !latent.is_multiple_of(step) {
+            let below = latent - latent % step;
+            let instead = if below == 0 { step.to_string() } else { format!("{below} or {}", below + step) };
+            let message = format!(
+                "sample_size = {latent} cannot be halved as often as the denoiser does, which neither distil nor export can do; write a multiple of {step} \
+                 instead, such as {instead}"
+            );
+            return Err(self.refuse(UNET_CONFIG, message));
+        }
+        Ok(Sizes { picture: latent * downscale, latent: [unet.in_channels, latent, latent] })
+    }
+
+    /// The one side that a `sample_size` states, given once or for rows and columns; `scale` pixels of a picture to one of these.
+    fn side(&self, name: &str, size: Option<&PerBlock<usize>>, scale: usize) -> Result<usize, TrainError> {
+        let most = (limits::PICTURE_SIDE.max as usize / scale).max(1);
+        let example = (512 / scale).max(1);
+        let instead = format!("write one number instead, such as {example} for pictures of {0}x{0}", example * scale);
+        let side = match size {
+            Some(PerBlock::One(side)) => *side,
+            Some(PerBlock::Each(sides)) => match sides.as_slice() {
+                [rows, columns] if rows == columns => *rows,
+                _ => return Err(self.refuse(name, format!("sample_size is {sides:?}, where only squares are implemented; {instead}"))),
+            },
+            None => return Err(self.refuse(name, format!("sample_size is null or missing; {instead}"))),
+        };
+        if (1..=most).contains(&side) {
+            return Ok(side);
+        }
+        Err(self.refuse(name, format!("sample_size = {side} is not within 1..={most}; {instead}")))
     }
 
     /// The side of the pictures that the autoencoder was made for.
@@ -154,10 +316,7 @@ impl PipelineFolder {
     /// # Errors
     /// Names the file at fault.
     pub fn picture_size(&self) -> Result<usize, TrainError> {
-        match self.vae_config()?.sample_size {
-            Some(PerBlock::One(side)) => Ok(side),
-            _ => Err(self.refuse("vae/config.json", "expected sample_size to be one number")),
-        }
+        self.side(VAE_CONFIG, self.vae_config()?.sample_size.as_ref(), 1)
     }
 
     /// A name for the autoencoder's latents that no other autoencoder has.
@@ -178,7 +337,13 @@ impl PipelineFolder {
     }
 
     fn vae_config(&self) -> Result<AutoencoderKlConfig, TrainError> {
-        AutoencoderKlConfig::from_json(&self.text("vae/config.json")?).map_err(|error| self.refuse("vae/config.json", error))
+        let config = AutoencoderKlConfig::from_json(&self.text(VAE_CONFIG)?).map_err(|error| self.refuse(VAE_CONFIG, error))?;
+        for (key, channels) in [("in_channels", config.in_channels), ("out_channels", config.out_channels)] {
+            if channels != COLOURS {
+                return Err(self.refuse(VAE_CONFIG, format!("{key} = {channels}, expected {COLOURS}: pictures have red, green and blue")));
+            }
+        }
+        Ok(config)
     }
 
     /// The autoencoder.
@@ -194,7 +359,7 @@ impl PipelineFolder {
     /// # Errors
     /// Names the file at fault.
     pub fn unet_config(&self) -> Result<UNet2DConditionConfig, TrainError> {
-        let name = "unet/config.json";
+        let name = UNET_CONFIG;
         let config = UNet2DConditionConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
         if config.addition_embed_type.is_some() {
             let message =
@@ -212,14 +377,21 @@ impl PipelineFolder {
         self.load(self.unet_config()?.init(device), UNET_WEIGHTS)
     }
 
+    fn text_config(&self) -> Result<ClipTextConfig, TrainError> {
+        let config = ClipTextConfig::from_json(&self.text(TEXT_CONFIG)?).map_err(|error| self.refuse(TEXT_CONFIG, error))?;
+        if config.with_projection {
+            let message = "architectures = [\"CLIPTextModelWithProjection\"], expected \"CLIPTextModel\", the class of this pipeline's text encoder";
+            return Err(self.refuse(TEXT_CONFIG, message));
+        }
+        Ok(config)
+    }
+
     /// The text encoder.
     ///
     /// # Errors
     /// Names the file at fault.
     pub fn text_encoder(&self, device: &Device) -> Result<ClipTextModel, TrainError> {
-        let config =
-            ClipTextConfig::from_json(&self.text("text_encoder/config.json")?).map_err(|error| self.refuse("text_encoder/config.json", error))?;
-        self.load(config.init(device), TEXT_WEIGHTS)
+        self.load(self.text_config()?.init(device), TEXT_WEIGHTS)
     }
 
     /// The noise schedule.
@@ -227,7 +399,7 @@ impl PipelineFolder {
     /// # Errors
     /// Names the file at fault.
     pub fn schedule(&self) -> Result<NoiseSchedule, TrainError> {
-        let name = "scheduler/scheduler_config.json";
+        let name = SCHEDULER_CONFIG;
         let config = SchedulerConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
         let schedule = NoiseSchedule::new(&config).map_err(|error| self.refuse(name, error))?;
         schedule.check(STUDENT_TIMESTEP).map_err(|error| self.refuse(name, error))?;
@@ -239,17 +411,43 @@ impl PipelineFolder {
     /// # Errors
     /// Names the file at fault.
     pub fn tokenizer(&self) -> Result<CaptionTokenizer, TrainError> {
-        CaptionTokenizer::from_json(self.file(TOKENIZER)?).map_err(|error| self.refuse(TOKENIZER, error))
+        let json = self.file(TOKENIZER)?;
+        let place = format!("{}/{TOKENIZER}", self.place);
+        guarded(place, "the tokenizers library", || CaptionTokenizer::from_json(json))?.map_err(|error| self.refuse(TOKENIZER, error))
     }
 
     fn load<M: Module>(&self, module: M, name: &str) -> Result<M, TrainError> {
-        weights::load(module, &[self.file(name)?]).map_err(|error| self.refuse(name, error))
+        let file = format!("{}/{name}", self.place);
+        weights::load(module, &[Shard::new(&file, self.file(name)?)]).map_err(|error| TrainError::input(error.to_string()))
     }
 }
 
+/// Files beside the place of one that is missing that may be meant by it, as paths within the pipeline folder.
+pub fn alike(missing: &Path) -> Vec<String> {
+    let Some(folder) = missing.parent() else { return Vec::new() };
+    let (component, tokenizer) = (folder.file_name().unwrap_or_default().to_string_lossy(), missing.ends_with(TOKENIZER));
+    let is_alike = |name: &str| match Path::new(name).extension().and_then(|extension| extension.to_str()) {
+        _ if tokenizer => ["vocab.json", "merges.txt"].contains(&name),
+        Some("safetensors" | "bin" | "pt" | "pth" | "ckpt" | "msgpack" | "h5" | "onnx" | "gguf") => true,
+        Some("json") => name.contains(".index."),
+        _ => false,
+    };
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut paths: Vec<String> = names.filter(|name| is_alike(name)).map(|name| format!("{component}/{name}")).collect();
+    paths.sort();
+    if let Some(more) = paths.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        paths.truncate(NAMED);
+        paths.push(format!("and {more} more"));
+    }
+    paths
+}
+
+/// Other files that an error names.
+const NAMED: usize = 6;
+
 /// `model_index.json` for the components that are there.
 pub fn model_index(components: &[&str]) -> (String, Vec<u8>) {
-    let mut index = json!({ "_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.30.0", "safety_checker": [null, null], "feature_extractor": [null, null], "requires_safety_checker": false });
+    let mut index = json!({ "_class_name": PIPELINE, "_diffusers_version": "0.30.0", "safety_checker": [null, null], "feature_extractor": [null, null], "requires_safety_checker": false });
     let classes = [
         ("vae", "diffusers", "AutoencoderKL"),
         ("unet", "diffusers", "UNet2DConditionModel"),

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use onestep_nets::{ClipTextModel, ConfigError, Generator, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::standard_normal;
 
-use crate::{data::CaptionTokenizer, error::TrainError};
+use crate::{data::CaptionTokenizer, error::TrainError, guard::guarded, pipeline_folder::TOKENIZER};
 
 /// The conditioning of one prompt, or of several: [N, tokens, features].
 ///
@@ -18,7 +18,7 @@ pub fn encode_prompts(
 ) -> Result<Tensor<3>, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
-        ids.extend(tokenizer.encode(prompt)?);
+        ids.extend(guarded(format!("{TOKENIZER} with the prompt {prompt:?}"), "the tokenizers library", || tokenizer.encode(prompt))??);
     }
     Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state)
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use onestep_program::{ElementType, StoredTensor, TensorFile};
 use onestep_store::{FolderDestination, FolderKind};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
@@ -47,14 +48,8 @@ pub fn tensor_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)], metadata: &[(&st
 /// # Errors
 /// `place` and what is wrong with it.
 pub fn read_tensors(bytes: &[u8], place: &str) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, TrainError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| TrainError::input(format!("{place} is not a valid safetensors file: {error}")))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        if view.dtype() != Dtype::F32 {
-            return Err(TrainError::input(format!("{place}: tensor {name} is {:?}, expected F32", view.dtype())));
-        }
-        let data = view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        tensors.insert(name.to_owned(), (view.shape().to_vec(), data));
-    }
-    Ok(tensors)
+    let refuse = |error: onestep_program::BundleError| TrainError::input(error.to_string());
+    let file = TensorFile::read(bytes, place).map_err(refuse)?;
+    let read = |(name, tensor): (&str, StoredTensor<'_>)| Ok((name.to_owned(), (tensor.shape.to_vec(), file.floats(name, &[ElementType::F32])?)));
+    file.iter().map(read).collect::<Result<_, _>>().map_err(refuse)
 }

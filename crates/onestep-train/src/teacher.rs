@@ -11,14 +11,17 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use onestep_nets::{AutoencoderKl, ClipTextModel, NoiseSchedule, UNet2DConditionModel, weights};
+use onestep_nets::{
+    AutoencoderKl, ClipTextModel, NoiseSchedule, UNet2DConditionModel,
+    weights::{self, Shard},
+};
 use onestep_noise::{Philox, Stream, normal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     autoencoder::{batch, epoch_indices},
     data::{CaptionTokenizer, PictureFolder, TokenizerOptions},
-    error::TrainError,
+    error::{TrainError, check_options},
     observer::Observer,
     picture_grid::PictureGrid,
     pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, component_files, model_index},
@@ -87,6 +90,11 @@ pub struct Teacher {
 /// # Errors
 /// Data, storage, a loss that is not finite, interruption.
 pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    check_options([
+        (format!("--weight-cap {}", options.weight_cap), options.weight_cap.is_finite() && options.weight_cap >= 1.0, "a number of at least 1"),
+        (format!("empty_prompts = {}", options.empty_prompts), (0.0..=1.0).contains(&options.empty_prompts), "a share from 0 to 1"),
+        (format!("sample_guidance = {}", options.sample_guidance), options.sample_guidance.is_finite(), "a number that is finite"),
+    ])?;
     let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let size = autoencoder.picture_size()?;
     let pictures = PictureFolder::open_trained(&options.data, size)?;
@@ -111,6 +119,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
             preset.unet.in_channels
         )));
     }
+    options.training.check_batch(shape)?;
     let timesteps = Timesteps::new(&schedule, options.weight_cap);
     let task = Denoising {
         options,
@@ -129,7 +138,9 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     device.seed(options.training.seed);
     let mut net = Teacher { unet: preset.unet.init(&task.device), text_encoder: preset.text_encoder.init(&task.device) };
     if let Some(initial) = &options.initial {
-        net = task.load(net, &|name| Ok(crate::store::read(&initial.join(name))?))?;
+        net = task
+            .load(net, &|name| Ok(onestep_store::read(&initial.join(name))?))
+            .map_err(|error| TrainError::new(error.kind(), format!("--initial {}: {error}", initial.display())))?;
     }
     observer.note(&format!("{} pictures, {} token ids, {} parameters", pictures.len(), tokenizer.vocabulary_size(), net.num_params()));
     let data = sha256(format!("{} {}", pictures.content_hash(), autoencoder.hash()).as_bytes());
@@ -251,8 +262,8 @@ impl Task for Denoising<'_> {
     fn load(&self, net: Teacher, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<Teacher, TrainError> {
         let refuse = |error: onestep_nets::weights::LoadError| TrainError::input(format!("the checkpoint does not fit: {error}"));
         Ok(Teacher {
-            unet: weights::load(net.unet, &[&file(UNET_WEIGHTS)?]).map_err(refuse)?,
-            text_encoder: weights::load(net.text_encoder, &[&file(TEXT_WEIGHTS)?]).map_err(refuse)?,
+            unet: weights::load(net.unet, &[Shard::new(UNET_WEIGHTS, &file(UNET_WEIGHTS)?)]).map_err(refuse)?,
+            text_encoder: weights::load(net.text_encoder, &[Shard::new(TEXT_WEIGHTS, &file(TEXT_WEIGHTS)?)]).map_err(refuse)?,
         })
     }
 

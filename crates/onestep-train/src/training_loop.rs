@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use onestep_nets::weights;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -62,11 +63,57 @@ impl LoopOptions {
     /// The first of them.
     pub fn check(&self) -> Result<(), TrainError> {
         let own = [
-            (format!("--batch {}", self.batch), self.batch > 0, "at least 1"),
+            (format!("--steps {}", self.steps), self.steps <= MOST_STEPS, "at most 9999999"),
+            (format!("--batch {}", self.batch), (1..=MOST_SAMPLES).contains(&self.batch), "a number from 1 to 65536"),
             (format!("--ema-decay {}", self.ema_decay), (0.0..1.0).contains(&self.ema_decay), "a number from 0 to below 1"),
         ];
         check_options(own.into_iter().chain(self.optimizer.rules("--learning-rate")))
     }
+
+    /// Refuses a batch that no machine holds; `shape` is that of one sample.
+    ///
+    /// # Errors
+    /// [`TrainErrorKind::Usage`], with the option and what it would take.
+    pub fn check_batch(&self, shape: [usize; 3]) -> Result<(), TrainError> {
+        check_elements("--batch", self.batch, shape)
+    }
+}
+
+/// Names of checkpoints have seven digits.
+const MOST_STEPS: u64 = 9_999_999;
+/// Samples of an update at most.
+const MOST_SAMPLES: usize = 65_536;
+/// Elements of a batch at most: 2 GiB of f32.
+const MOST_ELEMENTS: u128 = 1 << 29;
+/// Parameters of a network at most: 4 GiB of f32, a tenth of what training it takes.
+const MOST_PARAMETERS: u128 = 1 << 30;
+
+/// Refuses so many samples of that shape at once that no machine holds them; `option` is where the number came from.
+///
+/// # Errors
+/// [`TrainErrorKind::Usage`], with the option and what it would take.
+pub fn check_elements(option: &str, count: usize, shape: [usize; 3]) -> Result<(), TrainError> {
+    let of_one: u128 = shape.iter().map(|&length| length as u128).product();
+    let most = MOST_ELEMENTS / of_one.max(1);
+    if count as u128 <= most {
+        return Ok(());
+    }
+    Err(TrainError::new(TrainErrorKind::Usage, format!("{option} {count}: expected at most {most} where each is {shape:?} numbers")))
+}
+
+/// Refuses a network that no machine trains; nothing of it is allocated for that. `options` is what it was made from, as given.
+///
+/// # Errors
+/// [`TrainErrorKind::Usage`], with the options and what they would take.
+pub fn check_parameters<M: Module>(net: &M, options: &str) -> Result<(), TrainError> {
+    let count: u128 = weights::parameters(net).iter().map(|parameter| parameter.shape.iter().map(|&length| length as u128).product::<u128>()).sum();
+    if count <= MOST_PARAMETERS {
+        return Ok(());
+    }
+    Err(TrainError::new(
+        TrainErrorKind::Usage,
+        format!("{options}: expected a network of at most {MOST_PARAMETERS} parameters, this one has {count}"),
+    ))
 }
 
 /// Something that is trained in steps, and can be put away and taken up again.

@@ -40,6 +40,8 @@ pub use model::{GenerateOptions, Model, check};
 pub use noise::Noise;
 pub use picture::{Picture, StageTimes, Timings};
 pub use profile::KernelCost;
+#[cfg(fuzzing)]
+pub use prompt::read_prompt;
 pub use prompt::{Prompt, check_tokenizer};
 pub use watch::{Stage, Watch};
 

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use onestep_program::{BundleError, error::Kind, limits};
+use onestep_program::{
+    BundleError,
+    error::Kind,
+    limits::{self, Limit},
+};
 use serde_json::Value as Json;
 
 use crate::{
@@ -12,6 +16,12 @@ use crate::{
 
 /// Characters that have no shape of their own: joiners and variation selectors. Nobody typed them, so nobody is told of them.
 const SHAPELESS: [char; 4] = ['\u{200c}', '\u{200d}', '\u{fe0e}', '\u{fe0f}'];
+
+/// Opening brackets of the file, those in its texts included. An object of eight bytes takes 700 in memory, so that the size of the file alone
+/// would allow most of a gigabyte; added tokens are objects.
+const OBJECTS: Limit = Limit { what: "objects in the tokenizer", max: 50_000 };
+/// A list takes less, and each merge may be one.
+const LISTS: Limit = Limit { what: "lists in the tokenizer", max: 2 * limits::TOKENIZER_ENTRIES.max };
 
 /// A prompt as the model reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +47,15 @@ pub struct Prompt {
 pub fn check_tokenizer(bytes: &[u8], place: &str) -> Result<()> {
     TokenizerFile::parse(bytes, place)?;
     Ok(())
+}
+
+/// Reads `text` for a model of `length` ids per prompt that knows the ids below `rows`.
+///
+/// # Errors
+/// Those of opening a model and of reading a prompt.
+#[cfg(fuzzing)]
+pub fn read_prompt(tokenizer: &[u8], length: usize, rows: usize, text: &str) -> Result<Prompt> {
+    PromptReader::new(tokenizer, "tokenizer.json", length, rows)?.read(text)
 }
 
 /// What a `tokenizer.json` says, whatever model it is for.
@@ -69,6 +88,10 @@ struct Sides {
 impl TokenizerFile {
     fn parse(bytes: &[u8], place: &str) -> Result<Self, BundleError> {
         let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
+        limits::check(limits::TOKENIZER_BYTES, bytes.len() as u64, place)?;
+        for (limit, bracket) in [(OBJECTS, b'{'), (LISTS, b'[')] {
+            limits::check(limit, bytes.iter().filter(|&&byte| byte == bracket).count() as u64, place)?;
+        }
         let json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, place)?;
         let tokenizer = Tokenizer::new(&json, place)?;
         // Length, padding and cutting follow the program's shapes; only what is filled in, and where, is the file's to say.
@@ -247,6 +270,15 @@ mod tests {
         for (edit, says) in refusals {
             let (kind, message) = check(edit).unwrap_err();
             assert!(kind == ErrorKind::InvalidBundle && message.contains(says) && message.contains("t.json"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_objects_is_refused_before_it_is_parsed() {
+        for (part, says) in [("{\"\":0},", "objects"), ("[0],", "lists")] {
+            let file = format!("[{}0]", part.repeat((8 << 20) / part.len() - 1));
+            let error = check_tokenizer(file.as_bytes(), "t.json").unwrap_err();
+            assert!(error.kind() == ErrorKind::InvalidBundle && error.to_string().contains(says), "{error}");
         }
     }
 

@@ -29,7 +29,7 @@ pub struct Bench {
     #[arg(long, value_enum, default_value_t)]
     device: BenchDevice,
     /// Rounds that are counted
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(..=1_000_000))]
     repeats: usize,
     /// What is drawn
     #[arg(long, default_value = "red heart")]

@@ -59,6 +59,7 @@ impl Export {
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut destination = FolderDestination::claim(&self.out, BUNDLE, &[&self.model])?;
         let model = PipelineFolder::open(&model_of(&self.model)?)?;
+        model.check()?;
         let storage = match self.weights {
             WeightStorage::F16 => Storage::F16,
             WeightStorage::F32 => Storage::F32,

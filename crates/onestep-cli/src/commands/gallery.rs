@@ -96,6 +96,7 @@ impl Gallery {
         let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
         let device = device::select(Some("cpu"))?;
         let teacher = PipelineFolder::open(&model_of(&self.teacher)?)?;
+        teacher.check()?;
         let (unet, vae, text_encoder) = (teacher.unet(&device)?, teacher.vae(&device)?, teacher.text_encoder(&device)?);
         let (tokenizer, schedule, latent) = (teacher.tokenizer()?, teacher.schedule()?, teacher.sizes()?.latent);
         if student.manifest().generation.latent != latent {
@@ -106,6 +107,14 @@ impl Gallery {
                     student.manifest().generation.latent,
                     self.teacher.display()
                 ),
+            ));
+        }
+        schedule.timesteps(self.steps).map_err(|error| Failure::new(Exit::Usage, format!("--steps {}: {error}", self.steps)))?;
+        if !self.guidance.is_finite() || self.seed.checked_add(self.prompt.len() as u64).is_none() {
+            let given = format!("--guidance {} and --seed {}", self.guidance, self.seed);
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{given}: expected a number that is finite, and one with room for a seed for each prompt"),
             ));
         }
         let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };

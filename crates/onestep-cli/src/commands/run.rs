@@ -1,19 +1,19 @@
 //! `onestep run`: one component on given tensors, for debugging and for comparison with other systems.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use onestep::Backend;
 use onestep_compile::{Compiled, Names, Options, Ports, compile};
 use onestep_nets::{
-    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel, weights,
+    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel, config_object,
+    weights::{self, Shard},
 };
-use onestep_program::{TensorRef, manifest};
+use onestep_program::{DType, ElementType, Op, Program, TensorFile, TensorRef, ValueId, limits, manifest, printable};
 use onestep_store::{FileDestination, FileFormat};
-use onestep_train::store;
-use safetensors::{Dtype, SafeTensors};
+use onestep_train::{pipeline_folder, store};
 
 use crate::arguments::Shared;
 use crate::exit::{Exit, Failure};
@@ -109,7 +109,10 @@ impl Run {
             if given.shape != value.shape {
                 return Err(shape_error(&port.name, &format!("{:?}", value.shape), &given.shape));
             }
-            tensors.push((port.name.as_str(), given, value.dtype == onestep_program::DType::I32));
+            if value.dtype == DType::I32 {
+                whole(&port.name, given, rows(program, port.value))?;
+            }
+            tensors.push((port.name.as_str(), given, value.dtype == DType::I32));
         }
         run(program, &|name| bundle.weight(name), backend, &tensors)
     }
@@ -135,13 +138,34 @@ impl Run {
         let batch = sample.shape[0];
         let timestep = need_rank::<1>(inputs, "timestep")?;
         expect("sample", sample.shape[1] == config.in_channels, &format!("[B,{},H,W]", config.in_channels), &sample.shape)?;
-        expect("timestep", [1, batch].contains(&timestep.shape[0]), &format!("[{batch}]"), &timestep.shape)?;
-        expect("encoder_hidden_states", text.shape[0] == batch, &format!("[{batch},L,D]"), &text.shape)?;
+        self.halves("sample", sample, config.block_out_channels.len())?;
+        expect("timestep", [1, batch].contains(&timestep.shape[0]), &format!("[1] or [{batch}], as sample has {batch}"), &timestep.shape)?;
+        let widths = config.cross_attention_dim.expand(config.block_out_channels.len()).unwrap_or_default();
+        let width = widths.first().copied().unwrap_or_default();
+        if widths.iter().any(|other| *other != width) {
+            let message = format!("cross_attention_dim is {widths:?}: levels that take texts of different widths cannot be evaluated here");
+            return Err(Failure::new(Exit::Input, format!("{}: {message}", folder.join("config.json").display())));
+        }
+        let fits = text.shape[0] == batch && text.shape[2] == width;
+        expect(
+            "encoder_hidden_states",
+            fits,
+            &format!("[{batch},L,{width}], as sample has {batch} and the network's texts have {width}"),
+            &text.shape,
+        )?;
         let mut tensors = vec![("sample", sample, false), ("timestep", timestep, false), ("encoder_hidden_states", text, false)];
         let added = config.addition_embed_type.is_some();
         if added {
-            tensors.push(("text_embeds", need_rank::<2>(inputs, "text_embeds")?, false));
-            tensors.push(("time_ids", need_rank::<2>(inputs, "time_ids")?, false));
+            let (embeds, ids) = (need_rank::<2>(inputs, "text_embeds")?, need_rank::<2>(inputs, "time_ids")?);
+            let (all, of_one) =
+                (config.projection_class_embeddings_input_dim.unwrap_or_default(), config.addition_time_embed_dim.unwrap_or_default());
+            expect("text_embeds", embeds.shape[0] == batch && embeds.shape[1] <= all, &format!("[{batch},P] with P at most {all}"), &embeds.shape)?;
+            let count = (all - embeds.shape[1]) / of_one.max(1);
+            let fits = ids.shape == [batch, count] && embeds.shape[1] + count * of_one == all;
+            let sum = format!("[{batch},{count}], since {} features of text_embeds and {of_one} of each id must be {all}", embeds.shape[1]);
+            expect("time_ids", fits, &sum, &ids.shape)?;
+            tensors.push(("text_embeds", embeds, false));
+            tensors.push(("time_ids", ids, false));
         }
         self.evaluate(&net, &tensors, device, |net, source| {
             let (sample, timestep, text) = (source.float("sample"), source.float("timestep"), source.float("encoder_hidden_states"));
@@ -158,6 +182,9 @@ impl Run {
         if self.component == "vae_encoder" {
             let sample = need_rank::<4>(inputs, "sample")?;
             expect("sample", sample.shape[1] == config.in_channels, &format!("[B,{},H,W]", config.in_channels), &sample.shape)?;
+            let least = config.downscale();
+            expect("sample", sample.shape[2].min(sample.shape[3]) >= least, &format!("at least {least} rows and columns"), &sample.shape)?;
+            self.halves("sample", sample, config.block_out_channels.len())?;
             return self.evaluate(&net, &[("sample", sample, false)], device, |net, source| {
                 let distribution = net.encode(source.float("sample"));
                 source.output("mean", "mean", distribution.mean);
@@ -183,9 +210,7 @@ impl Run {
             &format!("[B,L] with L at most {}", config.max_position_embeddings),
             &ids.shape,
         )?;
-        if let Some(id) = ids.data.iter().find(|&&id| id < 0.0 || id >= config.vocab_size as f32 || id.fract() != 0.0) {
-            return Err(Failure::new(Exit::Input, format!("input_ids holds {id}, expected whole numbers from 0 to {}", config.vocab_size - 1)));
-        }
+        whole("input_ids", ids, Some(config.vocab_size))?;
         let layers = config.num_hidden_layers as i64 + 1;
         let hidden = match self.hidden_state {
             None => None,
@@ -211,6 +236,13 @@ impl Run {
             outputs.insert("text_embeds".into(), given(projected));
         }
         Ok(outputs)
+    }
+
+    /// Programs halve a picture evenly at each of so many levels but the last; burn itself rounds.
+    fn halves(&self, name: &str, given: &Given, levels: usize) -> Result<(), Failure> {
+        let step = 1usize << levels.saturating_sub(1).min(16);
+        let fits = self.device == RunDevice::Burn || given.shape[2..].iter().all(|length| length.is_multiple_of(step));
+        expect(name, fits, &format!("rows and columns that are multiples of {step} (--device burn takes others)"), &given.shape)
     }
 
     /// Runs `forward` on burn, or captures it for these shapes, compiles it and runs the program.
@@ -298,7 +330,7 @@ fn given<const D: usize>(tensor: Tensor<D>) -> Given {
 
 /// Runs a program; the shapes of the results are the program's.
 fn run<'w>(
-    program: &onestep_program::Program,
+    program: &Program,
     weights: &dyn Fn(&str) -> Option<onestep_program::WeightView<'w>>,
     backend: Backend,
     tensors: &[(&str, &Given, bool)],
@@ -320,8 +352,28 @@ fn run<'w>(
 fn need<'t>(inputs: &'t Tensors, name: &str) -> Result<&'t Given, Failure> {
     inputs.get(name).ok_or_else(|| {
         let there: Vec<_> = inputs.keys().map(String::as_str).collect();
-        Failure::new(Exit::Input, format!("the inputs have no tensor {name:?}, only {}", there.join(", ")))
+        let there = if there.is_empty() { "none at all".into() } else { format!("only {}", there.join(", ")) };
+        Failure::new(Exit::Input, printable(&format!("the inputs have no tensor {name:?}, {there}")))
     })
+}
+
+/// Refuses ids that are not whole numbers below `count`; without a count those that are no i32.
+fn whole(name: &str, given: &Given, count: Option<usize>) -> Result<(), Failure> {
+    // 2^31 − 128 is the largest f32 below 2^31.
+    let (last, told) = match count {
+        Some(count) => (count as f32 - 1.0, format!("from 0 to {}", count.saturating_sub(1))),
+        None => (i32::MAX as f32 - 128.0, "from 0 to below 2^31".into()),
+    };
+    match given.data.iter().position(|id| !(0.0..=last).contains(id) || id.fract() != 0.0) {
+        Some(at) => Err(Failure::new(Exit::Input, format!("input {name}: expected whole numbers {told}, found {} at element {at}", given.data[at]))),
+        None => Ok(()),
+    }
+}
+
+/// Rows of the smallest table that a program looks these ids up in.
+fn rows(program: &Program, ids: ValueId) -> Option<usize> {
+    let lookups = program.nodes.iter().filter(|node| matches!(node.op, Op::Embedding));
+    lookups.filter(|node| node.inputs.get(1) == Some(&ids)).filter_map(|node| program.value(*node.inputs.first()?).shape.first().copied()).min()
 }
 
 fn need_rank<'t, const D: usize>(inputs: &'t Tensors, name: &str) -> Result<&'t Given, Failure> {
@@ -351,58 +403,108 @@ fn component_folder(model: &Path, name: &str) -> Result<PathBuf, Failure> {
 
 fn config<C>(folder: &Path, parse: impl Fn(&str) -> Result<C, onestep_nets::ConfigError>) -> Result<C, Failure> {
     let path = folder.join("config.json");
-    let text = String::from_utf8(store::read(&path)?).map_err(|_| Failure::new(Exit::Input, format!("{} is not UTF-8", path.display())))?;
-    parse(&text).map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", path.display())))
+    let refuse = |reason: String| Failure::new(Exit::Input, printable(&format!("{}: {reason}", path.display())));
+    let text =
+        String::from_utf8(onestep_store::read_at_most(&path, limits::CONFIG_BYTES.max)?).map_err(|_| refuse("the text is not UTF-8".into()))?;
+    parse(&text).map_err(|error| refuse(error.to_string()))
 }
 
 /// Loads the weights beside a configuration: one file, or the shards that an index lists.
 fn load<M: Module>(folder: &Path, net: M) -> Result<M, Failure> {
     const NAMES: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
-    let whole = NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-    let indexed = NAMES.iter().map(|name| folder.join(format!("{name}.index.json"))).find(|path| path.is_file());
+    let whole = NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists());
+    let indexed = NAMES.iter().map(|name| folder.join(format!("{name}.index.json"))).find(|path| path.exists());
     let files = match (whole, indexed) {
-        (Some(path), _) => vec![path],
+        (Some(path), _) => BTreeMap::from([(path.display().to_string(), onestep_store::read(&path)?)]),
         (None, Some(index)) => shards(folder, &index)?,
         (None, None) => {
-            return Err(Failure::new(Exit::Input, format!("{} has no {} (nor an index of shards)", folder.display(), NAMES.join(" or "))));
+            let others = pipeline_folder::alike(&folder.join(NAMES[0]));
+            let others = if others.is_empty() { String::new() } else { format!(", only {}", others.join(", ")) };
+            return Err(Failure::new(Exit::Input, format!("{} has no {} (nor an index of shards){others}", folder.display(), NAMES.join(" or "))));
         }
     };
-    let bytes = files.iter().map(|path| store::read(path)).collect::<Result<Vec<_>, _>>()?;
-    let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-    weights::load(net, &slices).map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", folder.display())))
+    let shards: Vec<Shard<'_>> = files.iter().map(|(name, bytes)| Shard::new(name, bytes)).collect();
+    weights::load(net, &shards).map_err(|error| Failure::new(Exit::Input, error.to_string()))
 }
 
-/// The files of `…index.json`: names without a path, each once.
-fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let refuse = |reason: String| Failure::new(Exit::Input, format!("{}: {reason}", index.display()));
-    let json: serde_json::Value = serde_json::from_slice(&store::read(index)?).map_err(|error| refuse(error.to_string()))?;
-    let map = json["weight_map"].as_object().ok_or_else(|| refuse("expected a weight_map".into()))?;
-    let mut names: Vec<&str> = map.values().filter_map(|name| name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() || names.iter().any(|name| name.contains(['/', '\\']) || name.starts_with('.')) {
-        return Err(refuse("names files that are not beside it".into()));
+/// The files of `…index.json` by path, each with just the tensors that the index says.
+fn shards(folder: &Path, index: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let refuse = |reason: String| Failure::new(Exit::Input, printable(&format!("{}: {reason}", index.display())));
+    let text =
+        String::from_utf8(onestep_store::read_at_most(index, limits::CONFIG_BYTES.max)?).map_err(|_| refuse("the text is not UTF-8".into()))?;
+    let json = config_object("the index of shards", &text).map_err(|error| refuse(error.to_string()))?;
+    let map = json.get("weight_map").and_then(|map| map.as_object()).ok_or_else(|| refuse("expected a weight_map of tensors and files".into()))?;
+    if map.is_empty() {
+        return Err(refuse("weight_map is empty, expected the file of each tensor".into()));
     }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (tensor, file) in map {
+        match file.as_str().filter(|name| is_plain(name)) {
+            Some(name) => named.entry(name).or_default().insert(tensor),
+            None => return Err(refuse(format!("weight_map has {tensor:?}: {file}; expected the name of a file beside the index"))),
+        };
+    }
+    let mut files = BTreeMap::new();
+    for (name, tensors) in named {
+        let path = folder.join(name);
+        if !path.exists() {
+            let first = tensors.first().copied().unwrap_or_default();
+            return Err(refuse(format!("weight_map has {first:?}: {name:?}, and there is no such file")));
+        }
+        let (place, bytes) = (path.display().to_string(), onestep_store::read(&path)?);
+        let file = TensorFile::read(&bytes, &place).map_err(|error| Failure::new(Exit::Input, error.to_string()))?;
+        let there: BTreeSet<&str> = file.header().iter().map(|(name, _)| name).collect();
+        if let Some(missing) = tensors.difference(&there).next() {
+            return Err(refuse(format!("weight_map has {missing:?}: {name:?}, and that file has no such tensor")));
+        }
+        if let Some(surplus) = there.difference(&tensors).next() {
+            let said = map.get(*surplus).map_or_else(|| "does not name it".into(), |other| format!("has it in {other}"));
+            return Err(refuse(format!("{name} has the tensor {surplus:?}, and weight_map {said}")));
+        }
+        files.insert(place, bytes);
+    }
+    Ok(files)
+}
+
+/// Whether a name is that of a file in the same folder, on every system.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let one = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name);
+    one && !name.starts_with('.') && !name.chars().any(|character| character.is_control() || "/\\:".contains(character))
 }
 
 pub(super) fn read_inputs(path: &Path) -> Result<Tensors, Failure> {
-    let bytes = store::read(path)?;
-    let refuse = |reason: String| Failure::new(Exit::Input, format!("{}: {reason}", path.display()));
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(format!("not a valid safetensors file ({error})")))?;
-    let mut tensors = Tensors::new();
-    for (name, view) in file.iter() {
-        let raw = view.data();
-        let data: Vec<f32> = match view.dtype() {
-            Dtype::F32 => raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            Dtype::F64 => raw.as_chunks::<8>().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
-            Dtype::F16 => raw.as_chunks::<2>().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => raw.as_chunks::<2>().0.iter().map(|&b| half::bf16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::I32 => raw.as_chunks::<4>().0.iter().map(|&b| i32::from_le_bytes(b) as f32).collect(),
-            Dtype::I64 => raw.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b) as f32).collect(),
-            other => return Err(refuse(format!("tensor {name} is {other:?}; expected f32, f64, f16, bf16, i32 or i64"))),
-        };
-        tensors.insert(name.to_owned(), Given { shape: view.shape().to_vec(), data });
+    let refuse = |error: onestep_program::BundleError| Failure::new(Exit::Input, error.to_string());
+    let bytes = onestep_store::read(path)?;
+    let file = TensorFile::read(&bytes, &path.display().to_string()).map_err(refuse)?;
+    let read = |(name, entry): (&str, &onestep_program::TensorEntry)| {
+        let data = file.floats(name, ElementType::READ)?;
+        Ok((name.to_owned(), Given { shape: entry.shape.clone(), data }))
+    };
+    file.header().iter().map(read).collect::<Result<_, _>>().map_err(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_shards_are_those_of_files_beside_the_index() {
+        for name in ["model-00001-of-00002.safetensors", "a.safetensors"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["", ".", "..", ".hidden", "a/b", "a/", "/etc/passwd", "../a", "a\\b", "C:a", "a\0b", "./a", "a\nb"] {
+            assert!(!is_plain(name), "{name:?}");
+        }
     }
-    Ok(tensors)
+
+    #[test]
+    fn ids_are_whole_numbers_of_the_table() {
+        let ids = |data: Vec<f32>| Given { shape: vec![data.len()], data };
+        assert!(whole("ids", &ids(vec![0.0, 82.0]), Some(83)).is_ok() && whole("ids", &ids(vec![2e9]), None).is_ok());
+        for (bad, count) in [(-1.0, Some(83)), (83.0, Some(83)), (0.5, Some(83)), (f32::NAN, Some(83)), (2.2e9, None), (f32::INFINITY, None)] {
+            let told = whole("ids", &ids(vec![0.0, bad]), count).unwrap_err();
+            assert!(told.message().contains("input ids") && told.message().contains(&format!("{bad} at element 1")), "{}", told.message());
+        }
+    }
 }

@@ -13,10 +13,10 @@ const PROJECTING: &str = "CLIPTextModelWithProjection";
 /// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
 const FIXED: &[(&str, &[&str])] = &[
     ("model_type", &["\"clip_text_model\""]),
+    ("architectures", &["null", "\"CLIPTextModel\"", "\"CLIPTextModelWithProjection\""]),
     ("attention_dropout", &["0"]),
     ("dropout", &["0"]),
     ("hidden_act", &["\"quick_gelu\"", "\"gelu\""]),
-    ("architectures", &["null", "\"CLIPTextModel\"", "\"CLIPTextModelWithProjection\""]),
 ];
 
 /// The activation of the feed-forward layers.

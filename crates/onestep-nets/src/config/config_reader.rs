@@ -1,9 +1,10 @@
 //! Reads the keys of a `config.json` one by one, so that every refusal names its key.
 
+use onestep_program::limits;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::ConfigError;
+use super::{ConfigError, python_json::quoted_words};
 
 /// Longest JSON text that is quoted in an error message, in characters.
 const QUOTED: usize = 120;
@@ -50,9 +51,20 @@ impl<'a> ConfigReader<'a> {
     }
 }
 
-/// Parses `text` as the JSON object that configures the class named `config`.
-pub(crate) fn object(config: &'static str, text: &str) -> Result<Map<String, Value>, ConfigError> {
-    serde_json::from_str(text).map_err(|error| ConfigError::NotAnObject { config, reason: error.to_string() })
+/// Parses `text` as the JSON object that configures the class named `config`: JSON as Python writes it, within the
+/// limits of size and depth, a byte order mark before it or not.
+///
+/// # Errors
+/// Text that is no such object, with what it is where that can be told.
+pub fn object(config: &'static str, text: &str) -> Result<Map<String, Value>, ConfigError> {
+    parse(config, text)
+}
+
+/// [`object`], into a type of the caller's.
+pub(crate) fn parse<T: DeserializeOwned>(config: &'static str, text: &str) -> Result<T, ConfigError> {
+    let text = quoted_words(text.strip_prefix('\u{feff}').unwrap_or(text));
+    limits::parse_json(text.as_bytes(), limits::CONFIG_BYTES, config)
+        .map_err(|error| ConfigError::NotAnObject { config, reason: error.message().to_owned() })
 }
 
 /// Writes a configuration as indented JSON, with `extra` keys added to those of the structure.

@@ -3,7 +3,10 @@
 mod config_error;
 mod config_reader;
 mod per_block;
+mod python_json;
 
 pub use config_error::ConfigError;
-pub(crate) use config_reader::{ConfigReader, object, written};
+pub use config_reader::object;
+pub(crate) use config_reader::parse;
+pub(crate) use config_reader::{ConfigReader, written};
 pub use per_block::PerBlock;

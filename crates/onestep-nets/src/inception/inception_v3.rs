@@ -9,7 +9,7 @@ use burn::{
 };
 
 use super::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, inception_layout::halved};
-use crate::weights::{LoadError, load_part, names};
+use crate::weights::{LoadError, Shard, load_part, names};
 
 /// Features of a picture, the number of which FID is made.
 const FEATURES: usize = 2048;
@@ -86,10 +86,10 @@ impl InceptionV3 {
         }
     }
 
-    /// The network of `shards`, the bytes of one or several safetensors files, as strict as [`weights::load`](crate::weights::load).
+    /// The network of `shards`, one or several safetensors files, as strict as [`weights::load`](crate::weights::load).
     ///
     /// `fc.weight` and `fc.bias` may be absent together. `AuxLogits.…` and every `num_batches_tracked` are passed over.
-    pub fn load(layout: InceptionLayout, shards: &[&[u8]], device: &Device) -> Result<Self, LoadError> {
+    pub fn load(layout: InceptionLayout, shards: &[Shard<'_>], device: &Device) -> Result<Self, LoadError> {
         let classifying = names(shards)?.iter().any(|name| name.starts_with("fc."));
         load_part(Self::new(layout, classifying, device), shards, |name| name.starts_with(TRAINING))
     }

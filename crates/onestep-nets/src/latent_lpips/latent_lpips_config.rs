@@ -4,7 +4,12 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{FEATURES, LatentLpips};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, parse};
+
+const CLASS: &str = "LatentLpips";
+
+/// Most channels of a latent or of a stage; the full network has 512.
+const LARGEST: usize = 16384;
 
 /// Which normalisation stands behind every convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,12 +101,19 @@ impl LatentLpipsConfig {
     /// Reads `config.json`.
     ///
     /// # Errors
-    /// Text that is not JSON, unknown or missing keys, sizes of zero.
+    /// Text that is not JSON, unknown or missing keys, sizes out of range.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|error| ConfigError::NotAnObject { config: "LatentLpips", reason: error.to_string() })?;
-        if config.in_channels == 0 || config.widths.contains(&0) {
-            return Err(ConfigError::Request("the configuration of LatentLpips has in_channels or widths of 0".into()));
+        let config: Self = parse(CLASS, text)?;
+        let sizes = config.widths.iter().map(|width| ("widths", *width)).chain([("in_channels", config.in_channels)]);
+        for (key, size) in sizes {
+            if !(1..=LARGEST).contains(&size) {
+                let reason = format!("must be within 1..={LARGEST}");
+                return Err(ConfigError::Key { config: CLASS, key: key.into(), value: size.to_string(), reason });
+            }
+        }
+        if !(config.scaling.shift.is_finite() && config.scaling.factor.is_finite() && config.scaling.factor != 0.0) {
+            let value = format!("{:?}", config.scaling);
+            return Err(ConfigError::Key { config: CLASS, key: "scaling".into(), value, reason: "must be finite, and the factor not 0".into() });
         }
         Ok(config)
     }

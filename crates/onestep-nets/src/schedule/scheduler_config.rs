@@ -7,6 +7,59 @@ use crate::config::{ConfigError, ConfigReader, object, written};
 
 const CLASS: &str = "DDIMScheduler";
 
+/// What a class of diffusers takes for the keys that a file leaves out.
+struct Defaults {
+    class: &'static str,
+    beta_start: f64,
+    beta_end: f64,
+    beta_schedule: BetaSchedule,
+    /// As the key is written: also spacings that are not implemented.
+    timestep_spacing: &'static str,
+    clip_sample: bool,
+    set_alpha_to_one: bool,
+}
+
+impl Defaults {
+    /// Those of most samplers of sigmas.
+    const fn of(class: &'static str, timestep_spacing: &'static str) -> Self {
+        let beta_schedule = BetaSchedule::Linear;
+        Self { class, beta_start: 0.0001, beta_end: 0.02, beta_schedule, timestep_spacing, clip_sample: false, set_alpha_to_one: true }
+    }
+    /// With the variances of Stable Diffusion.
+    const fn with_betas(self, beta_schedule: BetaSchedule) -> Self {
+        Self { beta_start: 0.00085, beta_end: 0.012, beta_schedule, ..self }
+    }
+    /// With samples that are clipped.
+    const fn clipped(self) -> Self {
+        Self { clip_sample: true, ..self }
+    }
+}
+
+/// The classes that share DDPM's noise: what they are made from is the `beta`s, and they differ in how they walk back. Other classes have
+/// another process (flow matching, EDM, …) and are refused by name. Defaults are those of diffusers 0.42.
+const CLASSES: [Defaults; 19] = [
+    Defaults::of(CLASS, "leading").clipped(),
+    Defaults::of("DDIMParallelScheduler", "leading").clipped(),
+    Defaults::of("DDPMScheduler", "leading").clipped(),
+    Defaults::of("DDPMParallelScheduler", "leading").clipped(),
+    Defaults { set_alpha_to_one: false, ..Defaults::of("PNDMScheduler", "leading") },
+    Defaults::of("DEISMultistepScheduler", "linspace"),
+    Defaults::of("DPMSolverMultistepScheduler", "linspace"),
+    // It has no such key, and spaces so.
+    Defaults::of("DPMSolverSinglestepScheduler", "linspace"),
+    Defaults::of("DPMSolverSDEScheduler", "linspace").with_betas(BetaSchedule::Linear),
+    Defaults::of("EulerDiscreteScheduler", "linspace"),
+    Defaults::of("EulerAncestralDiscreteScheduler", "linspace"),
+    Defaults::of("HeunDiscreteScheduler", "linspace").with_betas(BetaSchedule::Linear),
+    Defaults::of("KDPM2DiscreteScheduler", "linspace").with_betas(BetaSchedule::Linear),
+    Defaults::of("KDPM2AncestralDiscreteScheduler", "linspace").with_betas(BetaSchedule::Linear),
+    Defaults::of("LCMScheduler", "leading").with_betas(BetaSchedule::ScaledLinear),
+    Defaults::of("LMSDiscreteScheduler", "linspace"),
+    Defaults::of("SASolverScheduler", "linspace"),
+    Defaults::of("TCDScheduler", "leading").with_betas(BetaSchedule::ScaledLinear),
+    Defaults::of("UniPCMultistepScheduler", "linspace"),
+];
+
 /// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
 const FIXED: &[(&str, &[&str])] = &[
     ("beta_schedule", &["\"scaled_linear\"", "\"linear\""]),
@@ -16,6 +69,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("thresholding", &["false"]),
     ("timestep_spacing", &["\"trailing\"", "\"leading\""]),
     ("trained_betas", &["null"]),
+    ("use_flow_sigmas", &["false", "null"]),
 ];
 
 /// How the variances of the steps are laid out.
@@ -75,24 +129,37 @@ impl Default for SchedulerConfig {
 impl TryFrom<Map<String, Value>> for SchedulerConfig {
     type Error = ConfigError;
 
-    /// Absent keys have the values of diffusers' `DDIMScheduler`, not those of [`Self::default`].
+    /// Absent keys have the values of the file's own class, or without one of diffusers' `DDIMScheduler`, not those of [`Self::default`].
     fn try_from(keys: Map<String, Value>) -> Result<Self, ConfigError> {
-        let keys = ConfigReader::new(CLASS, &keys);
+        let keys = ConfigReader::new("the scheduler", &keys);
+        let class: Option<String> = keys.read("_class_name", None)?;
+        // Files without a class are our own or written by hand, and clip only where they say so.
+        let unnamed = Defaults::of(CLASS, "leading");
+        let defaults = match &class {
+            None => &unnamed,
+            Some(name) => CLASSES.iter().find(|class| class.class == name).ok_or_else(|| {
+                keys.refuse("_class_name", "a noise process that is not implemented; schedulers of Stable Diffusion, such as DDIMScheduler, are")
+            })?,
+        };
         for (key, allowed) in FIXED {
             keys.only(key, allowed)?;
         }
-        let class: Option<String> = keys.read("_class_name", None)?;
-        if class.as_deref() == Some(CLASS) && !keys.has("clip_sample") {
-            return Err(keys.refuse("clip_sample", "means true in a DDIMScheduler; only false is implemented"));
+        if defaults.clip_sample && !keys.has("clip_sample") {
+            return Err(keys.refuse("clip_sample", format!("means true in a {}; only false is implemented", defaults.class)));
         }
+        let spacing = TimestepSpacing::deserialize(Value::from(defaults.timestep_spacing)).ok();
+        let Some(spacing) = keys.read("timestep_spacing", spacing)? else {
+            let reason = format!("means {:?} in a {}; only \"trailing\" or \"leading\" is implemented", defaults.timestep_spacing, defaults.class);
+            return Err(keys.refuse("timestep_spacing", reason));
+        };
         let config = Self {
             num_train_timesteps: keys.read("num_train_timesteps", 1000)?,
-            beta_start: keys.read("beta_start", 0.0001)?,
-            beta_end: keys.read("beta_end", 0.02)?,
-            beta_schedule: keys.read("beta_schedule", BetaSchedule::Linear)?,
-            timestep_spacing: keys.read("timestep_spacing", TimestepSpacing::Leading)?,
+            beta_start: keys.read("beta_start", defaults.beta_start)?,
+            beta_end: keys.read("beta_end", defaults.beta_end)?,
+            beta_schedule: keys.read("beta_schedule", defaults.beta_schedule)?,
+            timestep_spacing: spacing,
             steps_offset: keys.read("steps_offset", 0)?,
-            set_alpha_to_one: keys.read("set_alpha_to_one", true)?,
+            set_alpha_to_one: keys.read("set_alpha_to_one", defaults.set_alpha_to_one)?,
         };
         config.validate()?;
         Ok(config)
@@ -100,9 +167,14 @@ impl TryFrom<Map<String, Value>> for SchedulerConfig {
 }
 
 impl SchedulerConfig {
+    /// Whether diffusers' scheduler of that name shares the noise that is implemented here.
+    pub fn knows(class: &str) -> bool {
+        CLASSES.iter().any(|known| known.class == class)
+    }
+
     /// Reads a `scheduler_config.json`. Values that change the mathematics and are not implemented are refused.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        object(CLASS, text)?.try_into()
+        object("the scheduler", text)?.try_into()
     }
 
     /// A `scheduler_config.json` that diffusers reads.

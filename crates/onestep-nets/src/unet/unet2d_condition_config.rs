@@ -11,6 +11,7 @@ const CLASS: &str = "UNet2DConditionModel";
 
 /// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
 const FIXED: &[(&str, &[&str])] = &[
+    ("_class_name", &["\"UNet2DConditionModel\""]),
     ("act_fn", &["\"silu\"", "\"swish\""]),
     ("addition_embed_type", &["null", "\"text_time\""]),
     ("attention_type", &["\"default\""]),

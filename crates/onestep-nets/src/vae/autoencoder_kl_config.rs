@@ -11,6 +11,7 @@ const CLASS: &str = "AutoencoderKL";
 
 /// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
 const FIXED: &[(&str, &[&str])] = &[
+    ("_class_name", &["\"AutoencoderKL\""]),
     ("act_fn", &["\"silu\"", "\"swish\""]),
     ("down_block_types", &["\"DownEncoderBlock2D\""]),
     ("up_block_types", &["\"UpDecoderBlock2D\""]),

@@ -6,8 +6,7 @@ use burn::{
     module::{Module, ModuleMapper, Param},
     tensor::{Tensor, TensorData},
 };
-use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors};
+use onestep_program::{ElementType, StoredTensor, TensorFile, element::coordinates};
 
 use super::{
     LoadError, StateTensor, TensorProblem,
@@ -16,38 +15,49 @@ use super::{
     parameters,
 };
 
-/// Largest header of a safetensors file that is read, in bytes.
-const HEADER_LIMIT: u64 = 8 << 20;
+/// The bytes of a safetensors file, and what the file is called in errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Shard<'a> {
+    /// Its path or name.
+    pub file: &'a str,
+    /// Its content.
+    pub bytes: &'a [u8],
+}
 
-/// Gives every parameter of `module` its value from `shards`, the bytes of one or several safetensors files.
+impl<'a> Shard<'a> {
+    /// A file called `file`.
+    pub fn new(file: &'a str, bytes: &'a [u8]) -> Self {
+        Self { file, bytes }
+    }
+}
+
+/// Gives every parameter of `module` its value from `shards`, one or several safetensors files.
 ///
-/// Elements may be f32, f16 or bf16. A tensor that is missing, surplus, misshapen or of another type is an error, and all of
+/// Elements may be f32, f16 or bf16. A tensor that is missing, surplus, misshapen, of another type or not finite is an error, and all of
 /// them are named. Whether parameters require gradients does not change.
-pub fn load<M: Module>(module: M, shards: &[&[u8]]) -> Result<M, LoadError> {
+pub fn load<M: Module>(module: M, shards: &[Shard<'_>]) -> Result<M, LoadError> {
     load_part(module, shards, |_| false)
 }
 
 /// [`load`] of a module that is a part of what `shards` hold: a tensor may be left over where `is_other` says so of its name.
-pub(crate) fn load_part<M: Module>(module: M, shards: &[&[u8]], is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
-    let mut tensors = BTreeMap::new();
-    for (shard, bytes) in shards.iter().enumerate() {
-        for (name, view) in opened(bytes).map_err(|reason| LoadError::Container { shard, reason })? {
-            if tensors.contains_key(&name) {
-                return Err(LoadError::Duplicate { name });
+pub(crate) fn load_part<M: Module>(module: M, shards: &[Shard<'_>], is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
+    let files = opened(shards)?;
+    let mut tensors: BTreeMap<String, Source<'_>> = BTreeMap::new();
+    for (shard, file) in shards.iter().zip(&files) {
+        for (name, tensor) in file.iter() {
+            if let Some(Source::Stored { file: first, .. }) = tensors.get(name) {
+                return Err(LoadError::Duplicate { name: name.to_owned(), files: vec![(*first).to_owned(), shard.file.to_owned()] });
             }
-            tensors.insert(name, Source::Bytes { dtype: view.dtype, shape: view.shape, data: view.data });
+            tensors.insert(name.to_owned(), Source::Stored { file: shard.file, tensor });
         }
     }
-    loaded(module, tensors, is_other)
+    loaded(module, tensors, shards.iter().map(|shard| shard.file.to_owned()).collect(), is_other)
 }
 
 /// The names of all tensors in `shards`.
-pub(crate) fn names(shards: &[&[u8]]) -> Result<BTreeSet<String>, LoadError> {
-    let mut names = BTreeSet::new();
-    for (shard, bytes) in shards.iter().enumerate() {
-        names.extend(opened(bytes).map_err(|reason| LoadError::Container { shard, reason })?.into_iter().map(|(name, _)| name));
-    }
-    Ok(names)
+pub(crate) fn names(shards: &[Shard<'_>]) -> Result<BTreeSet<String>, LoadError> {
+    let files = opened(shards)?;
+    Ok(files.iter().flat_map(|file| file.iter().map(|(name, _)| name.to_owned())).collect())
 }
 
 /// Gives every parameter of `module` its value from `state`; as strict as [`load`].
@@ -55,50 +65,47 @@ pub fn load_state<M: Module>(module: M, state: Vec<StateTensor>) -> Result<M, Lo
     let mut tensors = BTreeMap::new();
     for StateTensor { name, shape, data } in state {
         if tensors.contains_key(&name) {
-            return Err(LoadError::Duplicate { name });
+            return Err(LoadError::Duplicate { name, files: Vec::new() });
         }
         tensors.insert(name, Source::Floats { shape, data });
     }
-    loaded(module, tensors, |_| false)
+    loaded(module, tensors, Vec::new(), |_| false)
 }
 
 /// A tensor that was offered.
 enum Source<'a> {
-    Bytes { dtype: Dtype, shape: Vec<usize>, data: &'a [u8] },
+    Stored { file: &'a str, tensor: StoredTensor<'a> },
     Floats { shape: Vec<usize>, data: Vec<f32> },
 }
 
-struct View<'a> {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    data: &'a [u8],
+/// The files, their headers checked.
+fn opened<'a>(shards: &[Shard<'a>]) -> Result<Vec<TensorFile<'a>>, LoadError> {
+    let open = |shard: &Shard<'a>| {
+        TensorFile::read(shard.bytes, shard.file)
+            .map_err(|error| LoadError::Container { file: error.place().to_owned(), reason: error.message().to_owned() })
+    };
+    shards.iter().map(open).collect()
 }
 
-/// The tensors of a safetensors file, its header checked.
-fn opened(bytes: &[u8]) -> Result<Vec<(String, View<'_>)>, String> {
-    let length = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length)).ok_or("it is too short")?;
-    if length > HEADER_LIMIT {
-        return Err(format!("its header of {length} bytes is longer than {HEADER_LIMIT}"));
-    }
-    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    // The views of `SafeTensors` borrow it, their data only `bytes`.
-    Ok(file
-        .iter()
-        .map(|(name, view)| {
-            let view = View { dtype: view.dtype(), shape: view.shape().to_vec(), data: view.data() };
-            (name.to_owned(), view)
-        })
-        .collect())
-}
-
-fn loaded<M: Module>(module: M, tensors: BTreeMap<String, Source<'_>>, is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
+fn loaded<M: Module>(module: M, tensors: BTreeMap<String, Source<'_>>, files: Vec<String>, is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
     let counts: BTreeSet<String> = parameters(&module).iter().filter_map(|parameter| count_beside(&parameter.name)).collect();
     let is_left_over = |name: &String| may_be_left_over(name) || counts.contains(name) || is_other(name);
     let mut loader = Loader { path: ParameterPath::default(), tensors, problems: Vec::new() };
     let module = module.map(&mut loader);
     let Loader { tensors, mut problems, .. } = loader;
-    problems.extend(tensors.into_keys().filter(|name| !is_left_over(name)).map(|name| TensorProblem::Surplus { name }));
-    if problems.is_empty() { Ok(module) } else { Err(LoadError::Tensors(problems)) }
+    let surplus = tensors.into_iter().filter(|(name, _)| !is_left_over(name));
+    problems.extend(surplus.map(|(name, source)| TensorProblem::Surplus { name, file: source.file() }));
+    if problems.is_empty() { Ok(module) } else { Err(LoadError::Tensors { files, problems }) }
+}
+
+impl Source<'_> {
+    /// What the file is called; empty where there is none.
+    fn file(&self) -> String {
+        match self {
+            Self::Stored { file, .. } => (*file).to_owned(),
+            Self::Floats { .. } => String::new(),
+        }
+    }
 }
 
 struct Loader<'a> {
@@ -149,36 +156,35 @@ impl Loader<'_> {
         let Some(source) = source else {
             return Err(TensorProblem::Missing { name, shape: expected });
         };
+        let file = source.file();
         let found = match &source {
-            Source::Bytes { shape, .. } | Source::Floats { shape, .. } => shape,
+            Source::Stored { tensor, .. } => tensor.shape.to_vec(),
+            Source::Floats { shape, .. } => shape.clone(),
         };
-        if *found != expected {
-            return Err(TensorProblem::Shape { name, expected, found: found.clone() });
+        if found != expected {
+            return Err(TensorProblem::Shape { name, expected, found, file });
         }
         let data = match source {
             Source::Floats { data, .. } => data,
-            Source::Bytes { dtype, data, .. } => floats(dtype, data).map_err(|reason| TensorProblem::Data { name: name.clone(), reason })?,
+            Source::Stored { tensor, .. } => match tensor.to_f32().filter(|_| ElementType::WEIGHTS.contains(&tensor.element)) {
+                Some(data) => data,
+                None => {
+                    let reason = format!("its elements are {}, only F32, F16 and BF16 are read", tensor.element.name());
+                    return Err(TensorProblem::Data { name, reason, file });
+                }
+            },
         };
         let count: usize = expected.iter().product();
         if data.len() != count {
             let reason = format!("it has {} elements, not {count}", data.len());
-            return Err(TensorProblem::Data { name, reason });
+            return Err(TensorProblem::Data { name, reason, file });
+        }
+        if let Some((number, value)) = data.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(TensorProblem::NotFinite { name, value: value.to_string(), position: coordinates(&expected, number), file });
         }
         Ok(match matrix {
             Some((rows, columns)) => transposed(&data, rows, columns),
             None => data,
         })
     }
-}
-
-/// Little-endian elements as f32.
-fn floats(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, String> {
-    Ok(match dtype {
-        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        Dtype::F16 => data.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
-        Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
-        other => {
-            return Err(format!("its elements are {other:?}, only F32, F16 and BF16 are read"));
-        }
-    })
 }

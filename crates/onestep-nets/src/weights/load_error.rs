@@ -1,5 +1,6 @@
 //! Why weights were refused.
 
+use onestep_program::printable;
 use thiserror::Error;
 
 /// How many tensors an error message names.
@@ -9,22 +10,29 @@ const NAMED: usize = 12;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoadError {
     /// Bytes that are not a sound safetensors file.
-    #[error("shard {shard} is not a sound safetensors file: {reason}")]
+    #[error("{file}: {reason}")]
     Container {
-        /// Which of the given shards, from 0.
-        shard: usize,
-        /// What is wrong.
+        /// What the file is called.
+        file: String,
+        /// What is wrong, with the tensor where it is one.
         reason: String,
     },
-    /// Two shards hold a tensor of the same name.
-    #[error("the tensor {name} is given twice")]
+    /// A tensor of the same name twice.
+    #[error("the tensor {name} is given twice{}", where_twice(.files))]
     Duplicate {
         /// Its name.
         name: String,
+        /// The two files; none where tensors did not come from files.
+        files: Vec<String>,
     },
     /// Tensors that do not fit, every one of them.
-    #[error("{}", listed(.0))]
-    Tensors(Vec<TensorProblem>),
+    #[error("{}", listed(.files, .problems))]
+    Tensors {
+        /// The files that were read; none where tensors did not come from files.
+        files: Vec<String>,
+        /// What does not fit.
+        problems: Vec<TensorProblem>,
+    },
 }
 
 /// One tensor that does not fit.
@@ -43,6 +51,8 @@ pub enum TensorProblem {
     Surplus {
         /// Its name.
         name: String,
+        /// The file that has it; empty where there is none.
+        file: String,
     },
     /// The shapes differ.
     #[error("{name} has shape {found:?} instead of {expected:?}")]
@@ -53,6 +63,8 @@ pub enum TensorProblem {
         expected: Vec<usize>,
         /// What the weights have.
         found: Vec<usize>,
+        /// The file that has it; empty where there is none.
+        file: String,
     },
     /// Elements of a type that is not read, or a number of elements that the shape does not explain.
     #[error("{name} cannot be read: {reason}")]
@@ -61,13 +73,50 @@ pub enum TensorProblem {
         name: String,
         /// What is wrong.
         reason: String,
+        /// The file that has it; empty where there is none.
+        file: String,
+    },
+    /// An element that is NaN or infinite.
+    #[error("{name} has the value {value} at {position:?}, where weights must be finite")]
+    NotFinite {
+        /// Its name.
+        name: String,
+        /// The first such element, as text.
+        value: String,
+        /// Its index along each axis, in diffusers' layout.
+        position: Vec<usize>,
+        /// The file that has it; empty where there is none.
+        file: String,
     },
 }
 
-fn listed(problems: &[TensorProblem]) -> String {
-    let mut text: Vec<String> = problems.iter().take(NAMED).map(ToString::to_string).collect();
+impl TensorProblem {
+    /// The file that has the tensor.
+    fn file(&self) -> Option<&str> {
+        let (Self::Surplus { file, .. } | Self::Shape { file, .. } | Self::Data { file, .. } | Self::NotFinite { file, .. }) = self else {
+            return None;
+        };
+        Some(file).filter(|file| !file.is_empty()).map(String::as_str)
+    }
+}
+
+fn where_twice(files: &[String]) -> String {
+    if files.is_empty() { String::new() } else { format!(": in {}", files.join(" and in ")) }
+}
+
+fn listed(files: &[String], problems: &[TensorProblem]) -> String {
+    let told = |problem: &TensorProblem| match problem.file() {
+        Some(file) if files.len() > 1 => format!("{problem} ({file})"),
+        _ => problem.to_string(),
+    };
+    let mut text: Vec<String> = problems.iter().take(NAMED).map(told).collect();
     if problems.len() > NAMED {
         text.push(format!("and {} more", problems.len() - NAMED));
     }
-    format!("the weights do not fit: {}", text.join("; "))
+    let place = match files {
+        [] => String::new(),
+        [file] => format!("{file}: "),
+        [first, others @ ..] => format!("{first} and {} more: ", others.len()),
+    };
+    printable(&format!("{place}the weights do not fit: {}", text.join("; "))).into_owned()
 }

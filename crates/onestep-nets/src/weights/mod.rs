@@ -18,7 +18,7 @@ mod parameter_path;
 mod save;
 mod state;
 
-pub use load::{load, load_state};
+pub use load::{Shard, load, load_state};
 pub(crate) use load::{load_part, names};
 pub use load_error::{LoadError, TensorProblem};
 pub use save::save;

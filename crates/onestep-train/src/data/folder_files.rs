@@ -168,6 +168,11 @@ impl Listing<'_> {
             if trimmed.is_empty() {
                 continue;
             }
+            if !trimmed.starts_with(b"{") {
+                // serde would also take a list of values without their keys.
+                on_problem(wrong("a JSON object with file_name and text", format!("\"{}\"", shown(&String::from_utf8_lossy(trimmed)))))?;
+                continue;
+            }
             let entry: MetadataLine = match serde_json::from_slice(trimmed) {
                 Ok(entry) => entry,
                 Err(e) => {

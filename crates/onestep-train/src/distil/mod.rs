@@ -204,7 +204,9 @@ impl DistilOptions {
 pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
     options.check()?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    teacher.check()?;
     let pairs = Pairs::open_of(&options.pairs, &teacher)?;
+    options.training.check_batch(pairs.index.shape)?;
     let on = if options.checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &on)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;

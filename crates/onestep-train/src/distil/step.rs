@@ -2,7 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AutoencoderKl, Discriminator, NoiseSchedule, UNet2DConditionModel, weights};
+use onestep_nets::{
+    AutoencoderKl, Discriminator, NoiseSchedule, UNet2DConditionModel,
+    weights::{self, Shard},
+};
 
 use super::{
     Conditions, DistilOptions,
@@ -255,13 +258,13 @@ impl Trainee for Distilling<'_> {
         let inner = self.device.clone().inner();
         let net = |net: Option<UNet2DConditionModel>, name: &str| {
             let file = checkpoint.file(name)?;
-            net.map(|net| weights::load(net, &[file]).map_err(misfit)).transpose()
+            net.map(|net| weights::load(net, &[Shard::new(name, file)]).map_err(misfit)).transpose()
         };
         self.net = net(self.net.take(), UNET_WEIGHTS)?;
         self.average = net(self.average.take(), &format!("{AVERAGE}{UNET_WEIGHTS}"))?;
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, &inner)?;
         if let Some(discriminator) = self.discriminator.take() {
-            self.discriminator = Some(weights::load(discriminator, &[checkpoint.file(DISCRIMINATOR)?]).map_err(misfit)?);
+            self.discriminator = Some(weights::load(discriminator, &[Shard::new(DISCRIMINATOR, checkpoint.file(DISCRIMINATOR)?)]).map_err(misfit)?);
             self.discriminator_optimizer.load(checkpoint.file(DISCRIMINATOR_OPTIMIZER)?, &inner)?;
             self.ratio = serde_json::from_slice(checkpoint.file(RATIO)?)
                 .map_err(|error| TrainError::input(format!("the checkpoint's {RATIO} cannot be read: {error}")))?;

@@ -4,14 +4,21 @@ use std::path::Path;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use onestep_nets::{CLIP_MEAN, CLIP_STD, ClipConfig, ClipModel, weights};
+use onestep_nets::{
+    CLIP_MEAN, CLIP_STD, ClipConfig, ClipModel, config_object,
+    weights::{self, Shard},
+};
+use onestep_program::limits;
 use tokenizers::Tokenizer;
 
 use super::{Alignment, Asked, FeatureNetwork, resized};
-use crate::{error::TrainError, store};
+use crate::{error::TrainError, guard::guarded};
 
 /// What a prompt is put behind, as in the evaluation of GigaGAN by the same first author.
 const BEFORE: &str = "A photo depicts ";
+
+/// The library that reads `tokenizer.json`, in errors.
+const READER: &str = "the tokenizers library";
 
 /// A folder in transformers' layout: `config.json`, `model.safetensors`, `tokenizer.json`.
 pub struct Clip {
@@ -26,8 +33,8 @@ pub struct Clip {
 
 /// Whether a folder's `config.json` says that it holds a whole CLIP.
 pub fn is_in(folder: &Path) -> bool {
-    let text = std::fs::read(folder.join("config.json")).unwrap_or_default();
-    serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|config| config["model_type"] == "clip")
+    let text = onestep_store::read_at_most(&folder.join("config.json"), limits::CONFIG_BYTES.max).unwrap_or_default();
+    config_object("CLIPModel", &String::from_utf8_lossy(&text)).is_ok_and(|config| config.get("model_type").is_some_and(|kind| kind == "clip"))
 }
 
 impl Clip {
@@ -37,15 +44,18 @@ impl Clip {
     /// Names the file at fault.
     pub fn open(folder: &Path, device: &Device) -> Result<Self, TrainError> {
         let refuse = |name: &str, error: &dyn std::fmt::Display| TrainError::input(format!("{}: {error}", folder.join(name).display()));
-        let text = String::from_utf8_lossy(&store::read(&folder.join("config.json"))?).into_owned();
+        let text = String::from_utf8_lossy(&onestep_store::read_at_most(&folder.join("config.json"), limits::CONFIG_BYTES.max)?).into_owned();
         let config = ClipConfig::from_json(&text).map_err(|error| refuse("config.json", &error))?;
         let (side, tokens) = (config.vision_config.image_size, config.text_config.max_position_embeddings);
-        let bytes = store::read(&folder.join("model.safetensors"))?;
-        let net = weights::load(config.init(device), &[&bytes]).map_err(|error| refuse("model.safetensors", &error))?;
-        let json = store::read(&folder.join("tokenizer.json"))?;
+        let path = folder.join("model.safetensors");
+        let bytes = onestep_store::read(&path)?;
+        let net = weights::load(config.init(device), &[Shard::new(&path.display().to_string(), &bytes)])
+            .map_err(|error| TrainError::input(error.to_string()))?;
+        let path = folder.join("tokenizer.json");
+        let bytes = onestep_store::read_at_most(&path, limits::TOKENIZER_BYTES.max)?;
         // First the reader that is made for files of unknown origin.
-        onestep::check_tokenizer(&json, "tokenizer.json").map_err(|error| refuse("tokenizer.json", &error))?;
-        let tokenizer = Tokenizer::from_bytes(json).map_err(|error| refuse("tokenizer.json", &error))?;
+        onestep::check_tokenizer(&bytes, "tokenizer.json").map_err(|error| refuse("tokenizer.json", &error))?;
+        let tokenizer = guarded(path.display(), READER, || Tokenizer::from_bytes(bytes))?.map_err(|error| refuse("tokenizer.json", &error))?;
         Ok(Self { net, tokenizer, side, tokens, device: device.clone() })
     }
 
@@ -67,7 +77,8 @@ impl Clip {
         for Asked { prompt, .. } in asked {
             let text = format!("{BEFORE}{prompt}");
             let refuse = |error: &dyn std::fmt::Display| TrainError::input(format!("CLIP's tokenizer refuses {text:?}: {error}"));
-            let encoding = self.tokenizer.encode(text.as_str(), true).map_err(|error| refuse(&error))?;
+            let encoding =
+                guarded("CLIP's tokenizer.json", READER, || self.tokenizer.encode(text.as_str(), true))?.map_err(|error| refuse(&error))?;
             let mut own: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
             // The last token closes a text, also one that is cut; a shorter one is filled up with it.
             let last = *own.last().ok_or_else(|| refuse(&"it has no tokens"))?;

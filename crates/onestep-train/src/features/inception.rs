@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{InceptionLayout, InceptionV3};
+use onestep_nets::{InceptionLayout, InceptionV3, weights::Shard};
 
 use super::{FeatureNetwork, resized};
 use crate::{error::TrainError, store, weight_file};
@@ -24,8 +24,9 @@ impl Inception {
     /// A file that is not such a network: by tensor.
     pub fn open(path: &Path, size: usize, device: &Device) -> Result<Self, TrainError> {
         let tensors: Vec<_> = weight_file::read(path)?.into_iter().map(|tensor| (tensor.name, tensor.shape, tensor.data)).collect();
-        let net = InceptionV3::load(InceptionLayout::Fid, &[&store::tensor_bytes(&tensors, &[])], device)
-            .map_err(|error| TrainError::input(format!("{} is not Inception-v3 in the layout of Fréchet distances: {error}", path.display())))?;
+        let bytes = store::tensor_bytes(&tensors, &[]);
+        let net = InceptionV3::load(InceptionLayout::Fid, &[Shard::new(&path.display().to_string(), &bytes)], device)
+            .map_err(|error| TrainError::input(format!("not Inception-v3 in the layout of Fréchet distances: {error}")))?;
         Ok(Self { net, size })
     }
 }

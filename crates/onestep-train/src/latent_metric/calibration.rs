@@ -13,7 +13,10 @@ use burn::tensor::{
     Device, Tensor, TensorData,
     activation::{leaky_relu, softplus},
 };
-use onestep_nets::{AutoencoderKl, FEATURES, MetricSpace, weights};
+use onestep_nets::{
+    AutoencoderKl, FEATURES, MetricSpace,
+    weights::{self, Shard},
+};
 use onestep_noise::{Philox, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +124,10 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<CalibrationReport, TrainError> {
     let percent = options.held_out_percent;
-    check_options([(format!("held_out_percent = {percent}"), (1..=50).contains(&percent), "a number from 1 to 50")])?;
+    check_options([
+        (format!("held_out_percent = {percent}"), (1..=50).contains(&percent), "a number from 1 to 50"),
+        (format!("--count {}", options.count), options.count <= MOST, "at most 1000000"),
+    ])?;
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     // A metric of pictures is nobody's; one of latents is its encoder's.
     let encoder = if Metric::is_of_pictures(&options.metric) { None } else { Some(model.encoder_name()?) };
@@ -292,8 +298,9 @@ impl Trainee for Calibrating<'_> {
     }
 
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        let file = checkpoint.file("ranking/model.safetensors")?;
-        let loaded = self.net.take().map(|net| weights::load(net, &[file])).transpose();
+        let name = "ranking/model.safetensors";
+        let file = checkpoint.file(name)?;
+        let loaded = self.net.take().map(|net| weights::load(net, &[Shard::new(name, file)])).transpose();
         self.net = loaded.map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))?;
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, &self.device.clone().inner())
     }
@@ -305,6 +312,8 @@ impl Trainee for Calibrating<'_> {
 
 /// Triplets that are measured together.
 const TOGETHER: usize = 16;
+/// Judgements that are made at most.
+const MOST: usize = 1_000_000;
 /// Fewer judgements teach nothing.
 const FEWEST: usize = 10;
 

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
-use onestep_nets::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind, weights};
+use onestep_nets::{
+    FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind,
+    weights::{self, Shard},
+};
 use onestep_noise::{Philox, Stream, normal};
 use serde::{Deserialize, Serialize};
 
@@ -107,10 +110,16 @@ pub fn train(
 ) -> Result<LatentVggReport, TrainError> {
     options.augmentation.check()?;
     let percent = options.held_out_percent;
-    check_options([(format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50")])?;
+    let smoothing = options.label_smoothing;
+    check_options([
+        (format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50"),
+        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1"),
+        (format!("--widths {:?}", options.widths), options.widths.iter().all(|width| (1..=16384).contains(width)), "five numbers from 1 to 16384"),
+    ])?;
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let vae = model.vae(device)?;
     let size = model.picture_size()?;
+    options.training.check_batch([3, size, size])?;
     let pictures = PictureFolder::open(&options.data, size)?;
 
     // Labels.
@@ -170,6 +179,7 @@ pub fn train(
     let task = Naming { options, means, deviations, shape, labels, trained, classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = LatentClassifier::new(&config, classes, &task.device);
+    training_loop::check_parameters(&net, &format!("--widths {:?}", options.widths))?;
     let data = sha256(format!("{} {}", pictures.content_hash(), config.encoder).as_bytes());
     let mut net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
     // Averaged weights need statistics of their own (Izmailov et al. 2018, section 3.2); no batch's are theirs.
@@ -329,7 +339,7 @@ impl Task for Naming<'_> {
     }
 
     fn load(&self, net: LatentClassifier, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<LatentClassifier, TrainError> {
-        weights::load(net, &[&file("latent_vgg/model.safetensors")?])
+        weights::load(net, &[Shard::new("latent_vgg/model.safetensors", &file("latent_vgg/model.safetensors")?)])
             .map_err(|error| TrainError::new(TrainErrorKind::Input, format!("the checkpoint does not fit: {error}")))
     }
 

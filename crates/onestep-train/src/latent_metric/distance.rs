@@ -10,7 +10,7 @@ use onestep_store::{FileDestination, FileFormat};
 
 use super::{augmentation::AugmentationOptions, metric_file::Metric};
 use crate::{
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     store,
 };
@@ -47,6 +47,8 @@ pub struct Distances {
     pub per_layer: Vec<f32>,
 }
 
+/// Random changes over which a distance is averaged, at most.
+const MOST_DRAWS: usize = 100_000;
 /// Pairs that are measured together.
 const TOGETHER: usize = 8;
 
@@ -62,6 +64,7 @@ struct Pair {
 /// A metric or latents that cannot be used, storage, interruption.
 pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Observer) -> Result<Distances, TrainError> {
     options.augmentation.check()?;
+    check_options([(format!("--ensemble {}", options.ensemble), options.ensemble <= MOST_DRAWS, "at most 100000")])?;
     let mut sources: Vec<&Path> = vec![&options.weights];
     sources.extend(options.inputs.iter().map(PathBuf::as_path));
     let destination = FileDestination::claim(&options.out, FileFormat::SAFETENSORS, &sources)?;

@@ -15,7 +15,11 @@ use crate::{
     weight_file,
 };
 use burn::tensor::Device;
-use onestep_nets::{LatentLpips, LatentLpipsConfig, MetricSpace, weights};
+use onestep_nets::{
+    LatentLpips, LatentLpipsConfig, MetricSpace,
+    weights::{self, Shard},
+};
+use onestep_program::limits;
 use onestep_store::{FolderKind, recorded_folder_kind};
 
 /// Files of a metric's folder.
@@ -52,8 +56,9 @@ impl Metric {
 
     /// Whether a folder holds a metric of pictures. What cannot be read is not one; [`Metric::open`] says why.
     pub fn is_of_pictures(path: &Path) -> bool {
-        let config =
-            store::read(&folder_of(path).join(CONFIG)).ok().and_then(|text| LatentLpipsConfig::from_json(&String::from_utf8_lossy(&text)).ok());
+        let config = onestep_store::read_at_most(&folder_of(path).join(CONFIG), limits::CONFIG_BYTES.max)
+            .ok()
+            .and_then(|text| LatentLpipsConfig::from_json(&String::from_utf8_lossy(&text)).ok());
         config.is_some_and(|config| config.space == MetricSpace::Pixel)
     }
 
@@ -65,7 +70,7 @@ impl Metric {
                 path.display()
             )));
         }
-        let text = String::from_utf8_lossy(&store::read(&path.join(CONFIG))?).into_owned();
+        let text = String::from_utf8_lossy(&onestep_store::read_at_most(&path.join(CONFIG), limits::CONFIG_BYTES.max)?).into_owned();
         let config = LatentLpipsConfig::from_json(&text).map_err(|error| refuse(CONFIG, &error))?;
         if let Some(encoder) = encoder.filter(|encoder| *encoder != config.encoder) {
             return Err(TrainError::input(format!(
@@ -74,8 +79,10 @@ impl Metric {
                 config.encoder
             )));
         }
-        let bytes = store::read(&path.join(WEIGHTS))?;
-        let net = weights::load(config.init(device), &[&bytes]).map_err(|error| refuse(WEIGHTS, &error))?;
+        let file = path.join(WEIGHTS);
+        let bytes = onestep_store::read(&file)?;
+        let net = weights::load(config.init(device), &[Shard::new(&file.display().to_string(), &bytes)])
+            .map_err(|error| TrainError::input(error.to_string()))?;
         Ok(Self { config, net: burn::module::Module::no_grad(net) })
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{augmentation::AugmentationOptions, ensemble::distance, metric_file::Metric};
 use crate::{
     chart::{Curve, chart, page},
-    error::{TrainError, TrainErrorKind},
+    error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
@@ -71,6 +71,8 @@ pub struct OverfitRun {
     pub curve: Vec<(u64, f64)>,
 }
 
+/// Updates of a run at most.
+const MOST_STEPS: u64 = 9_999_999;
 /// Points of a curve.
 const POINTS: u64 = 100;
 
@@ -101,6 +103,12 @@ const OVERFIT: FolderKind = recorded_folder_kind!("an overfitting report");
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
 pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, observer: &mut dyn Observer) -> Result<Vec<OverfitRun>, TrainError> {
     let destination = if options.out.as_os_str().is_empty() { None } else { Some(FolderDestination::claim(&options.out, OVERFIT, &[])?) };
+    let rate = options.learning_rate;
+    check_options([
+        (format!("--steps {}", options.steps), (1..=MOST_STEPS).contains(&options.steps), "a number from 1 to 9999999"),
+        (format!("--learning-rate {rate}"), rate.is_finite() && rate > 0.0, "a number above 0"),
+        (format!("seed = {}", options.seed), options.seed.checked_add(targets.dims()[0] as u64).is_some(), "a number with room for a seed for each"),
+    ])?;
     let [count, channels, rows, columns] = targets.dims();
     let on = device.clone().autodiff();
     let metric = Metric::open(&options.weights, options.encoder.as_deref(), &on)?;
