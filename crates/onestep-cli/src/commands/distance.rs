@@ -67,7 +67,7 @@ impl Distance {
             return output::json(&json!({ "names": distances.names, "distance": distances.distance }));
         }
         for (name, distance) in distances.names.iter().zip(&distances.distance) {
-            output::data(&format!("{name}  {distance:.6}"))?;
+            output::text(&format!("{name}  {distance:.6}"))?;
         }
         Ok(())
     }

@@ -93,24 +93,24 @@ impl Eval {
         if shared.json {
             return output::json(&report);
         }
-        output::data(&format!(
+        output::text(&format!(
             "{} names, {} pictures of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
             report.names, report.samples, report.teacher_steps, report.guidance, report.features
         ))?;
         let decibels = |psnr: Option<f64>| psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
         for (what, pair) in [("two noises of one prompt", report.two_noises), ("different prompts", report.unrelated)] {
             let psnr = decibels(pair.psnr);
-            output::data(&format!("teacher, {what:26} distance {:.4}  of averages {:.4}  {psnr}", pair.distance, pair.averages))?;
+            output::text(&format!("teacher, {what:26} distance {:.4}  of averages {:.4}  {psnr}", pair.distance, pair.averages))?;
         }
         let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
         let width = report.models.iter().filter_map(|row| row.name.as_ref()).map(|name| name.chars().count()).max().unwrap_or(0).max(7);
-        output::data(&format!(
+        output::text(&format!(
             "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher  averages       PSNR  diversity  alignment  top-1    held out  s/picture",
             ""
         ))?;
         for row in &report.models {
             let psnr = decibels(row.preservation.psnr);
-            output::data(&format!(
+            output::text(&format!(
                 "{:width$} {:3}  {:11}  {:18.4} {:7.4} {:10.3} {:7.3} {:11.4} {:9.4} {psnr:>10} {:10.4} {:>10} {:>7} {:>10} {:10.4}",
                 row.name.as_ref().unwrap_or(&row.model),
                 row.steps,
@@ -130,7 +130,7 @@ impl Eval {
         }
         for row in &report.models {
             if let (Some(pair), Some(known)) = (row.preservation_trained, report.trained_pairs) {
-                output::data(&format!(
+                output::text(&format!(
                     "{}, {} pairs it was trained on ({} steps, guidance {}): distance {:.4}  of averages {:.4}  {}",
                     row.name.as_ref().unwrap_or(&row.model),
                     known.count,

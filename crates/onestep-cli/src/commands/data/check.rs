@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use onestep_program::printable;
 use onestep_store::{FileDestination, FileFormat};
 use onestep_train::Observer;
 use onestep_train::data::{CheckReport, Split, check_picture_folder, contact_sheet};
@@ -51,7 +50,7 @@ impl Check {
             output::json(&report)?;
         } else {
             for line in lines(&report) {
-                output::data(&line)?;
+                output::text(&line)?;
             }
         }
         if report.is_clean() {
@@ -72,15 +71,15 @@ fn lines(report: &CheckReport) -> Vec<String> {
         format!("pictures     {} ({} to train on, {} to validate)", report.pictures, split(Split::Train), split(Split::Validation)),
         format!("bytes        {}", report.bytes),
         format!("phrasings    {} to train on, {} held out", report.phrasings, report.held_out),
-        format!("longest      {} words: {}", report.longest_caption_words, printable(&report.longest_caption)),
+        format!("longest      {} words: {}", report.longest_caption_words, report.longest_caption),
     ];
     lines.extend(report.sizes.iter().map(|(size, count)| format!("size         {size}: {count}")));
     if report.sizes.len() > 1 {
         lines.push("             training takes the largest square from the middle of each, and brings it to --size".into());
     }
-    lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", printable(&same.join(" = ")))));
-    lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", printable(caption))));
-    lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", printable(&f.problem))));
+    lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", same.join(" = "))));
+    lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", caption)));
+    lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", f.problem)));
     for (what, count) in
         [("same pixels", report.duplicates.len()), ("same caption", report.shared_captions.len()), ("problem", report.findings.len())]
     {
