@@ -46,7 +46,8 @@ const SEND_BUFFER: u32 = 256 << 10;
                         The list of files is made at the start: start again after building the page anew. Hidden files, links and \
                         special files are not served.\n\n\
                         Pages of other origins cannot read any file without --cors. With it they fetch the files of a bundle from \
-                        its URL, for example http://localhost:8080/bundle/.\n\n\
+                        its URL, for example http://localhost:8080/bundle/. Their img and script elements need the attribute \
+                        crossorigin, unless every origin is allowed.\n\n\
                         A client that sends no request for a while, or takes an answer very slowly, is disconnected. If too many \
                         clients are connected, the ones that have been idle or slow for longest are disconnected first.")]
 pub struct Serve {
