@@ -306,7 +306,7 @@ fn slow_clients_are_closed_and_others_are_served_meanwhile() {
     assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn special_files_are_neither_listed_nor_read() {
     use std::os::unix::net::UnixListener;

@@ -177,10 +177,9 @@ mod tests {
             fs::write(file, "12345").unwrap();
         }
         #[cfg(unix)]
-        {
-            std::os::unix::fs::symlink("/etc", page.join("etc")).unwrap();
-            rustix::fs::mknodat(rustix::fs::CWD, page.join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-        }
+        std::os::unix::fs::symlink("/etc", page.join("etc")).unwrap();
+        #[cfg(target_os = "linux")]
+        rustix::fs::mknodat(rustix::fs::CWD, page.join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
         let site = Site::list(&page, Some(&bundle)).unwrap();
         let addresses: Vec<&str> = site.files.keys().map(String::as_str).collect();
         assert_eq!(addresses, ["/app.wasm", "/bundle/manifest.json", "/index.html"]);
