@@ -2,8 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onestep_fuzz_support::within;
+use onestep_fuzz_support::{mutate_json, within};
 use onestep_program::{Manifest, limits};
+
+mutate_json!();
 
 fuzz_target!(|bytes: &[u8]| {
     within(bytes.len(), 64, || {

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use onestep_cpu::CpuProgram;
-use onestep_fuzz_support::within;
+use onestep_fuzz_support::{mutate_json, within};
 use onestep_program::{DType, Program, TensorRef, WeightView};
 
 /// Elements of all tensors, and operations, above which a program is not run.
 const MOST_ELEMENTS: u64 = 1 << 16;
 /// See [`MOST_ELEMENTS`].
 const MOST_FLOPS: u64 = 1 << 22;
+
+mutate_json!();
 
 fuzz_target!(|bytes: &[u8]| {
     let program = within(bytes.len(), 64, || {

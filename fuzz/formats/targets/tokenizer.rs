@@ -3,12 +3,14 @@
 
 use libfuzzer_sys::fuzz_target;
 use onestep::{Error, ErrorKind, Prompt, check_tokenizer, read_prompt};
-use onestep_fuzz_support::within;
+use onestep_fuzz_support::{mutate_json, within};
 
 /// Token ids per prompt, and ids that the model knows.
 const LENGTH: usize = 24;
 /// See [`LENGTH`].
 const ROWS: usize = 300;
+
+mutate_json!();
 
 fuzz_target!(|bytes: &[u8]| {
     let (file, text) = bytes.split_at(bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len()));

@@ -5,11 +5,13 @@ use std::{fs, path::PathBuf, sync::OnceLock};
 
 use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
-use onestep_fuzz_support::within;
+use onestep_fuzz_support::{mutate_json, within};
 use onestep_train::latent_metric::Metric;
 
 /// What networks are made of before their weights are known; small against what a hostile width would ask for.
 const NETWORK_BYTES: usize = 16 << 20;
+
+mutate_json!();
 
 fuzz_target!(|bytes: &[u8]| {
     let (config, weights) = bytes.split_at(bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len()));

@@ -2,11 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onestep_fuzz_support::within;
+use onestep_fuzz_support::{mutate_json, within};
 use onestep_nets::{NoiseSchedule, SchedulerConfig};
 
 /// Noise levels at most: 100,000 numbers in f64, which no length of the file bounds.
 const SCHEDULE_BYTES: usize = 8 * 100_000;
+
+mutate_json!();
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);

@@ -1,8 +1,21 @@
-//! What all targets check besides their own: that reading an input takes memory in proportion to it.
+//! What all targets share: an allocator that holds reading an input to memory in proportion to it, and changes that leave JSON what it is.
+
+pub mod json;
 
 use std::alloc::System;
 
 use cap::Cap;
+
+/// Makes every second change of an input one of its JSON, the others any change of bytes.
+#[macro_export]
+macro_rules! mutate_json {
+    () => {
+        libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
+            let changed = if seed % 2 == 0 { $crate::json::mutate(data, size, most, seed) } else { None };
+            changed.unwrap_or_else(|| libfuzzer_sys::fuzzer_mutate(data, size, most))
+        });
+    };
+}
 
 /// The allocator of every target.
 #[global_allocator]
