@@ -10,7 +10,7 @@ from harness import link_tree, remove, replace
 from rows_common import HTML, LFS_POINTER, MANY_BRACKETS, Row, with_bundle, with_model
 
 # Words for files that are no safetensors file at all. The file's name must stand beside them.
-SHORT = r"empty|0 bytes|too (short|small)|no (valid |sound )?safetensors|not a (valid |sound )?safetensors|header|truncat|incomplete|ends|LFS|HTML"
+SHORT = r"empty|0 bytes|too (short|small)|no (valid |sound )?safetensors|not a (valid |sound )?safetensors|header|truncat|incomplete|ends|LFS|HTML|ZIP|gzip|pickle"
 HEADER = r"header|safetensors|JSON"
 PLACE = r"offset|overlap|gap|range|bytes|data_offsets|place|buffer|size|truncat|incomplete|ends|cover"
 TWICE = r"twice|duplicate|two times|more than once|repeated|again|several times"

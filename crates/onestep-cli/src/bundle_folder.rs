@@ -56,7 +56,18 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
 pub fn open(folder: &Path) -> Result<Bundle, Failure> {
     let manifest_bytes = read(folder, manifest::FILE_NAME, limits::MANIFEST_BYTES.max)?;
     Bundle::open(&manifest_bytes, |entry: &FileEntry| read(folder, &entry.name, entry.size).map_err(Refused))
+        .and_then(|bundle| others_verified(folder, bundle))
         .map_err(|Refused(failure)| Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message())))
+}
+
+/// Compares the files that no reader needs, such as a sample image, with their hashes.
+fn others_verified(folder: &Path, bundle: Bundle) -> Result<Bundle, Refused> {
+    let manifest = bundle.manifest();
+    let needed: BTreeSet<&String> = manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).collect();
+    for entry in manifest.files.iter().filter(|entry| !needed.contains(&entry.name)) {
+        entry.verify(&read(folder, &entry.name, entry.size).map_err(Refused)?)?;
+    }
+    Ok(bundle)
 }
 
 /// Checks of a bundle what `generate` would check before it runs: the programs' ports, the tokenizer, and that both fit the manifest.

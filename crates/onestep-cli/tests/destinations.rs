@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use fixture::{copy_folder, journey, onestep, run};
@@ -387,14 +388,14 @@ impl Drop for SmallDisk {
 fn a_full_disk_and_a_read_only_one() {
     let home = home();
     for (number, writer) in writers().iter().enumerate() {
-        // 12 KiB: less than any result takes, whose smallest is an image.
         let full = home.path().join(format!("full-{number}"));
-        let Some(disk) = SmallDisk::new(&full, "size=12k") else {
-            eprintln!("skipped: a file system of 12 KiB cannot be mounted here (it takes root)");
+        let Some(disk) = SmallDisk::new(&full, "size=16k") else {
+            eprintln!("skipped: a file system of 16 KiB cannot be mounted here (it takes root)");
             return;
         };
-        let filler = full.join("filler");
-        fs::write(&filler, vec![0; 8 << 10]).unwrap();
+        // Names can still be made, bytes cannot.
+        let mut filler = File::create(full.join("filler")).unwrap();
+        while filler.write_all(&[0; 512]).is_ok() {}
         let out = full.join("out");
         let (code, said) = writer.run(home.path(), &out);
         assert_eq!(code, 5, "{} on a full disk: {said}", writer.name);

@@ -403,8 +403,11 @@ fn students_of_another_teacher_and_impossible_steps_are_refused() {
     *bytes.last_mut().expect("a byte") ^= 1;
     fs::write(&weights, bytes).expect("a write");
     refused(&["--student", "stranger"], 3, "another vae");
+    copy_folder(&folder.join("classifier"), &folder.join("classifier-run"));
     let output = run(folder, &[&EVALUATION[..], &["--out", "student"]].concat());
-    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("student holds a training run"), "{}", text(&output.stderr));
+    assert!(output.status.code() == Some(3) && text(&output.stderr).contains("it is student"), "{}", text(&output.stderr));
+    let output = run(folder, &[&EVALUATION[..], &["--out", "classifier-run"]].concat());
+    assert!(output.status.code() == Some(3) && text(&output.stderr).contains("holds checkpoints/"), "{}", text(&output.stderr));
     copy_folder(&folder.join("student/model"), &folder.join("diverged"));
     let weights = folder.join("diverged/unet/diffusion_pytorch_model.safetensors");
     let mut bytes = fs::read(&weights).expect("weights");

@@ -21,6 +21,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     let input = |message: String| StoreError::new(StoreErrorKind::Input, format!("reading {}: {message}", path.display()));
     let refuse = |error: std::io::Error| match error.kind() {
+        _ if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => input("expected a file, found a link that leads nowhere".into()),
         ErrorKind::NotFound => input("expected a file, found nothing there; check the path".into()),
         ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename => input(format!("expected a file's path, found {error}")),
         _ => StoreError::new(StoreErrorKind::Storage, format!("reading {} failed: {error}", path.display())),

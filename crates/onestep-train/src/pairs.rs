@@ -251,8 +251,8 @@ fn write_index(folder: &Path, index: &PairIndex) -> Result<(), TrainError> {
 
 fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {
     let path = folder.join(INDEX);
-    let index: PairIndex = limits::parse_json(&store::read(&path)?, INDEX_BYTES, &path.display().to_string())
-        .map_err(|error| TrainError::input(error.to_string()))?;
+    let index: PairIndex =
+        limits::parse_json(&store::read(&path)?, INDEX_BYTES, &path.display().to_string()).map_err(|error| TrainError::input(error.to_string()))?;
     if index.version != 1 {
         return Err(TrainError::input(format!("{} is of version {}, this release reads 1", path.display(), index.version)));
     }
@@ -352,27 +352,34 @@ impl Pairs {
                 let found = file.get(name).ok_or_else(|| refuse(&format!("has no tensor {name}")))?;
                 if found.element != element || found.shape.get(1..) != Some(of_one) {
                     let [found, shape] = [format!("{}", found.element.name()), format!("{:?}", found.shape)];
-                    return Err(refuse(&format!("has a tensor {name} {shape} of {found}, expected [pairs{}] of {}", axes(of_one), element.name())));
+                    return Err(refuse(&format!(
+                        "has a tensor {name} {shape} of {found}, expected [pairs{}] of {} (shape in {INDEX})",
+                        axes(of_one),
+                        element.name()
+                    )));
                 }
                 Ok(found)
             };
+            let expected = pairs.index.plan(shard).0.len();
             let latent = tensor("latent", ElementType::F32, &[channels, rows, columns])?;
+            let (seeds, prompts) = (tensor("seed", ElementType::I64, &[])?, tensor("prompt", ElementType::I64, &[])?);
+            for (name, found) in [("latent", latent.shape), ("seed", seeds.shape), ("prompt", prompts.shape)] {
+                if found.first() != Some(&expected) {
+                    return Err(refuse(&format!("has a tensor {name} {found:?}, but {INDEX} says {expected} pairs in this shard")));
+                }
+            }
             if let Some(position) = latent.first_non_finite() {
                 return Err(refuse(&format!("has a latent that is not finite at {position:?}")));
             }
             pairs.latents.extend(latent.to_f32().unwrap_or_default());
-            pairs.seeds.extend(tensor("seed", ElementType::I64, &[])?.bytes.as_chunks::<8>().0.iter().map(|&bytes| u64::from_le_bytes(bytes)));
-            for &bytes in tensor("prompt", ElementType::I64, &[])?.bytes.as_chunks::<8>().0 {
+            pairs.seeds.extend(seeds.bytes.as_chunks::<8>().0.iter().map(|&bytes| u64::from_le_bytes(bytes)));
+            for &bytes in prompts.bytes.as_chunks::<8>().0 {
                 let row = u64::from_le_bytes(bytes) as usize;
                 if row >= pairs.index.prompts.len() {
                     return Err(refuse("names a prompt that is not in the list"));
                 }
                 pairs.rows.push(row);
             }
-        }
-        let elements: usize = pairs.index.shape.iter().product();
-        if pairs.latents.len() != pairs.seeds.len() * elements || pairs.rows.len() != pairs.seeds.len() {
-            return Err(TrainError::input(format!("{}: latents, seeds and prompts are not equally many", folder.display())));
         }
         Ok(pairs)
     }

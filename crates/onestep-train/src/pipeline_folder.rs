@@ -52,6 +52,8 @@ const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// The pipeline whose parts these are.
 const PIPELINE: &str = "StableDiffusionPipeline";
+/// Its parts.
+const COMPONENTS: [&str; 5] = ["vae", "unet", "text_encoder", "tokenizer", "scheduler"];
 /// Parts that it may have and that are of no use here: they do not change a latent.
 const UNUSED: [&str; 3] = ["safety_checker", "feature_extractor", "image_encoder"];
 /// Classes of tokenizers that `tokenizer.json` may belong to.
@@ -189,6 +191,9 @@ impl PipelineFolder {
                     [Value::String(library), Value::String(class)] => (library.as_str(), class.as_str()),
                     _ => return refuse(format!("{part} is {value}; expected a library and a class, such as [\"diffusers\", \"AutoencoderKL\"]")),
                 },
+                _ if COMPONENTS.contains(&part.as_str()) => {
+                    return refuse(format!("{part} is {value}; expected a library and a class, such as [\"diffusers\", \"AutoencoderKL\"]"));
+                }
                 // Options of the pipeline, such as requires_safety_checker.
                 Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Null => continue,
                 Value::Object(_) => return refuse(format!("{part} is a JSON object; expected a library and a class")),
@@ -219,6 +224,12 @@ impl PipelineFolder {
             }
         }
         let refuse = |message: String| Err(TrainError::input(format!("{}: {message}", self.place)));
+        let index = config_object("the pipeline", &self.text(INDEX)?).map_err(|error| self.refuse(INDEX, error))?;
+        if let Some(part) =
+            COMPONENTS.iter().find(|part| self.files_of(part).next().is_some() && index.get(**part).is_none_or(|named| named[0].is_null()))
+        {
+            return refuse(format!("{INDEX} does not name the part {part}, whose files are there"));
+        }
         let unet = self.has(UNET_CONFIG).then(|| self.unet_config()).transpose()?;
         let vae = self.has(VAE_CONFIG).then(|| self.vae_config()).transpose()?;
         let text = self.has(TEXT_CONFIG).then(|| self.text_config()).transpose()?;

@@ -98,6 +98,13 @@ impl TokenizerFile {
         let padding = match &json["padding"] {
             Json::Null => None,
             padding => {
+                // Prompts have one length, which another multiple would break.
+                let multiple = &padding["pad_to_multiple_of"];
+                let fixed = padding["strategy"]["Fixed"].as_u64();
+                let divides = multiple.as_u64().zip(fixed).is_some_and(|(multiple, fixed)| multiple > 0 && fixed % multiple == 0);
+                if !multiple.is_null() && !divides {
+                    return Err(malformed(format!("has a padding with pad_to_multiple_of = {multiple}, expected null")));
+                }
                 let id = padding["pad_id"].as_u64().and_then(|id| u32::try_from(id).ok());
                 Some(id.ok_or_else(|| malformed("has a padding without the id of its token (pad_id)".into()))?)
             }
@@ -261,8 +268,10 @@ mod tests {
         };
         assert_eq!(check(|_| ()), Ok(()));
         assert_eq!(check(|json| json["padding"] = Json::Null), Ok(()));
-        let refusals: [(fn(&mut Json), &str); 4] = [
+        let refusals: [(fn(&mut Json), &str); 6] = [
             (|json| json["padding"]["pad_id"] = (-1).into(), "pad_id"),
+            (|json| json["padding"]["pad_to_multiple_of"] = 7.into(), "pad_to_multiple_of"),
+            (|json| json["padding"]["pad_to_multiple_of"] = 0.into(), "pad_to_multiple_of"),
             (|json| json["truncation"] = serde_json::json!({ "direction": "Up" }), "\"Up\""),
             (|json| json["model"]["byte_fallback"] = true.into(), "byte_fallback"),
             (|json| json["decoder"] = serde_json::from_str(&format!("{}{}", "[".repeat(20), "]".repeat(20))).unwrap(), "nesting"),

@@ -131,10 +131,14 @@ impl CaptionTokenizer {
         if prompt.len() > MAX_PROMPT_BYTES {
             return Err(DataError::input("reading a prompt", "at most 64 KiB", format!("{} bytes", prompt.len())).advise("shorten it"));
         }
-        let encoding = self.tokenizer.encode(prompt, true).map_err(|e| DataError::internal("turning a prompt into tokens", e.to_string()))?;
+        let refuse = |found: String| {
+            DataError::input("turning a prompt into tokens", format!("{} ids for every prompt", self.length), found)
+                .advise("use another tokenizer.json")
+        };
+        let encoding = self.tokenizer.encode(prompt, true).map_err(|e| refuse(e.to_string()))?;
         let ids = encoding.get_ids().to_vec();
         if ids.len() != self.length {
-            return Err(DataError::internal("turning a prompt into tokens", format!("{} of them, not {}", ids.len(), self.length)));
+            return Err(refuse(format!("{} ids", ids.len())));
         }
         Ok(ids)
     }

@@ -149,6 +149,11 @@ fn pairs_of_file(path: &Path) -> Result<Vec<Pair>, TrainError> {
     if shape != other {
         return Err(TrainError::input(format!("{place}: in0 is {shape:?} and in1 {other:?}; they are compared one by one")));
     }
+    for (name, values) in [("in0", &in0), ("in1", &in1)] {
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(TrainError::input(format!("{place}: {name} holds {} (element {index}), which is no latent", values[index])));
+        }
+    }
     let elements = channels * rows * columns;
     let of = |data: &[f32], index: usize| data[index * elements..][..elements].to_vec();
     Ok((0..count)
