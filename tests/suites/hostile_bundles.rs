@@ -153,9 +153,24 @@ fn weight_files_that_lie_are_refused() {
     let base = files();
     let file = |header: &str, data: usize| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat();
     let cases: &[(Vec<u8>, &str)] = &[
-        (vec![], "no safetensors"),
+        (vec![], "the file is empty"),
         (vec![1; 7], "no safetensors"),
         (u64::MAX.to_le_bytes().to_vec(), "safetensors header"),
+        (b"version https://git-lfs.github.com/spec/v1".to_vec(), "git lfs pull"),
+        (
+            file(
+                r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#,
+                24,
+            ),
+            "twice",
+        ),
+        (
+            file(
+                r#"{"sum.bias":{"dtype":"F32","shape":[6],"data_offsets":[0,24]},"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#,
+                24,
+            ),
+            "twice",
+        ),
         (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#, 23), "valid"),
         (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#, 25), "valid"),
         (file(r#"{"sum.bias":{"dtype":"F32","shape":[2,4],"data_offsets":[0,24]}}"#, 24), "valid"),
@@ -176,6 +191,21 @@ fn weight_files_that_lie_are_refused() {
     for (bytes, word) in cases {
         let error = open(&with(base.clone(), &name, bytes)).expect_err("refused");
         assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+}
+
+/// A model that computes nothing but NaN is none, however right its hashes are.
+#[test]
+fn weights_that_are_not_finite_are_refused_by_tensor() {
+    let base = files();
+    let name = base.keys().find(|name| name.ends_with(".safetensors")).expect("weights").clone();
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut bytes = base[&name].clone();
+        let at = bytes.len() - 8;
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        let error = open(&with(base.clone(), &name, &bytes)).expect_err("refused");
+        let told = error.to_string();
+        assert!(error.kind() == Kind::Malformed && told.starts_with(&name) && told.contains("tensor sum.bias") && told.contains("[1, 1]"), "{told}");
     }
 }
 

@@ -414,7 +414,7 @@ fn students_of_another_teacher_and_impossible_steps_are_refused() {
     let last = bytes.len() - 4;
     bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&weights, bytes).expect("a write");
-    refused(&["--student", "diverged"], 6, "not finite");
+    refused(&["--student", "diverged"], 3, "where weights must be finite");
     assert!(!folder.join("eval-refused").exists());
 
     let output = run(folder, &["pairs", "--teacher", "teacher", "--data", "pictures", "--steps", "2000", "--out", "pairs-refused"]);

@@ -97,7 +97,7 @@ fn classes_are_known_with_their_own_defaults_or_refused_by_name() {
         assert!(!SchedulerConfig::knows(class));
     }
     for class in ["EulerDiscreteScheduler", "UniPCMultistepScheduler", "DPMSolverSinglestepScheduler", "LMSDiscreteScheduler"] {
-        assert!(told(class, "").contains("timestep_spacing = (absent): means \"linspace\" in a"), "{class}: {}", told(class, ""));
+        assert!(told(class, "").contains(&format!("timestep_spacing = (absent): means \"linspace\" in {class}")), "{}", told(class, ""));
         assert!(SchedulerConfig::knows(class) && read(class, r#", "timestep_spacing": "trailing""#).is_ok());
     }
     for class in ["DDIMScheduler", "DDPMScheduler"] {

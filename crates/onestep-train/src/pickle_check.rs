@@ -400,6 +400,46 @@ mod tests {
         assert!(missing.contains("data/0, which is not in the file"), "{missing}");
     }
 
+    /// A container as `torch.save` writes it: stored, in a folder of its own.
+    fn archive(path: &Path, pickle: &[u8], storage: &[u8]) {
+        let mut writer = zip::ZipWriter::new(File::create(path).unwrap());
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        for (name, bytes) in [("archive/data.pkl", pickle), ("archive/version", b"3\n"), ("archive/data/0", storage)] {
+            writer.start_file(name, options).unwrap();
+            std::io::Write::write_all(&mut writer, bytes).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn both_containers_are_looked_into_and_a_sound_one_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metric.pth");
+        archive(&path, &pickle(6, 0, &[2, 3], &[3, 1]), &[0; 24]);
+        assert_eq!(first_misfit(&path), None);
+        let tensors = crate::weight_file::read(&path).unwrap();
+        assert_eq!((tensors[0].name.as_str(), tensors[0].shape.as_slice(), tensors[0].data.len()), ("net.lin.weight", &[2, 3][..], 6));
+        // Six elements that are one: more bytes than their storage has, but no more than the file.
+        archive(&path, &pickle(6, 0, &[3, 6], &[0, 1]), &[0; 24]);
+        assert_eq!(crate::weight_file::read(&path).unwrap()[0].data.len(), 18);
+        for (pickle, storage, part) in [
+            (pickle(6, 1, &[2, 3], &[3, 1]), vec![0; 24], "needs 7 elements"),
+            (pickle(1 << 40, 0, &[2, 3], &[3, 1]), vec![0; 24], "a storage 0 of 4398046511104 bytes, and the file has 24 for it"),
+            (pickle(6, 0, &[1 << 20, 6], &[0, 1]), vec![0; 24], "25165824 bytes, more than the whole file"),
+            (pickle(6, 0, &[1 << 62, 4], &[0, 0]), vec![0; 24], "net.lin.weight"),
+        ] {
+            archive(&path, &pickle, &storage);
+            let told = crate::weight_file::read(&path).map(|tensors| tensors.len()).unwrap_err().to_string();
+            assert!(told.contains("metric.pth") && told.contains(part), "{told}");
+        }
+
+        // The older container: magic, version and system, each a pickle, and then the one with the tensors.
+        let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+        let legacy = [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", &pickle(6, 1, &[2, 3], &[3, 1])].concat();
+        std::fs::write(&path, legacy).unwrap();
+        assert!(first_misfit(&path).is_some_and(|told| told.contains("net.lin.weight") && told.contains("needs 7 elements")));
+    }
+
     #[test]
     fn what_is_not_known_is_left_to_the_library() {
         let whole = pickle(6, 1, &[2, 3], &[3, 1]);

@@ -19,7 +19,7 @@ use onestep_nets::{
     UNet2DConditionConfig, UNet2DConditionModel, config_object,
     weights::{self, Shard},
 };
-use onestep_program::limits;
+use onestep_program::{TensorFile, limits, printable};
 use onestep_store::{FolderKind, recorded_folder_kind};
 use serde_json::{Value, json};
 
@@ -171,10 +171,6 @@ impl PipelineFolder {
         TrainError::input(format!("{}/{name}: {error}", self.place))
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.files.contains_key(name)
-    }
-
     /// Whether the folder is of the pipeline that is implemented, with parts that are.
     fn check_index(&self) -> Result<(), TrainError> {
         let refuse = |message: String| Err(self.refuse(INDEX, message));
@@ -213,72 +209,63 @@ impl PipelineFolder {
         Ok(())
     }
 
-    /// Whether the parts that are there fit together: latents, texts, tokens, sizes. Asked before anything is computed with them.
+    /// Whether all parts are there and fit together: latents, texts, tokens, sizes. Asked before anything is computed with them.
     ///
     /// # Errors
-    /// The first two parts that do not fit, with both numbers; a part without its weights; a configuration that cannot be used.
+    /// A part that is missing or cannot be used, with its file; the first two parts that do not fit, with both numbers.
     pub fn check(&self) -> Result<(), TrainError> {
-        for (config, weights) in [(VAE_CONFIG, VAE_WEIGHTS), (UNET_CONFIG, UNET_WEIGHTS), (TEXT_CONFIG, TEXT_WEIGHTS)] {
-            if self.has(config) {
-                self.file(weights)?;
-            }
-        }
+        let (unet, vae, text, tokenizer) = (self.unet_config()?, self.vae_config()?, self.text_config()?, self.tokenizer()?);
+        self.schedule()?;
         let refuse = |message: String| Err(TrainError::input(format!("{}: {message}", self.place)));
         let index = config_object("the pipeline", &self.text(INDEX)?).map_err(|error| self.refuse(INDEX, error))?;
-        if let Some(part) =
-            COMPONENTS.iter().find(|part| self.files_of(part).next().is_some() && index.get(**part).is_none_or(|named| named[0].is_null()))
-        {
-            return refuse(format!("{INDEX} does not name the part {part}, whose files are there"));
+        if let Some(part) = COMPONENTS.iter().find(|part| index.get(**part).is_none_or(|named| named[0].is_null())) {
+            return refuse(format!("{INDEX} does not name the part {part}"));
         }
-        let unet = self.has(UNET_CONFIG).then(|| self.unet_config()).transpose()?;
-        let vae = self.has(VAE_CONFIG).then(|| self.vae_config()).transpose()?;
-        let text = self.has(TEXT_CONFIG).then(|| self.text_config()).transpose()?;
-        let tokenizer = self.has(TOKENIZER).then(|| self.tokenizer()).transpose()?;
-        if self.has(SCHEDULER_CONFIG) {
-            self.schedule()?;
-        }
-        if let (Some(unet), Some(vae)) = (&unet, &vae) {
-            for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
-                if channels != vae.latent_channels {
-                    let hint = if channels > vae.latent_channels && key == "in_channels" { "; models for inpainting cannot be used" } else { "" };
-                    return refuse(format!(
-                        "{UNET_CONFIG} has {key} = {channels} and {VAE_CONFIG} has latent_channels = {}: they must be equal{hint}",
-                        vae.latent_channels
-                    ));
-                }
-            }
-        }
-        if let (Some(unet), Some(text)) = (&unet, &text) {
-            let levels = unet.block_out_channels.len();
-            if let Some(width) = unet.cross_attention_dim.expand(levels).unwrap_or_default().iter().find(|width| **width != text.hidden_size) {
+        for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
+            if channels != vae.latent_channels {
+                let hint = if channels > vae.latent_channels && key == "in_channels" { "; models for inpainting cannot be used" } else { "" };
                 return refuse(format!(
-                    "{UNET_CONFIG} has cross_attention_dim = {width} and {TEXT_CONFIG} has hidden_size = {}: they must be equal",
-                    text.hidden_size
+                    "{UNET_CONFIG} has {key} = {channels} and {VAE_CONFIG} has latent_channels = {}: they must be equal{hint}",
+                    vae.latent_channels
                 ));
             }
         }
-        if let (Some(tokenizer), Some(text)) = (&tokenizer, &text) {
-            if tokenizer.length() > text.max_position_embeddings {
-                return refuse(format!(
-                    "{TOKENIZER} gives {} tokens for a prompt and {TEXT_CONFIG} has max_position_embeddings = {}: there must be no more tokens than \
-                     positions",
-                    tokenizer.length(),
-                    text.max_position_embeddings
-                ));
-            }
-            if tokenizer.vocabulary_size() > text.vocab_size {
-                return refuse(format!(
-                    "{TOKENIZER} has {} ids and {TEXT_CONFIG} has vocab_size = {}: every id needs an embedding; resize the embeddings of the text \
-                     encoder, or use the tokenizer that it was trained with",
-                    tokenizer.vocabulary_size(),
-                    text.vocab_size
-                ));
-            }
+        let widths = unet.cross_attention_dim.expand(unet.block_out_channels.len()).unwrap_or_default();
+        if let Some(width) = widths.iter().find(|width| **width != text.hidden_size) {
+            return refuse(format!(
+                "{UNET_CONFIG} has cross_attention_dim = {width} and {TEXT_CONFIG} has hidden_size = {}: they must be equal",
+                text.hidden_size
+            ));
         }
-        if unet.is_some() && vae.is_some() {
-            self.sizes()?;
+        if tokenizer.length() > text.max_position_embeddings {
+            return refuse(format!(
+                "{TOKENIZER} gives {} tokens for a prompt and {TEXT_CONFIG} has max_position_embeddings = {}: there must be no more tokens than positions",
+                tokenizer.length(),
+                text.max_position_embeddings
+            ));
         }
-        Ok(())
+        if tokenizer.vocabulary_size() > text.vocab_size {
+            return refuse(format!(
+                "{TOKENIZER} has {} ids and {TEXT_CONFIG} has vocab_size = {}: every id needs an embedding; resize the embeddings of the text encoder, \
+                 or use the tokenizer that it was trained with",
+                tokenizer.vocabulary_size(),
+                text.vocab_size
+            ));
+        }
+        self.sizes()?;
+        [UNET_WEIGHTS, VAE_WEIGHTS, TEXT_WEIGHTS].iter().try_for_each(|name| self.check_weights(name))
+    }
+
+    /// Whether a weight file is sound and finite. Not every command loads every part; what was made with the rest would be of no use.
+    fn check_weights(&self, name: &str) -> Result<(), TrainError> {
+        let place = format!("{}/{name}", self.place);
+        let file = TensorFile::read(self.file(name)?, &place).map_err(|error| TrainError::input(error.to_string()))?;
+        match file.iter().find_map(|(name, tensor)| Some((name, tensor.first_non_finite()?))) {
+            Some((tensor, position)) => {
+                Err(TrainError::input(printable(&format!("{place}: tensor {tensor} is not finite at {position:?}, where weights must be finite"))))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The sizes that the configurations state.

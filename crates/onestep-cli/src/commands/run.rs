@@ -444,13 +444,13 @@ fn shards(folder: &Path, index: &Path) -> Result<BTreeMap<String, Vec<u8>>, Fail
             None => return Err(refuse(format!("weight_map has {tensor:?}: {file}; expected the name of a file beside the index"))),
         };
     }
+    if let Some((name, tensors)) = named.iter().find(|(name, _)| !folder.join(name).exists()) {
+        let first = tensors.first().copied().unwrap_or_default();
+        return Err(refuse(format!("weight_map has {first:?}: {name:?}, and there is no such file")));
+    }
     let mut files = BTreeMap::new();
     for (name, tensors) in named {
         let path = folder.join(name);
-        if !path.exists() {
-            let first = tensors.first().copied().unwrap_or_default();
-            return Err(refuse(format!("weight_map has {first:?}: {name:?}, and there is no such file")));
-        }
         let (place, bytes) = (path.display().to_string(), onestep_store::read(&path)?);
         let file = TensorFile::read(&bytes, &place).map_err(|error| Failure::new(Exit::Input, error.to_string()))?;
         let there: BTreeSet<&str> = file.header().iter().map(|(name, _)| name).collect();

@@ -145,11 +145,11 @@ impl TryFrom<Map<String, Value>> for SchedulerConfig {
             keys.only(key, allowed)?;
         }
         if defaults.clip_sample && !keys.has("clip_sample") {
-            return Err(keys.refuse("clip_sample", format!("means true in a {}; only false is implemented", defaults.class)));
+            return Err(keys.refuse("clip_sample", format!("means true in {}; only false is implemented", defaults.class)));
         }
         let spacing = TimestepSpacing::deserialize(Value::from(defaults.timestep_spacing)).ok();
         let Some(spacing) = keys.read("timestep_spacing", spacing)? else {
-            let reason = format!("means {:?} in a {}; only \"trailing\" or \"leading\" is implemented", defaults.timestep_spacing, defaults.class);
+            let reason = format!("means {:?} in {}; only \"trailing\" or \"leading\" is implemented", defaults.timestep_spacing, defaults.class);
             return Err(keys.refuse("timestep_spacing", reason));
         };
         let config = Self {
