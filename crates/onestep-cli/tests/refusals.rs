@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::Device;
 use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, UNet2DConditionConfig, weights};
@@ -101,7 +102,12 @@ fn succeed(folder: &Path, words: &[&str]) -> String {
 
 /// Runs what must be refused; the sentence has all of these parts and is no report of a fault.
 fn refused(words: &[&str], code: i32, parts: &[&str]) {
-    let output = run(folder(), words);
+    // A destination for each: tests run side by side, and two commands never write to one place.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let never = format!("never-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let words: Vec<String> = words.iter().map(|word| word.replace("never", &never)).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let output = run(folder(), &words);
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{words:?}: {told}");
     assert!(told.starts_with("error: ") && !told.contains("fault of onestep") && !told.contains("please report"), "{words:?}: {told}");

@@ -76,6 +76,20 @@ fn writer() -> BundleWriter {
     }
 }
 
+/// A model whose weights are finite, and what its text encoder makes of them is not.
+fn overflowing() -> BundleWriter {
+    let mut writer = writer();
+    let last = writer.weights.len() - 4;
+    for at in (last - 140..=last).step_by(4) {
+        writer.weights[at..at + 4].copy_from_slice(&f32::MAX.to_le_bytes());
+    }
+    let encoder = writer.programs.get_mut("text_encoder").unwrap();
+    encoder.values.push(value(&[1, TOKENS, 4]));
+    encoder.nodes.push(node(Op::Affine { mul: 10.0, add: 0.0 }, &[2], 3));
+    encoder.outputs = vec![port("last_hidden_state", 3)];
+    writer
+}
+
 fn bundle(writer: BundleWriter) -> Bundle {
     let files: BTreeMap<String, Vec<u8>> = writer.files().unwrap().into_iter().collect();
     Bundle::open::<BundleError>(&files["manifest.json"], |entry| Ok(files[&entry.name].clone())).unwrap()
@@ -239,12 +253,7 @@ mod on_the_processor {
 
     #[test]
     fn weights_that_make_no_numbers_make_no_picture() {
-        let mut writer = writer();
-        let last = writer.weights.len() - 4;
-        for at in (last - 140..=last).step_by(4) {
-            writer.weights[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-        }
-        let mut model = now(Model::open(bundle(writer), Backend::Cpu, &mut ())).unwrap();
+        let mut model = now(Model::open(bundle(overflowing()), Backend::Cpu, &mut ())).unwrap();
         let error =
             now(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), ..GenerateOptions::default() }, &mut ())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NonFinite);
@@ -302,12 +311,7 @@ mod on_a_gpu {
 
     #[test]
     fn what_makes_no_numbers_is_named_at_once_and_in_stages() {
-        let mut writer = writer();
-        let last = writer.weights.len() - 4;
-        for at in (last - 140..=last).step_by(4) {
-            writer.weights[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-        }
-        let Some(mut model) = model(writer) else { return };
+        let Some(mut model) = model(overflowing()) else { return };
         for (staged, keep_pixels) in [(true, false), (false, false), (false, true)] {
             let error =
                 block_on(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), staged, keep_pixels }, &mut ())).unwrap_err();

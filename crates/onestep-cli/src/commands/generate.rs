@@ -61,6 +61,7 @@ impl Generate {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let destination = FileDestination::claim(&self.out, FileFormat::PNG, &[&folder])?;
         let bundle = bundle_folder::open(&folder)?;
+        bundle_folder::check(&folder, &bundle)?;
         let seed = self.seed.unwrap_or_else(chosen_seed);
         let mut clock = Clock::new();
         let mut model = match self.device {

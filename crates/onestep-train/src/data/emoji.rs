@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind};
+use onestep_store::{FolderDestination, FolderKind, check_folder, recorded_folder_kind};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -195,7 +195,12 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
     }
     let mut sources: Vec<&Path> = vec![&options.font];
     sources.extend(options.annotations.iter().map(PathBuf::as_path));
-    let mut folder = FolderDestination::claim(&options.out, EMOJI_FOLDER, &sources)?;
+    let destination = if options.dry_run {
+        check_folder(&options.out, EMOJI_FOLDER)?;
+        None
+    } else {
+        Some(FolderDestination::claim(&options.out, EMOJI_FOLDER, &sources)?)
+    };
     let file = EmojiFontFile::read(&options.font)?;
     let font = file.open()?;
     let annotations = read_annotations(options.annotations.iter().map(PathBuf::as_path))?;
@@ -245,9 +250,7 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         without_picture,
         missing_from_starter,
     };
-    if options.dry_run {
-        return Ok(report);
-    }
+    let Some(mut folder) = destination else { return Ok(report) };
     let names = file_names(&chosen);
     let mut lines = Vec::new();
     for ((one, phrasings), name) in chosen.iter().zip(&phrasings).zip(&names) {

@@ -58,7 +58,7 @@ fn read(json: &Json, place: &str, steps: &mut Vec<Step>) -> Result<(), BundleErr
             fields(&["type", "pattern", "content"])?;
             // Another replacement could make gigabytes of a short prompt.
             if (json["pattern"]["Regex"].as_str(), json["content"].as_str()) != (Some(r"\s+"), Some(" ")) {
-                return Err(BundleError::new(Kind::Unsupported, place, "replaces something else than white space by a blank"));
+                return Err(BundleError::new(Kind::Unsupported, place, "has a normalizer that replaces something else than white space by a blank"));
             }
             steps.push(Step::Blanks);
         }
