@@ -29,7 +29,7 @@ fn folder() -> &'static Path {
     FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
         write_pictures(&folder.join("pictures"), 16);
-        PipelineFolder::new(pipeline(TOKENS, 3)).write(&folder.join("base")).expect("a write");
+        PipelineFolder::new(sound().clone()).write(&folder.join("base")).expect("a write");
         succeed(&folder, &["export", "--model", "base", "--out", "bundle"]);
         folder
     })
@@ -62,14 +62,18 @@ fn tokenizer(length: usize) -> CaptionTokenizer {
     CaptionTokenizer::train(["red square", "a green square", "blue"], &options).expect("a tokenizer")
 }
 
-/// The files of a pipeline whose prompts have so many tokens, with random weights of a seed.
-fn pipeline(tokens: usize, seed: u64) -> Vec<(String, Vec<u8>)> {
+/// The files of the sound pipeline, with random weights. Made once: tests that run beside each other share the source of random numbers.
+fn sound() -> &'static Vec<(String, Vec<u8>)> {
+    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    FILES.get_or_init(pipeline)
+}
+
+fn pipeline() -> Vec<(String, Vec<u8>)> {
     let device = Device::flex();
-    device.seed(seed);
-    let tokenizer = tokenizer(tokens);
+    let tokenizer = tokenizer(TOKENS);
     let text = json!({
         "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "vocab_size": tokenizer.vocabulary_size(), "hidden_size": WIDTH,
-        "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": tokens, "eos_token_id": tokenizer.end_id(),
+        "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": TOKENS, "eos_token_id": tokenizer.end_id(),
     });
     let (unet, vae) = (unet_config(), vae_config());
     let unet_net = UNet2DConditionConfig::from_json(&unet.to_string()).expect("a configuration").init(&device);
@@ -139,7 +143,7 @@ fn refused_by_both(name: &str, parts: &[&str]) {
 
 /// A copy of `base` in which the files that `change` gives replace others.
 fn changed(name: &str, files: &[(&str, Vec<u8>)]) -> PathBuf {
-    let all = pipeline(TOKENS, 3).into_iter().filter(|(path, _)| !files.iter().any(|(other, _)| other == path));
+    let all = sound().iter().cloned().filter(|(path, _)| !files.iter().any(|(other, _)| other == path));
     let path = folder().join(name);
     PipelineFolder::new(all.chain(files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())))).write(&path).expect("a write");
     path
