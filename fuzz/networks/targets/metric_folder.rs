@@ -1,11 +1,11 @@
 //! The folder of a metric. An input is its `config.json`, and behind a NUL, which JSON cannot have, its `model.safetensors`.
 #![no_main]
 
-use std::{fs, path::PathBuf, sync::OnceLock};
+use std::fs;
 
 use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
-use onestep_fuzz_support::{mutate_json, within};
+use onestep_fuzz_support::{folder, mutate_json, within};
 use onestep_train::latent_metric::Metric;
 
 /// What networks are made of before their weights are known; small against what a hostile width would ask for.
@@ -28,14 +28,3 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!((&again.config, again.hash()), (&metric.config, metric.hash()));
     });
 });
-
-/// One for each process, in memory where the system has such a place.
-fn folder() -> &'static PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let memory = PathBuf::from("/dev/shm");
-        let folder = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(format!("onestep-fuzz-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder in memory");
-        folder
-    })
-}

@@ -2,7 +2,13 @@
 
 pub mod json;
 
-use std::alloc::System;
+use std::{
+    alloc::System,
+    env, fs,
+    path::{Path, PathBuf},
+    process,
+    sync::OnceLock,
+};
 
 use cap::Cap;
 
@@ -30,10 +36,41 @@ const BASE: usize = 4 << 20;
 /// # Panics
 /// If more than that is held already, which is a leak of the runs before.
 pub fn within<T>(length: usize, factor: usize, work: impl FnOnce() -> T) -> T {
+    /// Takes the limit away, also where `work` panics. Growing never fails.
+    struct Limited;
+    impl Drop for Limited {
+        fn drop(&mut self) {
+            let _ = ALLOCATOR.set_limit(usize::MAX);
+        }
+    }
     let limit = ALLOCATOR.allocated() + BASE + length.saturating_mul(factor);
     assert!(ALLOCATOR.set_limit(limit).is_ok(), "the limit was below what is held");
-    let result = work();
-    // Growing never fails.
-    let _ = ALLOCATOR.set_limit(usize::MAX);
-    result
+    let _limited = Limited;
+    work()
+}
+
+/// A folder of this process, in memory where the system has such a place.
+///
+/// # Panics
+/// If it cannot be created.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let memory = PathBuf::from("/dev/shm");
+        let folder = if memory.is_dir() { memory } else { env::temp_dir() }.join(format!("onestep-fuzz-{}", process::id()));
+        fs::create_dir_all(&folder).expect("a folder in memory");
+        folder
+    })
+}
+
+/// Lets panics of libraries unwind, which their callers may turn into refusals. Those of our own crates and of the standard library end the process
+/// with their stack, as all do otherwise.
+pub fn tolerate_libraries() {
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let is_library = panic.location().is_some_and(|place| place.file().replace('\\', "/").contains("/registry/src/"));
+        if !is_library {
+            abort(panic);
+        }
+    }));
 }
