@@ -6,7 +6,7 @@ use std::{fs, panic};
 use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
 use onestep_fuzz_support::{folder, tolerate_libraries, within};
-use onestep_train::{latent_metric::Metric, weight_file};
+use onestep_train::{latent_metric::metric_file::Metric, weight_file};
 
 /// What the network of a metric takes before its weights are read.
 const NETWORK_BYTES: usize = 8 << 20;

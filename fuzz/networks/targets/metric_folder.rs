@@ -6,7 +6,7 @@ use std::fs;
 use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
 use onestep_fuzz_support::{folder, mutate_json, within};
-use onestep_train::latent_metric::Metric;
+use onestep_train::latent_metric::metric_file::Metric;
 
 /// What networks are made of before their weights are known; small against what a hostile width would ask for.
 const NETWORK_BYTES: usize = 16 << 20;
