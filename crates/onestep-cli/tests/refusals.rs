@@ -108,7 +108,7 @@ fn succeed(folder: &Path, words: &[&str]) -> String {
 fn refused(words: &[&str], code: i32, parts: &[&str]) {
     // A destination for each: tests run side by side, and two commands never write to one place.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let never = format!("never-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let never = format!("never{}x", NUMBER.fetch_add(1, Ordering::Relaxed));
     let words: Vec<String> = words.iter().map(|word| word.replace("never", &never)).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let output = run(folder(), &words);
@@ -116,6 +116,8 @@ fn refused(words: &[&str], code: i32, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(code), "{words:?}: {told}");
     assert!(told.starts_with("error: ") && !told.contains("fault of onestep") && !told.contains("please report"), "{words:?}: {told}");
     parts.iter().for_each(|part| assert!(told.contains(part), "{words:?}: {part:?} is not in {told}"));
+    let left = fs::read_dir(folder()).expect("the folder").flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    assert_eq!(left.filter(|name| name.contains(&never)).collect::<Vec<_>>(), [""; 0], "{words:?} left something");
 }
 
 const PAIRS: [&str; 15] =
@@ -138,7 +140,6 @@ fn base_pairs() -> &'static Vec<u8> {
 fn refused_by_both(name: &str, parts: &[&str]) {
     refused(&[&PAIRS[..], &[name, "--out", "pairs-never"]].concat(), 3, parts);
     refused(&["export", "--model", name, "--out", "bundle-never"], 3, parts);
-    assert!(!folder().join("pairs-never").exists() && !folder().join("bundle-never").exists());
 }
 
 /// A copy of `base` in which the files that `change` gives replace others.
