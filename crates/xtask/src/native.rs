@@ -5,7 +5,8 @@ use std::process::Command;
 use crate::folders;
 
 /// The crates of the repository that are built without burn: they compile in seconds, and lints run on them.
-pub const BURN_FREE: [&str; 7] = ["onestep-program", "onestep-noise", "onestep-shaders", "onestep-runtime", "onestep-cpu", "onestep", "xtask"];
+pub const BURN_FREE: [&str; 8] =
+    ["onestep-program", "onestep-noise", "onestep-store", "onestep-shaders", "onestep-runtime", "onestep-cpu", "onestep", "xtask"];
 
 /// `cargo` in the repository, with the kept target folder.
 pub fn cargo() -> Command {
