@@ -268,7 +268,8 @@ mod tests {
         };
         assert_eq!(check(|_| ()), Ok(()));
         assert_eq!(check(|json| json["padding"] = Json::Null), Ok(()));
-        let refusals: [(fn(&mut Json), &str); 6] = [
+        type Edit = fn(&mut Json);
+        let refusals: [(Edit, &str); 6] = [
             (|json| json["padding"]["pad_id"] = (-1).into(), "pad_id"),
             (|json| json["padding"]["pad_to_multiple_of"] = 7.into(), "pad_to_multiple_of"),
             (|json| json["padding"]["pad_to_multiple_of"] = 0.into(), "pad_to_multiple_of"),
