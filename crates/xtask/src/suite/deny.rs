@@ -46,7 +46,7 @@ fn fetch(program: &Path) -> std::result::Result<(), String> {
 /// git's own sentence, else the last one.
 fn reason(says: &str) -> String {
     let lines = || says.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines().find_map(|line| line.strip_prefix("fatal: ")).or_else(|| lines().last()).unwrap_or("it does not say why").to_owned()
+    lines().find_map(|line| line.strip_prefix("fatal: ")).or_else(|| lines().next_back()).unwrap_or("it does not say why").to_owned()
 }
 
 #[cfg(test)]
