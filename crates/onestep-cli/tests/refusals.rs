@@ -144,7 +144,7 @@ fn refused_by_both(name: &str, parts: &[&str]) {
 
 /// A copy of `base` in which the files that `change` gives replace others.
 fn changed(name: &str, files: &[(&str, Vec<u8>)]) -> PathBuf {
-    let all = sound().iter().cloned().filter(|(path, _)| !files.iter().any(|(other, _)| other == path));
+    let all = sound().iter().filter(|(path, _)| !files.iter().any(|(other, _)| other == path)).cloned();
     let path = folder().join(name);
     PipelineFolder::new(all.chain(files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())))).write(&path).expect("a write");
     path
@@ -503,6 +503,15 @@ fn absurd_numbers_are_refused_by_option_and_value() {
             &["distil", "--teacher", "base", "--pairs", "pairs", "--distance", "mse"],
         ] {
             refused(&[words, &["--device", "cpu", "--out", "absurd", "--batch", value]].concat(), 2, &[&told]);
+        }
+        for (option, words) in [
+            ("--size", &["train", "autoencoder", "--preset", "test"][..]),
+            ("--size", &["train", "picture-classifier"]),
+            ("--layers", &["train", "picture-classifier", "--size", "16"]),
+            ("--channels", &["train", "picture-classifier", "--size", "16"]),
+            ("--prompt-tokens", &["train", "teacher", "--autoencoder", "base", "--preset", "test"]),
+        ] {
+            refused(&[words, &["--data", "pictures", "--device", "cpu", "--out", "absurd", option, value]].concat(), 2, &[option, value]);
         }
         refused(&["bench", "bundle", "--device", "cpu", "--repeats", value], 2, &["--repeats", value]);
         refused(

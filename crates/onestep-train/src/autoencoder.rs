@@ -24,6 +24,9 @@ use crate::{
     training_loop::{self, LoopOptions, Task},
 };
 
+/// Side of a picture at most, in pixels.
+pub const LARGEST_SIDE: usize = 4096;
+
 /// Options of `train autoencoder`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,6 +81,7 @@ pub fn train(
     let percent = options.held_out_percent;
     let kl_weight = options.kl_weight;
     check_options([
+        (format!("--size {}", options.size), (1..=LARGEST_SIDE).contains(&options.size), "a number of pixels from 1 to 4096"),
         (format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50"),
         (format!("kl_weight = {kl_weight}"), kl_weight.is_finite() && kl_weight >= 0.0, "a number of at least 0"),
     ])?;

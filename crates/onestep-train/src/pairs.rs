@@ -351,11 +351,10 @@ impl Pairs {
             let tensor = |name: &str, element: ElementType, of_one: &[usize]| {
                 let found = file.get(name).ok_or_else(|| refuse(&format!("has no tensor {name}")))?;
                 if found.element != element || found.shape.get(1..) != Some(of_one) {
-                    let [found, shape] = [format!("{}", found.element.name()), format!("{:?}", found.shape)];
+                    let (shape, stored, wanted) = (found.shape, found.element.name(), element.name());
                     return Err(refuse(&format!(
-                        "has a tensor {name} {shape} of {found}, expected [pairs{}] of {} (shape in {INDEX})",
-                        axes(of_one),
-                        element.name()
+                        "has a tensor {name} {shape:?} of {stored}, expected [pairs{}] of {wanted} (shape in {INDEX})",
+                        axes(of_one)
                     )));
                 }
                 Ok(found)

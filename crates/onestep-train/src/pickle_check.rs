@@ -12,6 +12,8 @@ use std::rc::Rc;
 
 use zip::ZipArchive;
 
+use crate::weight_file::LARGEST_FILE;
+
 /// Largest pickle that is looked into; that of a state dict with ten thousand tensors has 2 MB.
 const LARGEST_PICKLE: u64 = 8 << 20;
 /// Tuples that are nested deeper are none of a tensor's.
@@ -150,7 +152,7 @@ impl Walk {
     }
 
     /// Walks one pickle and gives what follows it; none where something is met that is not known. The error is about a tensor.
-    fn run<'a>(mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, String> {
+    fn run(mut self, bytes: &[u8]) -> Result<Option<&[u8]>, String> {
         let mut bytes = Bytes(bytes);
         loop {
             match self.step(&mut bytes) {
@@ -325,6 +327,11 @@ fn misfit(arguments: &[Item], storages: &Storages) -> Option<String> {
             ));
         }
     }
+    // Strides of 0 show an element as often as the shape says.
+    let shown = sizes.iter().try_fold(i128::from(size), |shown, &length| shown.checked_mul(i128::from(length)));
+    if shown.is_none_or(|shown| shown > i128::from(LARGEST_FILE)) {
+        return Some(format!("of shape {sizes:?} has more than {LARGEST_FILE} bytes"));
+    }
     let (claimed, there) = match storages {
         Storages::Entries(entries) => match entries.get(key) {
             Some(there) => (i128::from(*elements) * i128::from(size), i128::from(*there)),
@@ -426,7 +433,7 @@ mod tests {
             (pickle(6, 1, &[2, 3], &[3, 1]), vec![0; 24], "needs 7 elements"),
             (pickle(1 << 40, 0, &[2, 3], &[3, 1]), vec![0; 24], "a storage 0 of 4398046511104 bytes, and the file has 24 for it"),
             (pickle(6, 0, &[1 << 20, 6], &[0, 1]), vec![0; 24], "25165824 bytes, more than the whole file"),
-            (pickle(6, 0, &[1 << 62, 4], &[0, 0]), vec![0; 24], "net.lin.weight"),
+            (pickle(6, 0, &[1 << 62, 4], &[0, 0]), vec![0; 24], "tensor net.lin.weight of shape [4611686018427387904, 4] has more than"),
         ] {
             archive(&path, &pickle, &storage);
             let told = crate::weight_file::read(&path).map(|tensors| tensors.len()).unwrap_err().to_string();

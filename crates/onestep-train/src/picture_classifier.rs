@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     augmentation::augmented,
-    autoencoder::{batch, epoch_indices},
+    autoencoder::{LARGEST_SIDE, batch, epoch_indices},
     data::PictureFolder,
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
@@ -104,7 +104,10 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<PictureClassifierReport, TrainError> {
     let smoothing = options.label_smoothing;
-    check_options([(format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1")])?;
+    check_options([
+        (format!("--size {}", options.size), (1..=LARGEST_SIDE).contains(&options.size), "a number of pixels from 1 to 4096"),
+        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1"),
+    ])?;
     options.training.check_batch([3, options.size, options.size])?;
     let pictures = PictureFolder::open_trained(&options.data, options.size)?;
     let (names, classes) = pictures.names();
@@ -123,8 +126,9 @@ pub fn train(
         names: names.into_iter().map(str::to_owned).collect(),
         ..PictureClassifierConfig::default()
     };
-    config.validate().map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
-    training_loop::check_parameters(&config.init(device), &format!("--channels {:?} with --layers {}", options.channels, options.layers))?;
+    let given = format!("--channels {:?} with --layers {}", options.channels, options.layers);
+    config.validate().map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("{given}: {error}")))?;
+    training_loop::check_parameters(&config.init(device), &given)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", CLASSIFIER))?;
     let task = Classifying { options, config: config.clone(), pictures: &pictures, classes: &classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);

@@ -91,6 +91,7 @@ pub struct Teacher {
 /// Data, storage, a loss that is not finite, interruption.
 pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
     check_options([
+        (format!("--prompt-tokens {}", options.prompt_tokens), (3..=1024).contains(&options.prompt_tokens), "a number from 3 to 1024"),
         (format!("--weight-cap {}", options.weight_cap), options.weight_cap.is_finite() && options.weight_cap >= 1.0, "a number of at least 1"),
         (format!("empty_prompts = {}", options.empty_prompts), (0.0..=1.0).contains(&options.empty_prompts), "a share from 0 to 1"),
         (format!("sample_guidance = {}", options.sample_guidance), options.sample_guidance.is_finite(), "a number that is finite"),

@@ -93,7 +93,7 @@ const MOST_PARAMETERS: u128 = 1 << 30;
 /// # Errors
 /// [`TrainErrorKind::Usage`], with the option and what it would take.
 pub fn check_elements(option: &str, count: usize, shape: [usize; 3]) -> Result<(), TrainError> {
-    let of_one: u128 = shape.iter().map(|&length| length as u128).product();
+    let of_one: u128 = shape.iter().fold(1, |of_one: u128, &length| of_one.saturating_mul(length as u128));
     let most = MOST_ELEMENTS / of_one.max(1);
     if count as u128 <= most {
         return Ok(());

@@ -10,7 +10,7 @@ use pytorch_reader::{DType, PytorchReader};
 use crate::{error::TrainError, guard::guarded, pickle_check::first_misfit};
 
 /// Largest file that is read, and the most bytes that its tensors may have together: Inception-v3 has 95 MB, LatentLPIPS 59.
-const LARGEST_FILE: u64 = 1 << 30;
+pub(crate) const LARGEST_FILE: u64 = 1 << 30;
 
 /// Counters of batches, which evaluation does not need.
 const COUNTER: &str = ".num_batches_tracked";

@@ -89,7 +89,10 @@ struct Latents {
 pub fn targets(pairs: &Path, count: usize, device: &Device) -> Result<Tensor<4>, TrainError> {
     let pairs = Pairs::open(pairs)?;
     if count == 0 || count > pairs.seeds.len() {
-        return Err(TrainError::new(TrainErrorKind::Usage, format!("expected --count from 1 to {}, the pairs that there are", pairs.seeds.len())));
+        return Err(TrainError::new(
+            TrainErrorKind::Usage,
+            format!("--count {count}: expected a number from 1 to {}, the pairs that there are", pairs.seeds.len()),
+        ));
     }
     Ok(pairs.targets(&(0..count).collect::<Vec<_>>(), device))
 }
