@@ -12,7 +12,7 @@ use super::{augmentation::AugmentationOptions, metric_file::Metric};
 use crate::{
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
-    reading, store,
+    store,
 };
 
 /// Options of `distance`.
@@ -138,7 +138,7 @@ pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Ob
 /// `in0` and `in1`, [N,C,H,W] each.
 fn pairs_of_file(path: &Path) -> Result<Vec<Pair>, TrainError> {
     let place = path.display().to_string();
-    let mut tensors = store::read_tensors(&reading::file(path, u64::MAX)?, &place)?;
+    let mut tensors = store::read_tensors(&onestep_store::read(path)?, &place)?;
     let mut take = |name: &str| {
         tensors.remove(name).ok_or_else(|| TrainError::input(format!("{place} has no tensor {name}; expected in0 and in1, both [N,C,H,W] of f32")))
     };
@@ -189,7 +189,7 @@ fn pairs_of_folders(a: &Path, b: &Path) -> Result<Vec<Pair>, TrainError> {
 }
 
 fn latent(path: &Path) -> Result<([usize; 3], Vec<f32>), TrainError> {
-    let tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = store::read_tensors(&reading::file(path, u64::MAX)?, &path.display().to_string())?;
+    let tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = store::read_tensors(&onestep_store::read(path)?, &path.display().to_string())?;
     let count = tensors.len();
     let mut tensors = tensors.into_values();
     match (count, tensors.next()) {
