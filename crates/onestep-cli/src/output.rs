@@ -1,6 +1,6 @@
 //! Where words go: data to standard output, messages to standard error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use onestep_program::printable;
@@ -32,7 +32,12 @@ pub fn json(object: &impl Serialize) -> Result<(), Failure> {
 
 /// Writes where the result is: the path, or a JSON object with it.
 pub fn path(shared: &Shared, path: &Path) -> Result<(), Failure> {
-    if shared.json { json(&json!({ "path": path })) } else { data(&path.display().to_string()) }
+    if shared.json {
+        return json(&json!({ "path": path.display().to_string() }));
+    }
+    let line = path.display().to_string();
+    // Scripts get the path as it is, people one that cannot steer their terminal.
+    if io::stdout().is_terminal() { text(&line) } else { data(&line) }
 }
 
 /// Writes a message for people, in [`printable`] form: names in it may come from files. A standard error that is closed is no reason to fail.

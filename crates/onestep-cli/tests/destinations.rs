@@ -465,3 +465,42 @@ fn every_command_that_writes_is_here() {
     here.sort();
     assert_eq!(found, here);
 }
+
+#[test]
+fn what_somebody_edited_in_a_bundle_is_kept() {
+    let home = home();
+    let bundle = home.path().join("in/bundle");
+    for (file, content) in [("README.md", "# My own card"), ("gallery.json", "{\"my\":\"own\"}")] {
+        let path = bundle.join(file);
+        let old = fs::read(&path).ok();
+        fs::write(&path, content).unwrap();
+        let output = run(home.path(), &["export", "--model", "in/student", "--out", "in/bundle"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(file), "{said}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        old.map_or_else(|| fs::remove_file(&path), |old| fs::write(&path, old)).unwrap();
+    }
+    assert!(run(home.path(), &["export", "--model", "in/student", "--out", "in/bundle"]).status.success());
+    let clash = run(home.path(), &["export", "--model", "in/student", "--out", "new", "--extra", "in/gallery.json"]);
+    assert_eq!(clash.status.code(), Some(2), "{}", text(&clash.stderr));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_that_are_not_utf_8() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let home = home();
+    for (number, writer) in writers().iter().enumerate() {
+        let name = OsString::from_vec([b"out-".to_vec(), number.to_string().into_bytes(), b"\xff".to_vec()].concat());
+        let mut words: Vec<OsString> = writer.command(Path::new("")).into_iter().map(OsString::from).collect();
+        *words.last_mut().unwrap() = name.clone();
+        let output = onestep().current_dir(home.path()).arg("--json").args(words).output().unwrap();
+        let said = text(&output.stderr);
+        assert!([0, 2, 3].contains(&output.status.code().unwrap_or(-1)), "{}: {said}", writer.name);
+        assert!(!said.contains("fault of onestep"), "{}: {said}", writer.name);
+        let left = home.path().join(&name).exists();
+        assert_eq!(left, output.status.success(), "{}: {said}", writer.name);
+    }
+}

@@ -145,7 +145,7 @@ impl Manifest {
         limits::check(limits::BUNDLE_BYTES, self.total_bytes(), FILE_NAME)?;
         for (index, file) in self.files.iter().enumerate() {
             check_name(&file.name)?;
-            if file.name == FILE_NAME || self.files[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&file.name)) {
+            if file.name.eq_ignore_ascii_case(FILE_NAME) || self.files[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&file.name)) {
                 return Err(malformed(format!("{} is listed twice, or only by case apart", file.name)));
             }
             let pieces = file.size.div_ceil(PIECE_BYTES.max);

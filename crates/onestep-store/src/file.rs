@@ -8,7 +8,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     leftovers::{ScratchNames, remove},
     lock::Lock,
-    overlap::refuse_overlap,
+    overlap::{refuse_overlap, resolved},
     sync_folder,
 };
 
@@ -35,6 +35,7 @@ impl FileFormat {
 #[derive(Debug)]
 pub struct FileDestination {
     given: PathBuf,
+    format: FileFormat,
     target: Target,
 }
 
@@ -54,49 +55,30 @@ impl FileDestination {
     /// # Errors
     /// A folder, a block device, a file of another format, a read-only file, one of the sources or a place inside one; one that another process is writing; storage.
     pub fn claim(path: &Path, format: FileFormat, sources: &[&Path]) -> Result<Self, StoreError> {
-        let expected = format!("a new file, or {} to replace", format.name);
-        let refuse = |found: &str| StoreError::destination(format.name, path, &expected, found);
         refuse_overlap(format.name, path, sources)?;
+        let refuse = |found: &str| refuse(path, format, found);
         let given = path.to_owned();
+        if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(refuse("a path that ends like a folder's"));
+        }
         let path = followed(path).ok_or_else(|| refuse("links that lead to each other"))?;
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(refuse("a file where one of its folders should be")),
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename) => {
-                return Err(refuse("a path that no file can have"));
-            }
-            Err(error) => return Err(StoreError::storage("looking at", &given, &error)),
-            Ok(found) if found.is_dir() => return Err(refuse("a folder")),
-            Ok(found) if !found.is_file() => {
-                return if is_stream(&found) { Ok(Self { given, target: Target::Stream }) } else { Err(refuse("a disk or a socket")) };
-            }
-            // Something like /dev/stdout: what it leads to is open already and must not be replaced.
-            Ok(_) if ["/dev", "/proc"].iter().any(|special| given.starts_with(special)) => return Ok(Self { given, target: Target::Stream }),
-            Ok(found) => {
-                if found.permissions().readonly() {
-                    let message = format!("writing {} {}: the file is read-only; choose another destination", format.name, given.display());
-                    return Err(StoreError::new(StoreErrorKind::Storage, message));
-                }
-                let mut head = Vec::new();
-                let read = File::open(&path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
-                read.map_err(|error| StoreError::storage("looking at", &given, &error))?;
-                if !head.is_empty() && !(format.is)(&head) {
-                    return Err(refuse("a file of another format"));
-                }
-            }
+        if is_stream(&given, &path, format)? {
+            return Ok(Self { given, format, target: Target::Stream });
         }
         let name = path.file_name().ok_or_else(|| refuse("a path that ends in no name"))?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = resolved(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
         if !parent.is_dir() {
-            let message = format!("writing {} {}: there is no folder {}; create it first", format.name, given.display(), parent.display());
-            return Err(StoreError::new(StoreErrorKind::Destination, message));
+            return Err(refuse(&format!("no folder {}: create it first", parent.display())));
         }
-        let names = ScratchNames::new(parent, name);
+        let names = ScratchNames::new(&parent, name);
+        let path = parent.join(name);
         let lock = Lock::acquire_temporary(&names.lock(), &given)?;
         if lock.is_held() {
             names.clear(&path)?;
         }
-        Ok(Self { given, target: Target::Ordinary { path, names, _lock: lock } })
+        // Another process may have written it until it gave us the lock.
+        is_stream(&given, &path, format)?;
+        Ok(Self { given, format, target: Target::Ordinary { path, names, _lock: lock } })
     }
 
     /// Writes the file: after a crash it has either its old or its new content.
@@ -105,7 +87,11 @@ impl FileDestination {
     /// Storage; what stood there is untouched.
     pub fn write(self, bytes: &[u8]) -> Result<(), StoreError> {
         match &self.target {
-            Target::Ordinary { path, names, .. } => write_over(path, names, bytes),
+            Target::Ordinary { path, names, .. } => {
+                // Somebody may have put a file there while the command worked.
+                is_stream(&self.given, path, self.format)?;
+                write_over(path, names, bytes)
+            }
             Target::Stream => {
                 let storage = |error: io::Error| StoreError::storage("writing", &self.given, &error);
                 let mut file = File::options().append(true).open(&self.given).map_err(storage)?;
@@ -159,14 +145,55 @@ fn followed(path: &Path) -> Option<PathBuf> {
     None
 }
 
+fn refuse(given: &Path, format: FileFormat, found: &str) -> StoreError {
+    StoreError::destination(format.name, given, &format!("a new file, or {} to replace", format.name), found)
+}
+
+/// Whether the destination is a stream to write into; if not, makes sure that the file at `path` may be replaced.
+fn is_stream(given: &Path, path: &Path, format: FileFormat) -> Result<bool, StoreError> {
+    let refuse = |found: &str| refuse(given, format, found);
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(refuse("a file where one of its folders should be")),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename) => {
+            return Err(refuse("a path that no file can have"));
+        }
+        Err(error) => return Err(StoreError::storage("looking at", given, &error)),
+        Ok(found) => found,
+    };
+    if found.is_dir() {
+        return Err(refuse("a folder"));
+    }
+    if !found.is_file() {
+        return if is_pipe_or_terminal(&found) { Ok(true) } else { Err(refuse("a disk or a socket")) };
+    }
+    if is_open_already(given) {
+        return Ok(true);
+    }
+    if found.permissions().readonly() {
+        let message = format!("writing {} {}: the file is read-only; choose another destination", format.name, given.display());
+        return Err(StoreError::new(StoreErrorKind::Storage, message));
+    }
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    read.map_err(|error| StoreError::storage("looking at", given, &error))?;
+    if head.is_empty() || (format.is)(&head) { Ok(false) } else { Err(refuse("a file of another format")) }
+}
+
+/// Names such as /dev/stdout and /proc/self/fd/3: what they lead to is open in some process and must not be replaced under it.
+fn is_open_already(given: &Path) -> bool {
+    let parts: Vec<&str> = given.components().filter_map(|part| part.as_os_str().to_str()).collect();
+    matches!(parts.as_slice(), ["/", "dev", "stdout" | "stderr"] | ["/", "dev", "fd", _] | ["/", "proc", _, "fd", _])
+}
+
 #[cfg(unix)]
-fn is_stream(found: &fs::Metadata) -> bool {
+fn is_pipe_or_terminal(found: &fs::Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
     found.file_type().is_fifo() || found.file_type().is_char_device()
 }
 
 #[cfg(not(unix))]
-fn is_stream(_: &fs::Metadata) -> bool {
+fn is_pipe_or_terminal(_: &fs::Metadata) -> bool {
     false
 }
 
@@ -207,7 +234,8 @@ mod tests {
             (at("thesis"), "another format"),
             (at("folder"), "found a folder"),
             (at("thesis/x"), "a file where one of its folders should be"),
-            (at("missing/x"), "there is no folder"),
+            (at("missing/x"), "no folder"),
+            (at("new.png/"), "ends like a folder's"),
             (at(&"n".repeat(256)), "no file can have"),
         ] {
             let error = write(&path, IMAGE).unwrap_err();
@@ -224,6 +252,27 @@ mod tests {
         assert_eq!(fs::read_to_string(at("thesis")).unwrap(), "years of work");
         assert_eq!(fs::read(source).unwrap(), IMAGE);
         assert_eq!(count(home.path()), 3);
+    }
+
+    #[test]
+    fn what_comes_between_is_not_lost() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a.png");
+        let destination = FileDestination::claim(&path, FileFormat::PNG, &[]).unwrap();
+        fs::write(&path, "years of work").unwrap();
+        assert!(destination.write(IMAGE).unwrap_err().to_string().contains("another format"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "years of work");
+        assert_eq!(count(home.path()), 1);
+    }
+
+    #[test]
+    fn only_names_of_open_files_are_streams() {
+        for path in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+            assert!(is_open_already(Path::new(path)), "{path}");
+        }
+        for path in ["/dev/shm/a.png", "/dev/../tmp/a.png", "/dev/fd/../shm/a", "/proc/self/cwd/a", "dev/stdout"] {
+            assert!(!is_open_already(Path::new(path)), "{path}");
+        }
     }
 
     #[test]

@@ -10,14 +10,12 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     leftovers::{ScratchNames, is_scratch_of, remove},
     lock::Lock,
-    overlap::refuse_overlap,
+    overlap::{refuse_overlap, resolved},
     reading::read_at_most,
-    record::{RECORD_FILE, record},
+    record::{RECORD_BYTES, RECORD_FILE, record},
     sync_folder,
 };
 
-/// A record or manifest above this size is none of onestep's.
-const MARK_BYTES: u64 = 64 << 20;
 /// What file managers leave in folders of everybody's.
 const LITTER: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 
@@ -81,6 +79,8 @@ impl FolderDestination {
         let target = target(path, kind.name)?;
         check(path, &target, kind, &also)?;
         let (parent, name) = parent_and_name(&target, path, kind.name)?;
+        let target = parent.join(&name);
+        refuse_mount_point(path, &target, &parent, kind.name)?;
         let created = create_parents(&parent)?;
         let mut claimed = Self {
             kind,
@@ -140,10 +140,11 @@ impl FolderDestination {
         let mut files = BTreeSet::new();
         sync_below(&self.scratch, "", &mut files)?;
         if self.kind.is_recorded {
-            self.write(RECORD_FILE, &record(self.kind.name, &files))?;
+            self.write(RECORD_FILE, &record(self.kind.name, &files)?)?;
             sync_below(&self.scratch, "", &mut files)?;
         }
         check(&self.given, &self.target, self.kind, &self.also)?;
+        keep_permissions(&self.scratch, &self.target, &files)?;
         let replaced = move_into_place(&self.scratch, &self.target)?;
         self.is_begun = false;
         self.created.clear();
@@ -182,6 +183,30 @@ fn sync_below(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) -> Resu
         }
     }
     sync_folder(folder)
+}
+
+/// Who may read the old folder and its files may read the new ones, and nobody else.
+fn keep_permissions(scratch: &Path, target: &Path, files: &BTreeSet<String>) -> Result<(), StoreError> {
+    let copy = |from: &Path, to: &Path| match fs::symlink_metadata(from) {
+        Ok(old) if !old.is_symlink() => {
+            fs::set_permissions(to, old.permissions()).map_err(|error| StoreError::storage("setting the permissions of", to, &error))
+        }
+        _ => Ok(()),
+    };
+    for name in files {
+        copy(&target.join(name), &scratch.join(name))?;
+    }
+    copy(target, scratch)
+}
+
+/// Takes the lock of a folder that a [`FolderDestination`] may replace, to write a file into it: the lock is beside it and goes with the value.
+///
+/// # Errors
+/// A folder that another process is writing; storage.
+pub fn lock_folder(folder: &Path) -> Result<Lock, StoreError> {
+    let target = target(folder, "the folder")?;
+    let (parent, name) = parent_and_name(&target, folder, "the folder")?;
+    Lock::acquire_temporary(&ScratchNames::new(&parent, &name).lock(), folder)
 }
 
 /// Moves the scratch folder to `target`; gives the path of the folder that was replaced.
@@ -243,6 +268,7 @@ fn target(path: &Path, what: &str) -> Result<PathBuf, StoreError> {
     }
 }
 
+/// The folder above a destination and its name in it.
 fn parent_and_name(target: &Path, given: &Path, what: &str) -> Result<(PathBuf, OsString), StoreError> {
     let refuse = || {
         let found = "a path that ends in no name";
@@ -251,7 +277,24 @@ fn parent_and_name(target: &Path, given: &Path, what: &str) -> Result<(PathBuf, 
     let ends_in_dot = target.as_os_str().as_encoded_bytes().ends_with(b"/.");
     let name = target.file_name().filter(|_| !ends_in_dot).ok_or_else(refuse)?.to_owned();
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((parent.to_owned(), name))
+    Ok((resolved(parent), name))
+}
+
+/// A mount point cannot be moved away, which is better said before the work than after it.
+#[cfg(unix)]
+fn refuse_mount_point(given: &Path, target: &Path, parent: &Path, what: &str) -> Result<(), StoreError> {
+    use std::os::unix::fs::MetadataExt;
+    match (fs::metadata(target), fs::metadata(parent)) {
+        (Ok(inside), Ok(above)) if inside.dev() != above.dev() => {
+            Err(StoreError::destination(what, given, "a folder that can be replaced", "a mount point (name a folder inside it)"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn refuse_mount_point(_: &Path, _: &Path, _: &Path, _: &str) -> Result<(), StoreError> {
+    Ok(())
 }
 
 /// Creates what is missing of a path; gives what was created, the deepest first.
@@ -277,7 +320,7 @@ fn check(given: &Path, target: &Path, kind: FolderKind, also: &BTreeSet<String>)
     let Some(first) = first_entry(given, target, kind.name)? else { return Ok(()) };
     let mark = target.join(kind.mark);
     let is_file = fs::symlink_metadata(&mark).is_ok_and(|found| found.is_file());
-    let files = is_file.then(|| read_at_most(&mark, MARK_BYTES).ok()).flatten().and_then(|bytes| (kind.files)(&bytes));
+    let files = is_file.then(|| read_at_most(&mark, RECORD_BYTES).ok()).flatten().and_then(|bytes| (kind.files)(&bytes));
     let files = match files {
         Some(files) => files,
         None if !also.is_empty() => also.clone(),
@@ -461,6 +504,20 @@ mod tests {
         drop(first);
         write(&place, "1").unwrap();
         assert_eq!(names(home.path()), ["result"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let place = home.path().join("result");
+        write(&place, "1").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(place.join("a.txt"), fs::Permissions::from_mode(0o600)).unwrap();
+        write(&place, "2").unwrap();
+        assert_eq!((mode(&place), mode(&place.join("a.txt"))), (0o700, 0o600));
     }
 
     #[test]

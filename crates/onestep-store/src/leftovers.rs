@@ -72,7 +72,7 @@ impl ScratchNames {
         }
         found.sort();
         for path in &found {
-            if path.as_os_str().to_string_lossy().ends_with(OLD) && fs::symlink_metadata(destination).is_err() {
+            if is_old_folder(path) && fs::symlink_metadata(destination).is_err() {
                 fs::rename(path, destination).map_err(|error| StoreError::storage("putting back", destination, &error))?;
             } else {
                 remove(path)?;
@@ -80,6 +80,11 @@ impl ScratchNames {
         }
         Ok(())
     }
+}
+
+/// Whether this is a folder, and no link to one, that waits under the name of one that is being replaced.
+fn is_old_folder(path: &Path) -> bool {
+    path.as_os_str().to_string_lossy().ends_with(OLD) && fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
 /// `PID-RANDOM` or `PID-RANDOM.old`.
@@ -121,9 +126,9 @@ pub fn remove_leftovers(folder: &Path, inner: &[&str], lock: &Lock) -> Result<()
         for entry in entries.flatten() {
             let name = entry.file_name();
             let scratch = name.to_str().and_then(|name| name.strip_prefix('.')?.rsplit_once(MARK));
-            if let Some((destination, suffix)) = scratch.filter(|(_, suffix)| is_suffix(suffix) || *suffix == "lock") {
+            if let Some((destination, _)) = scratch.filter(|(_, suffix)| is_suffix(suffix) || *suffix == "lock") {
                 let destination = folder.join(destination);
-                if suffix.ends_with(OLD) && fs::symlink_metadata(&destination).is_err() {
+                if is_old_folder(&entry.path()) && fs::symlink_metadata(&destination).is_err() {
                     fs::rename(entry.path(), &destination).map_err(|error| StoreError::storage("putting back", &destination, &error))?;
                 } else {
                     remove(&entry.path())?;

@@ -22,12 +22,12 @@ mod record;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use file::{FileDestination, FileFormat, replace_file};
-pub use folder::{FolderDestination, FolderKind, check_folder, refuse_foreign};
+pub use folder::{FolderDestination, FolderKind, check_folder, lock_folder, refuse_foreign};
 pub use leftovers::remove_leftovers;
 pub use lock::Lock;
 pub use overlap::refuse_overlap;
 pub use reading::{read, read_at_most};
-pub use record::{RECORD_FILE, record_files};
+pub use record::{RECORD_FILE, is_marked, mark_folder, record_files};
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -38,6 +38,25 @@ use std::path::Path;
 /// The path and the operating system's reason.
 pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(|error| StoreError::storage("creating", folder, &error))
+}
+
+/// A value as JSON; `path` is the file that it is for.
+///
+/// # Errors
+/// What JSON cannot hold, which in onestep's files is a path that is not UTF-8.
+pub fn json_bytes(value: &impl serde::Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec_pretty(value).map_err(|error| {
+        let message = format!("writing {}: expected text and paths of UTF-8, found something else ({error}); rename what is not", path.display());
+        StoreError::new(StoreErrorKind::Destination, message)
+    })
+}
+
+/// [`replace_file`] with a value as JSON.
+///
+/// # Errors
+/// Those of [`json_bytes`] and [`replace_file`].
+pub fn replace_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
+    replace_file(path, &json_bytes(value, path)?)
 }
 
 /// Makes renames in a folder durable. Folders can be opened for that on Unix only.

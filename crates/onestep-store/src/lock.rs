@@ -34,6 +34,14 @@ impl Lock {
     fn open(path: &Path, what: &Path, is_removed: bool) -> Result<Self, StoreError> {
         let storage = |error: io::Error| StoreError::storage("creating", path, &error);
         loop {
+            // A lock file of onestep's is empty. Anything else there is somebody's, and opening it might wait for ever or follow a link.
+            if let Ok(found) = fs::symlink_metadata(path)
+                && !(found.is_file() && found.len() == 0)
+            {
+                let expected = format!("nothing, or an empty file, at {}, which onestep locks", path.display());
+                let found = if found.is_file() { "a file with content" } else { "a folder, link, pipe or device" };
+                return Err(StoreError::destination("the result", what, &expected, found));
+            }
             let file = File::options().create(true).truncate(false).write(true).open(path).map_err(storage)?;
             let is_held = match file.try_lock() {
                 Ok(()) => true,
@@ -76,6 +84,25 @@ impl Drop for Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_lock_file_is_refused_and_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, folder) = (home.path().join("file"), home.path().join("folder"));
+        fs::write(&file, "mine").unwrap();
+        fs::create_dir(&folder).unwrap();
+        for path in [&file, &folder] {
+            assert_eq!(Lock::acquire_temporary(path, home.path()).unwrap_err().kind(), StoreErrorKind::Destination);
+            assert!(path.exists());
+        }
+        #[cfg(unix)]
+        {
+            let link = home.path().join("link");
+            std::os::unix::fs::symlink("victim", &link).unwrap();
+            assert!(Lock::acquire_temporary(&link, home.path()).is_err());
+            assert!(!home.path().join("victim").exists());
+        }
+    }
 
     #[test]
     fn one_at_a_time_and_nothing_is_left() {

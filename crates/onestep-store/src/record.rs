@@ -1,11 +1,17 @@
 //! The file by which a folder that onestep wrote can be told from others.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{error::StoreError, file::replace_file, json_bytes, reading::read_at_most};
+
 /// The name of the record in folders that have no manifest of their own.
 pub const RECORD_FILE: &str = "onestep-folder.json";
+
+/// A longer record is none of onestep's.
+pub(crate) const RECORD_BYTES: u64 = 64 << 20;
 
 const SCHEMA: u32 = 1;
 
@@ -20,11 +26,24 @@ struct Record {
 }
 
 /// The record of a folder of `kind` with these files.
-pub(crate) fn record(kind: &str, files: &BTreeSet<String>) -> Vec<u8> {
+pub(crate) fn record(kind: &str, files: &BTreeSet<String>) -> Result<Vec<u8>, StoreError> {
     let mut files = files.clone();
     files.insert(RECORD_FILE.to_owned());
     let record = Record { schema: SCHEMA, kind: kind.to_owned(), files };
-    serde_json::to_vec_pretty(&record).unwrap_or_default()
+    json_bytes(&record, Path::new(RECORD_FILE))
+}
+
+/// Marks a folder that grows under a lock as one of `kind`, if it is not marked yet.
+///
+/// # Errors
+/// Storage.
+pub fn mark_folder(folder: &Path, kind: &str) -> Result<(), StoreError> {
+    if is_marked(folder, kind) { Ok(()) } else { replace_file(&folder.join(RECORD_FILE), &record(kind, &BTreeSet::new())?) }
+}
+
+/// Whether a folder is marked as one of `kind`.
+pub fn is_marked(folder: &Path, kind: &str) -> bool {
+    read_at_most(&folder.join(RECORD_FILE), RECORD_BYTES).is_ok_and(|bytes| record_files(kind, &bytes).is_some())
 }
 
 /// The files that a record of a folder of `kind` lists; `None` for the record of another kind, or what is no record.

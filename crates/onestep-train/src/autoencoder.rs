@@ -117,7 +117,7 @@ pub fn train(
     let mut files = component_files("vae/config.json", config.to_json(), VAE_WEIGHTS, &net);
     files.push(model_index(&["vae"]));
     PipelineFolder::new(files).write(&options.out.join("model"))?;
-    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    onestep_store::replace_json(&options.out.join("report.json"), &report)?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use onestep_store::{FolderDestination, FolderKind, replace_file};
+use onestep_store::{FolderDestination, FolderKind, check_folder, json_bytes, replace_file};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -80,12 +80,12 @@ impl Checkpoint {
         let name = format!("step-{:07}", self.counters.step);
         let folder = checkpoints.join(&name);
         let mut files: Vec<(String, Vec<u8>)> = self.files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
-        files.push((COUNTERS.into(), serde_json::to_vec_pretty(&self.counters).unwrap_or_default()));
+        files.push((COUNTERS.into(), json_bytes(&self.counters, Path::new(COUNTERS))?));
         let complete = Complete {
             state: self.state_hash(),
             files: files.iter().map(|(name, bytes)| (name.clone(), (bytes.len() as u64, sha256(bytes)))).collect(),
         };
-        files.push((COMPLETE.into(), serde_json::to_vec_pretty(&complete).unwrap_or_default()));
+        files.push((COMPLETE.into(), json_bytes(&complete, Path::new(COMPLETE))?));
         // A damaged checkpoint of this step, which a resume has passed over, is replaced.
         let names = files.iter().map(|(name, _)| name.clone()).collect();
         let mut destination = FolderDestination::claim_over(&folder, CHECKPOINT, names)?;
@@ -99,7 +99,10 @@ impl Checkpoint {
         let mut all = list(checkpoints)?;
         all.retain(|other| *other <= folder);
         for old in &all[..all.len().saturating_sub(keep.max(1))] {
-            fs::remove_dir_all(old).map_err(|error| TrainError::storage("removing", old, &error))?;
+            // One that holds anything but a checkpoint is somebody's, and stays.
+            if check_folder(old, CHECKPOINT).is_ok() {
+                fs::remove_dir_all(old).map_err(|error| TrainError::storage("removing", old, &error))?;
+            }
         }
         Ok(folder)
     }
@@ -203,6 +206,11 @@ mod tests {
             checkpoint(step).write(folder.path(), 3).unwrap();
         }
         assert!(!folder.path().join("step-0000001").exists());
+        // What somebody put there is not pruned.
+        fs::create_dir(folder.path().join("step-0000001")).unwrap();
+        fs::write(folder.path().join("step-0000001/thesis.txt"), "mine").unwrap();
+        checkpoint(4).write(folder.path(), 3).unwrap();
+        assert!(folder.path().join("step-0000001/thesis.txt").exists());
         fs::remove_file(folder.path().join("step-0000004/complete.json")).unwrap();
         let mut bytes = fs::read(folder.path().join("step-0000003/unet/w")).unwrap();
         bytes[50] ^= 1;

@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace_file};
+use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace_json};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
     pairs::Pairs,
     picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
-    run_folder::{describe, model_of},
+    run_folder::{config_of, model_of, write_description},
     training_loop::check_elements,
 };
 use drawing::{Artist, Draw, Drawn, Plan, Studio, TOGETHER};
@@ -236,6 +236,7 @@ const EVALUATION: FolderKind = recorded_folder_kind!("an evaluation");
 /// Models or data that cannot be read, storage, interruption.
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
     // Models, pictures, features.
+    let config = config_of(options)?;
     let mut destination = FolderDestination::claim(&options.out, EVALUATION, &[])?;
     check_options([(format!("--guidance {}", options.guidance), options.guidance.is_finite(), "a number that is finite")])?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
@@ -414,8 +415,8 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
 
     // Report and grids.
     let folder = destination.begin()?.to_owned();
-    describe(&folder, options)?;
-    replace_file(&folder.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    write_description(&folder, &config)?;
+    replace_json(&folder.join("report.json"), &report)?;
     let bytes = |pictures: &[Vec<f32>]| rgb(&features::tensor(pictures, size, device));
     let named = |i: usize| prompts[i].name;
     let wanted = |i: &usize| options.shown.is_empty() || options.shown.iter().any(|name| name == named(*i));

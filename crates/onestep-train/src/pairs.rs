@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor};
 use onestep_noise::{Philox, Stream};
 use onestep_program::{ElementType, TensorFile, limits};
-use onestep_store::{Lock, create_folder, refuse_foreign, remove_leftovers, replace_file};
+use onestep_store::{
+    Lock, RECORD_FILE, create_folder, is_marked, json_bytes, mark_folder, refuse_foreign, remove_leftovers, replace_file, replace_json,
+};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -91,6 +93,8 @@ pub struct PairIndex {
 }
 
 const INDEX: &str = "index.json";
+/// What the folder is marked as.
+const PAIR_SET: &str = "a pair set";
 /// Room for ten million prompts.
 const INDEX_BYTES: limits::Limit = limits::Limit { what: "bytes of the index of a pair set", max: 1 << 30 };
 
@@ -137,7 +141,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     let room = options.base_seed.checked_add(options.count).is_some();
     check_options([(format!("--base-seed {}", options.base_seed), room, "a number with room for --count seeds above it")])?;
     let index_path = options.out.join(INDEX);
-    let check = || if index_path.exists() { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, INDEX]) };
+    let check = || if is_marked(&options.out, PAIR_SET) { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, RECORD_FILE]) };
     check()?;
     let model = PipelineFolder::open(&model_of(&options.teacher)?)?;
     model.check()?;
@@ -165,9 +169,11 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
         names,
         shards: vec![String::new(); options.count.div_ceil(options.shard) as usize],
     };
+    json_bytes(&fresh, &index_path)?;
     create_folder(&options.out)?;
     let lock = Lock::acquire(&options.out.join(LOCK), &options.out)?;
     check()?;
+    mark_folder(&options.out, PAIR_SET)?;
     remove_leftovers(&options.out, &[], &lock)?;
     let mut index = if index_path.exists() {
         let old = read_index(&options.out)?;
@@ -246,7 +252,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
 }
 
 fn write_index(folder: &Path, index: &PairIndex) -> Result<(), TrainError> {
-    Ok(replace_file(&folder.join(INDEX), &serde_json::to_vec_pretty(index).unwrap_or_default())?)
+    Ok(replace_json(&folder.join(INDEX), index)?)
 }
 
 fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {

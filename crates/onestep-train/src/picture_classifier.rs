@@ -156,7 +156,7 @@ pub fn train(
         augmented,
     };
     store::write_folder(&options.out.join("model"), CLASSIFIER, &task.files(&net))?;
-    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    onestep_store::replace_json(&options.out.join("report.json"), &report)?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

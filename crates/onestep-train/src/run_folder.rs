@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use onestep_store::{FolderKind, Lock, check_folder, create_folder, refuse_foreign, remove_leftovers, replace_file};
+use onestep_store::{
+    FolderKind, Lock, RECORD_FILE, check_folder, create_folder, is_marked, mark_folder, refuse_foreign, remove_leftovers, replace_file, replace_json,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -26,6 +28,9 @@ pub enum Entry {
 /// The file that the process at work in a folder has locked.
 pub(crate) const LOCK: &str = "run.lock";
 const CONFIG: &str = "config.toml";
+const LOG: &str = "log.jsonl";
+/// What the folder is marked as.
+const RUN: &str = "a training run";
 
 /// An open run folder; the lock is released when it is dropped, also by a kill.
 pub struct RunFolder {
@@ -43,31 +48,37 @@ impl RunFolder {
     /// process is writing, storage.
     pub fn enter(path: &Path, entry: Entry, options: &impl Serialize, device: &str, result: (&str, FolderKind)) -> Result<Self, TrainError> {
         let check = || {
-            if !path.join(CONFIG).exists() {
-                return Ok(refuse_foreign(path, "the run", &[LOCK, CONFIG])?);
+            if !is_marked(path, RUN) {
+                return Ok(refuse_foreign(path, "the run", &[LOCK, RECORD_FILE])?);
             }
-            if entry == Entry::New {
+            if entry == Entry::New && path.join(CONFIG).exists() {
                 let message =
                     format!("{} holds a run already; continue it with the same command and --resume, or choose another --out", path.display());
                 return Err(TrainError::new(TrainErrorKind::Usage, message));
             }
+            let log = path.join(LOG);
+            if fs::symlink_metadata(&log).is_ok_and(|found| !found.is_file()) {
+                return Err(TrainError::input(format!("{}: expected a file, found a folder, link, pipe or device; move it away", log.display())));
+            }
             Ok(check_folder(&path.join(result.0), result.1)?)
         };
+        let config = config_of(options)?;
         // Before anything is created in a folder of someone else's, and again when nobody else can be at work there.
         check()?;
         create_folder(path)?;
         let lock = Lock::acquire(&path.join(LOCK), path)?;
         check()?;
+        mark_folder(path, RUN)?;
         remove_leftovers(path, &["samples", "checkpoints"], &lock)?;
         // What a run began with stays, once there is something that it led to: a resume with other options is told to look it up.
         if checkpoint::list(&path.join("checkpoints"))?.is_empty() {
-            describe(path, options)?;
+            write_description(path, &config)?;
         }
         for folder in ["samples", "checkpoints"] {
             create_folder(&path.join(folder))?;
         }
         write_environment(path, device)?;
-        let log_path = path.join("log.jsonl");
+        let log_path = path.join(LOG);
         let log = File::options().create(true).append(true).open(&log_path).map_err(|error| TrainError::storage("opening", &log_path, &error))?;
         Ok(Self { path: path.to_owned(), _lock: lock, log })
     }
@@ -90,7 +101,7 @@ impl RunFolder {
     /// # Errors
     /// Storage.
     pub fn rewind_log(&mut self, step: u64) -> Result<(), TrainError> {
-        let path = self.path.join("log.jsonl");
+        let path = self.path.join(LOG);
         let text = String::from_utf8_lossy(&store::read(&path)?).into_owned();
         let is_before = |line: &&str| {
             serde_json::from_str::<serde_json::Value>(line).ok().and_then(|value| value["step"].as_u64()).is_some_and(|logged| logged <= step)
@@ -106,20 +117,28 @@ impl RunFolder {
     /// # Errors
     /// Storage.
     pub fn log(&mut self, line: &serde_json::Value) -> Result<(), TrainError> {
-        let path = self.path.join("log.jsonl");
+        let path = self.path.join(LOG);
         self.log.write_all(format!("{line}\n").as_bytes()).map_err(|error| TrainError::storage("writing", &path, &error))
     }
 }
 
-/// Writes `config.toml` and `command.txt`: what was asked for.
+/// The text of `config.toml`: what was asked for. To be called before the work, since not every path can be written.
+///
+/// # Errors
+/// Options with a path that is not UTF-8.
+pub fn config_of(options: &impl Serialize) -> Result<String, TrainError> {
+    toml::to_string_pretty(options).map_err(|error| {
+        TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written to {CONFIG}: {error}; give paths of UTF-8 text"))
+    })
+}
+
+/// Writes `config.toml`, whose text [`config_of`] gave, and `command.txt`.
 ///
 /// # Errors
 /// Storage.
-pub fn describe(folder: &Path, options: &impl Serialize) -> Result<(), TrainError> {
-    let config =
-        toml::to_string_pretty(options).map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("the options cannot be written: {error}")))?;
+pub fn write_description(folder: &Path, config: &str) -> Result<(), TrainError> {
     replace_file(&folder.join(CONFIG), config.as_bytes())?;
-    let command: Vec<String> = std::env::args().collect();
+    let command: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     Ok(replace_file(&folder.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?)
 }
 
@@ -132,7 +151,7 @@ fn write_environment(folder: &Path, device: &str) -> Result<(), TrainError> {
         "threads": std::thread::available_parallelism().map_or(1, usize::from),
         "device": device,
     });
-    Ok(replace_file(&folder.join("environment.json"), &serde_json::to_vec_pretty(&environment).unwrap_or_default())?)
+    Ok(replace_json(&folder.join("environment.json"), &environment)?)
 }
 
 /// The folder `name` of a run, where that has `file`, or else the given folder itself.
@@ -186,6 +205,13 @@ mod tests {
             assert!(enter(&theirs, entry).unwrap_err().to_string().contains("holds model/"));
         }
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1);
+        // A file of that name is in many folders, and no mark.
+        let site = home.path().join("site");
+        fs::create_dir(&site).unwrap();
+        fs::write(site.join("config.toml"), "title = 'mine'").unwrap();
+        for entry in [Entry::New, Entry::Resume] {
+            assert!(enter(&site, entry).unwrap_err().to_string().contains("holds config.toml"));
+        }
         // A run whose result somebody put there himself.
         let ours = home.path().join("ours");
         enter(&ours, Entry::New).unwrap();

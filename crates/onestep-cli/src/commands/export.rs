@@ -58,6 +58,7 @@ impl Export {
     /// Compiles and writes; prints the folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut destination = FolderDestination::claim(&self.out, BUNDLE, &[&self.model])?;
+        bundle_folder::refuse_edited(&self.out)?;
         let model = PipelineFolder::open(&model_of(&self.model)?)?;
         model.check()?;
         let storage = match self.weights {
@@ -74,6 +75,11 @@ impl Export {
         let mut extra = Vec::new();
         for path in &self.extra {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if name.eq_ignore_ascii_case(bundle_folder::GALLERY) {
+                let message =
+                    format!("--extra {}: {name} is the name of what `onestep gallery` writes into the bundle; rename the file", path.display());
+                return Err(Failure::new(Exit::Usage, message));
+            }
             extra.push((name, onestep_store::read(path)?));
         }
         let sizes = model.sizes()?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use onestep::{Backend, GenerateOptions, Model};
-use onestep_store::{FileDestination, FileFormat};
+use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
 use onestep_train::picture_grid::rgb;
 use onestep_train::pipeline_folder::PipelineFolder;
@@ -18,9 +18,6 @@ use crate::bundle_folder;
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 use crate::output;
-
-/// What is replaced: a file that this command wrote before.
-const GALLERY: FileFormat = FileFormat { name: "a gallery", is: |head| head.starts_with(b"{\"format\":1,\"pictures\":[") };
 
 /// Draw examples with a bundle and its teacher, for the page that offers the bundle.
 #[derive(Debug, clap::Args)]
@@ -91,7 +88,9 @@ impl Gallery {
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let out = self.out.clone().unwrap_or_else(|| folder.join(bundle_folder::GALLERY));
-        let destination = FileDestination::claim(&out, GALLERY, &[&self.teacher])?;
+        // A file in the bundle's folder goes with the folder when an export replaces it.
+        let _lock = self.out.is_none().then(|| lock_folder(&folder)).transpose()?;
+        let destination = FileDestination::claim(&out, bundle_folder::GALLERY_FORMAT, &[&self.teacher])?;
         let mut clock = Clock::new();
         let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
         let device = device::select(Some("cpu"))?;
@@ -130,7 +129,13 @@ impl Gallery {
             let condition = encode_prompts(&text_encoder, &tokenizer, &[&prompt], &device)?;
             let latents =
                 sampler.latents(noises(&[seed], latent, &device), condition, &empty).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-            let decoded = rgb(&vae.decode(vae.from_model_space(latents))).remove(0);
+            let image = vae.decode(vae.from_model_space(latents));
+            if image.to_data().iter::<f32>().any(|value| !value.is_finite()) {
+                let message =
+                    format!("the teacher's image of {prompt:?}, seed {seed}, holds NaN or an infinite value; try another --guidance or --steps");
+                return Err(Failure::new(Exit::NonFinite, message));
+            }
+            let decoded = rgb(&image).remove(0);
             let took = begun.elapsed().as_secs_f64() * 1000.0;
             let opaque: Vec<u8> = decoded.chunks_exact(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
             if !shared.quiet {

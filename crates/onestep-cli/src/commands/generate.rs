@@ -102,12 +102,12 @@ impl Generate {
         ));
         if shared.json {
             return output::json(&json!({
-                "path": self.out, "prompt": self.prompt, "seed": seed, "width": picture.width, "height": picture.height,
+                "path": self.out.display().to_string(), "prompt": self.prompt, "seed": seed, "width": picture.width, "height": picture.height,
                 "bundle": model.id(), "device": model.device().to_string(), "unknown": picture.prompt.unknown, "truncated": picture.prompt.truncated,
                 "milliseconds": { "text": timings.text, "generator": timings.generator, "decoder": timings.decoder, "total": total },
             }));
         }
-        output::data(&self.out.display().to_string())
+        output::path(shared, &self.out)
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the training commands share: where options come from, the device, the dry run.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use onestep_train::run_folder::Entry;
@@ -14,6 +13,9 @@ use crate::{interrupt, output};
 
 /// The names that `--device` takes where they are compiled in.
 pub const DEVICES: &str = "cpu|libtorch|libtorch-cuda|wgpu|vulkan|cuda";
+
+/// A longer file holds no options.
+const CONFIG_BYTES: u64 = 1 << 20;
 
 /// Options of every command that works for minutes or days.
 #[derive(Debug, clap::Args)]
@@ -44,8 +46,11 @@ impl Run {
     pub fn base<O: DeserializeOwned + Default>(&self) -> Result<O, Failure> {
         let Some(path) = &self.config else { return Ok(O::default()) };
         let refuse = |error: &dyn std::fmt::Display| Failure::new(Exit::Input, format!("reading the options in {}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| refuse(&error))?;
-        toml::from_str(&text).map_err(|error| refuse(&error))
+        let text = String::from_utf8(onestep_store::read_at_most(path, CONFIG_BYTES)?).map_err(|_| refuse(&"expected UTF-8 text"))?;
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            refuse(&format_args!("line {line}: {}", error.message().replace('\n', ", ")))
+        })
     }
 
     /// The run folder.

@@ -173,7 +173,7 @@ pub fn train(
         squared_difference: two_alternatives(held_out.iter().map(|judgement| (judgement.squared, judgement.preferred))),
     };
     with_heads(metric, &heads, device).write(&options.out.join("metric"))?;
-    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    onestep_store::replace_json(&options.out.join("report.json"), &report)?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

@@ -197,7 +197,7 @@ pub fn train(
     let of = |which: usize| task.latents(&pairs.iter().map(|pair| pair[which]).collect::<Vec<_>>(), device);
     let metric = Metric { net: equal_say(LatentLpips { net: net.net, ..config.init(device) }, &of(0), &of(1)), config };
     metric.write(&options.out.join("metric"))?;
-    onestep_store::replace_file(&options.out.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    onestep_store::replace_json(&options.out.join("report.json"), &report)?;
     crate::report_page::write(&options.out)?;
     Ok(report)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace_file};
+use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace_json};
 use serde::{Deserialize, Serialize};
 
 use super::{augmentation::AugmentationOptions, ensemble::distance, metric_file::Metric};
@@ -17,7 +17,7 @@ use crate::{
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
-    run_folder::describe,
+    run_folder::{config_of, write_description},
     sampler::noises,
     training_loop::{finite, scalar},
 };
@@ -105,6 +105,7 @@ const OVERFIT: FolderKind = recorded_folder_kind!("an overfitting report");
 /// # Errors
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
 pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, observer: &mut dyn Observer) -> Result<Vec<OverfitRun>, TrainError> {
+    config_of(options)?;
     let destination = if options.out.as_os_str().is_empty() { None } else { Some(FolderDestination::claim(&options.out, OVERFIT, &[])?) };
     let rate = options.learning_rate;
     check_options([
@@ -172,9 +173,9 @@ pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, ob
 
 /// `report.json` and `report.html` with the curves, on a logarithmic scale; `config.toml` and `command.txt`.
 fn write(folder: &Path, options: &OverfitOptions, runs: &[OverfitRun]) -> Result<(), TrainError> {
-    describe(folder, options)?;
+    write_description(folder, &config_of(options)?)?;
     let report = serde_json::json!({ "options": options, "runs": runs });
-    replace_file(&folder.join("report.json"), &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    replace_json(&folder.join("report.json"), &report)?;
     let curves: Vec<Curve> = runs
         .iter()
         .map(|run| Curve {
