@@ -118,7 +118,8 @@ impl EmojiOptions {
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EmojiReport {
-    /// The folder.
+    /// The folder; in JSON, what is not UTF-8 in its path is replaced.
+    #[serde(serialize_with = "lossy")]
     pub folder: PathBuf,
     /// Pictures in it.
     pub pictures: usize,
@@ -132,6 +133,10 @@ pub struct EmojiReport {
     pub without_picture: usize,
     /// Emoji of the starter list that could not be made, by code points: an older font or older names.
     pub missing_from_starter: Vec<String>,
+}
+
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// One line of `metadata.jsonl`.
