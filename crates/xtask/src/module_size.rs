@@ -16,7 +16,8 @@ struct Budget {
 }
 
 const BUDGETS: [Budget; 3] = [
-    Budget { module: Module::WebGpu, raw: Some(1 << 20), gzipped: 350 << 10 },
+    // 349 KiB when readers began to say what is in place of a file (a Git LFS pointer, a web page, a tensor twice): room for the compiler's moods.
+    Budget { module: Module::WebGpu, raw: Some(1 << 20), gzipped: 356 << 10 },
     Budget { module: Module::Cpu, raw: None, gzipped: 450 << 10 },
     Budget { module: Module::CpuRelaxed, raw: None, gzipped: 450 << 10 },
 ];
