@@ -8,8 +8,8 @@ import { processSides } from "./process-sides.js";
 import { summary, table } from "./report.js";
 import { BENCHES, COLD, MINUTES, NETWORKS, ONLY, PROGRAM, ROUNDS, WORK } from "./settings.js";
 
-const CELLS = ["text_encoder", "generator", "decoder", "picture"];
-/** Sides that are further from the reference than this do other work, and are not timed: relative L2 of a component, decibels of a picture. */
+const CELLS = ["text_encoder", "generator", "decoder", "image"];
+/** Sides that are further from the reference than this do other work, and are not timed: relative L2 of a component, decibels of an image. */
 const [FURTHEST, LEAST_DECIBELS] = [1e-2, 40];
 /** A side that took longer than this to open and agree has shown that it is slow, and warm: it is spared the uncounted round. */
 const SLOW = 60_000;
@@ -40,7 +40,7 @@ function reference(network) {
 function agrees(agreement, furthest = FURTHEST) {
   // Our own process on the processor is the reference.
   if (agreement === undefined) return true;
-  return Object.entries(agreement).every(([name, value]) => (name === "picture_db" ? value >= LEAST_DECIBELS : value <= furthest));
+  return Object.entries(agreement).every(([name, value]) => (name === "image_db" ? value >= LEAST_DECIBELS : value <= furthest));
 }
 
 async function compare(network) {
@@ -87,7 +87,7 @@ async function compare(network) {
   await Promise.all(open.map((side) => side.close().catch(() => {})));
   // What there is so far, should somebody end this before it is done.
   write(network.name, { cost, cold: {}, sides: results });
-  if (COLD) say(`${network.name}: first pictures in fresh browsers`);
+  if (COLD) say(`${network.name}: first images in fresh browsers`);
   const cold = !COLD ? {} : await coldStarts(network, (name) => ONLY === undefined || ONLY.test(name), (promise) => within(PATIENCE, promise).catch((error) => ({ failure: sentence(error) })));
   write(network.name, { cost, cold, sides: results });
 }

@@ -136,7 +136,7 @@ for (let round = 0; round < ROUNDS; round++) {
       ((found[side] ??= {})[line] ??= []).push(result);
       const { offer, first, again, busy } = result.times;
       console.log(
-        `round ${round + 1}/${ROUNDS}, ${side}, ${line}: offer ${offer.toFixed(0)} ms, first picture ${first.toFixed(0)} ms, ` +
+        `round ${round + 1}/${ROUNDS}, ${side}, ${line}: offer ${offer.toFixed(0)} ms, first image ${first.toFixed(0)} ms, ` +
           `second visit ${again.toFixed(0)} ms, longest task ${task(busy)} ms`,
       );
     }
@@ -158,7 +158,7 @@ for (const [side, lines] of Object.entries(found)) {
   const { page, examples = 0, wasm, model } = first.bytes;
   text += `| ${side} | ${[page, examples, wasm, model, page + examples + wasm + model, again].map(kilobytes).join(" | ")} |\n`;
 }
-text += "\n| seconds | line | address to offer | click to first picture | second visit, address to picture | longest task of the first visit, ms |\n| --- | --- | --- | --- | --- | --- |\n";
+text += "\n| seconds | line | address to offer | click to first image | second visit, address to image | longest task of the first visit, ms |\n| --- | --- | --- | --- | --- | --- |\n";
 for (const [side, lines] of Object.entries(found)) {
   for (const [line, results] of Object.entries(lines)) {
     text += `| ${side} | ${line} | ${["offer", "first", "again"].map((what) => seconds(results.map(({ times }) => times[what]))).join(" | ")} | ${busiest(results)} |\n`;

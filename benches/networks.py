@@ -156,7 +156,7 @@ class Generator(torch.nn.Module):
 
     def __init__(self, unet, schedule):
         super().__init__()
-        # What the timestep contributes is the same for every picture: added to the biases here, as our compiler does.
+        # What the timestep contributes is the same for every image: added to the biases here, as our compiler does.
         with torch.no_grad():
             embedding = unet.time_embedding(unet.time_proj(torch.tensor([TIMESTEP])))
             for block in unet.modules():

@@ -3,7 +3,7 @@
     python benches/onnxruntime_cpu.py FOLDER TENSORS THREADS
 
 FOLDER has the three ONNX files, TENSORS what our processor path took and gave. The first line of output says what this is and how far
-its results are from ours (relative L2); then each line of input names a component or `picture` and is answered with its milliseconds.
+its results are from ours (relative L2); then each line of input names a component or `image` and is answered with its milliseconds.
 """
 
 import json
@@ -35,7 +35,7 @@ def main(folder, tensors, threads):
     def run(name, given=known):
         return sessions[name].run(None, {port: given[port] for port in COMPONENTS[name]})[0]
 
-    def picture():
+    def image():
         states = run("text_encoder")
         latents = run("generator", {"noise": known["noise"], "encoder_hidden_states": states})
         sample = run("decoder", {"latents": latents})[0]
@@ -50,7 +50,7 @@ def main(folder, tensors, threads):
     for line in sys.stdin:
         name = line.strip()
         begun = time.perf_counter()
-        picture() if name == "picture" else run(name)
+        image() if name == "image" else run(name)
         print(json.dumps({"ms": (time.perf_counter() - begun) * 1e3}), flush=True)
 
 

@@ -35,7 +35,7 @@ def main(model, tensors, mode):
         module, takes = parts[name]
         return module(*(given[port] if port in given else on_gpu(known[port]) for port in takes))
 
-    def picture():
+    def image():
         states = run("text_encoder")
         latents = run("generator", {"encoder_hidden_states": states})
         return ((run("decoder", {"latents": latents}).float() + 1) * 127.5).round().clamp(0, 255).byte().cpu()
@@ -49,7 +49,7 @@ def main(model, tensors, mode):
     for line in sys.stdin:
         name = line.strip()
         begun = time.perf_counter()
-        picture() if name == "picture" else run(name).float().cpu()
+        image() if name == "image" else run(name).float().cpu()
         print(json.dumps({"ms": (time.perf_counter() - begun) * 1e3}), flush=True)
 
 

@@ -1,6 +1,6 @@
 // Numbers into tables.
 
-const CELLS = { text_encoder: "text encoder", generator: "generator", decoder: "decoder", picture: "picture" };
+const CELLS = { text_encoder: "text encoder", generator: "generator", decoder: "decoder", image: "image" };
 /** Medians of fewer runs than this are marked. */
 const ENOUGH = 5;
 
@@ -30,13 +30,13 @@ function best(network, pattern, name, measure) {
 
 /** What the comparison is for: ratios with their targets. */
 const LINES = [
-  { what: "browser, WebGPU: ours ÷ onnxruntime-web", target: 0.2, ours: /^browser · ours, WebGPU$/, theirs: /^browser · onnxruntime-web, WebGPU$/, cells: ["generator", "decoder", "picture"] },
-  { what: "browser, best path, at most 1 thread: ours ÷ onnxruntime-web", target: 1, ours: /^browser · ours/, theirs: /^browser · onnxruntime-web, (WebGPU|WASM, 1 thread)$/, cells: ["picture"] },
-  { what: "browser, best path, any threads: ours ÷ onnxruntime-web", ours: /^browser · ours/, theirs: /^browser · onnxruntime-web/, cells: ["picture"] },
-  { what: "browser, WASM, 1 thread: ours ÷ onnxruntime-web", ours: /^browser · ours, WASM/, theirs: /^browser · onnxruntime-web, WASM, 1 thread$/, cells: ["generator", "decoder", "picture"] },
-  { what: "native GPU interface: ours ÷ burn's faster one", target: 0.4, ours: /^native · ours, WebGPU/, theirs: /^native · burn, (wgpu|vulkan)$/, cells: ["generator", "decoder", "picture"] },
-  { what: "native processor, 1 thread: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, 1 thread$/, theirs: /^native · onnxruntime, processor, 1 thread$/, cells: ["generator", "decoder", "picture"] },
-  { what: "native processor, all threads: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, \d+ threads$/, theirs: /^native · onnxruntime, processor, \d+ threads$/, cells: ["generator", "decoder", "picture"] },
+  { what: "browser, WebGPU: ours ÷ onnxruntime-web", target: 0.2, ours: /^browser · ours, WebGPU$/, theirs: /^browser · onnxruntime-web, WebGPU$/, cells: ["generator", "decoder", "image"] },
+  { what: "browser, best path, at most 1 thread: ours ÷ onnxruntime-web", target: 1, ours: /^browser · ours/, theirs: /^browser · onnxruntime-web, (WebGPU|WASM, 1 thread)$/, cells: ["image"] },
+  { what: "browser, best path, any threads: ours ÷ onnxruntime-web", ours: /^browser · ours/, theirs: /^browser · onnxruntime-web/, cells: ["image"] },
+  { what: "browser, WASM, 1 thread: ours ÷ onnxruntime-web", ours: /^browser · ours, WASM/, theirs: /^browser · onnxruntime-web, WASM, 1 thread$/, cells: ["generator", "decoder", "image"] },
+  { what: "native GPU interface: ours ÷ burn's faster one", target: 0.4, ours: /^native · ours, WebGPU/, theirs: /^native · burn, (wgpu|vulkan)$/, cells: ["generator", "decoder", "image"] },
+  { what: "native processor, 1 thread: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, 1 thread$/, theirs: /^native · onnxruntime, processor, 1 thread$/, cells: ["generator", "decoder", "image"] },
+  { what: "native processor, all threads: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, \d+ threads$/, theirs: /^native · onnxruntime, processor, \d+ threads$/, cells: ["generator", "decoder", "image"] },
   { what: "GPU, f16: ours (native) ÷ PyTorch, compiled", ours: /^native · ours, WebGPU/, theirs: /^native · PyTorch, compiled/, cells: ["generator", "decoder"] },
 ];
 
@@ -67,7 +67,7 @@ function ratioTable(results) {
 
 function agreement({ agreement }) {
   if (!agreement) return "";
-  if (agreement.picture_db !== undefined) return agreement.picture_db === 999 ? "equal" : `${agreement.picture_db.toFixed(1)} dB`;
+  if (agreement.image_db !== undefined) return agreement.image_db === 999 ? "equal" : `${agreement.image_db.toFixed(1)} dB`;
   return Math.max(...Object.values(agreement)).toExponential(1);
 }
 
@@ -88,13 +88,13 @@ export function table(results) {
     ]);
     parts.push(`Bundle: ${mebibytes(network.cost.bundle_bytes)}.`);
     parts.push(rows(["component", "GFLOP", "million parameters", "dispatches", "pipelines", "weights", "arenas"], cost));
-    parts.push("Milliseconds, warm: **median** (least–most). Agreement: the largest relative L2 of a component's result, or the picture's PSNR, beside our processor path.");
+    parts.push("Milliseconds, warm: **median** (least–most). Agreement: the largest relative L2 of a component's result, or the image's PSNR, beside our processor path.");
     const shown = Object.entries(network.sides).filter(([, side]) => !side.failure || Object.keys(side.times).length > 0);
     parts.push(rows(["side", ...Object.values(CELLS), "agreement"], shown.map(([side, found]) => [side, ...Object.keys(CELLS).map((key) => time(found.times[key])), agreement(found)])));
     const failed = Object.entries(network.sides).filter(([, side]) => side.failure);
     if (failed.length) parts.push(`Left out, or broken off:\n\n${failed.map(([side, { failure }]) => `- ${side}: ${failure}`).join("\n")}`);
     const cold = Object.entries(network.cold).map(([side, { times, failure }]) => [side, times ? time(times) : failure]);
-    if (cold.length) parts.push("The first picture in a browser that has just been started, from an empty page, everything fetched from this machine:", rows(["side", "milliseconds"], cold));
+    if (cold.length) parts.push("The first image in a browser that has just been started, from an empty page, everything fetched from this machine:", rows(["side", "milliseconds"], cold));
   }
   parts.push("## Settings");
   parts.push(rows(["code that a page fetches", "bytes", "gzipped"], Object.entries(downloads.code).map(([name, { bytes, gzip }]) => [name, mebibytes(bytes), mebibytes(gzip)])));

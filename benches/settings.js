@@ -29,7 +29,7 @@ export const NETWORKS = (process.env.ONESTEP_BENCH_NETWORKS || (GPU ? "emoji,med
 export const ROUNDS = Number(process.env.ONESTEP_BENCH_ROUNDS || 7);
 /** Minutes that one cell of the table may take. */
 export const MINUTES = Number(process.env.ONESTEP_BENCH_MINUTES || 2);
-/** Whether first pictures in fresh browsers are timed too. */
+/** Whether first images in fresh browsers are timed too. */
 export const COLD = process.env.ONESTEP_BENCH_COLD !== "no";
 /** A pattern of the sides to run, all others being left out. */
 export const ONLY = process.env.ONESTEP_BENCH_ONLY ? new RegExp(process.env.ONESTEP_BENCH_ONLY) : undefined;

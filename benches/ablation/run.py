@@ -1,4 +1,4 @@
-"""Trains one student per row and seed, measures all of them beside the same pictures of their teacher, and writes the tables.
+"""Trains one student per row and seed, measures all of them beside the same images of their teacher, and writes the tables.
 
     python3 benches/ablation/run.py --program target/release/onestep --teacher runs/teacher --pairs runs/pairs --data emoji \\
         --features runs/classifier --latent-metric runs/metric/metric --pixel-metric runs/pixel-metric/metric --out runs/ablation
@@ -158,7 +158,7 @@ def plot(tables, found, report):
         y += step + 14
     own = x(value(teacher))
     parts.append(f'<path d="M{own:.1f} 14V{y - 26}" stroke="currentColor" stroke-dasharray="4 3"/>')
-    parts.append(f'<text x="8" y="{y - 6}">Fréchet distance to the teacher\'s pictures; dashed: the teacher\'s own, other noises ({value(teacher):.3f})</text>')
+    parts.append(f'<text x="8" y="{y - 6}">Fréchet distance to the teacher\'s images; dashed: the teacher\'s own, other noises ({value(teacher):.3f})</text>')
     box = f"0 0 {left + width + 70} {y + 6}"
     style = "svg{color:#1b1b1f;background:#fff;font:13px system-ui,sans-serif}text{fill:currentColor}@media(prefers-color-scheme:dark){svg{color:#ececf1;background:#16161a}}"
     body = "\n".join(parts)
@@ -202,7 +202,7 @@ def main():
     lines = [
         "# Ablation",
         f"{len(done)} of {len(runs)} students, {options.steps} steps of batch {options.batch} each, device {options.device}. "
-        f"Measured on {report['samples']} pictures of held-out phrasings beside the teacher at {options.steps_of_teacher} steps, guidance {options.guidance}; "
+        f"Measured on {report['samples']} images of held-out phrasings beside the teacher at {options.steps_of_teacher} steps, guidance {options.guidance}; "
         f"features: {report['features']}. Mean ± standard deviation over seeds. How to read and repeat it: [README.md]({pathlib.Path('..' if results != HERE else '.') / 'README.md'}).",
         *(part for title, of in tables for part in (f"## {title}", table("row", of, found))),
         "## Yardsticks",

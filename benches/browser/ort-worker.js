@@ -47,10 +47,10 @@ const CALLS = {
     return relative(found, reference[GIVES[component]].data);
   },
 
-  /** Milliseconds from tensors on the host to tensors on the host; a picture is from ids and noise to bytes. */
+  /** Milliseconds from tensors on the host to tensors on the host; an image is from ids and noise to bytes. */
   async run({ component }) {
     const begun = performance.now();
-    if (component !== "picture") {
+    if (component !== "image") {
       await host(await evaluate(component));
       return performance.now() - begun;
     }

@@ -1,4 +1,4 @@
-// Our package, used as any page uses it: prompts in, pictures out. Its own timings say how long each component took.
+// Our package, used as any page uses it: prompts in, images out. Its own timings say how long each component took.
 import { decibels, rgba, tensors } from "./tensors.js";
 
 /** Two prompts in turn: the same one twice in a row would not be encoded again. */
@@ -20,19 +20,19 @@ export async function open({ settings, folder: at, prompt, seed: given }) {
   return { adapter, opened_ms: performance.now() - begun };
 }
 
-/** The picture beside the reference's, in decibels. */
+/** The image beside the reference's, in decibels. */
 export async function agreement() {
-  const picture = await model.generate(prompts[0], { seed });
+  const image = await model.generate(prompts[0], { seed });
   turn = 1;
   const { sample } = await tensors(`${folder}tensors.safetensors`);
-  return decibels(picture.pixels().data, rgba(sample.data));
+  return decibels(image.pixels().data, rgba(sample.data));
 }
 
-/** One picture is asked for the times of its stages, another for nothing but itself. */
+/** One image is asked for the times of its stages, another for nothing but itself. */
 export async function run() {
   const { timings } = await model.generate(prompts[turn++ % 2], { seed, stages: true });
   const begun = performance.now();
   await model.generate(prompts[turn++ % 2], { seed });
-  const picture = performance.now() - begun;
-  return { text_encoder: timings.text, generator: timings.generator, decoder: timings.decoder, picture };
+  const image = performance.now() - begun;
+  return { text_encoder: timings.text, generator: timings.generator, decoder: timings.decoder, image };
 }

@@ -33,7 +33,7 @@ class PageSide {
   constructor(network, [name, module, settings], within = browser) {
     Object.assign(this, { name, network, module, settings, within });
     this.about = { where: "browser", settings };
-    // Our package draws pictures, and times their parts itself.
+    // Our package draws images, and times their parts itself.
     this.whole = module === OURS;
   }
 
@@ -41,19 +41,19 @@ class PageSide {
     this.#page = await (await this.within.newContext()).newPage();
     await this.#page.goto(`${server.address}empty.html`);
     const facts = await this.#call("open", { settings: this.settings, folder: `/networks/${this.network.name}/`, prompt: PROMPT, seed: SEED });
-    if (this.whole) return { ...facts, agreement: { picture_db: await this.#call("agreement") } };
+    if (this.whole) return { ...facts, agreement: { image_db: await this.#call("agreement") } };
     const agreement = {};
     for (const component of ["text_encoder", "generator", "decoder"]) agreement[component] = await this.#call("agreement", component);
     return { ...facts, agreement };
   }
 
-  /** Loads and draws the first picture: milliseconds from an empty page to its bytes. */
+  /** Loads and draws the first image: milliseconds from an empty page to its bytes. */
   async first() {
     this.#page = await (await this.within.newContext()).newPage();
     await this.#page.goto(`${server.address}empty.html`);
     const begun = performance.now();
     await this.#call("open", { settings: this.settings, folder: `/networks/${this.network.name}/`, prompt: PROMPT, seed: SEED });
-    await this.#call("run", "picture");
+    await this.#call("run", "image");
     return performance.now() - begun;
   }
 
@@ -72,7 +72,7 @@ class PageSide {
 
 export const browserSides = (network) => SIDES.map((side) => new PageSide(network, side));
 
-/** The first picture in a browser that was started for it: [milliseconds, …] by side, or a failure. */
+/** The first image in a browser that was started for it: [milliseconds, …] by side, or a failure. */
 export async function coldStarts(network, wanted, patiently) {
   const found = {};
   for (const side of SIDES.filter(([name]) => wanted(name))) {

@@ -32,14 +32,14 @@ export async function open(browser, server, { width = 1280, height = 900, colorS
 
 export const state = (page, name, timeout = 120_000) => page.waitForFunction((name) => name.split(" ").includes(document.body.dataset.state), name, { timeout });
 
-/** From the first look to a model that has drawn its first picture. */
+/** From the first look to a model that has drawn its first image. */
 export async function ready(page) {
   await state(page, "offer");
   await page.click("#download");
   await loaded(page);
 }
 
-/** To the first picture, which a model draws by itself. */
+/** To the first image, which a model draws by itself. */
 export async function loaded(page) {
   await page.waitForFunction(() => {
     const { state } = document.body.dataset;
@@ -59,7 +59,7 @@ export async function breakOff(page, response) {
   response.destroy();
 }
 
-/** Types, draws, waits, and wants a picture. */
+/** Types, draws, waits, and wants an image. */
 export async function draw(page, prompt, seed) {
   await page.fill("#prompt", prompt);
   await page.fill("#seed", String(seed));

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BUNDLE } from "./settings.js";
 
-const PIECE = 16 << 20;
+const CHUNK = 16 << 20;
 const WIDTHS = { F16: 2, F32: 4 };
 
 /** 16-bit floats as 32-bit ones. */
@@ -19,9 +19,9 @@ function widen(bytes) {
 }
 
 const describe = (name, bytes) => {
-  const pieces = [];
-  for (let at = 0; at < bytes.length; at += PIECE) pieces.push(createHash("sha256").update(bytes.subarray(at, at + PIECE)).digest("hex"));
-  return { name, size: bytes.length, pieces };
+  const chunks = [];
+  for (let at = 0; at < bytes.length; at += CHUNK) chunks.push(createHash("sha256").update(bytes.subarray(at, at + CHUNK)).digest("hex"));
+  return { name, size: bytes.length, chunks };
 };
 
 /**

@@ -11,7 +11,7 @@ before(async () => {
   page = await open(browser, server, { path: "empty.html" });
   await page.evaluate(async () => {
     window.onestep = await import("/web/packages/onestep/src/public/index.js");
-    window.pixels = (picture) => [...picture.pixels().data].join();
+    window.pixels = (image) => [...image.pixels().data].join();
     window.outcome = (promise) => promise.then(() => "made", ({ kind, message }) => ({ kind, message }));
     window.begin = (options) => onestep.load("/bundle/", { assets: "/", backend: "webgpu", ...options });
     /** WebGPU whose devices and submissions are known. */
@@ -77,7 +77,7 @@ test("a device of the caller's that is destroyed ends the call with that, and ev
     const later = await outcome(model.generate("red apple", { seed: 2 }));
     return { pending: ended, later, lost: (await model.lost).kind };
   });
-  // The picture may have been faster than the end of its device; then the next one meets it.
+  // The image may have been faster than the end of its device; then the next one meets it.
   assert.ok(found.pending === "made" || found.pending.kind === "device-lost", JSON.stringify(found));
   assert.deepEqual([found.lost, found.later.kind], ["device-lost", "device-lost"]);
 });
@@ -114,10 +114,10 @@ test("what is cancelled frees the queue within one submission", { timeout: 180_0
     const same = pixels(await model.generate("red apple", { seed: 1 })) === expected;
     const reasons = await Promise.all(given);
     await model.dispose();
-    return { same, reasons, pictures: seen.submissions / one };
+    return { same, reasons, images: seen.submissions / one };
   });
   // The one that had begun, and the one that was wanted.
-  assert.deepEqual(found, { same: true, reasons: Array(6).fill("enough"), pictures: 2 });
+  assert.deepEqual(found, { same: true, reasons: Array(6).fill("enough"), images: 2 });
 });
 
 test("what cannot be sent to a worker is not, and a device that is none is refused", { timeout: 60_000 }, async () => {

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { EXAMPLES, installed, npm, run } from "./npm.js";
-import { decode, native, psnr } from "./pictures.js";
+import { decode, native, psnr } from "./images.js";
 import { BUNDLE, CHROMIUM, PACKAGE } from "./settings.js";
 
 const LEAST_DECIBELS = 45;
@@ -32,9 +32,9 @@ for (const [name, backend, program] of [
   ["Deno", "cpu", () => [deno(), "run", "--allow-all", "--quiet"]],
   ["Deno", "webgpu", () => [deno(), "run", "--allow-all", "--quiet"]],
 ]) {
-  test(`${name} draws the native program's picture, on ${backend}`, { timeout: 240_000 }, async (t) => {
+  test(`${name} draws the native program's image, on ${backend}`, { timeout: 240_000 }, async (t) => {
     if (!there) return t.skip(skipped);
-    const file = join(project, "picture.png");
+    const file = join(project, "image.png");
     await rm(file, { force: true });
     const [command, ...words] = program();
     // Paths are relative to the working folder, as everywhere.

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch } from "./browser.js";
 import { EXAMPLES, installed, npm } from "./npm.js";
-import { decode, native, psnr, shrink } from "./pictures.js";
+import { decode, native, psnr, shrink } from "./images.js";
 import { PACKAGE, RESULTS } from "./settings.js";
 import { serve } from "./site.js";
 
@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** What is written below the picture, once it is a picture. */
+/** What is written below the image, once it is an image. */
 const drawn = (page, prompt) => page.waitForFunction((prompt) => document.querySelector("figcaption")?.textContent.startsWith(`${prompt}, `), prompt, { timeout: 60_000 });
 
 const USED = {
@@ -45,7 +45,7 @@ const USED = {
 };
 
 for (const [example, built] of [["plain", "."], ["as-you-type", "."], ["react", "dist"]]) {
-  test(`the example ${example} draws the native program's picture`, { timeout: 300_000 }, async (t) => {
+  test(`the example ${example} draws the native program's image`, { timeout: 300_000 }, async (t) => {
     const project = await mkdtemp(join(tmpdir(), `onestep-${example}-`));
     t.after(() => rm(project, { recursive: true }));
     await cp(join(EXAMPLES, example), project, { recursive: true });

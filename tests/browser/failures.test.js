@@ -101,7 +101,7 @@ test("a damaged manifest, a newer one and none at all are told apart", { timeout
   const manifest = (edit) => (path, bytes) => (path === "/bundle/manifest.json" ? Buffer.from(edit(bytes.toString())) : bytes);
   const cases = [
     [manifest((text) => text.slice(0, text.length / 2)), /manifest is damaged: it is not JSON/],
-    [manifest((text) => text.replace(/"version": *1/, '"version": 7')), /version 7, and this page knows version 1/],
+    [manifest((text) => text.replace(/"version": *2/, '"version": 7')), /version 7, and this page knows version 2/],
     [manifest((text) => text.replace(/"format": *"[^"]*"/, '"format": "other"')), /manifest is damaged/],
     [(path, bytes, response) => (path === "/bundle/manifest.json" ? void response.writeHead(404).end() : bytes), /no model beside this page/],
   ];
@@ -196,7 +196,7 @@ test("prompts and seeds that cannot be drawn are answered beside them", { timeou
   assert.match(await page.textContent("#prompt-hint"), /never seen ☃/);
 });
 
-test("a graphics process that dies takes no picture with it: the model is restored by itself, with nothing fetched", { timeout: 300_000 }, async (t) => {
+test("a graphics process that dies takes no image with it: the model is restored by itself, with nothing fetched", { timeout: 300_000 }, async (t) => {
   // A browser of its own: after two such deaths it gives no adapter any more.
   const own = await launch();
   t.after(() => own.close());

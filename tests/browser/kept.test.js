@@ -30,9 +30,9 @@ const draw = (page, options = {}) =>
     const show = (progress) => progress.phase === "download" && (window.done = (last = progress).done);
     try {
       const model = await load("/bundle/", { assets: "/", backend: "cpu", onProgress: show, ...options });
-      const picture = await model.generate("red apple", { seed: 1 });
+      const image = await model.generate("red apple", { seed: 1 });
       await model.dispose();
-      return { before, last, notices: model.notices, pixels: [...picture.pixels().data].join() };
+      return { before, last, notices: model.notices, pixels: [...image.pixels().data].join() };
     } catch ({ kind, message }) {
       return { before, last, kind, message };
     }
@@ -95,13 +95,13 @@ test("a server that knows no parts sends all, and what is here already is passed
   assert.equal((await draw(page)).message, undefined);
 });
 
-/** Turns a bit of the largest piece that is kept, or of all pieces, and says how many. */
+/** Turns a bit of the largest chunk that is kept, or of all chunks, and says how many. */
 const damage = (page, cut) =>
   page.evaluate(async (cut) => {
     const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("onestep");
-    const pieces = await root.getDirectoryHandle("pieces");
+    const chunks = await root.getDirectoryHandle("chunks");
     let changed = 0;
-    for await (const handle of pieces.values()) {
+    for await (const handle of chunks.values()) {
       const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
       bytes[bytes.length >> 1] ^= 4;
       const stream = await handle.createWritable();
@@ -135,7 +135,7 @@ test("where there is no room the model runs all the same, and a sentence says wh
   assert.match(drawn.notices.join(), /no more room.*fetched again/);
 });
 
-test("the page says below its first picture that there was no room", { timeout: 120_000 }, async () => {
+test("the page says below its first image that there was no room", { timeout: 120_000 }, async () => {
   const page = await open(browser, server, { path: "?backend=cpu" });
   const session = await page.context().newCDPSession(page);
   await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.address).origin, quotaSize: 2_000_000 });
@@ -159,7 +159,7 @@ test("models are listed and removed; another model under the same address takes 
   server.change = (path, bytes) => (path === "/bundle/manifest.json" ? Buffer.from(JSON.stringify({ ...JSON.parse(bytes), title: "Another" })) : bytes);
   server.requests.length = 0;
   await draw(page);
-  assert.deepEqual(server.requests.filter(isWeights), [], "its pieces are the same");
+  assert.deepEqual(server.requests.filter(isWeights), [], "its chunks are the same");
   const list = await cached("list");
   assert.deepEqual(list.map(({ title }) => title), ["Another"]);
   assert.equal(await cached("remove", list[0].id), entry.bytes);

@@ -1,4 +1,4 @@
-// The package's own calls: noise of every kind, the newest picture, walks, and a device that goes away.
+// The package's own calls: noise of every kind, the newest image, walks, and a device that goes away.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { platform } from "node:os";
@@ -20,11 +20,11 @@ const begin = (page, backend) =>
   page.evaluate(async (backend) => {
     const onestep = await import("/web/packages/onestep/src/public/index.js");
     window.model = await onestep.load("/bundle/", { assets: "/", backend });
-    window.pixels = (picture) => [...picture.pixels().data].join();
+    window.pixels = (image) => [...image.pixels().data].join();
     window.outcome = (promise) => promise.then((value) => (value === null ? null : "made"), ({ kind, message }) => ({ kind, message }));
   }, backend);
 
-test("a way between two seeds begins and ends at their pictures, and its middle is neither", { timeout: 120_000 }, async () => {
+test("a way between two seeds begins and ends at their images, and its middle is neither", { timeout: 120_000 }, async () => {
   const found = await page.evaluate(async () => {
     const draw = async (options) => window.pixels(await model.generate("red apple", options));
     return {
@@ -36,10 +36,10 @@ test("a way between two seeds begins and ends at their pictures, and its middle 
   assert.deepEqual(found, { from: true, to: true, middle: 3 });
 });
 
-test("the file of a picture between two seeds says where it is from", { timeout: 60_000 }, async () => {
+test("the file of an image between two seeds says where it is from", { timeout: 60_000 }, async () => {
   const text = await page.evaluate(async () => {
-    const picture = await model.generate("red apple", { noise: { from: 3, to: 18446744073709551615n, t: 0.25 } });
-    return [picture.seed, new TextDecoder("latin1").decode(await (await picture.png()).arrayBuffer())];
+    const image = await model.generate("red apple", { noise: { from: 3, to: 18446744073709551615n, t: 0.25 } });
+    return [image.seed, new TextDecoder("latin1").decode(await (await image.png()).arrayBuffer())];
   });
   assert.equal(text[0], undefined);
   assert.match(text[1], /Seed: 3, Variation seed: 18446744073709551615, Variation seed strength: 0.25/);
@@ -60,7 +60,7 @@ test("numbers of the caller's are drawn from; wrong ones are refused", { timeout
   assert.equal((await page.evaluate((count) => window.outcome(model.generate("red apple", { noise: { latent: new Float32Array(count).fill(NaN) } })), count)).kind, "invalid-option");
 });
 
-test("of live pictures the newest is made, those before it are null, and the queue is free afterwards", { timeout: 120_000 }, async () => {
+test("of live images the newest is made, those before it are null, and the queue is free afterwards", { timeout: 120_000 }, async () => {
   const { outcomes, words, ends } = await page.evaluate(async () => {
     const words = [..."red apple"].map((_, index, all) => all.slice(0, index + 1).join(""));
     const outcomes = await Promise.all(words.map((word) => window.outcome(model.live(word, { seed: 1 }))));
@@ -81,10 +81,10 @@ test("a walk gives its frames in order, ends at its last seed, and stops when no
   const { noises, first, last, refused } = await page.evaluate(async () => {
     const noises = [];
     let [first, last] = [];
-    for await (const picture of model.walk("red apple", [3, 9n, 4], 3)) {
-      noises.push(picture.seed === undefined ? `${picture.noise.from}-${picture.noise.to} ${picture.noise.t.toFixed(3)}` : String(picture.seed));
-      first ??= window.pixels(picture);
-      last = window.pixels(picture);
+    for await (const image of model.walk("red apple", [3, 9n, 4], 3)) {
+      noises.push(image.seed === undefined ? `${image.noise.from}-${image.noise.to} ${image.noise.t.toFixed(3)}` : String(image.seed));
+      first ??= window.pixels(image);
+      last = window.pixels(image);
     }
     for await (const _ of model.walk("red apple", [1, 2], 1000)) break;
     const refused = [];
@@ -131,9 +131,9 @@ async function memory(browser, page) {
   return resident.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-// In software a picture of WebGPU takes most of a second where the machine has other things to do.
+// In software an image of WebGPU takes most of a second where the machine has other things to do.
 for (const [backend, many] of [["cpu", 1000], ["webgpu", 200]]) {
-  test(`on ${backend} ${many} pictures take no more memory than fifty, and disposing gives it back`, { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" }, async (t) => {
+  test(`on ${backend} ${many} images take no more memory than fifty, and disposing gives it back`, { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" }, async (t) => {
     const own = await launch();
     t.after(() => own.close());
     const page = await open(own, server, { path: "empty.html" });

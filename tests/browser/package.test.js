@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { launch } from "./browser.js";
 import { CONSUMERS, installed, npm, run } from "./npm.js";
-import { native, psnr } from "./pictures.js";
+import { native, psnr } from "./images.js";
 import { PACKAGE, RESULTS } from "./settings.js";
 import { serve } from "./site.js";
 
@@ -67,7 +67,7 @@ test("a server may import it: nothing happens, a probe says that there is no bro
 });
 
 for (const [consumer, built] of [["plain", "."], ["vite", "dist"], ["webpack", "dist"], ["next", "out"]]) {
-  test(`a project with ${consumer === "plain" ? "no build" : consumer} draws the native program's picture`, { timeout: 600_000 }, async (t) => {
+  test(`a project with ${consumer === "plain" ? "no build" : consumer} draws the native program's image`, { timeout: 600_000 }, async (t) => {
     const project = await mkdtemp(join(tmpdir(), `onestep-${consumer}-`));
     try {
       await cp(join(CONSUMERS, consumer), project, { recursive: true });

@@ -78,16 +78,16 @@ test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
   await page.keyboard.press("Control+A");
   await page.keyboard.type("9");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.getElementById("picture").getAttribute("aria-label") === "Picture for: green tree, seed 9", undefined, { timeout: 120_000 });
+  await page.waitForFunction(() => document.getElementById("image").getAttribute("aria-label") === "Image for: green tree, seed 9", undefined, { timeout: 120_000 });
   await state(page, "ready");
   const heard = await page.evaluate(() => window.heard);
   assert.ok(heard.some((text) => /100 percent/.test(text)), heard.join(" | "));
   assert.ok(heard.includes("The model is ready."), heard.join(" | "));
-  assert.equal(heard.at(-1), "Picture for: green tree, seed 9 is ready.");
+  assert.equal(heard.at(-1), "Image for: green tree, seed 9 is ready.");
   assert.ok(heard.length < 16, `${heard.length} announcements are too many`);
 });
 
-test("nothing is fetched before it is asked for, and nothing moves when the picture comes", { timeout: 300_000 }, async (t) => {
+test("nothing is fetched before it is asked for, and nothing moves when the image comes", { timeout: 300_000 }, async (t) => {
   const fresh = await serve();
   t.after(() => fresh.close());
   const page = await open(browser, fresh);

@@ -17,7 +17,7 @@ export const PACKAGE = folder("ONESTEP_PACKAGE", "the packed npm package");
 export const PROGRAM = folder("ONESTEP_PROGRAM", "the program onestep");
 /** The bundle that the page was built with. */
 export const BUNDLE = folder("ONESTEP_BUNDLE", "the bundle that the page was built with");
-/** Where screenshots and pictures are left. */
+/** Where screenshots and images are left. */
 export const RESULTS = folder("ONESTEP_RESULTS", "a folder for screenshots");
 /** The browser. */
 export const CHROMIUM = folder("ONESTEP_CHROMIUM", "Chromium");

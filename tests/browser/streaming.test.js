@@ -5,13 +5,13 @@ import { breakOff, launch, open } from "./browser.js";
 import { variant } from "./bundles.js";
 import { serve } from "./server.js";
 
-const PIECE = 16 << 20;
-/** Tensors in 32 bits that start at odd bytes, and pieces that part them. */
+const CHUNK = 16 << 20;
+/** Tensors in 32 bits that start at odd bytes, and chunks that part them. */
 const LARGE = { wide: true, space: 4 << 20, shift: 3 };
 const SHARD = "/bundle/shard-0.safetensors";
 
 let server, browser, page;
-/** The picture of the bundle as it is. */
+/** The image of the bundle as it is. */
 let shipped;
 before(async () => {
   server = await serve();
@@ -24,7 +24,7 @@ after(() => Promise.all([browser?.close(), server?.close()]));
 
 const offer = (files) => (server.files = new Map([...files].map(([name, bytes]) => [`/bundle/${name}`, bytes])));
 
-/** A picture of the bundle that is served, or the error. */
+/** An image of the bundle that is served, or the error. */
 const draw = (on = page) =>
   on.evaluate(async () => {
     const { load } = await import("/web/packages/onestep/src/public/index.js");
@@ -35,9 +35,9 @@ const draw = (on = page) =>
     };
     try {
       const model = await load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", onProgress: show });
-      const picture = await model.generate("red apple", { seed: 1 });
+      const image = await model.generate("red apple", { seed: 1 });
       await model.dispose();
-      return { pixels: [...picture.pixels().data].join(), phases };
+      return { pixels: [...image.pixels().data].join(), phases };
     } catch ({ kind, message, detail }) {
       return { kind, message, detail, phases };
     }
@@ -57,9 +57,9 @@ for (const [what, how] of Object.entries({
   "three files": { shards: 3 },
   "tensors that start at no multiple of 4": { shift: 2 },
   "tensors that start at odd bytes": { shards: 2, shift: 1 },
-  "a file of several pieces that part its tensors": LARGE,
+  "a file of several chunks that part its tensors": LARGE,
 })) {
-  test(`${what}: the same picture`, { timeout: 180_000 }, async () => {
+  test(`${what}: the same image`, { timeout: 180_000 }, async () => {
     offer(variant(how));
     const { pixels, message } = await draw();
     assert.equal(message, undefined);
@@ -70,11 +70,11 @@ for (const [what, how] of Object.entries({
 
 const wrong = (bytes) => {
   const changed = Buffer.from(bytes);
-  changed[PIECE + 1000] ^= 1;
+  changed[CHUNK + 1000] ^= 1;
   return changed;
 };
 
-test("a later piece that is wrong once is fetched again, with all before it", { timeout: 180_000 }, async () => {
+test("a later chunk that is wrong once is fetched again, with all before it", { timeout: 180_000 }, async () => {
   offer(variant(LARGE));
   let answers = 0;
   server.change = (path, bytes) => (path === SHARD && answers++ === 0 ? wrong(bytes) : bytes);
@@ -84,21 +84,21 @@ test("a later piece that is wrong once is fetched again, with all before it", { 
   assert.equal(answers, 2);
 });
 
-test("a later piece that stays wrong is told by its number, and the right file is taken afterwards", { timeout: 180_000 }, async () => {
+test("a later chunk that stays wrong is told by its number, and the right file is taken afterwards", { timeout: 180_000 }, async () => {
   offer(variant(LARGE));
   server.change = (path, bytes) => (path === SHARD ? wrong(bytes) : bytes);
   const { kind, detail } = await draw();
-  assert.deepEqual([kind, detail.file, detail.piece], ["integrity", "shard-0.safetensors", 1]);
+  assert.deepEqual([kind, detail.file, detail.chunk], ["integrity", "shard-0.safetensors", 1]);
   server.change = undefined;
   assert.ok((await draw()).pixels === shipped);
 });
 
-test("a connection that breaks behind the first piece is told, and the next attempt begins anew", { timeout: 180_000 }, async () => {
+test("a connection that breaks behind the first chunk is told, and the next attempt begins anew", { timeout: 180_000 }, async () => {
   offer(variant(LARGE));
   server.change = (path, bytes, response) => {
     if (path !== SHARD) return bytes;
     response.writeHead(200, { "content-length": bytes.length });
-    response.write(bytes.subarray(0, PIECE + 1000));
+    response.write(bytes.subarray(0, CHUNK + 1000));
     breakOff(page, response);
   };
   const { kind, message } = await draw();
@@ -118,28 +118,28 @@ test("files in which a tensor is missing are refused with its name", { timeout: 
   assert.match(message, /tensor .* in no weight file/);
 });
 
-/** Sends one piece and a little, and the rest when it is told to. */
+/** Sends one chunk and a little, and the rest when it is told to. */
 function halting() {
   let go;
   const gate = new Promise((resolve) => (go = resolve));
   server.change = (path, bytes, response) => {
     if (path !== SHARD) return bytes;
     response.writeHead(200, { "content-length": bytes.length });
-    response.write(bytes.subarray(0, PIECE + 1000));
-    gate.then(() => response.end(bytes.subarray(PIECE + 1000)));
+    response.write(bytes.subarray(0, CHUNK + 1000));
+    gate.then(() => response.end(bytes.subarray(CHUNK + 1000)));
   };
   return go;
 }
 
-test("a load that is cancelled behind the first piece rejects with the signal's reason, and another begins", { timeout: 180_000 }, async () => {
+test("a load that is cancelled behind the first chunk rejects with the signal's reason, and another begins", { timeout: 180_000 }, async () => {
   offer(variant(LARGE));
   halting();
-  const said = await page.evaluate(async (piece) => {
+  const said = await page.evaluate(async (chunk) => {
     const { load } = await import("/web/packages/onestep/src/public/index.js");
     const controller = new AbortController();
-    const onProgress = ({ done }) => done > piece && setTimeout(() => controller.abort("enough"), 300);
+    const onProgress = ({ done }) => done > chunk && setTimeout(() => controller.abort("enough"), 300);
     return load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", signal: controller.signal, onProgress }).then(() => "loaded", String);
-  }, PIECE);
+  }, CHUNK);
   assert.equal(said, "enough");
   server.change = undefined;
   assert.ok((await draw()).pixels === shipped);
@@ -153,7 +153,7 @@ test("a device that is lost while weights come is told as such", { timeout: 180_
   offer(variant(LARGE));
   const go = halting();
   const outcome = draw(lost);
-  await lost.waitForFunction((piece) => window.done > piece, PIECE);
+  await lost.waitForFunction((chunk) => window.done > chunk, CHUNK);
   const session = await own.newBrowserCDPSession();
   await session.send("Browser.crashGpuProcess").catch(() => {});
   await lost.waitForTimeout(1_000);

@@ -1,4 +1,4 @@
-// What may be done with pictures on the page: grids, walks, links, files, typing, other models.
+// What may be done with images on the page: grids, walks, links, files, typing, other models.
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -23,30 +23,30 @@ after(async () => {
 
 const caption = (page) => page.textContent("#caption");
 const captioned = (page, pattern) => page.waitForFunction((source) => new RegExp(source).test(document.getElementById("caption").textContent), pattern.source, { timeout: 60_000 });
-/** What is on the canvas, once it stands still: a worker's picture is shown with the next frame. */
+/** What is on the canvas, once it stands still: a worker's image is shown with the next frame. */
 async function canvas(page) {
   for (let before, shown; ; before = shown) {
-    shown = (await page.locator("#picture").screenshot()).toString("base64");
+    shown = (await page.locator("#image").screenshot()).toString("base64");
     if (shown === before) return shown;
     await page.waitForTimeout(100);
   }
 }
 
-test("examples of this very bundle are there before anything is fetched, and begin a picture", { timeout: 120_000 }, async () => {
+test("examples of this very bundle are there before anything is fetched, and begin an image", { timeout: 120_000 }, async () => {
   const page = await open(browser, server, { path: ON_CPU });
   await state(page, "offer");
-  await page.waitForSelector("#gallery-pictures button");
-  const examples = JSON.parse(await readFile(join(process.env.ONESTEP_BUNDLE, "gallery.json"), "utf8")).pictures;
-  assert.equal(await page.locator("#gallery-pictures button").count(), examples.length);
-  await page.waitForFunction(() => ((image) => image.complete && image.naturalWidth > 0)(document.querySelector("#gallery-pictures img")));
-  await page.locator("#gallery-pictures button").nth(1).click();
+  await page.waitForSelector("#gallery-images button");
+  const examples = JSON.parse(await readFile(join(process.env.ONESTEP_BUNDLE, "gallery.json"), "utf8")).images;
+  assert.equal(await page.locator("#gallery-images button").count(), examples.length);
+  await page.waitForFunction(() => ((image) => image.complete && image.naturalWidth > 0)(document.querySelector("#gallery-images img")));
+  await page.locator("#gallery-images button").nth(1).click();
   assert.equal(await page.evaluate(() => document.activeElement.id), "download");
   await page.keyboard.press("Enter");
   await loaded(page);
   assert.ok((await caption(page)).startsWith(`${examples[1].prompt} · seed ${examples[1].seed} · `), await caption(page));
-  // The model draws what the example shows, and the teacher's picture stands beside it.
-  await page.waitForSelector("#comparison-pictures img");
-  const [student, teacher] = await page.$$eval("#comparison-pictures img", (images) => images.map((image) => image.src));
+  // The model draws what the example shows, and the teacher's image stands beside it.
+  await page.waitForSelector("#comparison-images img");
+  const [student, teacher] = await page.$$eval("#comparison-images img", (images) => images.map((image) => image.src));
   const same = await page.evaluate(async (sources) => {
     const bytes = await Promise.all(
       sources.map(async (source) => {
@@ -63,14 +63,14 @@ test("examples of this very bundle are there before anything is fetched, and beg
     );
     return Math.max(...bytes[0].map((value, index) => Math.abs(value - bytes[1][index])));
   }, [student, examples[1].student.png]);
-  assert.ok(same <= 2, `the page's picture and the example's differ by ${same} of 255`);
+  assert.ok(same <= 2, `the page's image and the example's differ by ${same} of 255`);
   assert.equal(teacher, examples[1].teacher.png);
   assert.match(await page.textContent("#comparison"), /Teacher, \d+ evaluations, \d+ ms/);
   await page.screenshot({ path: join(RESULTS, "comparison.png"), fullPage: true });
   assert.deepEqual([page.troubles, page.foreign, server.complaints], [[], [], []]);
 });
 
-test("nine seeds, each with its own picture, and one is chosen", { timeout: 120_000 }, async () => {
+test("nine seeds, each with its own image, and one is chosen", { timeout: 120_000 }, async () => {
   const page = await open(browser, server, { path: ON_CPU });
   await ready(page);
   await page.fill("#seed", "18446744073709551610");
@@ -84,7 +84,7 @@ test("nine seeds, each with its own picture, and one is chosen", { timeout: 120_
   await captioned(page, /seed 18446744073709551615/);
   // The visit keeps what was drawn, and brings it back.
   await state(page, "ready");
-  await page.locator("#visit-pictures button").last().click();
+  await page.locator("#visit-images button").last().click();
   await captioned(page, /seed 1 ·/);
 });
 
@@ -120,7 +120,7 @@ test("a link brings back words, seed and the place on a walk, and fetches nothin
   await page.fill("#walk-to", "9");
   await page.fill("#walk-at", "25");
   await captioned(page, /25 % of the way/);
-  const picture = await canvas(page);
+  const image = await canvas(page);
   await page.click("#link");
   const address = page.url();
   assert.match(address, /#v=1&seed=7&to=9&t=0.25&model=[0-9a-f]{16}&prompt=/);
@@ -130,7 +130,7 @@ test("a link brings back words, seed and the place on a walk, and fetches nothin
   assert.equal(await other.inputValue("#prompt"), "tree & sun, 100 %");
   await ready(other);
   assert.match(await caption(other), /25 % of the way from seed 7 to 9/);
-  assert.equal(await canvas(other), picture);
+  assert.equal(await canvas(other), image);
   // Another model's link says so; a broken one is none.
   await other.goto("about:blank");
   await other.goto(address.replace(/model=\w+/, "model=0123456789abcdef"));
@@ -141,7 +141,7 @@ test("a link brings back words, seed and the place on a walk, and fetches nothin
   assert.match(await caption(other), /red apple · seed 1 ·/);
 });
 
-test("a saved picture that is dropped brings back its words and its seed; another file is refused with a sentence", { timeout: 180_000 }, async () => {
+test("a saved image that is dropped brings back its words and its seed; another file is refused with a sentence", { timeout: 180_000 }, async () => {
   const page = await open(browser, server, { path: ON_CPU });
   await ready(page);
   await draw(page, "green tree", 41);
@@ -154,14 +154,14 @@ test("a saved picture that is dropped brings back its words and its seed; anothe
       transfer.items.add(new File([Uint8Array.from(bytes)], name));
       document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
     }, [name, bytes]);
-  await drop("picture.png", bytes);
+  await drop("image.png", bytes);
   await captioned(page, /green tree · seed 41/);
   await state(page, "ready");
-  await drop("picture.png", bytes.slice(0, 60));
-  await page.waitForFunction(() => /neither the folder of a model nor a picture/.test(document.getElementById("prompt-error").textContent));
+  await drop("image.png", bytes.slice(0, 60));
+  await page.waitForFunction(() => /neither the folder of a model nor an image/.test(document.getElementById("prompt-error").textContent));
 });
 
-test("pictures as one types: the last words are what is drawn", { timeout: 120_000 }, async () => {
+test("images as one types: the last words are what is drawn", { timeout: 120_000 }, async () => {
   const page = await open(browser, server, { path: ON_CPU });
   await ready(page);
   await page.check("#live");
@@ -192,18 +192,18 @@ test("a folder that is opened takes the model's place; a broken one is refused a
   for (const [name, bytes] of files) await writeFile(join(folder, name), bytes);
   const page = await open(browser, server, { path: ON_CPU });
   await ready(page);
-  const picture = await canvas(page);
+  const image = await canvas(page);
   await page.evaluate(() => (document.getElementById("models").open = true));
   await page.setInputFiles("#models-files", folder);
   await page.waitForFunction(() => document.getElementById("card").hidden === false && document.body.dataset.state === "ready");
   await captioned(page, /red apple · seed 1 ·/);
-  assert.equal(await canvas(page), picture);
+  assert.equal(await canvas(page), image);
   const broken = Buffer.from(files.get("shard-1.safetensors"));
   broken[broken.length >> 1] ^= 1;
   await writeFile(join(folder, "shard-1.safetensors"), broken);
   await page.setInputFiles("#models-files", folder);
   await page.waitForFunction(() => /A file of the folder is not the one that this model expects \(shard-1/.test(document.getElementById("model-error").textContent));
-  assert.ok(await page.isDisabled("#link"), "there is no picture of this model");
+  assert.ok(await page.isDisabled("#link"), "there is no image of this model");
   await page.screenshot({ path: join(RESULTS, "broken-folder.png"), fullPage: true });
   await page.fill("#models-address", "https://example.com/model/");
   await page.click("#models-form button");
@@ -248,8 +248,8 @@ test("what takes long is the worker's: the page's thread runs no module, and of 
   const manifest = await readFile(join(process.env.ONESTEP_BUNDLE, "manifest.json"));
   assert.deepEqual([...new Set(hashed)], [manifest.length]);
   assert.deepEqual([...new Set(read)].sort(), ["/bundle/gallery.json", "/bundle/manifest.json"]);
-  // Four pictures, the first of them by itself, with their token ids; nothing else that is large comes over.
-  const picture = 64 * 64 * 4;
-  assert.equal(received.filter((bytes) => bytes >= picture).length, 4);
-  assert.ok(Math.max(...received) < picture + 1024, `a message of ${Math.max(...received)} bytes`);
+  // Four images, the first of them by itself, with their token ids; nothing else that is large comes over.
+  const image = 64 * 64 * 4;
+  assert.equal(received.filter((bytes) => bytes >= image).length, 4);
+  assert.ok(Math.max(...received) < image + 1024, `a message of ${Math.max(...received)} bytes`);
 });

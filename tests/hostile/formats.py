@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-PIECE_BYTES = 16 << 20
+CHUNK_BYTES = 16 << 20
 SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "U8": 1, "BOOL": 1}
 
 
@@ -219,7 +219,7 @@ def rehash(folder):
         if file.is_file():
             content = file.read_bytes()
             entry["size"] = len(content)
-            entry["pieces"] = [sha256(content[at : at + PIECE_BYTES]) for at in range(0, len(content), PIECE_BYTES)]
+            entry["chunks"] = [sha256(content[at : at + CHUNK_BYTES]) for at in range(0, len(content), CHUNK_BYTES)]
     path.unlink()
     path.write_text(json.dumps(manifest, indent=2))
 
@@ -228,7 +228,7 @@ def rehash(folder):
 
 
 def emoji_font(count, side=136):
-    """A font in which the code points from U+1F300 on are pictures, and the CLDR annotations that name them."""
+    """A font in which the code points from U+1F300 on are images, and the CLDR annotations that name them."""
     glyphs = count + 1
     first = 0x1F300
     images = []

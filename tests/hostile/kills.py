@@ -94,7 +94,7 @@ class Case:
         try:
             # Times differ from run to run; the images do not.
             images = lambda content: [
-                [image["prompt"], image["seed"], image["student"]["png"], image["teacher"]["png"]] for image in json.loads(content)["pictures"]
+                [image["prompt"], image["seed"], image["student"]["png"], image["teacher"]["png"]] for image in json.loads(content)["images"]
             ]
             if images(content) != images(self.trees[1]["gallery.json"]):
                 problems.append("gallery.json is neither the old nor the new one")

@@ -114,10 +114,10 @@ def manifest_rows():
         ("tokens-huge", generation(prompt_tokens=2**40), r"prompt_tokens|axis"),
         ("tokens-text", generation(prompt_tokens="16"), r"prompt_tokens|string|usize"),
         ("tokens-missing", generation(prompt_tokens=None), r"prompt_tokens"),
-        ("picture-zero", generation(picture=[0, 0]), r"picture"),
-        ("picture-other", generation(picture=[48, 32]), r"picture|sample"),
-        ("picture-4097", generation(picture=[4097, 4097]), r"picture|side|4097"),
-        ("picture-huge", generation(picture=[2**62, 2**62]), r"picture|side"),
+        ("image-zero", generation(image=[0, 0]), r"image"),
+        ("image-other", generation(image=[48, 32]), r"image|sample"),
+        ("image-4097", generation(image=[4097, 4097]), r"image|side|4097"),
+        ("image-huge", generation(image=[2**62, 2**62]), r"image|side"),
         ("generation-key-unknown", generation(surprise=1), "surprise"),
     ]:
         yield row(fault, change, LISTED + r"|text_encoder|generator|decoder", word)
@@ -153,7 +153,7 @@ def manifest_rows():
 
     yield row("component-missing", without_decoder, LISTED, r"decoder")
     # `generate` has no use for the file; `inspect` says that every hash is right.
-    not_on_disk = entries(lambda files: files.append(dict(name="more.bin", size=1, pieces=[sha256(b"x")])))
+    not_on_disk = entries(lambda files: files.append(dict(name="more.bin", size=1, chunks=[sha256(b"x")])))
     yield Row("bundle-manifest", "entry-not-on-disk", with_bundle(not_on_disk), ("inspect",), (r"more\.bin",))
     for fault, change, word in [
         ("size-missing", entries(lambda files: files[0].pop("size")), "size"),
@@ -164,15 +164,15 @@ def manifest_rows():
         ("sizes-sum-overflow", entries(lambda files: [entry.update(size=2**63) for entry in files]), r"bytes"),
         ("size-one-more", entries(lambda files: files[0].update(size=files[0]["size"] + 1)), r"decoder\.json"),
         ("size-one-less", entries(lambda files: files[0].update(size=files[0]["size"] - 1)), r"decoder\.json"),
-        ("hashes-none", entries(lambda files: files[0].update(pieces=[])), r"decoder\.json"),
-        ("hashes-two", entries(lambda files: files[0].update(pieces=files[0]["pieces"] * 2)), r"decoder\.json"),
-        ("hash-short", entries(lambda files: files[0].update(pieces=["ab"])), r"decoder\.json"),
-        ("hash-capitals", entries(lambda files: files[0].update(pieces=[files[0]["pieces"][0].upper()])), r"decoder\.json"),
-        ("hash-no-hexadecimal", entries(lambda files: files[0].update(pieces=["g" * 64])), r"decoder\.json"),
-        ("hash-number", entries(lambda files: files[0].update(pieces=[7])), r"pieces|string|integer"),
-        ("hash-of-other-file", entries(lambda files: files[0].update(pieces=files[1]["pieces"])), r"decoder\.json"),
+        ("hashes-none", entries(lambda files: files[0].update(chunks=[])), r"decoder\.json"),
+        ("hashes-two", entries(lambda files: files[0].update(chunks=files[0]["chunks"] * 2)), r"decoder\.json"),
+        ("hash-short", entries(lambda files: files[0].update(chunks=["ab"])), r"decoder\.json"),
+        ("hash-capitals", entries(lambda files: files[0].update(chunks=[files[0]["chunks"][0].upper()])), r"decoder\.json"),
+        ("hash-no-hexadecimal", entries(lambda files: files[0].update(chunks=["g" * 64])), r"decoder\.json"),
+        ("hash-number", entries(lambda files: files[0].update(chunks=[7])), r"chunks|string|integer"),
+        ("hash-of-other-file", entries(lambda files: files[0].update(chunks=files[1]["chunks"])), r"decoder\.json"),
         ("entry-key-unknown", entries(lambda files: files[0].update(address="https://example.org/a")), "address"),
-        ("entries-1001", entries(lambda files: files.extend(dict(name=f"f{n}", size=0, pieces=[]) for n in range(1001))), r"1,?000|files|f0"),
+        ("entries-1001", entries(lambda files: files.extend(dict(name=f"f{n}", size=0, chunks=[]) for n in range(1001))), r"1,?000|files|f0"),
     ]:
         yield row(fault, change, LISTED + r"|decoder\.json", word)
 

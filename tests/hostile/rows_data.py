@@ -281,7 +281,7 @@ def image_rows():
             file.write(sound)
 
     for fault, change, word in [
-        ("empty", empty, r"images|picture|image"),
+        ("empty", empty, r"images|image|image"),
         ("20-folders-deep", deep, r"inner"),
         ("name-not-utf-8", name_not_utf_8, r"UTF-8"),
         ("jpeg-beside", lambda images: replace(images / "photo.jpg", jpeg), r"photo\.jpg"),

@@ -59,7 +59,7 @@ def main(root):
         elif folder.name.startswith("whole-clip"):
             model = strict(CLIPModel, folder)
             check(folder.name, model.get_text_features(case["ids"]).pooler_output, case["text_embeds"])
-            check(folder.name, model.get_image_features(case["pictures"]).pooler_output, case["image_embeds"])
+            check(folder.name, model.get_image_features(case["images"]).pooler_output, case["image_embeds"])
         elif folder.name == "scheduler":
             schedule = DDIMScheduler.from_pretrained(folder)
             schedule.set_timesteps(50)

@@ -1,7 +1,7 @@
-"""Writes tests/fixtures/evaluation: the networks that pictures are judged by, with random weights, their inputs and outputs.
+"""Writes tests/fixtures/evaluation: the networks that images are judged by, with random weights, their inputs and outputs.
 
 CLIP is tiny and stored as `nets.py` stores its cases. Inception-v3 has one size, of 24 million parameters, so its weights and
-pictures are not stored but computed, here and in crates/onestep-nets/tests/evaluation_parity.rs alike: see `uniform` and
+images are not stored but computed, here and in crates/onestep-nets/tests/evaluation_parity.rs alike: see `uniform` and
 `weight`. The outputs are computed in f64 and stored as f32.
 
     pip install -r tests/reference/requirements.txt
@@ -114,22 +114,22 @@ def inception_v3(fid):
     return model.double().eval().requires_grad_(False)
 
 
-def features(model, pictures):
+def features(model, images):
     """What `fc` is applied to, and what it says."""
     seen = []
     handle = model.fc.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    logits = model(pictures)
+    logits = model(images)
     handle.remove()
     return seen[0], logits
 
 
 def inception():
-    """Two pictures of the full size by both networks; the gradient of a small one, which is not square."""
+    """Two images of the full size by both networks; the gradient of a small one, which is not square."""
     tensors = {}
-    pictures = torch.from_numpy(uniform("pictures", (2, 3, 299, 299)))
+    images = torch.from_numpy(uniform("images", (2, 3, 299, 299)))
     for layout in ["fid", "torchvision"]:
         model = inception_v3(layout == "fid")
-        tensors[f"{layout}.features"], tensors[f"{layout}.logits"] = features(model, pictures)
+        tensors[f"{layout}.features"], tensors[f"{layout}.logits"] = features(model, images)
         small = torch.from_numpy(uniform("small", (1, 3, 91, 107))).requires_grad_()
         tensors[f"{layout}.small.features"], _ = features(model, small)
         if layout == "fid":
@@ -138,24 +138,24 @@ def inception():
             tensors["fid.small.gradient"] = small.grad
     for name, tensor in tensors.items():
         apart = (tensor[0] - tensor[1]).norm() / tensor[0].norm() if len(tensor) > 1 else 0.0
-        print(f"{name}: {tuple(tensor.shape)}, mean {tensor.mean():.3g}, deviation {tensor.std():.3g}, pictures apart {apart:.3g}")
+        print(f"{name}: {tuple(tensor.shape)}, mean {tensor.mean():.3g}, deviation {tensor.std():.3g}, images apart {apart:.3g}")
     folder = OUT / "inception"
     folder.mkdir(parents=True)
     save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, folder / "case.safetensors")
 
 
 def clip(name, seed, dtype, ids, text, vision, **options):
-    """One CLIP, with the gradient of `sum(image_embeds * probe)` with respect to the pictures."""
+    """One CLIP, with the gradient of `sum(image_embeds * probe)` with respect to the images."""
     config = CLIPConfig(text_config=text, vision_config=vision, **options)
     model = randomise(CLIPModel(config), seed, dtype)
     ids = torch.tensor(ids)
-    pictures = normal(seed + 1, 2, vision["num_channels"], vision["image_size"], vision["image_size"]).requires_grad_()
-    image = model.get_image_features(pictures).pooler_output
+    images = normal(seed + 1, 2, vision["num_channels"], vision["image_size"], vision["image_size"]).requires_grad_()
+    image = model.get_image_features(images).pooler_output
     words = model.get_text_features(ids).pooler_output
     probe = normal(seed + 2, *image.shape)
     (image * probe).sum().backward()
-    tensors = {"ids": ids, "text_embeds": words, "pictures": pictures, "image_embeds": image}
-    tensors |= {"probe": probe, "gradient": pictures.grad}
+    tensors = {"ids": ids, "text_embeds": words, "images": images, "image_embeds": image}
+    tensors |= {"probe": probe, "gradient": images.grad}
     keys = json.loads(config.to_json_string(use_diff=False))
     keys["architectures"] = [type(model).__name__]
     weights = dict(model.state_dict())
@@ -170,7 +170,7 @@ def main():
     torch.manual_seed(0)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    # An old file's end of a text, which stands for the highest id; a picture that its patches do not fill.
+    # An old file's end of a text, which stands for the highest id; an image that its patches do not fill.
     clip(
         "clip-quick-gelu", 1000, torch.float16, [[28, 3, 7, 29, 29, 29], [28, 29, 0, 0, 0, 0]],
         dict(vocab_size=30, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,

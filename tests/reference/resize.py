@@ -1,6 +1,6 @@
 """Writes tests/fixtures/train/resize.safetensors: planes of random values in -1..1, and what PIL's bicubic filter makes of them at other sizes.
 
-PIL works on mode F, f32 without rounding, and the result is clamped, as clean-fid's resize does with pictures of 0..255.
+PIL works on mode F, f32 without rounding, and the result is clamped, as clean-fid's resize does with images of 0..255.
 
     pip install -r tests/reference/requirements.txt
     python tests/reference/resize.py

@@ -1,4 +1,4 @@
-//! What the suites share: where the repository is, how far two pictures are apart.
+//! What the suites share: where the repository is, how far two images are apart.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Peak signal-to-noise ratio of two equally large 8-bit pictures in dB: 10·log₁₀(255²/MSE); infinite for equal ones.
+/// Peak signal-to-noise ratio of two equally large 8-bit images in dB: 10·log₁₀(255²/MSE); infinite for equal ones.
 pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
-    assert_eq!(a.len(), b.len(), "pictures of one size");
+    assert_eq!(a.len(), b.len(), "images of one size");
     let error = a.iter().zip(b).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2)).sum::<f64>() / a.len() as f64;
     10.0 * (255.0f64.powi(2) / error).log10()
 }

@@ -24,7 +24,7 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     let writer = BundleWriter {
         title: "Sum".into(),
         license: "CC0-1.0".into(),
-        generation: Generation { prompt_tokens: 4, latent: [1, 2, 3], picture: [8, 8] },
+        generation: Generation { prompt_tokens: 4, latent: [1, 2, 3], image: [8, 8] },
         programs: BTreeMap::from([("sum".into(), program)]),
         weights,
         tokenizer: b"{}".to_vec(),
@@ -75,7 +75,7 @@ fn manifests_that_lie_are_refused_by_what_they_lie_about() {
         ("\"sum.json\",\n", "\"README.md\",\n", Kind::Malformed, "README.md"),
         ("\"sum.json\",\n", "\"readme.MD\",\n", Kind::Malformed, "case apart"),
         ("\"tokenizer\": \"tokenizer.json\"", "\"tokenizer\": \"missing.json\"", Kind::Missing, "missing.json"),
-        ("\"picture\": [", "\"picture\": [9999999999, ", Kind::Malformed, "manifest.json"),
+        ("\"image\": [", "\"image\": [9999999999, ", Kind::Malformed, "manifest.json"),
         ("\"title\"", "\"surprise\": 1, \"title\"", Kind::Malformed, "surprise"),
         ("\"size\": 2,", "\"size\": 18446744073709551615,", Kind::Limit, "bytes of a bundle"),
         ("\"size\": 2,", "\"size\": 2000000000,", Kind::Malformed, "hashes"),
@@ -299,12 +299,16 @@ fn up_conv2d_of_odd_shapes_is_refused() {
 }
 
 #[test]
-fn layer_norms_of_the_first_version_have_factor_and_offset() {
-    let op: Op = serde_json::from_str(r#"{"kind":"layer_norm","epsilon":1e-5}"#).expect("of version 1");
-    assert_eq!(op, Op::LayerNorm { epsilon: 1e-5, affine: true });
+fn layer_norms_have_gamma_and_beta_exactly_if_affine() {
+    let affine = Op::LayerNorm { epsilon: 1e-5, affine: true };
     let plain = Op::LayerNorm { epsilon: 1e-5, affine: false };
+    affine.check(&[&[2, 3], &[3], &[3]], &[2, 3], "here").expect("valid");
     plain.check(&[&[2, 3]], &[2, 3], "here").expect("valid");
-    assert!(plain.check(&[&[2, 3], &[3], &[3]], &[2, 3], "here").is_err() && op.check(&[&[2, 3]], &[2, 3], "here").is_err());
+    assert!(plain.check(&[&[2, 3], &[3], &[3]], &[2, 3], "here").is_err() && affine.check(&[&[2, 3]], &[2, 3], "here").is_err());
+}
+
+#[test]
+fn other_program_versions_are_refused_by_number() {
     let version = String::from_utf8(files()["sum.json"].clone()).expect("UTF-8").replacen("\"version\":2", "\"version\":1", 1);
-    assert_eq!(Program::from_json(version.as_bytes(), "old").expect("still read").version, 1);
+    assert_eq!(Program::from_json(version.as_bytes(), "old").expect_err("version 1").kind(), Kind::Unsupported);
 }

@@ -1,8 +1,8 @@
-//! The bundle in `models/emoji`: small enough, whole, and the same pictures on every backend.
+//! The bundle in `models/emoji`: small enough, whole, and the same images on every backend.
 
 use std::fs;
 
-use onestep::{Backend, GenerateOptions, Model, Picture, program::Bundle};
+use onestep::{Backend, GenerateOptions, Image, Model, program::Bundle};
 use onestep_program::BundleError;
 use onestep_tests::{psnr, root};
 
@@ -41,7 +41,7 @@ fn open(backend: Backend) -> Model {
     pollster::block_on(Model::open(bundle, backend, &mut ())).unwrap_or_else(|error| panic!("{backend}: {error}"))
 }
 
-fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
+fn draw(model: &mut Model, prompt: &str, seed: u64) -> Image {
     pollster::block_on(model.generate(&GenerateOptions { prompt: prompt.into(), noise: seed.into(), ..GenerateOptions::default() }, &mut ()))
         .unwrap_or_else(|error| panic!("{prompt}: {error}"))
 }
@@ -62,7 +62,7 @@ fn it_is_at_most_16_mib_and_says_what_it_is() {
 }
 
 #[test]
-fn processor_and_gpu_draw_the_same_pictures() {
+fn processor_and_gpu_draw_the_same_images() {
     let (mut cpu, mut gpu) = (open(Backend::Cpu), open(Backend::WebGpu));
     for (seed, prompt) in PROMPTS.iter().enumerate() {
         let (a, b) = (draw(&mut cpu, prompt, seed as u64), draw(&mut gpu, prompt, seed as u64));
@@ -72,7 +72,7 @@ fn processor_and_gpu_draw_the_same_pictures() {
 }
 
 #[test]
-fn pictures_repeat_bit_by_bit_and_depend_on_prompt_and_seed() {
+fn images_repeat_bit_by_bit_and_depend_on_prompt_and_seed() {
     let mut model = open(Backend::WebGpu);
     let first = draw(&mut model, "red heart", 7);
     assert_eq!(first.rgba, draw(&mut model, "red heart", 7).rgba);

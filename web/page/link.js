@@ -1,4 +1,4 @@
-// A picture as an address: everything stands behind #, which no browser sends anywhere.
+// An image as an address: everything stands behind #, which no browser sends anywhere.
 
 const SEED = /^\d{1,20}$/;
 /** A link should survive where it is pasted. */

@@ -5,7 +5,7 @@
 //               └► cannot └─────────┴─────────┘ (paused, cancelled, failed, lost)
 import { cache, load, probe } from "../packages/onestep/src/public/index.js";
 import * as link from "./link.js";
-import { item, source } from "./pictures.js";
+import { item, source } from "./images.js";
 import { facts } from "./png-facts.js";
 import { caption, failure, loading, megabytes, offer, omitted, wanted } from "./sentences.js";
 import { drawSeveral } from "./several.js";
@@ -13,13 +13,13 @@ import { Panel } from "./timings.js";
 import { Walk } from "./walk.js";
 
 const ASSETS = new URL("./", document.baseURI);
-/** Pictures are shown at about this many pixels a side, each of theirs as a square of whole ones. */
+/** Images are shown at about this many pixels a side, each of theirs as a square of whole ones. */
 const SHOWN = 512;
 /** `?backend=webgpu` or `?backend=cpu` decides what computes, for tests and for those who compare. */
 const BACKEND = new URLSearchParams(location.search).get("backend") ?? "auto";
 /** Why a download ends that is to go on later. */
 const PAUSED = "paused";
-/** Of the visit's pictures, so many are kept. */
+/** Of the visit's images, so many are kept. */
 const KEPT = 60;
 
 const $ = (id) => document.getElementById(id);
@@ -28,13 +28,13 @@ const $ = (id) => document.getElementById(id);
 let bundle = new URL("bundle/", document.baseURI);
 let offered;
 let model;
-let picture;
+let image;
 let running;
-/** The picture that is being drawn, and those that are to come. */
+/** The image that is being drawn, and those that are to come. */
 let drawing = Promise.resolve();
 /** The examples that came with the model. */
 let examples = [];
-/** What a link or a picture asks for, until it is drawn. */
+/** What a link or an image asks for, until it is drawn. */
 let asked = link.read();
 
 function enter(state) {
@@ -73,7 +73,7 @@ async function look({ paused = false } = {}) {
 
 /** What else there is to say of the model. */
 function notes(sentences) {
-  const asks = asked && offered && asked.model && !offered.model.id.startsWith(asked.model) ? ["The link was made with another model; the picture will be another."] : [];
+  const asks = asked && offered && asked.model && !offered.model.id.startsWith(asked.model) ? ["The link was made with another model; the image will be another."] : [];
   $("model-notes").replaceChildren(...[...sentences, ...asks].map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence })));
   $("model-notes").hidden = $("model-notes").children.length === 0;
 }
@@ -115,10 +115,10 @@ async function get() {
   // The canvas belongs to one model for good, so a model that was loaded again gets a new one.
   const [width, height] = model.model.sizes[0];
   const scale = Math.max(1, Math.floor(SHOWN / Math.max(width, height)));
-  const canvas = $("picture").cloneNode();
+  const canvas = $("image").cloneNode();
   Object.assign(canvas, { width: width * scale, height: height * scale });
   canvas.style.aspectRatio = `${width} / ${height}`;
-  $("picture").replaceWith(canvas);
+  $("image").replaceWith(canvas);
   $("card").hidden = false;
   $("card-text").textContent = model.card;
   listKept();
@@ -155,7 +155,7 @@ function lose(error) {
   refuse(error);
 }
 
-/** The fields as a link, a picture or an example says. */
+/** The fields as a link, an image or an example says. */
 function restore({ prompt, seed, to, t }) {
   $("prompt").value = prompt;
   if (seed !== undefined) $("seed").value = String(seed);
@@ -195,21 +195,21 @@ async function drawNow({ fresh = false } = {}) {
   const noise = asked?.to === undefined ? { seed } : { from: seed, to: BigInt(asked.to), t: asked.t };
   asked = undefined;
   await work(async (signal) => {
-    const made = await model.generate($("prompt").value, { noise, canvas: $("picture"), signal, stages: $("timings").open });
+    const made = await model.generate($("prompt").value, { noise, canvas: $("image"), signal, stages: $("timings").open });
     present(made);
     remember(made);
     announce(`${wanted(made)} is ready.`);
   });
 }
 
-/** Draws the pictures of nine seeds, from that of the field on. */
+/** Draws the images of nine seeds, from that of the field on. */
 async function drawNine() {
   const [prompt, first] = [$("prompt").value, seedOf($("seed"), $("seed-error"))];
   if (first === null || document.body.dataset.state !== "ready") return;
   $("prompt-error").textContent = "";
   await work(async (signal) => {
     await drawSeveral($, model, prompt, first, signal, (seed) => begin({ prompt, seed }));
-    announce(`Nine pictures for: ${prompt}.`);
+    announce(`Nine images for: ${prompt}.`);
   });
 }
 
@@ -232,7 +232,7 @@ async function work(task) {
 async function drawLive(noise) {
   if (!model || !["ready", "working"].includes(document.body.dataset.state)) return undefined;
   try {
-    const made = await model.live($("prompt").value, { noise, canvas: $("picture") });
+    const made = await model.live($("prompt").value, { noise, canvas: $("image") });
     if (made) present(made);
     $("prompt-error").textContent = "";
     return made;
@@ -245,8 +245,8 @@ async function drawLive(noise) {
 
 /** Everything around the canvas says what is on it. */
 function present(made) {
-  picture = made;
-  $("picture").setAttribute("aria-label", wanted(made));
+  image = made;
+  $("image").setAttribute("aria-label", wanted(made));
   $("caption").textContent = caption(made);
   $("prompt-hint").textContent = [omitted(made.reading), ...model.notices].join(" ").trim();
   timings.present(model, made);
@@ -254,17 +254,17 @@ function present(made) {
   compare();
 }
 
-/** The visit's pictures, the newest first; each brings back its words and its seed. */
+/** The visit's images, the newest first; each brings back its words and its seed. */
 function remember(made) {
   if (made.seed === undefined) return;
   const { prompt, seed } = made;
   const size = model.model.sizes[0];
   $("visit").hidden = false;
-  $("visit-pictures").prepend(item({ source: source(made.pixels()), text: wanted(made), size }, () => begin({ prompt, seed })));
-  while ($("visit-pictures").children.length > KEPT) $("visit-pictures").lastChild.remove();
+  $("visit-images").prepend(item({ source: source(made.pixels()), text: wanted(made), size }, () => begin({ prompt, seed })));
+  while ($("visit-images").children.length > KEPT) $("visit-images").lastChild.remove();
 }
 
-/** Draws what an example or an older picture was drawn from. */
+/** Draws what an example or an older image was drawn from. */
 function begin(from) {
   restore(from);
   $("frame").scrollIntoView({ block: "nearest" });
@@ -275,12 +275,12 @@ function begin(from) {
 async function readExamples() {
   try {
     const response = await fetch(new URL("gallery.json", bundle));
-    examples = response.ok ? (await response.json()).pictures : [];
+    examples = response.ok ? (await response.json()).images : [];
   } catch {
     examples = [];
   }
   $("gallery").hidden = examples.length === 0;
-  $("gallery-pictures").replaceChildren(
+  $("gallery-images").replaceChildren(
     ...examples.map(({ prompt, seed, size, student }) =>
       item({ source: student.png, text: `${prompt}, seed ${seed}`, caption: prompt, size }, () => {
         if (model) return begin({ prompt, seed });
@@ -292,16 +292,16 @@ async function readExamples() {
   );
 }
 
-/** Beside the picture that the teacher made from the same noise, where that came with the model. */
+/** Beside the image that the teacher made from the same noise, where that came with the model. */
 function compare() {
-  const example = examples.find(({ prompt, seed }) => prompt === picture.prompt && String(picture.seed) === String(seed));
+  const example = examples.find(({ prompt, seed }) => prompt === image.prompt && String(image.seed) === String(seed));
   $("comparison").hidden = !example;
   if (!example) return;
   const { prompt, seed, size, teacher } = example;
-  const pixels = source(picture.pixels());
-  $("comparison-pictures").replaceChildren(
-    item({ source: pixels, text: `The student’s picture for: ${prompt}, seed ${seed}`, caption: `Student, 1 evaluation, ${Math.round(picture.timings.total)} ms`, size }),
-    item({ source: teacher.png, text: `The teacher’s picture for: ${prompt}, seed ${seed}`, caption: `Teacher, ${teacher.evaluations} evaluations, ${Math.round(teacher.milliseconds)} ms`, size }),
+  const pixels = source(image.pixels());
+  $("comparison-images").replaceChildren(
+    item({ source: pixels, text: `The student’s image for: ${prompt}, seed ${seed}`, caption: `Student, 1 evaluation, ${Math.round(image.timings.total)} ms`, size }),
+    item({ source: teacher.png, text: `The teacher’s image for: ${prompt}, seed ${seed}`, caption: `Teacher, ${teacher.evaluations} evaluations, ${Math.round(teacher.milliseconds)} ms`, size }),
   );
 }
 
@@ -311,10 +311,10 @@ function roll() {
 }
 
 async function save() {
-  if (!picture) return;
+  if (!image) return;
   try {
-    const address = URL.createObjectURL(await picture.png());
-    const name = picture.seed ?? `${picture.noise.from}-${picture.noise.to}`;
+    const address = URL.createObjectURL(await image.png());
+    const name = image.seed ?? `${image.noise.from}-${image.noise.to}`;
     Object.assign(document.createElement("a"), { href: address, download: `onestep-${name}.png` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   } catch (error) {
@@ -323,16 +323,16 @@ async function save() {
 }
 
 async function copyLink() {
-  const { prompt, seed, noise } = picture;
+  const { prompt, seed, noise } = image;
   const walked = seed === undefined ? { seed: String(noise.from), to: String(noise.to), t: noise.t } : { seed: String(seed) };
   const address = link.write({ prompt, model: model?.model.id, ...walked });
   if (!address) return announce("This prompt is too long for a link.");
   history.replaceState(null, "", address);
   try {
     await navigator.clipboard.writeText(address);
-    $("caption").textContent = "The link is copied; whoever opens it gets this picture.";
+    $("caption").textContent = "The link is copied; whoever opens it gets this image.";
   } catch {
-    $("caption").textContent = "The link is in the address bar; whoever opens it gets this picture.";
+    $("caption").textContent = "The link is in the address bar; whoever opens it gets this image.";
   }
   announce($("caption").textContent);
 }
@@ -341,7 +341,7 @@ async function copyLink() {
 async function change(to) {
   await model?.dispose();
   model = undefined;
-  [bundle, offered, picture, examples] = [to, undefined, undefined, []];
+  [bundle, offered, image, examples] = [to, undefined, undefined, []];
   $("model-error").textContent = "";
   for (const id of ["comparison", "gallery", "grid", "card"]) $(id).hidden = true;
   for (const id of ["save", "link"]) $(id).disabled = true;
@@ -350,18 +350,18 @@ async function change(to) {
   if (to instanceof URL) await readExamples();
 }
 
-/** A model's folder, or a picture that was saved here. @param {File[]} files */
+/** A model's folder, or an image that was saved here. @param {File[]} files */
 async function take(files) {
   const said = (sentence) => ($("prompt-error").textContent = announce(sentence));
   if (files.some(({ name }) => name === "manifest.json")) return change({ files });
   const found = files.length > 0 ? await facts(files[0]) : undefined;
-  if (!found) return said("That is neither the folder of a model nor a picture that was saved here.");
+  if (!found) return said("That is neither the folder of a model nor an image that was saved here.");
   const { prompt, seed, noise, bundle: made } = found;
   const from = { prompt, seed: seed ?? noise?.from, to: noise?.to, t: noise?.t };
-  if (from.seed === undefined) return said("That picture was drawn from numbers that do not stand in it.");
+  if (from.seed === undefined) return said("That image was drawn from numbers that do not stand in it.");
   ask(from);
   if (model) await draw();
-  if (offered && made !== offered.model.id) said("That picture was drawn by another model, so this one is another.");
+  if (offered && made !== offered.model.id) said("That image was drawn by another model, so this one is another.");
 }
 
 /** Files of a drop, those in folders too. */
@@ -390,7 +390,7 @@ const walk = new Walk($, { draw: drawLive, seed: () => seedOf($("seed"), $("seed
 $("download").addEventListener("click", get);
 $("cancel-load").addEventListener("click", () => running?.abort());
 $("pause-load").addEventListener("click", () => running?.abort(PAUSED));
-$("measure").addEventListener("click", () => (drawing = drawing.then(() => document.body.dataset.state === "ready" && timings.measure(model, picture))));
+$("measure").addEventListener("click", () => (drawing = drawing.then(() => document.body.dataset.state === "ready" && timings.measure(model, image))));
 $("save").addEventListener("click", save);
 $("link").addEventListener("click", copyLink);
 $("several").addEventListener("click", () => (drawing = drawing.then(drawNine)));
@@ -421,7 +421,7 @@ document.addEventListener("keydown", (event) => {
     if (document.body.dataset.state === "working") running?.abort();
   }
   if (event.key === "Enter" && command) draw({ fresh: true });
-  if (event.key === "s" && command && picture) {
+  if (event.key === "s" && command && image) {
     event.preventDefault();
     save();
   }

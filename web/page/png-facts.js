@@ -1,4 +1,4 @@
-// How a saved picture was made, from the text that stands in its file.
+// How a saved image was made, from the text that stands in its file.
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const MOST = 1 << 16;

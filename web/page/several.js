@@ -1,11 +1,11 @@
 // One prompt, nine seeds.
-import { item, source } from "./pictures.js";
+import { item, source } from "./images.js";
 
 const COUNT = 9n;
 const SEEDS = 1n << 64n;
 
 /**
- * Draws the pictures of consecutive seeds; each appears when it is there.
+ * Draws the images of consecutive seeds; each appears when it is there.
  * @param {(id: string) => HTMLElement} $
  * @param {import("../packages/onestep/index.js").OneStep} model
  * @param {string} prompt
@@ -19,7 +19,7 @@ export async function drawSeveral($, model, prompt, first, signal, choose) {
   $("grid").replaceChildren();
   for (let index = 0n; index < COUNT; index++) {
     const seed = (first + index) % SEEDS;
-    const picture = await model.generate(prompt, { seed, signal });
-    $("grid").append(item({ source: source(picture.pixels()), text: `Picture for: ${prompt}, seed ${seed}`, caption: String(seed), size }, () => choose(seed)));
+    const image = await model.generate(prompt, { seed, signal });
+    $("grid").append(item({ source: source(image.pixels()), text: `Image for: ${prompt}, seed ${seed}`, caption: String(seed), size }, () => choose(seed)));
   }
 }

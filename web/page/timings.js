@@ -1,4 +1,4 @@
-// The panel of timings: stages of the last picture, kernels one by one, adapter and memory.
+// The panel of timings: stages of the last image, kernels one by one, adapter and memory.
 import { TIMINGS, device } from "./sentences.js";
 
 export class Panel {
@@ -14,7 +14,7 @@ export class Panel {
     $("copy-timings").addEventListener("click", () => this.#copy());
   }
 
-  /** @param {import("../packages/onestep/index.js").OneStep} model @param {import("../packages/onestep/index.js").Picture} picture */
+  /** @param {import("../packages/onestep/index.js").OneStep} model @param {import("../packages/onestep/index.js").Image} image */
   present(model, { timings, prompt, width, height }) {
     this.#$("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in timings).map(([key, name]) => row(name, [timings[key].toFixed(1) + " ms"])));
     this.#$("device").textContent = device(model);
@@ -25,7 +25,7 @@ export class Panel {
     this.#$("kernels").hidden = !this.#facts.kernels;
   }
 
-  /** Each kernel by itself: as long as some pictures. */
+  /** Each kernel by itself: as long as some images. */
   measure(model, { prompt, noise }) {
     return this.#work(async (signal) => {
       this.#announce("Measuring each kernel.");

@@ -2,7 +2,7 @@
 
 /** One way, by itself. */
 const SECONDS = 4;
-/** Where movement is not wanted, or a picture takes long, this many stops. */
+/** Where movement is not wanted, or an image takes long, this many stops. */
 const STOPS = 8;
 
 export class Walk {
@@ -42,7 +42,7 @@ export class Walk {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const start = performance.now();
     for (let stop = 0; this.#playing; stop++) {
-      // Time decides where the next picture is, not how many there were: a slow device shows fewer.
+      // Time decides where the next image is, not how many there were: a slow device shows fewer.
       const way = still ? stop / STOPS : (performance.now() - start) / 1000 / SECONDS;
       const t = way <= 1 ? way : 2 - way;
       if (way >= 2) break;

@@ -2,7 +2,7 @@
 //!
 //! `onestep-bench-burn FOLDER TENSORS DEVICE`: FOLDER is a pipeline folder, TENSORS what our processor path took and gave, DEVICE one of
 //! burn's: cpu, wgpu, vulkan. The first line of output says how far the results are from ours (relative L2); then each line of input
-//! names a component or `picture` and is answered with its milliseconds.
+//! names a component or `image` and is answered with its milliseconds.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
@@ -86,7 +86,7 @@ fn main() -> Result<(), Failed> {
             "text_encoder" => host(side.text_encoder.forward(ids.ids_on(device)).last_hidden_state),
             "generator" => host(side.generator.forward(noise.on(device), states.on(device), None)),
             "decoder" => host(side.decoder.forward(latents.on(device))),
-            "picture" => {
+            "image" => {
                 let states = side.text_encoder.forward(ids.ids_on(device)).last_hidden_state;
                 host(side.decoder.forward(side.generator.forward(noise.on(device), states, None)))
             }

@@ -26,7 +26,7 @@ fn files_of(manifest_bytes: &[u8]) -> Option<BTreeSet<String>> {
 }
 
 /// A gallery as `onestep gallery` writes it.
-pub const GALLERY_FORMAT: FileFormat = FileFormat { name: "a gallery", is: |head| head.starts_with(b"{\"format\":1,\"pictures\":[") };
+pub const GALLERY_FORMAT: FileFormat = FileFormat { name: "a gallery", is: |head| head.starts_with(b"{\"format\":1,\"images\":[") };
 
 /// Refuses to replace a bundle whose texts somebody has edited: its model card, further files, a gallery of another origin.
 ///

@@ -17,7 +17,7 @@ pub enum Exit {
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// A bundle, checkpoint, picture folder or other input was refused.
+    /// A bundle, checkpoint, image folder or other input was refused.
     Input = 3,
     /// No device of the kind asked for, or not enough memory on it.
     Device = 4,

@@ -1,4 +1,4 @@
-//! The program `onestep`: pictures and captions in, a one-step model out, and pictures from it.
+//! The program `onestep`: images and captions in, a one-step model out, and images from it.
 //!
 //! Standard output carries data only (paths, addresses, JSON); everything meant for people goes to standard error.
 

@@ -73,8 +73,8 @@ fn a_folder_is_made_and_found_clean() {
     let check = onestep(&["data", "check", utf8(&out), "--json", "--contact-sheet", utf8(&sheet)]);
     assert_eq!(check.status.code(), Some(0), "{}", error(&check));
     let report: serde_json::Value = serde_json::from_slice(&check.stdout).expect("JSON");
-    assert_eq!(report["pictures"], dry["pictures"]);
-    assert_eq!(report["sizes"]["16x16"], report["pictures"]);
+    assert_eq!(report["images"], dry["images"]);
+    assert_eq!(report["sizes"]["16x16"], report["images"]);
     assert_eq!(&fs::read(&sheet).unwrap()[1..4], b"PNG");
 
     fs::write(out.join("airplane.png"), "cut").unwrap();

@@ -48,30 +48,30 @@ fn writers() -> Vec<Writer> {
         folder("export", &["--model", "in/student"], "in/student"),
         folder(
             "eval",
-            &["--teacher", "in/teacher", "--student", "in/student", "--data", "in/pictures", "--samples", "8", "--diverse", "2", "--device", "cpu"],
+            &["--teacher", "in/teacher", "--student", "in/student", "--data", "in/images", "--samples", "8", "--diverse", "2", "--device", "cpu"],
             "in/teacher",
         ),
         folder("overfit", &["--weights", "in/metric/metric", "--pairs", "in/even-pairs", "--steps", "2", "--device", "cpu"], "in/metric/metric"),
-        grows("train autoencoder", &["--size", "32", "--data", "in/pictures", "--device", "cpu"], "in/pictures"),
-        grows("train teacher", &["--data", "in/pictures", "--autoencoder", "in/autoencoder", "--device", "cpu"], "in/autoencoder"),
+        grows("train autoencoder", &["--size", "32", "--data", "in/images", "--device", "cpu"], "in/images"),
+        grows("train teacher", &["--data", "in/images", "--autoencoder", "in/autoencoder", "--device", "cpu"], "in/autoencoder"),
         grows(
             "train latent-vgg",
-            &["--autoencoder", "in/autoencoder", "--data", "in/pictures", "--widths", "4,4,8,8,8", "--device", "cpu"],
+            &["--autoencoder", "in/autoencoder", "--data", "in/images", "--widths", "4,4,8,8,8", "--device", "cpu"],
             "in/autoencoder",
         ),
         grows(
             "train latent-lpips",
-            &["--metric", "in/features/metric", "--autoencoder", "in/autoencoder", "--data", "in/pictures", "--count", "12", "--device", "cpu"],
+            &["--metric", "in/features/metric", "--autoencoder", "in/autoencoder", "--data", "in/images", "--count", "12", "--device", "cpu"],
             "in/autoencoder",
         ),
         grows(
-            "train picture-classifier",
-            &["--channels", "8,16", "--layers", "1", "--size", "32", "--data", "in/pictures", "--device", "cpu"],
-            "in/pictures",
+            "train image-classifier",
+            &["--channels", "8,16", "--layers", "1", "--size", "32", "--data", "in/images", "--device", "cpu"],
+            "in/images",
         ),
         grows(
             "pairs",
-            &["--teacher", "in/teacher", "--data", "in/pictures", "--count", "4", "--shard", "2", "--batch", "2", "--steps", "2", "--device", "cpu"],
+            &["--teacher", "in/teacher", "--data", "in/images", "--count", "4", "--shard", "2", "--batch", "2", "--steps", "2", "--device", "cpu"],
             "in/teacher",
         ),
         grows("distil", &["--teacher", "in/teacher", "--pairs", "in/pairs", "--distance", "mse", "--device", "cpu"], "in/teacher"),
@@ -83,11 +83,11 @@ fn writers() -> Vec<Writer> {
             option: "--tensors",
             ..file("bench", &["in/bundle", "--prompt", "red square", "--device", "cpu", "--repeats", "1"], SAFETENSORS, "in/bundle")
         },
-        Writer { option: "--contact-sheet", ..file("data check", &["in/pictures"], PNG, "in/pictures") },
+        Writer { option: "--contact-sheet", ..file("data check", &["in/images"], PNG, "in/images") },
     ]
 }
 
-const GALLERY: Result = Result::File(b"{\"format\":1,\"pictures\":[]}");
+const GALLERY: Result = Result::File(b"{\"format\":1,\"images\":[]}");
 
 impl Writer {
     fn command(&self, out: &Path) -> Vec<String> {
@@ -130,7 +130,7 @@ fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let inputs = home.path().join("in");
     fs::create_dir(&inputs).unwrap();
-    for name in ["pictures", "autoencoder", "teacher", "features", "metric", "pairs", "student", "bundle"] {
+    for name in ["images", "autoencoder", "teacher", "features", "metric", "pairs", "student", "bundle"] {
         copy_folder(&journey().folder.join(name), &inputs.join(name));
     }
     let tensor = |shape: &[usize], values: Vec<f32>| (shape.to_vec(), values);

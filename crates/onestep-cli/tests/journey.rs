@@ -1,4 +1,4 @@
-//! The whole path at a size that takes seconds: pictures, autoencoder, teacher, pairs, student, bundle, picture — and what happens when
+//! The whole path at a size that takes seconds: images, autoencoder, teacher, pairs, student, bundle, image — and what happens when
 //! it is killed on the way, or given something broken.
 
 #[path = "support/journey.rs"]
@@ -157,7 +157,7 @@ fn a_finished_run_is_not_resumed_with_other_options() {
             "--size",
             "32",
             "--data",
-            "pictures",
+            "images",
             "--steps",
             "7",
             "--batch",
@@ -217,7 +217,7 @@ fn teachers_that_cannot_be_sampled_are_refused() {
             config["projection_class_embeddings_input_dim"] = 80.into();
         }
         fs::write(&path, config.to_string()).expect("a write");
-        let output = run(folder, &["pairs", "--teacher", &name, "--data", "pictures", "--count", "2", "--device", "cpu", "--out", &pairs]);
+        let output = run(folder, &["pairs", "--teacher", &name, "--data", "images", "--count", "2", "--device", "cpu", "--out", &pairs]);
         assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains(file) && text(&output.stderr).contains(told), "{}", text(&output.stderr));
     }
@@ -244,7 +244,7 @@ fn metrics_of_other_latents_and_a_resume_of_what_saves_nothing_are_refused() {
     assert!(text(&output.stderr).contains("leave it out"), "{}", text(&output.stderr));
 
     let output =
-        run(folder, &["pairs", "--teacher", "teacher", "--data", "pictures", "--count", "18446744073709551615", "--shard", "1", "--out", "many"]);
+        run(folder, &["pairs", "--teacher", "teacher", "--data", "images", "--count", "18446744073709551615", "--shard", "1", "--out", "many"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("--shard"), "{}", text(&output.stderr));
 }
@@ -255,14 +255,14 @@ fn options_that_cannot_work_are_refused_by_name() {
     let folder = &journey().folder;
     let distil = ["distil", "--teacher", "teacher", "--pairs", "pairs"];
     let cases: [(&[&str], &[&str], i32, &[&str]); 10] = [
-        (&["train", "autoencoder", "--data", "pictures", "--size", "50"], &[], 2, &["--size 50", "multiple of 16"]),
-        (&["train", "teacher", "--data", "pictures"], &[], 2, &["--autoencoder is missing"]),
+        (&["train", "autoencoder", "--data", "images", "--size", "50"], &[], 2, &["--size 50", "multiple of 16"]),
+        (&["train", "teacher", "--data", "images"], &[], 2, &["--autoencoder is missing"]),
         (&["eval", "--teacher", "teacher", "--student", "student"], &[], 2, &["--data is missing"]),
         (&distil, &["--metric", "metric", "--accumulate", "3", "--batch", "32"], 2, &["--accumulate 3 with --batch 32", "divides"]),
         (&distil, &["--distance", "mse", "--absolute", "1"], 2, &["--absolute 1", "latent-lpips"]),
         (&distil, &["--metric", "metric", "--learning-rate=-1"], 2, &["--learning-rate", "-1"]),
         (&distil, &["--metric", "metrc"], 3, &["no metric in metrc", "no such file or folder"]),
-        (&distil, &["--metric", "pictures"], 3, &["no metric in pictures", "latent-vgg"]),
+        (&distil, &["--metric", "images"], 3, &["no metric in images", "latent-vgg"]),
         (&["train", "latent-lpips", "--metric", "features", "--autoencoder", "autoencoder"], &["--ema-decay", "0.9"], 2, &["--ema-decay"]),
         (&EVALUATION, &["--pairs", "pairs", "--seed", "4294967000"], 2, &["--seed 4294967000", "choose a seed outside"]),
     ];
@@ -296,7 +296,7 @@ const EVALUATION: [&str; 17] = [
     "--student",
     "student",
     "--data",
-    "pictures",
+    "images",
     "--device",
     "cpu",
     "--steps",
@@ -333,8 +333,8 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
             &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "trained_pairs"],
         );
         for row in report["models"].as_array_mut().expect("rows") {
-            assert!(row["seconds_per_picture"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
-            row["seconds_per_picture"] = 0.into();
+            assert!(row["seconds_per_image"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
+            row["seconds_per_image"] = 0.into();
         }
         reports.push(report);
     }
@@ -351,14 +351,14 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
     let page = fs::read_to_string(folder.join("eval-a/report.html")).expect("the page");
     let mut parts = page.split("data:image/png;base64,");
     let mut words = parts.next().unwrap_or_default().to_owned();
-    let pictures = parts.map(|part| words.push_str(part.split_once('"').expect("the end of a picture").1)).count();
+    let images = parts.map(|part| words.push_str(part.split_once('"').expect("the end of an image").1)).count();
     assert!(!words.contains("<script") && !words.contains("http") && !words.contains("url("), "the page needs nothing from elsewhere");
-    assert!(pictures >= 9 && words.matches("<svg").count() == 3 && !words.contains("NaN"), "{words}");
+    assert!(images >= 9 && words.matches("<svg").count() == 3 && !words.contains("NaN"), "{words}");
     assert!(folder.join("eval-a/grid.png").exists());
 }
 
 #[test]
-fn several_students_are_measured_beside_the_same_pictures() {
+fn several_students_are_measured_beside_the_same_images() {
     let folder = &journey().folder;
     succeed(folder, &[&EVALUATION[..], &["--student", "teacher/model", "--out", "eval-two"]].concat());
     let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-two/report.json")).expect("a report")).expect("JSON");
@@ -417,23 +417,23 @@ fn students_of_another_teacher_and_impossible_steps_are_refused() {
     refused(&["--student", "diverged"], 3, "where weights must be finite");
     assert!(!folder.join("eval-refused").exists());
 
-    let output = run(folder, &["pairs", "--teacher", "teacher", "--data", "pictures", "--steps", "2000", "--out", "pairs-refused"]);
+    let output = run(folder, &["pairs", "--teacher", "teacher", "--data", "images", "--steps", "2000", "--out", "pairs-refused"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     assert!(!folder.join("pairs-refused").exists(), "the folder would stand in the way of the right command");
 }
 
-/// Judgements of people, in the folders of BAPPS: here each is sure that the picture itself is nearer than another.
+/// Judgements of people, in the folders of BAPPS: here each is sure that the image itself is nearer than another.
 #[test]
 fn heads_are_learned_from_judgements_of_people() {
     let folder = &journey().folder;
-    let pictures = ["red.png", "blue.png", "green.png"].map(|name| folder.join("pictures").join(name));
+    let images = ["red.png", "blue.png", "green.png"].map(|name| folder.join("images").join(name));
     for (kind, count) in [("train", 12), ("val", 5)] {
         for part in ["ref", "p0", "p1", "judge"] {
             fs::create_dir_all(folder.join("bapps").join(kind).join(part)).expect("a folder");
         }
         for index in 0..count {
             let place = |part: &str, extension: &str| folder.join("bapps").join(kind).join(part).join(format!("{index:06}.{extension}"));
-            let (own, other) = (&pictures[index % 3], &pictures[(index + 1) % 3]);
+            let (own, other) = (&images[index % 3], &images[(index + 1) % 3]);
             let second = index % 2 == 1;
             for (part, from) in [("ref", own), ("p0", if second { other } else { own }), ("p1", if second { own } else { other })] {
                 fs::copy(from, place(part, "png")).expect("a copy");
@@ -484,7 +484,7 @@ fn an_evaluation_without_a_classifier_says_what_it_compares() {
 }
 
 #[test]
-fn classifiers_that_do_not_fit_and_folders_with_one_picture_are_refused() {
+fn classifiers_that_do_not_fit_and_folders_with_one_image_are_refused() {
     let folder = &journey().folder;
     let refused = |words: &[&str], parts: &[&str]| {
         let output = run(folder, words);
@@ -492,8 +492,8 @@ fn classifiers_that_do_not_fit_and_folders_with_one_picture_are_refused() {
         parts.iter().for_each(|part| assert!(text(&output.stderr).contains(part), "{words:?}: {}", text(&output.stderr)));
     };
     let evaluation = |features: &'static str| [&EVALUATION[..], &["--features", features, "--out", "eval-never"]].concat();
-    refused(&evaluation("pictures"), &["no picture classifier in pictures", "onestep train picture-classifier"]);
-    refused(&evaluation("nowhere"), &["no picture classifier in nowhere"]);
+    refused(&evaluation("images"), &["no image classifier in images", "onestep train image-classifier"]);
+    refused(&evaluation("nowhere"), &["no image classifier in nowhere"]);
 
     let model = folder.join("classifier/model");
     for (name, from, to, part) in [
@@ -512,11 +512,11 @@ fn classifiers_that_do_not_fit_and_folders_with_one_picture_are_refused() {
     }
     assert!(!folder.join("eval-never").exists());
 
-    let lonely = folder.join("one-picture");
+    let lonely = folder.join("one-image");
     fs::create_dir(&lonely).expect("a folder");
-    fs::copy(folder.join("pictures/red.png"), lonely.join("red.png")).expect("a copy");
+    fs::copy(folder.join("images/red.png"), lonely.join("red.png")).expect("a copy");
     fs::write(lonely.join("red.txt"), "red square").expect("a write");
-    refused(&["train", "picture-classifier", "--size", "32", "--data", "one-picture", "--out", "lonely"], &["at least 2", "one-picture"]);
+    refused(&["train", "image-classifier", "--size", "32", "--data", "one-image", "--out", "lonely"], &["at least 2", "one-image"]);
     assert!(!folder.join("lonely").exists());
 }
 
@@ -526,7 +526,7 @@ fn the_same_seed_gives_the_same_file_and_another_another() {
     for device in ["cpu", "webgpu"] {
         let draw = |prompt: &str, seed: &str, out: &str| {
             succeed(folder, &["generate", prompt, "--seed", seed, "--out", out, "--bundle", "bundle", "--device", device]);
-            fs::read(folder.join(out)).expect("the picture")
+            fs::read(folder.join(out)).expect("the image")
         };
         let first = draw("red square", "7", &format!("{device}-a.png"));
         assert_eq!(first, draw("red square", "7", &format!("{device}-b.png")), "{device}");
@@ -536,12 +536,12 @@ fn the_same_seed_gives_the_same_file_and_another_another() {
 }
 
 #[test]
-fn the_way_between_two_seeds_begins_and_ends_at_their_pictures() {
+fn the_way_between_two_seeds_begins_and_ends_at_their_images() {
     let folder = &journey().folder;
     let draw = |more: &[&str]| {
         let words = ["generate", "red square", "--bundle", "bundle", "--device", "cpu", "--no-metadata", "--out", "way.png"];
         succeed(folder, &[&words, more].concat());
-        fs::read(folder.join("way.png")).expect("the picture")
+        fs::read(folder.join("way.png")).expect("the image")
     };
     let [three, nine] = ["3", "9"].map(|seed| draw(&["--seed", seed]));
     let at = |part: &str| draw(&["--seed", "3", "--to", "9", "--at", part]);
@@ -553,7 +553,7 @@ fn the_way_between_two_seeds_begins_and_ends_at_their_pictures() {
 }
 
 #[test]
-fn a_gallery_has_the_bundle_s_pictures_and_the_teacher_s_of_the_same_noise() {
+fn a_gallery_has_the_bundle_s_images_and_the_teacher_s_of_the_same_noise() {
     let folder = &journey().folder;
     let words = [
         "gallery",
@@ -572,15 +572,15 @@ fn a_gallery_has_the_bundle_s_pictures_and_the_teacher_s_of_the_same_noise() {
     ];
     assert_eq!(succeed(folder, &[&words[..], &["--teacher", "teacher"]].concat()).trim(), "gallery.json");
     let gallery: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("gallery.json")).expect("the gallery")).expect("JSON");
-    let pictures = gallery["pictures"].as_array().expect("pictures");
-    assert_eq!(pictures.iter().map(|picture| picture["seed"].as_str()).collect::<Vec<_>>(), [Some("7"), Some("8")]);
+    let images = gallery["images"].as_array().expect("images");
+    assert_eq!(images.iter().map(|image| image["seed"].as_str()).collect::<Vec<_>>(), [Some("7"), Some("8")]);
     succeed(folder, &["generate", "blue square", "--seed", "8", "--bundle", "bundle", "--device", "cpu", "--no-metadata", "--out", "eight.png"]);
-    let student = pictures[1]["student"]["png"].as_str().and_then(|png| png.strip_prefix("data:image/png;base64,")).expect("a picture");
-    assert_eq!(BASE64_STANDARD.decode(student).expect("base64"), fs::read(folder.join("eight.png")).expect("the picture"));
-    let teacher = &pictures[1]["teacher"];
+    let student = images[1]["student"]["png"].as_str().and_then(|png| png.strip_prefix("data:image/png;base64,")).expect("an image");
+    assert_eq!(BASE64_STANDARD.decode(student).expect("base64"), fs::read(folder.join("eight.png")).expect("the image"));
+    let teacher = &images[1]["teacher"];
     assert_eq!(teacher["evaluations"], 8, "with and without the prompt");
-    assert!(teacher["milliseconds"].as_f64().is_some_and(|took| took > 0.0) && teacher["png"] != pictures[0]["teacher"]["png"]);
-    let refused = run(folder, &[&words[..], &["--teacher", "pictures"]].concat());
+    assert!(teacher["milliseconds"].as_f64().is_some_and(|took| took > 0.0) && teacher["png"] != images[0]["teacher"]["png"]);
+    let refused = run(folder, &[&words[..], &["--teacher", "images"]].concat());
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
 }
 
@@ -640,7 +640,7 @@ fn a_wrong_bundle_path_is_a_sentence() {
     let output = run(folder, &["generate", "red square", "--bundle", "no-such-folder"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("no-such-folder") && text(&output.stderr).contains("no such folder"), "{}", text(&output.stderr));
-    let output = run(folder, &["generate", "red square", "--bundle", "pictures"]);
+    let output = run(folder, &["generate", "red square", "--bundle", "images"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("manifest.json"), "{}", text(&output.stderr));
 }

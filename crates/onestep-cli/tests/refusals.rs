@@ -17,18 +17,18 @@ use onestep_train::data::{CaptionTokenizer, TokenizerOptions};
 use onestep_train::pipeline_folder::{PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};
 use onestep_train::store::{self, tensor_bytes};
 use serde_json::{Value, json};
-use support::{text, write_pictures};
+use support::{text, write_images};
 
 /// Width of the texts, tokens of a prompt.
 const WIDTH: usize = 8;
 const TOKENS: usize = 16;
 
-/// A sound pipeline with random weights in `base`, pictures in `pictures` and a bundle of it in `bundle`.
+/// A sound pipeline with random weights in `base`, images in `images` and a bundle of it in `bundle`.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
-        write_pictures(&folder.join("pictures"), 16);
+        write_images(&folder.join("images"), 16);
         PipelineFolder::new(sound().clone()).write(&folder.join("base")).expect("a write");
         succeed(&folder, &["export", "--model", "base", "--out", "bundle"]);
         folder
@@ -121,7 +121,7 @@ fn refused(words: &[&str], code: i32, parts: &[&str]) {
 }
 
 const PAIRS: [&str; 15] =
-    ["pairs", "--data", "pictures", "--count", "4", "--shard", "4", "--batch", "4", "--steps", "5", "--device", "cpu", "--quiet", "--teacher"];
+    ["pairs", "--data", "images", "--count", "4", "--shard", "4", "--batch", "4", "--steps", "5", "--device", "cpu", "--quiet", "--teacher"];
 
 /// Draws pairs with a pipeline; the bytes of their shard.
 fn pairs(name: &str) -> Vec<u8> {
@@ -495,87 +495,59 @@ fn absurd_numbers_are_refused_by_option_and_value() {
     for value in huge {
         let told = format!("--batch {value}");
         for words in [
-            &["train", "autoencoder", "--data", "pictures", "--size", "16", "--preset", "test"][..],
-            &["train", "teacher", "--data", "pictures", "--autoencoder", "base", "--preset", "test"],
-            &["train", "latent-vgg", "--data", "pictures", "--autoencoder", "base"],
-            &["train", "latent-lpips", "--data", "pictures", "--autoencoder", "base", "--metric", "base"],
-            &["train", "picture-classifier", "--data", "pictures", "--size", "16"],
+            &["train", "autoencoder", "--data", "images", "--size", "16", "--preset", "test"][..],
+            &["train", "teacher", "--data", "images", "--autoencoder", "base", "--preset", "test"],
+            &["train", "latent-vgg", "--data", "images", "--autoencoder", "base"],
+            &["train", "latent-lpips", "--data", "images", "--autoencoder", "base", "--metric", "base"],
+            &["train", "image-classifier", "--data", "images", "--size", "16"],
             &["distil", "--teacher", "base", "--pairs", "pairs", "--distance", "mse"],
         ] {
             refused(&[words, &["--device", "cpu", "--out", "absurd", "--batch", value]].concat(), 2, &[&told]);
         }
         for (option, words) in [
             ("--size", &["train", "autoencoder", "--preset", "test"][..]),
-            ("--size", &["train", "picture-classifier"]),
-            ("--layers", &["train", "picture-classifier", "--size", "16"]),
-            ("--channels", &["train", "picture-classifier", "--size", "16"]),
+            ("--size", &["train", "image-classifier"]),
+            ("--layers", &["train", "image-classifier", "--size", "16"]),
+            ("--channels", &["train", "image-classifier", "--size", "16"]),
             ("--prompt-tokens", &["train", "teacher", "--autoencoder", "base", "--preset", "test"]),
         ] {
-            refused(&[words, &["--data", "pictures", "--device", "cpu", "--out", "absurd", option, value]].concat(), 2, &[option, value]);
+            refused(&[words, &["--data", "images", "--device", "cpu", "--out", "absurd", option, value]].concat(), 2, &[option, value]);
         }
         refused(&["bench", "bundle", "--device", "cpu", "--repeats", value], 2, &["--repeats", value]);
         refused(
-            &["train", "autoencoder", "--data", "pictures", "--out", "absurd", "--steps", "18446744073709551615"],
+            &["train", "autoencoder", "--data", "images", "--out", "absurd", "--steps", "18446744073709551615"],
             2,
             &["--steps 18446744073709551615"],
         );
         refused(&["distance", "--weights", "base", "--inputs", "base", "--out", "absurd", "--ensemble", value], 2, &["--ensemble", value]);
         let widths = format!("{value},64,64,64,64");
         refused(
-            &["train", "latent-vgg", "--data", "pictures", "--autoencoder", "base", "--out", "absurd", "--widths", &widths],
+            &["train", "latent-vgg", "--data", "images", "--autoencoder", "base", "--out", "absurd", "--widths", &widths],
             2,
             &["--widths", value],
         );
         refused(
-            &["train", "latent-lpips", "--data", "pictures", "--autoencoder", "base", "--metric", "base", "--out", "absurd", "--count", value],
+            &["train", "latent-lpips", "--data", "images", "--autoencoder", "base", "--metric", "base", "--out", "absurd", "--count", value],
             2,
             &["--count", value],
         );
     }
     // Not absurd each, but together.
     refused(
-        &[
-            "train",
-            "autoencoder",
-            "--data",
-            "pictures",
-            "--size",
-            "1024",
-            "--preset",
-            "test",
-            "--device",
-            "cpu",
-            "--out",
-            "absurd",
-            "--batch",
-            "60000",
-        ],
+        &["train", "autoencoder", "--data", "images", "--size", "1024", "--preset", "test", "--device", "cpu", "--out", "absurd", "--batch", "60000"],
         2,
         &["--batch 60000", "at most 170", "[3, 1024, 1024]"],
     );
     refused(
-        &[
-            "train",
-            "picture-classifier",
-            "--data",
-            "pictures",
-            "--size",
-            "16",
-            "--out",
-            "absurd",
-            "--channels",
-            "16384,16384,16384",
-            "--layers",
-            "64",
-        ],
+        &["train", "image-classifier", "--data", "images", "--size", "16", "--out", "absurd", "--channels", "16384,16384,16384", "--layers", "64"],
         2,
         &["--channels [16384, 16384, 16384] with --layers 64", "parameters"],
     );
-    let pairs = ["pairs", "--teacher", "base", "--data", "pictures", "--out", "absurd", "--device", "cpu"];
+    let pairs = ["pairs", "--teacher", "base", "--data", "images", "--out", "absurd", "--device", "cpu"];
     refused(&[&pairs[..], &["--count", "1000000000000000", "--shard", "1000000000000000"]].concat(), 2, &["--shard 1000000000000000"]);
     refused(&[&pairs[..], &["--guidance", "nan"]].concat(), 2, &["--guidance NaN"]);
     refused(
-        &["train", "teacher", "--data", "pictures", "--autoencoder", "base", "--preset", "test", "--out", "absurd", "--weight-cap", "nan"],
+        &["train", "teacher", "--data", "images", "--autoencoder", "base", "--preset", "test", "--out", "absurd", "--weight-cap", "nan"],
         2,
         &["--weight-cap NaN"],
     );

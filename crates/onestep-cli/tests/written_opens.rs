@@ -12,7 +12,7 @@ use fixture::{copy_folder, journey, run};
 use serde_json::{Value, json};
 use support::text;
 
-const PIECE: usize = 16 << 20;
+const CHUNK: usize = 16 << 20;
 
 fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -25,7 +25,7 @@ fn hash_again(bundle: &Path) {
     for file in manifest["files"].as_array_mut().unwrap() {
         let bytes = fs::read(bundle.join(file["name"].as_str().unwrap())).unwrap();
         file["size"] = bytes.len().into();
-        file["pieces"] = bytes.chunks(PIECE).map(onestep_train::store::sha256).collect::<Vec<_>>().into();
+        file["chunks"] = bytes.chunks(CHUNK).map(onestep_train::store::sha256).collect::<Vec<_>>().into();
     }
     fs::write(path, manifest.to_string()).unwrap();
 }
@@ -53,7 +53,7 @@ fn inspect_ends_like_generate() {
         ("other-image-size", "decoder", |bundle| {
             let path = bundle.join("manifest.json");
             let mut manifest = json_of(&path);
-            manifest["generation"]["picture"] = json!([8, 8]);
+            manifest["generation"]["image"] = json!([8, 8]);
             fs::write(path, manifest.to_string()).unwrap();
         }),
         ("other-prompt-length", "text_encoder", |bundle| {
@@ -101,7 +101,7 @@ fn a_title_cannot_steer_the_terminal() {
 #[test]
 fn tokenizers_that_the_runtime_does_not_read_are_refused_before_anything_is_written() {
     let home = tempfile::tempdir().unwrap();
-    copy_folder(&journey().folder.join("pictures"), &home.path().join("pictures"));
+    copy_folder(&journey().folder.join("images"), &home.path().join("images"));
     let cases: [(&str, &str, Value); 4] = [
         ("byte-fallback", "/model/byte_fallback", json!(true)),
         ("multiple", "/padding/pad_to_multiple_of", json!(7)),
@@ -116,7 +116,7 @@ fn tokenizers_that_the_runtime_does_not_read_are_refused_before_anything_is_writ
         *tokenizer.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is in a tokenizer")) = value;
         fs::write(path, tokenizer.to_string()).unwrap();
         let export = run(home.path(), &["export", "--model", name, "--out", "out"]);
-        let words = ["pairs", "--teacher", name, "--data", "pictures", "--count", "2", "--steps", "2", "--device", "cpu", "--out", "out"];
+        let words = ["pairs", "--teacher", name, "--data", "images", "--count", "2", "--steps", "2", "--device", "cpu", "--out", "out"];
         for (command, output) in [("export", export), ("pairs", run(home.path(), &words))] {
             let said = text(&output.stderr);
             assert_eq!(output.status.code(), Some(3), "{name}, {command}: {said}");
@@ -130,7 +130,7 @@ fn tokenizers_that_the_runtime_does_not_read_are_refused_before_anything_is_writ
 #[test]
 fn pairs_of_another_shape_are_not_continued() {
     let home = tempfile::tempdir().unwrap();
-    for name in ["pictures", "teacher", "pairs"] {
+    for name in ["images", "teacher", "pairs"] {
         copy_folder(&journey().folder.join(name), &home.path().join(name));
     }
     let path = home.path().join("pairs/index.json");

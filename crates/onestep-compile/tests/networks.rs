@@ -160,7 +160,7 @@ fn decoder() {
     let module = stir(Decoder::new(config.init(&Device::flex())));
     let compiled = case!(&module, &names(&module), 0, BOUND, true, |net, io| {
         let latents = io.float("latents", [1, 4, 8, 6]);
-        io.output("picture", net.forward(latents));
+        io.output("image", net.forward(latents));
     });
     assert_fused(&compiled);
 }
@@ -171,8 +171,8 @@ fn encoder_with_uneven_padding() {
         AutoencoderKlConfig { block_out_channels: vec![16, 32, 32], layers_per_block: 1, norm_num_groups: 8, ..AutoencoderKlConfig::default() };
     let module = stir(config.init(&Device::flex()));
     let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
-        let picture = io.float("picture", [1, 3, 16, 20]);
-        let found = net.encode(picture);
+        let image = io.float("image", [1, 3, 16, 20]);
+        let found = net.encode(image);
         io.output("mean", found.mean);
         io.output("logvar", found.logvar);
     });
@@ -236,7 +236,7 @@ fn a_bundle_in_half_precision() {
         });
         let vae = compile("decoder", &vae, &names(&vae), &options, |net, ports: &mut Ports| {
             let latents = ports.float("latents", [1, 4, 8, 8]);
-            ports.output("picture", net.forward(latents));
+            ports.output("image", net.forward(latents));
         });
         [text.unwrap(), unet.unwrap(), vae.unwrap()]
     };

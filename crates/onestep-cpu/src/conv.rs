@@ -1,5 +1,5 @@
 //! Convolutions as products of the weight as it is stored, [D,K], with patches, [K,pixels], of which one panel at a time is gathered: the
-//! whole matrix would be many times the picture and never lies in memory.
+//! whole matrix would be many times the image and never lies in memory.
 
 use onestep_program::Activation;
 use pulp::{Arch, Simd, WithSimd};
@@ -14,7 +14,7 @@ use crate::{
     winograd::Winograd,
 };
 
-/// How the kernel moves over the picture.
+/// How the kernel moves over the image.
 pub(crate) struct Window {
     pub(crate) stride: [usize; 2],
     /// Top, left, bottom, right.
@@ -67,12 +67,12 @@ pub(crate) fn conv2d(x: &Tensor, weight: &Kernels, window: &Window, epilogue: &E
     let features = output[1] / window.groups;
     let mut result = memory.stale(output.iter().product());
     let mut results = result.chunks_exact_mut(features * pixels).enumerate();
-    for picture in x.elements().chunks_exact(channels * height * width) {
+    for image in x.elements().chunks_exact(channels * height * width) {
         let copy;
         let planes = if window.padding == [0; 4] {
-            picture
+            image
         } else {
-            copy = padded(picture, [height, width], window.padding, memory);
+            copy = padded(image, [height, width], window.padding, memory);
             &copy
         };
         for (group, (strips, (index, result))) in weight.strips.iter().zip(&mut results).enumerate() {
@@ -106,10 +106,10 @@ pub(crate) fn winograd_conv2d(
     let size = [x.shape[2], x.shape[3]];
     let of_sample: usize = output[1..].iter().product();
     let mut result = memory.stale(output.iter().product());
-    let pictures = x.elements().chunks_exact(x.shape[1..].iter().product());
-    for (sample, (picture, result)) in pictures.zip(result.chunks_exact_mut(of_sample)).enumerate() {
+    let images = x.elements().chunks_exact(x.shape[1..].iter().product());
+    for (sample, (image, result)) in images.zip(result.chunks_exact_mut(of_sample)).enumerate() {
         let residual = epilogue.residual.map(|residual| &residual[sample * of_sample..][..of_sample]);
-        weight.convolve(picture, size, padding, &Epilogue { residual, ..*epilogue }, result, memory);
+        weight.convolve(image, size, padding, &Epilogue { residual, ..*epilogue }, result, memory);
     }
     Tensor::new(result, output)
 }
@@ -126,8 +126,8 @@ pub(crate) fn up_conv2d(x: &Tensor, weight: &Kernels, epilogue: &Epilogue<'_>, o
     let parts = threads::parts_of(4 * features * depth * pixels).min(height);
     let of_part = height.div_ceil(parts);
     let mut result = memory.stale(output.iter().product());
-    for (sample, (picture, result)) in x.elements().chunks_exact(channels * pixels).zip(result.chunks_exact_mut(features * 4 * pixels)).enumerate() {
-        let planes = padded(picture, [height, width], [1; 4], memory);
+    for (sample, (image, result)) in x.elements().chunks_exact(channels * pixels).zip(result.chunks_exact_mut(features * 4 * pixels)).enumerate() {
+        let planes = padded(image, [height, width], [1; 4], memory);
         let residual = epilogue.residual.map(|residual| &residual[sample * features * 4 * pixels..][..features * 4 * pixels]);
         threads::for_each(bands(result, 4 * pixels, of_part * 4 * width), |mut band: Band<'_>| {
             let columns = panel_width();
@@ -187,7 +187,7 @@ fn offsets(channels: usize, kernel: [usize; 2], dilation: [usize; 2], [plane, ro
     offsets
 }
 
-/// Where the patches of a picture are.
+/// Where the patches of an image are.
 struct Gather<'a> {
     planes: &'a [f32],
     /// By element of a patch, from the patch's place.
@@ -334,7 +334,7 @@ pub(crate) fn scatter(tile: &[f32], first: usize, count: usize, [across, columns
             let (even, odd) = (&tile[2 * down * width + done..][..length], &tile[(2 * down + 1) * width + done..][..length]);
             let place = (2 * row + down) * columns + 2 * column;
             let range = place..place + (2 * length).min(columns - 2 * column);
-            // The last row or column of tiles may reach beyond the picture.
+            // The last row or column of tiles may reach beyond the image.
             let Some(line) = result.get_mut(range.clone()) else { continue };
             vectorized(|| {
                 let (pairs, last) = line.as_chunks_mut::<2>();

@@ -2,7 +2,7 @@
 //!
 //! `a·b` is computed in tiles of [`ROWS`] rows and [`VECTORS`] vectors of columns, whose sums stay in registers. a is read as it lies,
 //! one element of each row for all columns, or from strips as high as a tile; b lies in panels as wide as a tile, so that its vectors follow
-//! each other in memory. Weights become strips or panels when a program is loaded, patches of pictures panels while it runs.
+//! each other in memory. Weights become strips or panels when a program is loaded, patches of images panels while it runs.
 
 use pulp::{Arch, Simd, WithSimd};
 

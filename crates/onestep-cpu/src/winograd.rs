@@ -59,10 +59,10 @@ impl Winograd {
         Self { weights, features, channels }
     }
 
-    /// picture [C,H,W] with padding (top, left, bottom, right): [D,H',W'], with the epilogue, in `result`. Several threads take some rows each.
+    /// image [C,H,W] with padding (top, left, bottom, right): [D,H',W'], with the epilogue, in `result`. Several threads take some rows each.
     pub(crate) fn convolve(
         &self,
-        picture: &[f32],
+        image: &[f32],
         size: [usize; 2],
         padding: [usize; 4],
         epilogue: &Epilogue<'_>,
@@ -70,7 +70,7 @@ impl Winograd {
         memory: &Memory,
     ) {
         let [rows, columns] = [size[0] + padding[0] + padding[2] - 2, size[1] + padding[1] + padding[3] - 2];
-        let halves = Halves::new(picture, size, padding, [rows.div_ceil(2), columns.div_ceil(2)], memory);
+        let halves = Halves::new(image, size, padding, [rows.div_ceil(2), columns.div_ceil(2)], memory);
         let parts = threads::parts_of(PLACES * self.features * self.channels * halves.tiles[0] * halves.tiles[1]).min(halves.tiles[0]);
         let of_part = halves.tiles[0].div_ceil(parts);
         threads::for_each(bands(result, rows * columns, 2 * of_part * columns), |band| {
@@ -122,7 +122,7 @@ impl Winograd {
     }
 }
 
-/// A padded picture whose even and odd columns lie apart, so that the same place of neighbouring patches does not.
+/// A padded image whose even and odd columns lie apart, so that the same place of neighbouring patches does not.
 struct Halves {
     /// [C, rows, 2, tiles in a row + 1]
     elements: Buffer,
@@ -131,18 +131,18 @@ struct Halves {
 }
 
 impl Halves {
-    fn new(picture: &[f32], [height, width]: [usize; 2], [top, left, ..]: [usize; 4], tiles: [usize; 2], memory: &Memory) -> Self {
+    fn new(image: &[f32], [height, width]: [usize; 2], [top, left, ..]: [usize; 4], tiles: [usize; 2], memory: &Memory) -> Self {
         let half = tiles[1] + 1;
         let rows = 2 * tiles[0] + 2;
-        let channels = picture.len() / (height * width);
+        let channels = image.len() / (height * width);
         let mut elements = memory.stale(channels * rows * 2 * half);
         let parts = threads::parts_of(elements.len() * COPY_WORK);
         threads::for_chunks(&mut elements, rows * 2 * half, parts, |channel, to| {
             let (above, to) = to.split_at_mut(top * 2 * half);
             above.fill(0.0);
             let mut lines = to.chunks_exact_mut(2 * half);
-            for (line, to) in picture[channel * height * width..][..height * width].chunks_exact(width).zip(&mut lines) {
-                // The column before the picture's first belongs to the odd half if the padding is odd.
+            for (line, to) in image[channel * height * width..][..height * width].chunks_exact(width).zip(&mut lines) {
+                // The column before the image's first belongs to the odd half if the padding is odd.
                 let (even, odd) = to.split_at_mut(half);
                 let (one, other) = if left.is_multiple_of(2) { (even, odd) } else { (odd, even) };
                 let (pairs, last) = line.as_chunks::<2>();

@@ -100,7 +100,7 @@ fn conv2d_with_uneven_padding_groups_dilation_and_residual() {
         ([1, 4, 9, 7], [4, 1, 3, 2], [1, 2], [2, 0, 1, 3], [2, 1], 4),
         ([3, 5, 4, 3], [7, 5, 1, 1], [1, 1], [0, 0, 0, 0], [1, 1], 1),
         ([1, 70, 6, 6], [65, 70, 3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
-        // A kernel that is larger than the picture, edges that some of its places never leave, pictures without patches, and one for
+        // A kernel that is larger than the image, edges that some of its places never leave, images without patches, and one for
         // several threads.
         ([1, 3, 5, 4], [2, 3, 4, 5], [1, 1], [6, 5, 4, 7], [2, 3], 1),
         ([1, 2, 3, 2], [3, 2, 1, 1], [1, 1], [2, 4, 0, 3], [1, 1], 1),

@@ -1,4 +1,4 @@
-//! From a model-space latent to a picture: the half of the autoencoder that runs in the browser.
+//! From a model-space latent to an image: the half of the autoencoder that runs in the browser.
 
 use burn::{module::Module, nn::conv::Conv2d, tensor::Tensor};
 
@@ -23,7 +23,7 @@ impl Decoder {
         Self { post_quant_conv: vae.post_quant_conv, decoder: vae.decoder, scaling_factor: vae.scaling_factor, shift_factor: vae.shift_factor }
     }
 
-    /// Model-space `latents` `[batch, latent channels, h, w]` to pictures of about -1..1, not clamped.
+    /// Model-space `latents` `[batch, latent channels, h, w]` to images of about -1..1, not clamped.
     pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
         let mut x = latents.div_scalar(self.scaling_factor);
         if self.shift_factor != 0.0 {

@@ -30,7 +30,7 @@ pub struct DiscriminatorParts {
     pub scales: bool,
 }
 
-/// `D(c, z, x)`: is the latent x the teacher's picture of the text c from the noise z? One answer for every place of every readout.
+/// `D(c, z, x)`: is the latent x the teacher's image of the text c from the noise z? One answer for every place of every readout.
 #[derive(Module, Debug)]
 pub struct Discriminator {
     /// The teacher's first convolution.

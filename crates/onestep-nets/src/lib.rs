@@ -1,11 +1,11 @@
 //! The networks of onestep as burn modules: the U-Net, the autoencoder and the text encoder of latent diffusion models,
 //! under the configuration keys and parameter names of diffusers and transformers; and the networks by whose features
-//! pictures are judged: Inception-v3 and a whole CLIP, under those of torchvision and transformers, and a classifier of our own.
+//! images are judged: Inception-v3 and a whole CLIP, under those of torchvision and transformers, and a classifier of our own.
 //!
 //! A network here is written once. Training runs it on a burn device; export captures its forward pass. Nothing in this
 //! crate opens a file: configurations are read from text and weights from bytes.
 //!
-//! Layout of tensors, everywhere: pictures and latents are `[batch, channels, height, width]`, sequences
+//! Layout of tensors, everywhere: images and latents are `[batch, channels, height, width]`, sequences
 //! `[batch, tokens, features]`.
 
 mod blocks;
@@ -26,7 +26,7 @@ pub mod weights;
 pub use blocks::{
     AttentionBlock, CrossAttention, Downsample2d, FrozenBatchNorm2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features,
 };
-pub use classifier::{ClassifierLevel, PictureClassifier, PictureClassifierConfig};
+pub use classifier::{ClassifierLevel, ImageClassifier, ImageClassifierConfig};
 pub use clip::{
     CLIP_MEAN, CLIP_STD, ClipActivation, ClipAttention, ClipConfig, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipModel, ClipTextConfig,
     ClipTextModel, ClipTextOutput, ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,

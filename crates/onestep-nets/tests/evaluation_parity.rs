@@ -1,4 +1,4 @@
-//! The networks that pictures are judged by, against torchvision's and transformers'.
+//! The networks that images are judged by, against torchvision's and transformers'.
 
 mod fixture;
 
@@ -49,7 +49,7 @@ fn check_inception(layout: InceptionLayout, name: &str) {
     let fixture = Fixture::without_weights("evaluation", "inception");
     let device = Device::flex();
     let network = inception(layout, &device);
-    let features = network.features(uniform_tensor("pictures", [2, 3, 299, 299], &device));
+    let features = network.features(uniform_tensor("images", [2, 3, 299, 299], &device));
     fixture.compare(&format!("{name}.features"), features.clone());
     fixture.compare(&format!("{name}.logits"), network.logits(features).unwrap());
     fixture.compare(&format!("{name}.small.features"), network.features(uniform_tensor("small", [1, 3, 91, 107], &device)));
@@ -66,15 +66,15 @@ fn inception_of_torchvision() {
 }
 
 #[test]
-fn inception_passes_gradients_to_pictures() {
+fn inception_passes_gradients_to_images() {
     let fixture = Fixture::without_weights("evaluation", "inception");
     let device = Device::flex().autodiff();
     let network = inception(InceptionLayout::Fid, &device).no_grad();
-    let pictures = uniform_tensor("small", [1, 3, 91, 107], &device).require_grad();
-    let features = network.features(pictures.clone());
+    let images = uniform_tensor("small", [1, 3, 91, 107], &device).require_grad();
+    let features = network.features(images.clone());
     let gradients = (features.clone() * uniform_tensor("probe", [1, 2048], &device)).sum().backward();
     fixture.compare("fid.small.features", features);
-    fixture.compare_within(GRADIENT_TOLERANCE, "fid.small.gradient", pictures.grad(&gradients).unwrap());
+    fixture.compare_within(GRADIENT_TOLERANCE, "fid.small.gradient", images.grad(&gradients).unwrap());
     // On a device with gradients, burn's own normalisation would have counted.
     let statistics = &network.Mixed_6c.branch7x7_2.bn.running_var;
     let expected = weight("Mixed_6c.branch7x7_2.bn.running_var", &[160]);
@@ -128,7 +128,7 @@ fn check_clip(name: &'static str) {
     let fixture = Fixture::open_of("evaluation", name);
     let device = Device::flex();
     let model = clip(&fixture, &device);
-    fixture.compare("image_embeds", model.image_features(fixture.tensor("pictures", &device)));
+    fixture.compare("image_embeds", model.image_features(fixture.tensor("images", &device)));
     fixture.compare("text_embeds", model.text_features(fixture.ids(&device)));
 
     let again = weights::load_state(model.clone(), weights::state(&model)).unwrap();
@@ -136,9 +136,9 @@ fn check_clip(name: &'static str) {
 
     let device = device.autodiff();
     let model = clip(&fixture, &device).no_grad();
-    let pictures = fixture.tensor::<4>("pictures", &device).require_grad();
-    let gradients = (model.image_features(pictures.clone()) * fixture.tensor("probe", &device)).sum().backward();
-    fixture.compare("gradient", pictures.grad(&gradients).unwrap());
+    let images = fixture.tensor::<4>("images", &device).require_grad();
+    let gradients = (model.image_features(images.clone()) * fixture.tensor("probe", &device)).sum().backward();
+    fixture.compare("gradient", images.grad(&gradients).unwrap());
 }
 
 #[test]

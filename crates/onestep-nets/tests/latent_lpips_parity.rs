@@ -85,7 +85,7 @@ fn gradients_are_finite_where_the_distance_is_not_smooth() {
 }
 
 #[test]
-fn reduced_widths_and_pictures_have_their_shapes() {
+fn reduced_widths_and_images_have_their_shapes() {
     let device = Device::flex();
     let scaling = LatentScaling { shift: 0.0, factor: 1.0 };
     let mut config = LatentLpipsConfig {

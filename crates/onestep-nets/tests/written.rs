@@ -100,9 +100,9 @@ fn folders_for_diffusers() {
         let clip = config.init(&device);
         let ids = [1, 5, 20, 3, 20, 1, 25, 20, 0, 0];
         let size = config.vision_config.image_size;
-        let pictures = noise([2, 3, size, size]);
+        let images = noise([2, 3, size, size]);
         let text = clip.text_features(Tensor::<1, Int>::from_data(ids, &device).reshape([2, 5]));
-        let case = vec![tensor("text_embeds", &text), tensor("image_embeds", &clip.image_features(pictures.clone())), tensor("pictures", &pictures)];
+        let case = vec![tensor("text_embeds", &text), tensor("image_embeds", &clip.image_features(images.clone())), tensor("images", &images)];
         write(&root.join(format!("whole-{name}")), "model.safetensors", &config.to_json(), &clip, case, Some(ids));
     }
 

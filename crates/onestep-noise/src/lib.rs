@@ -12,8 +12,8 @@ pub use philox::{Philox, philox4x32};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
-    /// The noise of a picture: what a seed means to a user.
-    Picture = 0,
+    /// The noise of an image: what a seed means to a user.
+    Image = 0,
     /// Order of the training samples.
     Order = 1,
     /// Noise of a training step.
@@ -26,19 +26,19 @@ pub enum Stream {
     Posterior = 5,
     /// First weights of a network.
     Weights = 6,
-    /// Changes of the pictures that a training step sees.
+    /// Changes of the images that a training step sees.
     Augmentation = 7,
     /// Random changes of latents before they are compared.
     LatentChange = 8,
-    /// What a discriminator is shown as false besides the student's pictures.
+    /// What a discriminator is shown as false besides the student's images.
     Mix = 9,
-    /// Distortions of pictures whose order a metric is calibrated on.
+    /// Distortions of images whose order a metric is calibrated on.
     Distortion = 10,
 }
 
-/// `count` independent standard normal numbers for a picture's seed: the noise `z` that the student turns into a picture.
+/// `count` independent standard normal numbers for an image's seed: the noise `z` that the student turns into an image.
 pub fn standard_normal(seed: u64, count: usize) -> Vec<f32> {
-    normal(seed, Stream::Picture, 0, count)
+    normal(seed, Stream::Image, 0, count)
 }
 
 /// `count` standard normal numbers of a stream; `index` numbers the uses of the stream, for instance training steps.
@@ -91,7 +91,7 @@ mod tests {
         let bits: Vec<u32> = standard_normal(7, 4).iter().map(|number| number.to_bits()).collect();
         assert_eq!(bits, SEED_7);
     }
-    /// Written when the generator was; a change here changes every picture.
+    /// Written when the generator was; a change here changes every image.
     const SEED_7: [u32; 4] = [966_319_492, 3_197_900_007, 1_071_969_792, 1_065_922_572];
 
     #[test]
@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn streams_indices_and_seeds_differ() {
         let first = |seed, stream, index| normal(seed, stream, index, 1)[0];
-        let base = first(1, Stream::Picture, 0);
-        assert_ne!(base, first(2, Stream::Picture, 0));
+        let base = first(1, Stream::Image, 0);
+        assert_ne!(base, first(2, Stream::Image, 0));
         assert_ne!(base, first(1, Stream::Training, 0));
-        assert_ne!(base, first(1, Stream::Picture, 1));
-        assert_ne!(base, first(1 << 32, Stream::Picture, 0));
+        assert_ne!(base, first(1, Stream::Image, 1));
+        assert_ne!(base, first(1 << 32, Stream::Image, 0));
     }
 }

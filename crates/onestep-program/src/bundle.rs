@@ -210,7 +210,7 @@ pub struct BundleWriter {
     pub title: String,
     /// SPDX expression of the weights' licence.
     pub license: String,
-    /// How a picture is made.
+    /// How an image is made.
     pub generation: Generation,
     /// By component.
     pub programs: BTreeMap<String, Program>,
@@ -220,7 +220,7 @@ pub struct BundleWriter {
     pub tokenizer: Vec<u8>,
     /// The model card, Markdown.
     pub card: String,
-    /// Files beside these: a sample picture.
+    /// Files beside these: a sample image.
     pub extra: Vec<(String, Vec<u8>)>,
 }
 

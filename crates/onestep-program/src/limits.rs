@@ -33,7 +33,7 @@ limits! {
     DIMENSION = 1 << 24, "length of an axis";
     ELEMENTS = 1 << 32, "elements of a tensor";
     HEADER_BYTES = 8 << 20, "bytes of a safetensors header";
-    PIECE_BYTES = 16 << 20, "bytes of a hashed piece";
+    CHUNK_BYTES = 16 << 20, "bytes of a hashed chunk";
     BUNDLE_BYTES = 4 << 30, "bytes of a bundle";
     FILES = 1_000, "files of a bundle";
     TOKENIZER_BYTES = 8 << 20, "bytes of the tokenizer";
@@ -41,7 +41,7 @@ limits! {
     TOKENIZER_ENTRY_BYTES = 256, "bytes of one vocabulary entry";
     NAME_CHARACTERS = 100, "characters of a file name";
     PROMPT_BYTES = 64 << 10, "bytes of a prompt";
-    PICTURE_SIDE = 4_096, "pixels of a picture's side";
+    IMAGE_SIDE = 4_096, "pixels of an image's side";
 }
 
 /// Refuses `found` when it is above the limit; `place` names what was being read.

@@ -1,4 +1,4 @@
-//! The manifest: what is in a bundle, and the hash of every piece of every file.
+//! The manifest: what is in a bundle, and the hash of every chunk of every file.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::{BundleError, Kind},
-    limits::{self, PIECE_BYTES},
+    limits::{self, CHUNK_BYTES},
 };
 
 /// The file name of the manifest.
 pub const FILE_NAME: &str = "manifest.json";
 /// What `format` says.
 pub const FORMAT: &str = "onestep-bundle";
-/// The version that this crate writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+/// The version that this crate writes and reads.
+pub const VERSION: u32 = 2;
 
 /// What a bundle says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct Manifest {
     pub license: String,
     /// File name of the model card.
     pub card: String,
-    /// How a picture is made.
+    /// How an image is made.
     pub generation: Generation,
     /// Program file of each component, by component.
     pub components: BTreeMap<String, String>,
@@ -43,7 +43,7 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
 }
 
-/// The sizes that prompt, noise and picture have.
+/// The sizes that prompt, noise and image have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
@@ -52,7 +52,7 @@ pub struct Generation {
     /// Channels, rows, columns of the noise.
     pub latent: [usize; 3],
     /// Width, height in pixels.
-    pub picture: [usize; 2],
+    pub image: [usize; 2],
 }
 
 /// A file of the bundle.
@@ -63,8 +63,8 @@ pub struct FileEntry {
     pub name: String,
     /// Bytes.
     pub size: u64,
-    /// SHA-256 of each 16 MiB piece in lower-case hexadecimal; the last piece may be shorter, an empty file has none.
-    pub pieces: Vec<String>,
+    /// SHA-256 of each 16 MiB chunk in lower-case hexadecimal; the last chunk may be shorter, an empty file has none.
+    pub chunks: Vec<String>,
 }
 
 /// SHA-256 in lower-case hexadecimal.
@@ -75,24 +75,24 @@ pub fn sha256(bytes: &[u8]) -> String {
 impl FileEntry {
     /// Describes a file.
     pub fn of(name: &str, bytes: &[u8]) -> Self {
-        Self { name: name.into(), size: bytes.len() as u64, pieces: bytes.chunks(PIECE_BYTES.max as usize).map(sha256).collect() }
+        Self { name: name.into(), size: bytes.len() as u64, chunks: bytes.chunks(CHUNK_BYTES.max as usize).map(sha256).collect() }
     }
 
-    /// Compares size and every piece.
+    /// Compares size and every chunk.
     ///
     /// # Errors
-    /// [`Kind::Integrity`], naming the file and the piece.
+    /// [`Kind::Integrity`], naming the file and the chunk.
     pub fn verify(&self, bytes: &[u8]) -> Result<(), BundleError> {
         if bytes.len() as u64 != self.size {
             return Err(BundleError::new(Kind::Integrity, &self.name, format!("{} bytes, the manifest says {}", bytes.len(), self.size)));
         }
-        for (index, piece) in bytes.chunks(PIECE_BYTES.max as usize).enumerate() {
-            let found = sha256(piece);
-            if self.pieces[index] != found {
+        for (index, chunk) in bytes.chunks(CHUNK_BYTES.max as usize).enumerate() {
+            let found = sha256(chunk);
+            if self.chunks[index] != found {
                 return Err(BundleError::new(
                     Kind::Integrity,
                     &self.name,
-                    format!("piece {index} has SHA-256 {found}, the manifest says {}; fetch the file again", self.pieces[index]),
+                    format!("chunk {index} has SHA-256 {found}, the manifest says {}; fetch the file again", self.chunks[index]),
                 ));
             }
         }
@@ -148,11 +148,11 @@ impl Manifest {
             if file.name.eq_ignore_ascii_case(FILE_NAME) || self.files[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&file.name)) {
                 return Err(malformed(format!("{} is listed twice, or only by case apart", file.name)));
             }
-            let pieces = file.size.div_ceil(PIECE_BYTES.max);
-            if file.pieces.len() as u64 != pieces {
-                return Err(malformed(format!("{} has {} hashes for {pieces} pieces", file.name, file.pieces.len())));
+            let chunks = file.size.div_ceil(CHUNK_BYTES.max);
+            if file.chunks.len() as u64 != chunks {
+                return Err(malformed(format!("{} has {} hashes for {chunks} chunks", file.name, file.chunks.len())));
             }
-            if file.pieces.iter().any(|hash| hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))) {
+            if file.chunks.iter().any(|hash| hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))) {
                 return Err(malformed(format!("{} has a hash that is not 64 hexadecimal digits", file.name)));
             }
         }
@@ -165,8 +165,8 @@ impl Manifest {
         if let Some(tokenizer) = self.file(&self.tokenizer) {
             limits::check(limits::TOKENIZER_BYTES, tokenizer.size, &self.tokenizer)?;
         }
-        for side in self.generation.picture {
-            limits::check(limits::PICTURE_SIDE, side as u64, FILE_NAME)?;
+        for side in self.generation.image {
+            limits::check(limits::IMAGE_SIDE, side as u64, FILE_NAME)?;
         }
         limits::elements(&self.generation.latent, FILE_NAME)?;
         limits::check(limits::DIMENSION, self.generation.prompt_tokens as u64, FILE_NAME)

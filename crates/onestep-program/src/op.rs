@@ -133,8 +133,7 @@ pub enum Op {
     LayerNorm {
         /// Added to the variance.
         epsilon: f32,
-        /// Whether factor and offset follow; programs of version 1 do not say it and always have them.
-        #[serde(default = "always")]
+        /// Whether gamma and beta are given.
         affine: bool,
     },
     /// Inputs q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv]: `softmax(scale·q·kᵀ)·v`, [N,heads,Lq,Dv]. Causal: query i sees keys 0..=i.
@@ -532,11 +531,6 @@ impl Op {
 
 fn product(shape: &[usize]) -> u64 {
     shape.iter().fold(1, |product, &length| product.saturating_mul(length as u64))
-}
-
-/// What a field means in programs that were written before it.
-fn always() -> bool {
-    true
 }
 
 fn refuse(place: &str, message: String) -> BundleError {

@@ -12,11 +12,8 @@ use crate::{
 
 /// The version of the program format that this crate writes, and the newest that it reads.
 ///
-/// Version 2 added [`Op::UpConv2d`] and layer norms without factor and offset. A program of version 1 means the same in both.
+/// Another version is refused.
 pub const VERSION: u32 = 2;
-
-/// The oldest version that this crate reads.
-pub const OLDEST: u32 = 1;
 
 /// The number of a value: its index in [`Program::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,7 +87,7 @@ pub struct Port {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
-    /// [`VERSION`] when written, [`OLDEST`] or later when read.
+    /// Always [`VERSION`].
     pub version: u32,
     /// The component: `text_encoder`, `generator`, `decoder`, …
     pub name: String,
@@ -116,8 +113,8 @@ impl Program {
             version: u32,
         }
         let head: Head = limits::parse_json(bytes, limits::PROGRAM_BYTES, place)?;
-        if !(OLDEST..=VERSION).contains(&head.version) {
-            let message = format!("program version {}, this release reads {OLDEST} to {VERSION}", head.version);
+        if head.version != VERSION {
+            let message = format!("program version {}, this release reads version {VERSION}; export the model again", head.version);
             return Err(BundleError::new(Kind::Unsupported, place, message));
         }
         let program: Program = limits::parse_json(bytes, limits::PROGRAM_BYTES, place)?;

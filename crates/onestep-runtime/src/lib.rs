@@ -14,7 +14,7 @@ pub mod plan;
 pub mod selftest;
 
 pub use error::{ErrorKind, RunError};
-pub use exec::{AdapterReport, Batch, Canvas, Executor, Gpu, GpuOptions, Loading, Picture, Preference};
+pub use exec::{AdapterReport, Batch, Canvas, Executor, Gpu, GpuOptions, Image, Loading, Preference};
 pub use onestep_program::{TensorRef, WeightView};
 pub use onestep_shaders as shaders;
 pub use plan::{Capabilities, Plan};

@@ -6,9 +6,9 @@ mod adapter;
 use onestep_program::{Activation, DType, Op};
 use onestep_runtime::exec::Fault;
 use onestep_runtime::selftest::Sketch;
-use onestep_runtime::{Batch, ErrorKind, Executor, Gpu, GpuOptions, Picture, Plan, RunError};
+use onestep_runtime::{Batch, ErrorKind, Executor, Gpu, GpuOptions, Image, Plan, RunError};
 
-/// A picture from noise, in four operations.
+/// An image from noise, in four operations.
 fn sketch() -> Sketch {
     let mut sketch = Sketch::new("decoder");
     let x = sketch.input(&[1, 4, 8, 8]);
@@ -22,22 +22,22 @@ fn sketch() -> Sketch {
     sketch
 }
 
-/// Everything that a caller does: the floats, then the picture.
+/// Everything that a caller does: the floats, then the image.
 async fn generate(gpu: &Gpu, sketch: &Sketch) -> Result<(Vec<f32>, Vec<u8>), RunError> {
     let plan = Plan::new(&sketch.program, gpu.capabilities())?;
     let executor = Executor::new(gpu, plan, &|name| sketch.view(name)).await?;
-    let picture = Picture::new(gpu, &executor, "output0").await?;
+    let image = Image::new(gpu, &executor, "output0").await?;
     let mut outputs = executor.run(&sketch.inputs()).await?;
     let copy = Executor::new(gpu, Plan::new(&sketch_copy().program, gpu.capabilities())?, &|_| None).await?;
     let mut batch = Batch::new(gpu)?;
     batch.copy(&executor, "output0", &copy, "input0")?;
     batch.run(&copy)?;
-    batch.picture(&picture)?;
+    batch.image(&image)?;
     batch.submit()?;
     let copied = copy.read_output("output0").await?;
     let (_, floats) = outputs.pop().unwrap_or_default();
     assert_eq!(copied, floats);
-    Ok((floats, picture.read_rgba8().await?.1))
+    Ok((floats, image.read_rgba8().await?.1))
 }
 
 /// A program that gives what it takes.

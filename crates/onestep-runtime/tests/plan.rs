@@ -176,16 +176,16 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
         let plan = Plan::new(&sketch.program, &Capabilities::default()).unwrap();
         kernels(&plan).iter().filter(|name| **name == "channel_stats").count()
     };
-    let pictures = |batch: usize, side: usize| {
+    let images = |batch: usize, side: usize| {
         move |sketch: &mut Sketch| {
             let x = sketch.input(&[batch, 32, side, side]);
             conv(sketch, x, 32, None)
         }
     };
-    assert_eq!(passes(&pictures(2, 8), 4), 0);
-    // Tiles that hold rows of two pictures.
-    assert_eq!(passes(&pictures(1, 9), 4), 0);
-    assert_eq!(passes(&pictures(2, 9), 4), 1);
+    assert_eq!(passes(&images(2, 8), 4), 0);
+    // Tiles that hold rows of two images.
+    assert_eq!(passes(&images(1, 9), 4), 0);
+    assert_eq!(passes(&images(2, 9), 4), 1);
     let upsampled = |batch: usize, side: usize| {
         move |sketch: &mut Sketch| {
             let (x, w) = (sketch.input(&[batch, 32, side, side]), sketch.weight(&[4, 32, 32, 2, 2], DType::F16));
@@ -203,7 +203,7 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
         sketch.op(Op::Concat { axis: 1 }, &[y, other], &[1, 36, 8, 8])
     };
     assert_eq!(passes(&with_input, 6), 1);
-    // A picture on its side, and half of the channels that were stored together.
+    // An image on its side, and half of the channels that were stored together.
     let turned = |sketch: &mut Sketch| {
         let x = sketch.input(&[1, 32, 8, 16]);
         let y = conv(sketch, x, 32, None);
@@ -381,7 +381,7 @@ fn a_plan_prints_what_it_costs() {
     assert_eq!(summary.lines().count() + 4, format!("{plan:#}").lines().count());
 }
 
-/// The end of a decoder, as Stable Diffusion's: from 256 channels to 128 at its full size, and to a picture.
+/// The end of a decoder, as Stable Diffusion's: from 256 channels to 128 at its full size, and to an image.
 fn decoder(side: usize) -> Sketch {
     let mut sketch = Sketch::new("decoder");
     let x = sketch.input(&[1, 4, side / 2, side / 2]);

@@ -1,5 +1,5 @@
 //! What a perceptual distance of latents saves: E-LatentLPIPS beside decoding and pixel LPIPS, forward and backward, for Stable Diffusion's
-//! shapes (latents of 4×64×64, its decoder, pictures of 512×512, both metrics on a whole VGG-16 with batch norms; seeded random weights).
+//! shapes (latents of 4×64×64, its decoder, images of 512×512, both metrics on a whole VGG-16 with batch norms; seeded random weights).
 //!
 //! ```text
 //! cargo run --release -p onestep-train --example metric_cost -- [--device NAME] [--batch N] [--rounds N]

@@ -1,4 +1,4 @@
-//! `train autoencoder`: pictures ↔ latents at a quarter of the size.
+//! `train autoencoder`: images ↔ latents at a quarter of the size.
 //!
 //! Loss: mean absolute error + mean squared error of the reconstruction + `kl_weight` · KL divergence of the posterior from a standard
 //! normal, per latent element. After training `scaling_factor` is set to 1/std of the training latents, so that the denoiser sees unit variance.
@@ -14,26 +14,26 @@ use onestep_noise::{Philox, Stream, normal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data::PictureFolder,
+    data::ImageFolder,
     error::{TrainError, check_options},
+    image_grid::ImageGrid,
     observer::Observer,
-    picture_grid::PictureGrid,
     pipeline_folder::{MODEL, PipelineFolder, VAE_WEIGHTS, component_files, model_index},
     presets,
     run_folder::{Entry, RunFolder},
     training_loop::{self, LoopOptions, Task},
 };
 
-/// Side of a picture at most, in pixels.
+/// Side of an image at most, in pixels.
 pub const LARGEST_SIDE: usize = 4096;
 
 /// Options of `train autoencoder`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AutoencoderOptions {
-    /// The picture folder.
+    /// The image folder.
     pub data: PathBuf,
-    /// Side of the pictures in pixels.
+    /// Side of the images in pixels.
     pub size: usize,
     /// The run folder.
     pub out: PathBuf,
@@ -41,7 +41,7 @@ pub struct AutoencoderOptions {
     pub preset: String,
     /// Weight of the KL divergence.
     pub kl_weight: f64,
-    /// Share of the pictures, in percent, that only serve to measure, where the folder has none for validation.
+    /// Share of the images, in percent, that only serve to measure, where the folder has none for validation.
     pub held_out_percent: u32,
     /// Steps and update rule.
     pub training: LoopOptions,
@@ -57,12 +57,12 @@ impl Default for AutoencoderOptions {
 /// What the training reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AutoencoderReport {
-    /// Peak signal-to-noise ratio over all trained pictures, dB.
+    /// Peak signal-to-noise ratio over all trained images, dB.
     pub psnr_trained: f64,
-    /// The same over the pictures that were held out.
+    /// The same over the images that were held out.
     pub psnr_held_out: f64,
-    /// Pictures in each.
-    pub pictures: [usize; 2],
+    /// Images in each.
+    pub images: [usize; 2],
     /// 1/std of the training latents.
     pub scaling_factor: f64,
 }
@@ -86,32 +86,26 @@ pub fn train(
         (format!("kl_weight = {kl_weight}"), kl_weight.is_finite() && kl_weight >= 0.0, "a number of at least 0"),
     ])?;
     options.training.check_batch([3, options.size, options.size])?;
-    let pictures = PictureFolder::open(&options.data, options.size)?;
+    let images = ImageFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
-    let (trained, held_out) = split(&pictures, percent)?;
+    let (trained, held_out) = split(&images, percent)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
-    let task = Autoencoding {
-        options,
-        config: config.clone(),
-        pictures: &pictures,
-        trained: &trained,
-        held_out: &held_out,
-        device: device.clone().autodiff(),
-    };
+    let task =
+        Autoencoding { options, config: config.clone(), images: &images, trained: &trained, held_out: &held_out, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
-    let net = training_loop::train(&task, net, &options.training, pictures.content_hash(), &mut folder, entry, device, observer)?;
+    let net = training_loop::train(&task, net, &options.training, images.content_hash(), &mut folder, entry, device, observer)?;
 
     // Measure, and bring the latents to unit variance.
-    let latents = encode_all(&net, &pictures, &trained, device);
+    let latents = encode_all(&net, &images, &trained, device);
     let count = latents.len() as f64;
     let mean = latents.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
     let variance = latents.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
     let config = AutoencoderKlConfig { scaling_factor: 1.0 / variance.sqrt(), ..config };
     let report = AutoencoderReport {
-        psnr_trained: psnr(&net, &pictures, &trained, device),
-        psnr_held_out: psnr(&net, &pictures, &held_out, device),
-        pictures: [trained.len(), held_out.len()],
+        psnr_trained: psnr(&net, &images, &trained, device),
+        psnr_held_out: psnr(&net, &images, &held_out, device),
+        images: [trained.len(), held_out.len()],
         scaling_factor: config.scaling_factor,
     };
     let mut files = component_files("vae/config.json", config.to_json(), VAE_WEIGHTS, &net);
@@ -122,35 +116,35 @@ pub fn train(
     Ok(report)
 }
 
-/// The folder's pictures for validation are held out, or where it has none every `100/percent`-th by a fixed rule.
-fn split(pictures: &PictureFolder, percent: u32) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
-    let (trained, validation) = pictures.splits()?;
+/// The folder's images for validation are held out, or where it has none every `100/percent`-th by a fixed rule.
+fn split(images: &ImageFolder, percent: u32) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
+    let (trained, validation) = images.splits()?;
     if !validation.is_empty() {
         return Ok((trained, validation));
     }
-    let order = Philox::new(0, Stream::Order, u64::MAX).permutation(pictures.len());
-    let count = (pictures.len() * percent as usize).div_ceil(100).min(pictures.len().saturating_sub(1));
+    let order = Philox::new(0, Stream::Order, u64::MAX).permutation(images.len());
+    let count = (images.len() * percent as usize).div_ceil(100).min(images.len().saturating_sub(1));
     let (mut held_out, mut trained) = (order[..count].to_vec(), order[count..].to_vec());
     held_out.sort_unstable();
     trained.sort_unstable();
     Ok((trained, held_out))
 }
 
-/// Pictures of the folder as [N,3,H,W].
-pub fn batch(pictures: &PictureFolder, indices: &[usize], device: &Device) -> Tensor<4> {
-    let data: Vec<f32> = indices.iter().flat_map(|&index| pictures.pixels(index).iter().copied()).collect();
-    Tensor::from_data(TensorData::new(data, [indices.len(), 3, pictures.size(), pictures.size()]), device)
+/// Images of the folder as [N,3,H,W].
+pub fn batch(images: &ImageFolder, indices: &[usize], device: &Device) -> Tensor<4> {
+    let data: Vec<f32> = indices.iter().flat_map(|&index| images.pixels(index).iter().copied()).collect();
+    Tensor::from_data(TensorData::new(data, [indices.len(), 3, images.size(), images.size()]), device)
 }
 
-fn encode_all(net: &AutoencoderKl, pictures: &PictureFolder, indices: &[usize], device: &Device) -> Vec<f32> {
-    indices.chunks(32).flat_map(|chunk| net.encode(batch(pictures, chunk, device)).mean.to_data().try_to_vec::<f32>().unwrap_or_default()).collect()
+fn encode_all(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], device: &Device) -> Vec<f32> {
+    indices.chunks(32).flat_map(|chunk| net.encode(batch(images, chunk, device)).mean.to_data().try_to_vec::<f32>().unwrap_or_default()).collect()
 }
 
-/// 10·log₁₀(4/MSE) with pictures in −1…1 (range 2), over all pictures together.
-fn psnr(net: &AutoencoderKl, pictures: &PictureFolder, indices: &[usize], device: &Device) -> f64 {
+/// 10·log₁₀(4/MSE) with images in −1…1 (range 2), over all images together.
+fn psnr(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], device: &Device) -> f64 {
     let mut sum = 0.0;
     for chunk in indices.chunks(32) {
-        let target = batch(pictures, chunk, device);
+        let target = batch(images, chunk, device);
         let output = net.decode(net.encode(target.clone()).mean).clamp(-1.0, 1.0);
         sum += f64::from((output - target).square().mean().into_scalar::<f32>()) * chunk.len() as f64;
     }
@@ -160,7 +154,7 @@ fn psnr(net: &AutoencoderKl, pictures: &PictureFolder, indices: &[usize], device
 struct Autoencoding<'a> {
     options: &'a AutoencoderOptions,
     config: AutoencoderKlConfig,
-    pictures: &'a PictureFolder,
+    images: &'a ImageFolder,
     trained: &'a [usize],
     held_out: &'a [usize],
     device: Device,
@@ -176,7 +170,7 @@ impl Task for Autoencoding<'_> {
     fn loss(&self, net: &AutoencoderKl, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let training = &self.options.training;
         let indices = epoch_indices(self.trained, training.seed, step, training.batch);
-        let target = batch(self.pictures, &indices, &self.device);
+        let target = batch(self.images, &indices, &self.device);
         let posterior = net.encode(target.clone());
         let shape = posterior.mean.dims();
         let noise = normal(training.seed, Stream::Posterior, step, shape.iter().product());
@@ -199,11 +193,11 @@ impl Task for Autoencoding<'_> {
             .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
-    fn sample(&self, net: &AutoencoderKl) -> PictureGrid {
-        let mut grid = PictureGrid::new(self.pictures.size());
+    fn sample(&self, net: &AutoencoderKl) -> ImageGrid {
+        let mut grid = ImageGrid::new(self.images.size());
         for indices in [self.trained, self.held_out] {
             let device = self.device.clone().inner();
-            let target = batch(self.pictures, &indices[..indices.len().min(12)], &device);
+            let target = batch(self.images, &indices[..indices.len().min(12)], &device);
             grid.row(&target);
             grid.row(&net.decode(net.encode(target).mean));
         }

@@ -1,17 +1,17 @@
 //! `eval`: students at one step beside their teacher at several, on held-out prompts and on noises that none of them saw.
 //!
-//! Every artist draws the same prompts with the same noises; each picture is drawn once and serves all measures:
-//! - *Sets*: the drawn pictures against a reference, by [`measures`](crate::measures) of their [`features`](crate::features). One reference is what
+//! Every artist draws the same prompts with the same noises; each image is drawn once and serves all measures:
+//! - *Sets*: the drawn images against a reference, by [`measures`](crate::measures) of their [`features`](crate::features). One reference is what
 //!   the teacher draws for the same prompts with **other** noises, so that the teacher's own row says how small a number can be; the other
-//!   is the real pictures.
+//!   is the real images.
 //! - *Preservation of the ODE*: distance of features, root mean square difference of 16×16 averages (which forgives fine detail), and PSNR
-//!   (10·log₁₀(4/MSE) over pictures in −1…1), between a picture and the teacher's for the same prompt and noise; the teacher's pictures for two
+//!   (10·log₁₀(4/MSE) over images in −1…1), between an image and the teacher's for the same prompt and noise; the teacher's images for two
 //!   noises of one prompt are the yardstick. With the pair set that the students were trained on, the same on pairs that they know: a student that
 //!   is much nearer there has learned them by heart.
-//! - *Diversity*: mean distance of features between any two of 8 pictures of one prompt; to be read together with the alignment, since pictures
+//! - *Diversity*: mean distance of features between any two of 8 images of one prompt; to be read together with the alignment, since images
 //!   of the wrong thing are diverse too.
-//! - *Alignment*: whether a picture shows what was asked for, where the features come with a judge.
-//! - *Retrieval*: a picture is drawn for each name; the real pictures are ordered by the distance of features to it; top-k says how often one of
+//! - *Alignment*: whether an image shows what was asked for, where the features come with a judge.
+//! - *Retrieval*: an image is drawn for each name; the real images are ordered by the distance of features to it; top-k says how often one of
 //!   those with that name is among the first k.
 
 mod drawing;
@@ -25,16 +25,16 @@ use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data::PictureFolder,
+    data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
     features::{self, Asked, PixelAverages, matrix, mean_score},
+    image_grid::{ImageGrid, rgb},
     measures::{
         FeatureMatrix, Gaussian, KernelDistance, Manifold, diversity, frechet_distance, kernel_distance, manifold, mean_distance, psnr,
         squared_distance,
     },
     observer::Observer,
     pairs::Pairs,
-    picture_grid::{PictureGrid, rgb},
     pipeline_folder::PipelineFolder,
     run_folder::{config_of, model_of, write_description},
     training_loop::check_elements,
@@ -49,7 +49,7 @@ pub struct EvaluateOptions {
     pub teacher: PathBuf,
     /// Run or model folders of the students.
     pub students: Vec<PathBuf>,
-    /// The picture folder.
+    /// The image folder.
     pub data: PathBuf,
     /// The pair set that the students were trained on; with it they are measured on pairs that they know too.
     pub pairs: Option<PathBuf>,
@@ -59,9 +59,9 @@ pub struct EvaluateOptions {
     pub features: Option<PathBuf>,
     /// Names to draw; 0 for all.
     pub count: usize,
-    /// Pictures of each set that is compared with a reference.
+    /// Images of each set that is compared with a reference.
     pub samples: usize,
-    /// Prompts of which 8 pictures are compared with each other.
+    /// Prompts of which 8 images are compared with each other.
     pub diverse: usize,
     /// Steps of the teacher that the students are measured against.
     pub steps: usize,
@@ -69,7 +69,7 @@ pub struct EvaluateOptions {
     pub teacher_steps: Vec<usize>,
     /// Guidance of the teacher.
     pub guidance: f64,
-    /// Seed of the first picture.
+    /// Seed of the first image.
     pub seed: u64,
     /// Names shown in the grid.
     pub shown: Vec<String>,
@@ -96,16 +96,16 @@ impl Default for EvaluateOptions {
     }
 }
 
-/// How often the right picture came among the first.
+/// How often the right image came among the first.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Share of names of which a picture came first.
+    /// Share of names of which an image came first.
     pub top_1: f64,
-    /// Share of names of which a picture was among the first five.
+    /// Share of names of which an image was among the first five.
     pub top_5: f64,
 }
 
-/// A set of drawn pictures against a reference.
+/// A set of drawn images against a reference.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SetMeasures {
     /// Fréchet distance of the features' Gaussians.
@@ -117,14 +117,14 @@ pub struct SetMeasures {
     pub manifold: Manifold,
 }
 
-/// Pictures against others, pair by pair.
+/// Images against others, pair by pair.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct PairMeasures {
     /// Mean distance of features, divided by √features.
     pub distance: f64,
-    /// Mean distance of the pictures' 16×16 averages, values in −1…1.
+    /// Mean distance of the images' 16×16 averages, values in −1…1.
     pub averages: f64,
-    /// Peak signal-to-noise ratio over all pairs, dB; none for equal pictures.
+    /// Peak signal-to-noise ratio over all pairs, dB; none for equal images.
     pub psnr: Option<f64>,
 }
 
@@ -137,28 +137,28 @@ pub struct ModelReport {
     pub name: Option<String>,
     /// Steps of the ODE solver; 1 for the student.
     pub steps: usize,
-    /// Evaluations of the denoiser for one picture.
+    /// Evaluations of the denoiser for one image.
     pub evaluations: usize,
-    /// Against the teacher's pictures for the same prompts and other noises.
+    /// Against the teacher's images for the same prompts and other noises.
     pub to_teacher: SetMeasures,
-    /// Against the real pictures.
+    /// Against the real images.
     pub to_real: SetMeasures,
-    /// Against the teacher's pictures for the same prompts and noises.
+    /// Against the teacher's images for the same prompts and noises.
     pub preservation: PairMeasures,
-    /// A student's pictures for pairs that it was trained on, against the teacher's; much nearer than `preservation`, it knows them by heart.
+    /// A student's images for pairs that it was trained on, against the teacher's; much nearer than `preservation`, it knows them by heart.
     pub preservation_trained: Option<PairMeasures>,
-    /// Mean distance between two of 8 pictures of one prompt.
+    /// Mean distance between two of 8 images of one prompt.
     pub diversity: f64,
     /// The same divided by the teacher's; none if that is 0.
     pub diversity_ratio: Option<f64>,
     /// Mean score of the judge.
     pub alignment: Option<f64>,
-    /// Of the real pictures, by those drawn for their names; none for the teacher at other steps.
+    /// Of the real images, by those drawn for their names; none for the teacher at other steps.
     pub retrieval: Option<Retrieval>,
     /// The same with held-out phrasings as prompts.
     pub retrieval_held_out: Option<Retrieval>,
-    /// Wall-clock time of a picture in batches of 32, prompt and decoder included. The one number that a second run does not repeat.
-    pub seconds_per_picture: f64,
+    /// Wall-clock time of an image in batches of 32, prompt and decoder included. The one number that a second run does not repeat.
+    pub seconds_per_image: f64,
 }
 
 /// Pairs that the students were trained on.
@@ -181,25 +181,25 @@ pub struct Report {
     pub teacher_steps: usize,
     /// Guidance of the teacher.
     pub guidance: f64,
-    /// Seed of the first picture.
+    /// Seed of the first image.
     pub seed: u64,
-    /// Pictures of each set.
+    /// Images of each set.
     pub samples: usize,
-    /// Real pictures.
+    /// Real images.
     pub real: usize,
     /// What the features are.
     pub features: String,
-    /// How many features a picture has.
+    /// How many features an image has.
     pub feature_size: usize,
     /// What an alignment is, where there is a judge.
     pub alignment: Option<String>,
     /// Whether it is a share, from 0 to 1, that is well read in percent.
     pub alignment_is_share: bool,
-    /// The judge's mean score of the real pictures.
+    /// The judge's mean score of the real images.
     pub real_alignment: Option<f64>,
     /// Pairs that the students were trained on and are measured on too, where a pair set was given.
     pub trained_pairs: Option<TrainedPairs>,
-    /// Prompts of which 8 pictures are compared with each other.
+    /// Prompts of which 8 images are compared with each other.
     pub diverse: usize,
     /// Teacher ↔ teacher, same prompts, two noises: the yardstick of every row's preservation.
     pub two_noises: PairMeasures,
@@ -218,13 +218,13 @@ impl Report {
 
 /// Parts of a pipeline that a student has from its teacher as they are.
 const SHARED: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
-/// Noises of one prompt whose pictures are compared with each other.
+/// Noises of one prompt whose images are compared with each other.
 const NOISES: usize = 8;
 /// Least distance between the first seeds of two sets.
 const SEEDS: u64 = 100_000;
 /// Columns of the page's grids.
 const COLUMNS: usize = 8;
-/// Prompts whose pictures for several noises the page shows.
+/// Prompts whose images for several noises the page shows.
 const DIVERSE_SHOWN: usize = 3;
 
 /// A folder with an evaluation.
@@ -235,14 +235,14 @@ const EVALUATION: FolderKind = recorded_folder_kind!("an evaluation");
 /// # Errors
 /// Models or data that cannot be read, storage, interruption.
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
-    // Models, pictures, features.
+    // Models, images, features.
     let config = config_of(options)?;
     let mut destination = FolderDestination::claim(&options.out, EVALUATION, &[])?;
     check_options([(format!("--guidance {}", options.guidance), options.guidance.is_finite(), "a number that is finite")])?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     teacher.check()?;
     let sizes = teacher.sizes()?;
-    check_elements("--samples", options.samples, [3, sizes.picture, sizes.picture])?;
+    check_elements("--samples", options.samples, [3, sizes.image, sizes.image])?;
     if options.students.is_empty() {
         return Err(TrainError::new(TrainErrorKind::Usage, "no student to measure: give --student DIR, once or several times"));
     }
@@ -252,7 +252,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         student.check()?;
         if student.sizes()? != sizes {
             return Err(TrainError::input(format!(
-                "{} draws pictures of another size than {}: a student is measured beside its own teacher",
+                "{} draws images of another size than {}: a student is measured beside its own teacher",
                 folder.display(),
                 options.teacher.display()
             )));
@@ -271,14 +271,14 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
         schedule.timesteps(steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     }
     let known_pairs = options.pairs.as_deref().map(|folder| KnownPairs::open(folder, &teacher, options.samples)).transpose()?;
-    let pictures = PictureFolder::open(&options.data, sizes.picture)?;
-    let size = sizes.picture;
+    let images = ImageFolder::open(&options.data, sizes.image)?;
+    let size = sizes.image;
     let samples = options.samples.max(2);
-    let known = by_name(&pictures);
+    let known = by_name(&images);
     let count = if options.count == 0 { known.len() } else { options.count.min(known.len()) };
     if count < 2 || !size.is_multiple_of(PixelAverages::SIDE) {
         return Err(TrainError::input(format!(
-            "evaluation takes at least 2 names, and pictures whose side is a multiple of {}; {} has {count} names and pictures of {size}",
+            "evaluation takes at least 2 names, and images whose side is a multiple of {}; {} has {count} names and images of {size}",
             PixelAverages::SIDE,
             options.data.display(),
         )));
@@ -286,25 +286,25 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let opened = features::open(options.features.as_deref(), size, device)?;
     let network = opened.network.as_ref();
     let chosen: Vec<usize> = (0..count).map(|i| known[i * known.len() / count][0]).collect();
-    let mut prompts = prompts(&pictures, &chosen);
+    let mut prompts = prompts(&images, &chosen);
     let first_known = prompts.len();
     if let Some(known) = &known_pairs {
         prompts.extend(known.prompts().map(|prompt| Asked { name: prompt, prompt }));
     }
-    // The real pictures come first: what is wrong with a judge is said before hours are spent on drawing. One of each name, then another of each.
+    // The real images come first: what is wrong with a judge is said before hours are spent on drawing. One of each name, then another of each.
     let most = known.iter().map(Vec::len).max().unwrap_or(0);
     let rounds = (0..most).flat_map(|round| known.iter().filter_map(move |of_name| of_name.get(round).copied()));
     let real: Vec<usize> = rounds.take(samples.max(known.len())).collect();
-    let real_pictures: Vec<Vec<f32>> = real.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
-    let to_real = Reference::new(matrix(network, &real_pictures, size, device));
-    let name = |index: usize| pictures.entries()[index].text.as_str();
+    let real_images: Vec<Vec<f32>> = real.iter().map(|&index| images.pixels(index).to_vec()).collect();
+    let to_real = Reference::new(matrix(network, &real_images, size, device));
+    let name = |index: usize| images.entries()[index].text.as_str();
     let real_asked: Vec<Asked<'_>> = real.iter().map(|&index| Asked { name: name(index), prompt: name(index) }).collect();
     let real_names: Vec<&str> = real_asked.iter().map(|asked| asked.name).collect();
     let judge = opened.alignment.as_deref();
-    let real_alignment = judge.map(|judge| mean_score(judge, &real_pictures, &real_asked, size, device)).transpose()?;
+    let real_alignment = judge.map(|judge| mean_score(judge, &real_images, &real_asked, size, device)).transpose()?;
     let mut studio = Studio::open(&teacher, &students, options.guidance, &prompts, device)?;
 
-    // Which pictures are needed.
+    // Which images are needed.
     let diverse = options.diverse.clamp(1, count);
     let held_out = HeldOut { count, seed: options.seed, spacing: (samples.max(count * NOISES) as u64).div_ceil(SEEDS) * SEEDS };
     let seeds = held_out.seeds()?;
@@ -332,13 +332,13 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     studio.begin(&plans, observer);
 
     // The reference.
-    let averages = |pictures: &[Vec<f32>]| matrix(&PixelAverages, pictures, size, device);
+    let averages = |images: &[Vec<f32>]| matrix(&PixelAverages, images, size, device);
     let drawn = studio.draw(main, &reference_plan, observer)?;
-    let reference_pictures = drawn.select(&reference_places);
-    let to_teacher = Reference::new(matrix(network, &reference_pictures, size, device));
+    let reference_images = drawn.select(&reference_places);
+    let to_teacher = Reference::new(matrix(network, &reference_images, size, device));
 
-    // The teacher's pictures of the pairs that the students know.
-    let set_of = |pictures: Vec<Vec<f32>>| DrawnSet { averages: averages(&pictures), features: matrix(network, &pictures, size, device), pictures };
+    // The teacher's images of the pairs that the students know.
+    let set_of = |images: Vec<Vec<f32>>| DrawnSet { averages: averages(&images), features: matrix(network, &images, size, device), images };
     let known_set = known_pairs.as_ref().map(|known| set_of(known.latents(device).flat_map(|latents| studio.decode(latents)).collect()));
 
     // Each artist; the teacher that the others are compared with is the first.
@@ -350,11 +350,11 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let mut by_names = Vec::new();
     for work in &works {
         let drawn = studio.draw(work.artist, &work.plan, observer)?;
-        let all = matrix(network, &drawn.pictures, size, device);
+        let all = matrix(network, &drawn.images, size, device);
         let set = drawn.select(&work.set);
         let spread = diversity(&all.select(&work.diverse), NOISES);
         let alignment = judge.map(|judge| mean_score(judge, &set, &asked, size, device)).transpose()?;
-        let own = DrawnSet { averages: averages(&set), pictures: set, features: all.select(&work.set) };
+        let own = DrawnSet { averages: averages(&set), images: set, features: all.select(&work.set) };
         let retrieval = |places: &Vec<usize>| retrieval(&all.select(places), &chosen_names, &to_real.features, &real_names);
         let (firsts, first_spread) = &*firsts.get_or_insert_with(|| (own.clone(), spread));
         models.push(ModelReport {
@@ -377,15 +377,15 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
             alignment,
             retrieval: work.retrieved.as_ref().map(|retrieved| retrieval(&retrieved.names)),
             retrieval_held_out: work.retrieved.as_ref().map(|retrieved| retrieval(&retrieved.held_out)),
-            seconds_per_picture: drawn.seconds_per_picture,
+            seconds_per_image: drawn.seconds_per_image,
         });
-        shown.push(Shown::new(work, work.artist == main, &drawn, &own.pictures, count.min(samples)));
+        shown.push(Shown::new(work, work.artist == main, &drawn, &own.images, count.min(samples)));
         if let Some(retrieved) = &work.retrieved {
             by_names.push(drawn.select(&retrieved.names));
         }
     }
-    let (firsts, _) = firsts.ok_or_else(|| TrainError::input("no pictures were drawn"))?;
-    let reference = DrawnSet { averages: averages(&reference_pictures), pictures: reference_pictures, features: to_teacher.features };
+    let (firsts, _) = firsts.ok_or_else(|| TrainError::input("no images were drawn"))?;
+    let reference = DrawnSet { averages: averages(&reference_images), images: reference_images, features: to_teacher.features };
     let turned: Vec<usize> = (0..samples).map(|i| (i + 1) % samples).collect();
     let two_noises = firsts.beside(&reference);
     let unrelated = firsts.selected(&turned).beside(&firsts);
@@ -417,11 +417,11 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let folder = destination.begin()?.to_owned();
     write_description(&folder, &config)?;
     replace_json(&folder.join("report.json"), &report)?;
-    let bytes = |pictures: &[Vec<f32>]| rgb(&features::tensor(pictures, size, device));
+    let bytes = |images: &[Vec<f32>]| rgb(&features::tensor(images, size, device));
     let named = |i: usize| prompts[i].name;
     let wanted = |i: &usize| options.shown.is_empty() || options.shown.iter().any(|name| name == named(*i));
-    let originals: Vec<Vec<f32>> = chosen.iter().map(|&index| pictures.pixels(index).to_vec()).collect();
-    let mut grid = PictureGrid::new(size);
+    let originals: Vec<Vec<f32>> = chosen.iter().map(|&index| images.pixels(index).to_vec()).collect();
+    let mut grid = ImageGrid::new(size);
     for some in (0..count).filter(wanted).collect::<Vec<_>>().chunks(16) {
         grid.rgb_row(bytes(&some.iter().map(|&i| originals[i].clone()).collect::<Vec<_>>()));
         for set in &by_names {
@@ -435,9 +435,9 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     Ok(report)
 }
 
-/// The pictures of each distinct name, both in the order of the folder.
-fn by_name(pictures: &PictureFolder) -> Vec<Vec<usize>> {
-    let (names, places) = pictures.names();
+/// The images of each distinct name, both in the order of the folder.
+fn by_name(images: &ImageFolder) -> Vec<Vec<usize>> {
+    let (names, places) = images.names();
     let mut found = vec![Vec::new(); names.len()];
     for (index, place) in places.into_iter().enumerate() {
         found[place].push(index);
@@ -456,54 +456,54 @@ fn folder_name(folder: &Path) -> String {
 }
 
 /// Names first, then for each a phrasing that was not trained on, or the name where there is none.
-fn prompts<'a>(pictures: &'a PictureFolder, chosen: &[usize]) -> Vec<Asked<'a>> {
-    let name = |index: usize| pictures.entries()[index].text.as_str();
-    let held_out = |index: usize| pictures.held_out_prompts(index).first().map_or(name(index), String::as_str);
+fn prompts<'a>(images: &'a ImageFolder, chosen: &[usize]) -> Vec<Asked<'a>> {
+    let name = |index: usize| images.entries()[index].text.as_str();
+    let held_out = |index: usize| images.held_out_prompts(index).first().map_or(name(index), String::as_str);
     let names = chosen.iter().map(|&index| Asked { name: name(index), prompt: name(index) });
     names.chain(chosen.iter().map(|&index| Asked { name: name(index), prompt: held_out(index) })).collect()
 }
 
-/// The held-out prompts and their noises: round after round through the prompts, every picture with a seed of its own.
+/// The held-out prompts and their noises: round after round through the prompts, every image with a seed of its own.
 struct HeldOut {
     /// Prompts.
     count: usize,
-    /// Seed of the names' first picture.
+    /// Seed of the names' first image.
     seed: u64,
     /// From the first seed of one set to that of the next.
     spacing: u64,
 }
 
 impl HeldOut {
-    /// Picture `i` of a set; sets with different numbers share no seed.
+    /// Image `i` of a set; sets with different numbers share no seed.
     fn draw(&self, set: u64, i: usize) -> Draw {
         Draw { prompt: self.count + i % self.count, seed: self.seed + set * self.spacing + i as u64 }
     }
 
-    /// Those of the names' pictures and of both sets.
+    /// Those of the names' images and of both sets.
     fn seeds(&self) -> Result<Range<u64>, TrainError> {
-        let message = || format!("--seed {}: expected a number that leaves room for the seeds of all pictures above it", self.seed);
+        let message = || format!("--seed {}: expected a number that leaves room for the seeds of all images above it", self.seed);
         let end = self.seed.checked_add(3 * self.spacing).ok_or_else(|| TrainError::new(TrainErrorKind::Usage, message()))?;
         Ok(self.seed..end)
     }
 }
 
-/// One artist's plan, and where the pictures of each measure will be.
+/// One artist's plan, and where the images of each measure will be.
 struct Work {
     artist: Artist,
     plan: Plan,
     /// The set that is compared with the references.
     set: Vec<usize>,
-    /// `NOISES` pictures of each of some prompts.
+    /// `NOISES` images of each of some prompts.
     diverse: Vec<usize>,
     /// These prompts, by their place among the held-out ones.
     diverse_prompts: Vec<usize>,
-    /// Where this artist's pictures look for the real ones.
+    /// Where this artist's images look for the real ones.
     retrieved: Option<Retrieved>,
-    /// A student's pictures for pairs that it was trained on.
+    /// A student's images for pairs that it was trained on.
     known: Vec<usize>,
 }
 
-/// A picture of every name, and the first of every held-out prompt.
+/// An image of every name, and the first of every held-out prompt.
 struct Retrieved {
     names: Vec<usize>,
     held_out: Vec<usize>,
@@ -555,7 +555,7 @@ impl KnownPairs {
             return Ok(());
         }
         let message = format!(
-            "--seed {}: pictures are drawn from seeds {} to {}, and the pairs that the students know from {} to {}; choose a seed outside",
+            "--seed {}: images are drawn from seeds {} to {}, and the pairs that the students know from {} to {}; choose a seed outside",
             seeds.start,
             seeds.start,
             seeds.end - 1,
@@ -599,10 +599,10 @@ impl Reference {
     }
 }
 
-/// One artist's set, for the comparison with another's picture by picture.
+/// One artist's set, for the comparison with another's image by image.
 #[derive(Clone)]
 struct DrawnSet {
-    pictures: Vec<Vec<f32>>,
+    images: Vec<Vec<f32>>,
     features: FeatureMatrix,
     averages: FeatureMatrix,
 }
@@ -612,29 +612,29 @@ impl DrawnSet {
         PairMeasures {
             distance: mean_distance(&self.features, &other.features),
             averages: mean_distance(&self.averages, &other.averages),
-            psnr: psnr(self.pictures.iter().zip(&other.pictures).map(|(a, b)| (a.as_slice(), b.as_slice()))),
+            psnr: psnr(self.images.iter().zip(&other.images).map(|(a, b)| (a.as_slice(), b.as_slice()))),
         }
     }
 
     fn selected(&self, places: &[usize]) -> Self {
         Self {
-            pictures: places.iter().map(|&place| self.pictures[place].clone()).collect(),
+            images: places.iter().map(|&place| self.images[place].clone()).collect(),
             features: self.features.select(places),
             averages: self.averages.select(places),
         }
     }
 }
 
-/// One artist's pictures on the page.
+/// One artist's images on the page.
 struct Shown {
     /// Whether it is the teacher that the others are compared with.
     is_main: bool,
     /// Held-out prompts of `set`, and of the groups of `diverse`.
     places: Vec<usize>,
     diverse_places: Vec<usize>,
-    /// Pictures of the set at `places`.
+    /// Images of the set at `places`.
     set: Vec<Vec<f32>>,
-    /// `NOISES` pictures of each of the first prompts.
+    /// `NOISES` images of each of the first prompts.
     diverse: Vec<Vec<f32>>,
 }
 
@@ -670,7 +670,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_picture_of_the_name_counts() {
+    fn any_image_of_the_name_counts() {
         let real = FeatureMatrix::new(1, vec![0.0, 10.0, 20.0, 21.0, 22.0, 23.0, 24.0]);
         let names = ["cat", "dog", "cat", "cow", "cow", "cow", "cow"];
         let found = retrieval(&FeatureMatrix::new(1, vec![19.0, 13.0, 30.0, 30.0]), &["cat", "dog", "cat", "dog"], &real, &names);

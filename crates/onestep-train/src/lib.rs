@@ -1,7 +1,7 @@
-//! From captioned pictures to a one-step student.
+//! From captioned images to a one-step student.
 //!
 //! The steps in the order in which they are run, each a module that reads top to bottom:
-//! [`data`] → [`autoencoder`] → [`teacher`] → [`pairs`] → [`distil`] → [`evaluate`], which takes its [`features`] from a [`picture_classifier`]
+//! [`data`] → [`autoencoder`] → [`teacher`] → [`pairs`] → [`distil`] → [`evaluate`], which takes its [`features`] from a [`image_classifier`]
 //! where there is one.
 //! What they share: the [`run_folder`] with its [`checkpoint`]s, the [`optimizer`], the [`pipeline_folder`] in which
 //! models are kept, and the [`sampler`] (the teacher's ODE).
@@ -20,6 +20,8 @@ pub mod error;
 pub mod evaluate;
 pub mod features;
 pub mod guard;
+pub mod image_classifier;
+pub mod image_grid;
 pub mod latent_metric;
 pub mod measures;
 pub mod observer;
@@ -27,8 +29,6 @@ pub mod optimizer;
 pub mod pairs;
 pub mod parameters;
 mod pickle_check;
-pub mod picture_classifier;
-pub mod picture_grid;
 pub mod pipeline_folder;
 pub mod presets;
 pub mod report_page;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    data::PictureFolder,
+    data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     pipeline_folder::PipelineFolder,
@@ -38,7 +38,7 @@ use crate::{
 pub struct PairsOptions {
     /// Run or model folder of the teacher.
     pub teacher: PathBuf,
-    /// The picture folder, for its prompts.
+    /// The image folder, for its prompts.
     pub data: PathBuf,
     /// Where the pairs go.
     pub out: PathBuf,
@@ -86,7 +86,7 @@ pub struct PairIndex {
     pub shape: [usize; 3],
     /// The prompts that pairs refer to.
     pub prompts: Vec<String>,
-    /// The name of the picture that each prompt is a phrasing of.
+    /// The name of the image that each prompt is a phrasing of.
     pub names: Vec<String>,
     /// SHA-256 of each finished shard, by number; empty where it is still to be made.
     pub shards: Vec<String>,
@@ -151,13 +151,13 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     together("--batch", options.batch as u64)?;
     together("--shard", options.shard)?;
     schedule.timesteps(options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
-    let pictures = PictureFolder::open_trained(&options.data, sizes.picture)?;
-    let phrasings = (0..pictures.len()).flat_map(|index| pictures.train_prompts(index).iter().map(move |prompt| (prompt, index)));
-    // Pictures of one name share their prompts.
+    let images = ImageFolder::open_trained(&options.data, sizes.image)?;
+    let phrasings = (0..images.len()).flat_map(|index| images.train_prompts(index).iter().map(move |prompt| (prompt, index)));
+    // Images of one name share their prompts.
     let mut seen = BTreeSet::new();
     let (prompts, names) = phrasings
         .filter(|(prompt, _)| seen.insert(prompt.as_str()))
-        .map(|(prompt, index)| (prompt.clone(), pictures.entries()[index].text.clone()))
+        .map(|(prompt, index)| (prompt.clone(), images.entries()[index].text.clone()))
         .unzip();
     let teacher = model.hash();
     let fresh = PairIndex {
@@ -402,7 +402,7 @@ impl Pairs {
         Ok(pairs)
     }
 
-    /// What each pair's picture shows: equal numbers for equal names.
+    /// What each pair's image shows: equal numbers for equal names.
     pub fn things(&self) -> Vec<usize> {
         let mut numbers = BTreeMap::new();
         let of_prompt: Vec<usize> = self

@@ -58,14 +58,14 @@ const COMPONENTS: [&str; 5] = ["vae", "unet", "text_encoder", "tokenizer", "sche
 const UNUSED: [&str; 3] = ["safety_checker", "feature_extractor", "image_encoder"];
 /// Classes of tokenizers that `tokenizer.json` may belong to.
 const TOKENIZERS: [&str; 4] = ["CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"];
-/// Channels of a picture.
+/// Channels of an image.
 const COLOURS: usize = 3;
 
 /// What a pipeline takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Side of a picture in pixels.
-    pub picture: usize,
+    /// Side of an image in pixels.
+    pub image: usize,
     /// Channels, rows, columns of a latent.
     pub latent: [usize; 3],
 }
@@ -287,14 +287,14 @@ impl PipelineFolder {
             );
             return Err(self.refuse(UNET_CONFIG, message));
         }
-        Ok(Sizes { picture: latent * downscale, latent: [unet.in_channels, latent, latent] })
+        Ok(Sizes { image: latent * downscale, latent: [unet.in_channels, latent, latent] })
     }
 
-    /// The one side that a `sample_size` states, given once or for rows and columns; `scale` pixels of a picture to one of these.
+    /// The one side that a `sample_size` states, given once or for rows and columns; `scale` pixels of an image to one of these.
     fn side(&self, name: &str, size: Option<&PerBlock<usize>>, scale: usize) -> Result<usize, TrainError> {
-        let most = (limits::PICTURE_SIDE.max as usize / scale).max(1);
+        let most = (limits::IMAGE_SIDE.max as usize / scale).max(1);
         let example = (512 / scale).max(1);
-        let instead = format!("write one number instead, such as {example} for pictures of {0}x{0}", example * scale);
+        let instead = format!("write one number instead, such as {example} for images of {0}x{0}", example * scale);
         let side = match size {
             Some(PerBlock::One(side)) => *side,
             Some(PerBlock::Each(sides)) => match sides.as_slice() {
@@ -309,11 +309,11 @@ impl PipelineFolder {
         Err(self.refuse(name, format!("sample_size = {side} is not within 1..={most}; {instead}")))
     }
 
-    /// The side of the pictures that the autoencoder was made for.
+    /// The side of the images that the autoencoder was made for.
     ///
     /// # Errors
     /// Names the file at fault.
-    pub fn picture_size(&self) -> Result<usize, TrainError> {
+    pub fn image_size(&self) -> Result<usize, TrainError> {
         self.side(VAE_CONFIG, self.vae_config()?.sample_size.as_ref(), 1)
     }
 
@@ -338,7 +338,7 @@ impl PipelineFolder {
         let config = AutoencoderKlConfig::from_json(&self.text(VAE_CONFIG)?).map_err(|error| self.refuse(VAE_CONFIG, error))?;
         for (key, channels) in [("in_channels", config.in_channels), ("out_channels", config.out_channels)] {
             if channels != COLOURS {
-                return Err(self.refuse(VAE_CONFIG, format!("{key} = {channels}, expected {COLOURS}: pictures have red, green and blue")));
+                return Err(self.refuse(VAE_CONFIG, format!("{key} = {channels}, expected {COLOURS}: images have red, green and blue")));
             }
         }
         Ok(config)
@@ -361,7 +361,7 @@ impl PipelineFolder {
         let config = UNet2DConditionConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
         if config.addition_embed_type.is_some() {
             let message =
-                "expected no addition_embed_type: models that also want the sizes of pictures, such as SDXL, cannot be trained or exported yet";
+                "expected no addition_embed_type: models that also want the sizes of images, such as SDXL, cannot be trained or exported yet";
             return Err(self.refuse(name, message));
         }
         Ok(config)

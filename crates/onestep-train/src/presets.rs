@@ -10,7 +10,7 @@ use crate::error::TrainError;
 pub struct Preset {
     /// Its name on the command line.
     pub name: &'static str,
-    /// For 64×64 pictures what this is: [3,64,64] ↔ [4,16,16].
+    /// For 64×64 images what this is: [3,64,64] ↔ [4,16,16].
     pub vae: AutoencoderKlConfig,
     /// The denoiser.
     pub unet: UNet2DConditionConfig,
@@ -32,30 +32,30 @@ pub fn names() -> Vec<&'static str> {
     SIZES.iter().map(|size| size.0).collect()
 }
 
-/// Autoencoder and denoiser halve a picture's side twice each.
+/// Autoencoder and denoiser halve an image's side twice each.
 const HALVED: usize = 16;
 
-/// The preset of that name for square pictures with a side of `picture` pixels, with room for `vocabulary` token ids and `tokens` per prompt.
+/// The preset of that name for square images with a side of `image` pixels, with room for `vocabulary` token ids and `tokens` per prompt.
 ///
 /// # Errors
 /// An unknown name, with those that exist; a side that cannot be halved as often as the networks do.
-pub fn preset(name: &str, picture: usize, vocabulary: usize, tokens: usize, end_id: u32) -> Result<Preset, TrainError> {
+pub fn preset(name: &str, image: usize, vocabulary: usize, tokens: usize, end_id: u32) -> Result<Preset, TrainError> {
     let Some(&(name, vae, unet, text, layers)) = SIZES.iter().find(|size| size.0 == name) else {
         return Err(TrainError::new(crate::TrainErrorKind::Usage, format!("no preset {name:?}; there are {}", names().join(", "))));
     };
-    if picture == 0 || !picture.is_multiple_of(HALVED) {
-        let message = format!("--size {picture}: expected a multiple of {HALVED}, which the networks can halve four times, such as 64");
+    if image == 0 || !image.is_multiple_of(HALVED) {
+        let message = format!("--size {image}: expected a multiple of {HALVED}, which the networks can halve four times, such as 64");
         return Err(TrainError::new(crate::TrainErrorKind::Usage, message));
     }
     let config = |error: onestep_nets::ConfigError| TrainError::input(format!("preset {name}: {error}"));
     let heads = |width: usize| (width / 32).max(1);
     let vae = json!({
-        "sample_size": picture, "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 8, "block_out_channels": vae,
+        "sample_size": image, "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 8, "block_out_channels": vae,
         "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
         "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],
     });
     let unet = json!({
-        "sample_size": picture / 4, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 8, "block_out_channels": unet,
+        "sample_size": image / 4, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 8, "block_out_channels": unet,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
         "cross_attention_dim": text, "attention_head_dim": unet.map(heads), "use_linear_projection": true,

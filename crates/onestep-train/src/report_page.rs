@@ -67,7 +67,7 @@ pub fn write(folder: &Path) -> Result<(), TrainError> {
     page(&folder.join("report.html"), &name, &body)
 }
 
-/// The first sample picture and the last three.
+/// The first sample image and the last three.
 fn samples(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(folder.join("samples"))
         .into_iter()

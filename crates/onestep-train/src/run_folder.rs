@@ -91,7 +91,7 @@ impl RunFolder {
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
-    /// The path of a sample picture of a step.
+    /// The path of a sample image of a step.
     pub fn sample(&self, step: u64) -> PathBuf {
         self.path.join("samples").join(format!("step-{step:07}.png"))
     }

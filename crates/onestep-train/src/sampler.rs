@@ -42,14 +42,14 @@ pub struct Sampler<'a> {
     pub unet: &'a UNet2DConditionModel,
     /// Its noise schedule.
     pub schedule: &'a NoiseSchedule,
-    /// Evaluations per picture (twice as many with guidance).
+    /// Evaluations per image (twice as many with guidance).
     pub steps: usize,
     /// w of `ε(∅) + w·(ε(c) − ε(∅))`; 1 asks for the conditional prediction alone.
     pub guidance: f64,
 }
 
 impl Sampler<'_> {
-    /// Evaluations of the network for one picture.
+    /// Evaluations of the network for one image.
     pub fn evaluations(&self) -> usize {
         evaluations(self.steps, self.guidance)
     }
@@ -81,7 +81,7 @@ impl Sampler<'_> {
     }
 }
 
-/// Evaluations of the network for one picture in so many steps: twice as many where the empty prompt guides.
+/// Evaluations of the network for one image in so many steps: twice as many where the empty prompt guides.
 pub fn evaluations(steps: usize, guidance: f64) -> usize {
     if is_guided(guidance) { 2 * steps } else { steps }
 }

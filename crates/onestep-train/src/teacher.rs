@@ -1,9 +1,9 @@
-//! `train teacher`: text encoder and denoiser together, on the latents of a picture folder.
+//! `train teacher`: text encoder and denoiser together, on the latents of an image folder.
 //!
 //! Loss: squared error of the predicted noise, weighted over timesteps by `w(t) = max(1, min(1/SNR, cap))`.
 //! Without a weight (cap 1: the simple loss of Ho et al. 2020) the noisiest timesteps hardly count, since there even a perfect guess of the
-//! picture changes the predicted noise little; but they are where a prompt decides what the picture becomes, above all in a set so small that
-//! a trace of a picture betrays which one it is. The weight is the truncated-SNR weight of Salimans and Ho 2022, with a cap.
+//! image changes the predicted noise little; but they are where a prompt decides what the image becomes, above all in a set so small that
+//! a trace of an image betrays which one it is. The weight is the truncated-SNR weight of Salimans and Ho 2022, with a cap.
 //! Half of it (√w) is given by drawing noisy timesteps more often, the other half multiplies the loss: least variance for the same mean.
 //! One caption in ten is replaced by the empty prompt, so that the denoiser can be guided (Ho and Salimans 2022).
 
@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     autoencoder::{batch, epoch_indices},
-    data::{CaptionTokenizer, PictureFolder, TokenizerOptions},
+    data::{CaptionTokenizer, ImageFolder, TokenizerOptions},
     error::{TrainError, check_options},
+    image_grid::ImageGrid,
     observer::Observer,
-    picture_grid::PictureGrid,
     pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, component_files, model_index},
     presets::{self, Preset},
     run_folder::{Entry, RunFolder, model_of},
@@ -36,7 +36,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherOptions {
-    /// The picture folder.
+    /// The image folder.
     pub data: PathBuf,
     /// Run or model folder of the autoencoder.
     pub autoencoder: PathBuf,
@@ -52,7 +52,7 @@ pub struct TeacherOptions {
     pub weight_cap: f64,
     /// Weights to begin from: a model folder, or `ema/` of a checkpoint. None begins from random ones.
     pub initial: Option<PathBuf>,
-    /// Guidance of the sample pictures.
+    /// Guidance of the sample images.
     pub sample_guidance: f64,
     /// Steps and update rule.
     pub training: LoopOptions,
@@ -97,20 +97,20 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
         (format!("sample_guidance = {}", options.sample_guidance), options.sample_guidance.is_finite(), "a number that is finite"),
     ])?;
     let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
-    let size = autoencoder.picture_size()?;
-    let pictures = PictureFolder::open_trained(&options.data, size)?;
+    let size = autoencoder.image_size()?;
+    let images = ImageFolder::open_trained(&options.data, size)?;
     let vae = autoencoder.vae(device)?;
-    let tokenizer = CaptionTokenizer::train(pictures.captions(), &TokenizerOptions { length: options.prompt_tokens, ..TokenizerOptions::default() })?;
+    let tokenizer = CaptionTokenizer::train(images.captions(), &TokenizerOptions { length: options.prompt_tokens, ..TokenizerOptions::default() })?;
     let preset = presets::preset(&options.preset, size, tokenizer.vocabulary_size(), tokenizer.length(), tokenizer.end_id())?;
     let schedule = NoiseSchedule::new(&preset.scheduler).map_err(|error| TrainError::input(error.to_string()))?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
 
     let autodiff = device.clone().autodiff();
-    let mut prompts = Vec::with_capacity(pictures.len());
-    for index in 0..pictures.len() {
-        prompts.push(pictures.train_prompts(index).iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>, _>>()?);
+    let mut prompts = Vec::with_capacity(images.len());
+    for index in 0..images.len() {
+        prompts.push(images.train_prompts(index).iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>, _>>()?);
     }
-    let (latents, shape) = latents(&vae, &pictures, device, observer);
+    let (latents, shape) = latents(&vae, &images, device, observer);
     let side = size / 4;
     if shape != [preset.unet.in_channels, side, side] {
         return Err(TrainError::input(format!(
@@ -126,7 +126,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
         options,
         preset: &preset,
         schedule,
-        pictures: &pictures,
+        images: &images,
         prompts,
         empty: tokenizer.encode("")?,
         timesteps,
@@ -143,8 +143,8 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
             .load(net, &|name| Ok(onestep_store::read(&initial.join(name))?))
             .map_err(|error| TrainError::new(error.kind(), format!("--initial {}: {error}", initial.display())))?;
     }
-    observer.note(&format!("{} pictures, {} token ids, {} parameters", pictures.len(), tokenizer.vocabulary_size(), net.num_params()));
-    let data = sha256(format!("{} {}", pictures.content_hash(), autoencoder.hash()).as_bytes());
+    observer.note(&format!("{} images, {} token ids, {} parameters", images.len(), tokenizer.vocabulary_size(), net.num_params()));
+    let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()).as_bytes());
     let net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
 
     let mut files = task.files(&net);
@@ -183,13 +183,13 @@ impl Timesteps {
     }
 }
 
-/// Model-space latents of all pictures, one after the other, and the shape of one: channels, rows, columns.
-fn latents(vae: &AutoencoderKl, pictures: &PictureFolder, device: &Device, observer: &mut dyn Observer) -> (Vec<f32>, [usize; 3]) {
-    observer.begin("encoding pictures", pictures.len() as u64, 0);
-    let all: Vec<usize> = (0..pictures.len()).collect();
+/// Model-space latents of all images, one after the other, and the shape of one: channels, rows, columns.
+fn latents(vae: &AutoencoderKl, images: &ImageFolder, device: &Device, observer: &mut dyn Observer) -> (Vec<f32>, [usize; 3]) {
+    observer.begin("encoding images", images.len() as u64, 0);
+    let all: Vec<usize> = (0..images.len()).collect();
     let (mut latents, mut shape) = (Vec::new(), [0; 3]);
     for chunk in all.chunks(32) {
-        let mean = vae.encode(batch(pictures, chunk, device)).mean;
+        let mean = vae.encode(batch(images, chunk, device)).mean;
         let [_, channels, rows, columns] = mean.dims();
         shape = [channels, rows, columns];
         latents.extend(vae.to_model_space(mean).to_data().try_to_vec::<f32>().unwrap_or_default());
@@ -202,8 +202,8 @@ struct Denoising<'a> {
     options: &'a TeacherOptions,
     preset: &'a Preset,
     schedule: NoiseSchedule,
-    pictures: &'a PictureFolder,
-    /// Token ids of each picture's captions.
+    images: &'a ImageFolder,
+    /// Token ids of each image's captions.
     prompts: Vec<Vec<Vec<u32>>>,
     empty: Vec<u32>,
     timesteps: Timesteps,
@@ -224,7 +224,7 @@ impl Task for Denoising<'_> {
 
     fn loss(&self, net: &Teacher, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let LoopOptions { seed, batch, .. } = self.options.training;
-        let all: Vec<usize> = (0..self.pictures.len()).collect();
+        let all: Vec<usize> = (0..self.images.len()).collect();
         let indices = epoch_indices(&all, seed, step, batch);
         let mut draw = Philox::new(seed, Stream::Prompt, step);
         let ids: Vec<u32> = indices
@@ -268,12 +268,12 @@ impl Task for Denoising<'_> {
         })
     }
 
-    fn sample(&self, net: &Teacher) -> PictureGrid {
-        let mut grid = PictureGrid::new(self.pictures.size());
+    fn sample(&self, net: &Teacher) -> ImageGrid {
+        let mut grid = ImageGrid::new(self.images.size());
         let device = self.device.clone().inner();
-        let count = self.pictures.len().min(16);
-        let chosen: Vec<usize> = (0..count).map(|i| i * self.pictures.len() / count).collect();
-        let prompts: Vec<&str> = chosen.iter().map(|&index| self.pictures.entries()[index].text.as_str()).collect();
+        let count = self.images.len().min(16);
+        let chosen: Vec<usize> = (0..count).map(|i| i * self.images.len() / count).collect();
+        let prompts: Vec<&str> = chosen.iter().map(|&index| self.images.entries()[index].text.as_str()).collect();
         let seeds: Vec<u64> = (0..count as u64).collect();
         let sampler = Sampler { unet: &net.unet, schedule: &self.schedule, steps: 20, guidance: self.options.sample_guidance };
         let drawn = (|| -> Result<_, TrainError> {
@@ -282,7 +282,7 @@ impl Task for Denoising<'_> {
             sampler.latents(noises(&seeds, self.shape, &device), condition, &empty).map_err(|error| TrainError::input(error.to_string()))
         })();
         if let Ok(latents) = drawn {
-            grid.row(&batch(self.pictures, &chosen, &device));
+            grid.row(&batch(self.images, &chosen, &device));
             grid.row(&self.vae.decode(self.vae.from_model_space(latents)));
         }
         grid

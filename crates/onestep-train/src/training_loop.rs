@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::{
     checkpoint::{Checkpoint, Counters},
     error::{TrainError, TrainErrorKind, check_options},
+    image_grid::ImageGrid,
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     parameters,
-    picture_grid::PictureGrid,
     run_folder::{Entry, RunFolder},
     store::sha256,
 };
@@ -33,7 +33,7 @@ pub struct LoopOptions {
     pub ema_decay: f64,
     /// Steps between checkpoints.
     pub save_every: u64,
-    /// Steps between sample pictures.
+    /// Steps between sample images.
     pub sample_every: u64,
     /// Checkpoints that are kept.
     pub keep_last: usize,
@@ -130,8 +130,8 @@ pub trait Trainee {
     /// # Errors
     /// Files that are missing or do not fit.
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError>;
-    /// Pictures that show how far the training is, where there is something to look at.
-    fn sample(&self) -> Option<PictureGrid>;
+    /// Images that show how far the training is, where there is something to look at.
+    fn sample(&self) -> Option<ImageGrid>;
 }
 
 /// Options that leave every step as it is: where things lie (what lies there is hashed with the data), how often is saved and shown, what is kept
@@ -225,9 +225,9 @@ pub fn run(
         observer.step(step, &format!("{watched}{per_second:.0} samples/s"));
         let stopping = observer.stopped();
         if (step % options.sample_every.max(1) == 0 || step == options.steps)
-            && let Some(pictures) = trainee.sample()
+            && let Some(images) = trainee.sample()
         {
-            pictures.write(&folder.sample(step))?;
+            images.write(&folder.sample(step))?;
         }
         if step % options.save_every.max(1) == 0 || step == options.steps || stopping {
             let files = trainee.files().into_iter().collect();
@@ -261,7 +261,7 @@ pub fn finite(what: &str, value: f64, step: u64) -> Result<f64, TrainError> {
     Err(TrainError::new(TrainErrorKind::NonFinite, message))
 }
 
-/// The mean of the weights over steps, with which pictures are drawn.
+/// The mean of the weights over steps, with which images are drawn.
 ///
 /// A short run must not average in its first weights for ever, so the decay rises from nearly nothing.
 pub fn average<M: Module>(average: M, net: &M, decay: f64, step: u64) -> M {
@@ -289,8 +289,8 @@ pub trait Task {
     /// # Errors
     /// Files that are missing or do not fit.
     fn load(&self, net: Self::Net, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<Self::Net, TrainError>;
-    /// Pictures that show how far the training is, made by the averaged networks.
-    fn sample(&self, net: &Self::Net) -> PictureGrid;
+    /// Images that show how far the training is, made by the averaged networks.
+    fn sample(&self, net: &Self::Net) -> ImageGrid;
 }
 
 /// Where the average's files stand in a checkpoint.
@@ -362,7 +362,7 @@ impl<T: Task> Trainee for Single<'_, T> {
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, self.device)
     }
 
-    fn sample(&self) -> Option<PictureGrid> {
+    fn sample(&self) -> Option<ImageGrid> {
         self.average.as_ref().map(|net| self.task.sample(net))
     }
 }

@@ -8,11 +8,11 @@ use wasm_bindgen::prelude::*;
 
 use crate::js;
 
-/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, files: [{ name, size, pieces }], weights: [name] }`.
+/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, files: [{ name, size, chunks }], weights: [name] }`.
 #[wasm_bindgen]
 pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
     let checked = Manifest::from_json(manifest).map_err(js::error)?;
-    let [width, height] = checked.generation.picture;
+    let [width, height] = checked.generation.image;
     js::object(&json!({
         "id": onestep::program::manifest::sha256(manifest),
         "title": checked.title,
@@ -26,7 +26,7 @@ pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
     }))
 }
 
-/// What opening the bundle reads; a sample picture beside it is not fetched.
+/// What opening the bundle reads; a sample image beside it is not fetched.
 fn needed(manifest: &Manifest) -> impl Iterator<Item = &FileEntry> {
     let named =
         |name: &String| manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).any(|file| file == name);

@@ -1,4 +1,4 @@
-//! A model on its way to the GPU. Its weights never lie in this module's memory: JavaScript writes each piece, once it has compared it with its
+//! A model on its way to the GPU. Its weights never lie in this module's memory: JavaScript writes each chunk, once it has compared it with its
 //! hash, into a buffer of the device, and here it is only said what is to become of it.
 
 use js_sys::Function;
@@ -33,12 +33,12 @@ impl Loading {
     pub fn device(&self) -> JsValue {
         self.loading.device().map_or(JsValue::UNDEFINED, |device| device.clone().into())
     }
-    /// Where pieces are written, a `GPUBuffer`.
+    /// Where chunks are written, a `GPUBuffer`.
     #[cfg(target_arch = "wasm32")]
     pub fn raw(&self) -> JsValue {
         self.loading.raw().map_or(JsValue::UNDEFINED, |raw| raw.clone().into())
     }
-    /// Bytes before each piece that stand in front of it in the buffer.
+    /// Bytes before each chunk that stand in front of it in the buffer.
     pub fn carried(&self) -> u32 {
         CARRIED_BYTES as u32
     }

@@ -1,7 +1,7 @@
-//! A loaded model and its pictures.
+//! A loaded model and its images.
 
 use js_sys::{Function, Int32Array, Reflect, Uint8Array};
-use onestep::{DeviceInfo, GenerateOptions, KernelCost, Model, Picture, Prompt, StageTimes, Timings};
+use onestep::{DeviceInfo, GenerateOptions, Image, KernelCost, Model, Prompt, StageTimes, Timings};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
@@ -47,23 +47,23 @@ impl Loaded {
         reading(&self.model.prompt(prompt).map_err(js::error)?)
     }
 
-    /// Makes a picture: `{ width, height, rgba, ids, reading, timings }`; the times of stages with `staged` alone, no pixels with
+    /// Makes an image: `{ width, height, rgba, ids, reading, timings }`; the times of stages with `staged` alone, no pixels with
     /// `keepPixels`.
     pub async fn generate(&mut self, prompt: String, noise: Noise, staged: bool, keep_pixels: bool, watch: Function) -> Result<JsValue, JsValue> {
         let options = GenerateOptions { prompt, noise: noise.0, staged, keep_pixels };
-        let picture = self.model.generate(&options, &mut js::Callback::new(watch)).await.map_err(js::error)?;
-        let mut timings = json!({ "total": picture.timings.total });
-        if let Some(StageTimes { text, generator, decoder }) = picture.timings.stages {
-            timings = json!({ "text": text, "generator": generator, "decoder": decoder, "total": picture.timings.total });
+        let image = self.model.generate(&options, &mut js::Callback::new(watch)).await.map_err(js::error)?;
+        let mut timings = json!({ "total": image.timings.total });
+        if let Some(StageTimes { text, generator, decoder }) = image.timings.stages {
+            timings = json!({ "text": text, "generator": generator, "decoder": decoder, "total": image.timings.total });
         }
         let object = js::object(&json!({
-            "width": picture.width,
-            "height": picture.height,
+            "width": image.width,
+            "height": image.height,
             "timings": timings,
         }))?;
-        Reflect::set(&object, &"rgba".into(), &Uint8Array::from(picture.rgba.as_slice()))?;
-        Reflect::set(&object, &"ids".into(), &Int32Array::from(picture.prompt.ids.as_slice()))?;
-        Reflect::set(&object, &"reading".into(), &reading(&picture.prompt)?)?;
+        Reflect::set(&object, &"rgba".into(), &Uint8Array::from(image.rgba.as_slice()))?;
+        Reflect::set(&object, &"ids".into(), &Int32Array::from(image.prompt.ids.as_slice()))?;
+        Reflect::set(&object, &"reading".into(), &reading(&image.prompt)?)?;
         Ok(object)
     }
 
@@ -72,7 +72,7 @@ impl Loaded {
         self.model.memory() as f64
     }
 
-    /// What each kernel costs in a picture: `[{ component, kernel, runs, milliseconds }]`.
+    /// What each kernel costs in an image: `[{ component, kernel, runs, milliseconds }]`.
     pub async fn profile(&mut self, prompt: String, noise: Noise) -> Result<JsValue, JsValue> {
         let options = GenerateOptions { prompt, noise: noise.0, ..GenerateOptions::default() };
         let costs = self.model.profile(&options, js::now).await.map_err(js::error)?;
@@ -82,14 +82,14 @@ impl Loaded {
         js::object(&costs.collect::<Vec<_>>().into())
     }
 
-    /// A picture of this model's as a PNG file, with or without how it was made.
-    #[allow(clippy::too_many_arguments, reason = "JavaScript's side of a picture, part by part")]
+    /// An image of this model's as a PNG file, with or without how it was made.
+    #[allow(clippy::too_many_arguments, reason = "JavaScript's side of an image, part by part")]
     pub fn png(&self, width: u32, height: u32, rgba: Vec<u8>, ids: Vec<i32>, prompt: &str, noise: Noise, metadata: bool) -> Result<Vec<u8>, JsValue> {
         let read = Prompt { ids, ..Prompt::default() };
-        let picture = Picture { width, height, rgba, prompt: read, noise: noise.0, timings: Timings::default() };
+        let image = Image { width, height, rgba, prompt: read, noise: noise.0, timings: Timings::default() };
         let file = match metadata {
-            true => self.model.png(&picture, prompt),
-            false => onestep::png::encode(&picture, None),
+            true => self.model.png(&image, prompt),
+            false => onestep::png::encode(&image, None),
         };
         file.map_err(js::error)
     }

@@ -1,4 +1,4 @@
-//! What noise a picture is made from.
+//! What noise an image is made from.
 
 use wasm_bindgen::prelude::*;
 

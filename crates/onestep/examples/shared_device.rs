@@ -1,4 +1,4 @@
-//! Pictures on a device that the program has already: the model draws into the program's own texture, and no pixel leaves the GPU on the way.
+//! Images on a device that the program has already: the model draws into the program's own texture, and no pixel leaves the GPU on the way.
 //!
 //! ```sh
 //! cargo run --release -p onestep --example shared_device -- models/emoji "red apple" apple.png
@@ -8,7 +8,7 @@
 use std::{env, error::Error, fs, path::Path};
 
 use onestep::{
-    GenerateOptions, Model, Picture,
+    GenerateOptions, Image, Model,
     program::{Bundle, BundleError, Kind},
     webgpu::{Gpu, wgpu},
 };
@@ -35,11 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} on {}, {:.1} MB", model.manifest().title, model.device(), model.memory() as f64 / 1e6);
 
     let options = GenerateOptions { prompt: prompt.clone(), noise: 7.into(), keep_pixels: true, ..GenerateOptions::default() };
-    let mut picture = block_on(model.generate(&options, &mut ()))?;
+    let mut image = block_on(model.generate(&options, &mut ()))?;
 
     let texture = device.create_texture(&wgpu::TextureDescriptor {
         label: Some("the program's texture"),
-        size: wgpu::Extent3d { width: picture.width, height: picture.height, depth_or_array_layers: 1 },
+        size: wgpu::Extent3d { width: image.width, height: image.height, depth_or_array_layers: 1 },
         mip_level_count: 1,
         sample_count: 1,
         dimension: wgpu::TextureDimension::D2,
@@ -48,15 +48,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         view_formats: &[],
     });
     let pixels = model.pixels().ok_or("the model does not run on a GPU")?;
-    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(picture.width * 4), rows_per_image: None };
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(image.width * 4), rows_per_image: None };
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     encoder.copy_buffer_to_texture(wgpu::TexelCopyBufferInfo { buffer: pixels, layout }, texture.as_image_copy(), texture.size());
     queue.submit([encoder.finish()]);
 
     // To look at it; a program would draw with the texture instead.
-    picture.rgba = read_back(&device, &queue, &texture, &picture);
-    fs::write(file, model.png(&picture, prompt)?)?;
-    println!("{file}: {prompt:?}, {} x {} pixels", picture.width, picture.height);
+    image.rgba = read_back(&device, &queue, &texture, &image);
+    fs::write(file, model.png(&image, prompt)?)?;
+    println!("{file}: {prompt:?}, {} x {} pixels", image.width, image.height);
     Ok(())
 }
 
@@ -69,9 +69,9 @@ fn read(folder: &Path) -> Result<Bundle, Box<dyn Error>> {
     Ok(Bundle::open::<BundleError>(&manifest, open)?)
 }
 
-fn read_back(device: &wgpu::Device, queue: &wgpu::Queue, texture: &wgpu::Texture, picture: &Picture) -> Vec<u8> {
-    let row = picture.width * 4;
-    let size = u64::from(row * picture.height);
+fn read_back(device: &wgpu::Device, queue: &wgpu::Queue, texture: &wgpu::Texture, image: &Image) -> Vec<u8> {
+    let row = image.width * 4;
+    let size = u64::from(row * image.height);
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
     let buffer = device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
     let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(row), rows_per_image: None };

@@ -44,7 +44,7 @@ impl Engine {
         }
     }
 
-    /// Noise to a latent picture, which stays where the decoder reads it.
+    /// Noise to a latent image, which stays where the decoder reads it.
     pub(crate) async fn generate(&mut self, noise: &[f32]) -> Result<()> {
         match self {
             #[cfg(feature = "webgpu")]
@@ -54,7 +54,7 @@ impl Engine {
         }
     }
 
-    /// The latent picture to pixels, four bytes each; without `pixels` a GPU keeps them for its canvas.
+    /// The latent image to pixels, four bytes each; without `pixels` a GPU keeps them for its canvas.
     pub(crate) async fn decode(&mut self, pixels: bool) -> Result<Vec<u8>> {
         #[cfg(not(feature = "webgpu"))]
         let _ = pixels;

@@ -1,4 +1,4 @@
-//! A model whose weights come piece by piece, straight into the memory of a GPU: for callers that need not hold a whole bundle.
+//! A model whose weights come chunk by chunk, straight into the memory of a GPU: for callers that need not hold a whole bundle.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A bundle without its weights on a device. The caller hands over each weight file in the order of the manifest: first its
-/// [`header`](Self::header), then all of it in pieces. Dropped, it frees the device's memory.
+/// [`header`](Self::header), then all of it in chunks. Dropped, it frees the device's memory.
 pub struct Loading {
     bundle: Outline,
     reader: PromptReader,
@@ -53,8 +53,8 @@ impl Loading {
     ///
     /// # Errors
     /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost) and [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
-    pub async fn pack(&mut self, piece: Range<u64>) -> Result<()> {
-        Ok(self.weights.pack(piece).await?)
+    pub async fn pack(&mut self, chunk: Range<u64>) -> Result<()> {
+        Ok(self.weights.pack(chunk).await?)
     }
 
     /// Compiles the programs once all weights have come.
@@ -66,7 +66,7 @@ impl Loading {
         Ok(Model::of(&self.bundle, self.reader, Backend::WebGpu, Engine::WebGpu(Box::new(engine))))
     }
 
-    /// Where pieces are written.
+    /// Where chunks are written.
     #[cfg(target_arch = "wasm32")]
     pub fn raw(&self) -> Option<&webgpu::GpuBuffer> {
         self.weights.raw()

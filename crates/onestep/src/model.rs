@@ -1,4 +1,4 @@
-//! A model that is ready to make pictures.
+//! A model that is ready to make images.
 
 use onestep_program::{Bundle, Manifest, Outline, TensorRef};
 
@@ -10,25 +10,25 @@ use crate::{
     backend::{Backend, DeviceInfo},
     engine::{Engine, Outputs, enter},
     error::{Error, ErrorKind, Result},
+    image::{Image, StageTimes, Timings},
     noise::Noise,
-    picture::{Picture, StageTimes, Timings},
     png, ports,
     prompt::{Prompt, PromptReader},
     watch::{Stage, Watch},
 };
 
-/// What to make a picture from.
+/// What to make an image from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateOptions {
     /// What it shall show.
     pub prompt: String,
-    /// Which of the pictures that fit the prompt. The same bundle, prompt and seed give the same noise everywhere, and the same picture
+    /// Which of the images that fit the prompt. The same bundle, prompt and seed give the same noise everywhere, and the same image
     /// up to the last bits of a device's arithmetic.
     pub noise: Noise,
     /// The device is waited for after each stage: the times of stages are known and a cancelled call stops between them, for a few
     /// waits more. Else a GPU gets everything in one submission.
     pub staged: bool,
-    /// The pixels stay on the GPU, for [`show`](Model::show): [`Picture::rgba`] is empty. The processor gives them all the same.
+    /// The pixels stay on the GPU, for [`show`](Model::show): [`Image::rgba`] is empty. The processor gives them all the same.
     pub keep_pixels: bool,
 }
 
@@ -127,7 +127,7 @@ impl Model {
         self.engine.memory()
     }
 
-    /// The pixels of the picture that was made last, on the GPU: row by row without gaps, four bytes each, red, green, blue and 255. `None`
+    /// The pixels of the image that was made last, on the GPU: row by row without gaps, four bytes each, red, green, blue and 255. `None`
     /// where the model runs on the processor. For callers who share a device with the model.
     #[cfg(feature = "webgpu")]
     pub fn pixels(&self) -> Option<&webgpu::wgpu::Buffer> {
@@ -160,22 +160,22 @@ impl Model {
         self.reader.read(text)
     }
 
-    /// Makes a picture.
+    /// Makes an image.
     ///
     /// # Errors
     /// Those of [`prompt`](Self::prompt) and of [`Noise::numbers`]; [`ErrorKind::Cancelled`], [`ErrorKind::DeviceLost`], [`ErrorKind::NonFinite`] and
     /// [`ErrorKind::OutOfMemory`].
-    pub async fn generate(&mut self, options: &GenerateOptions, watch: &mut dyn Watch) -> Result<Picture> {
+    pub async fn generate(&mut self, options: &GenerateOptions, watch: &mut dyn Watch) -> Result<Image> {
         let start = watch.now();
         enter(watch, Stage::Tokenize)?;
         let prompt = self.reader.read(&options.prompt)?;
-        let [width, height] = self.manifest.generation.picture;
+        let [width, height] = self.manifest.generation.image;
         let size = |side: usize| {
-            u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("a picture of {width} x {height} pixels is too large")))
+            u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("an image of {width} x {height} pixels is too large")))
         };
         let (width, height) = (size(width)?, size(height)?);
         let noise = options.noise.numbers(&self.manifest.generation.latent)?;
-        // Forgotten until the picture is there: what failed half way is done again.
+        // Forgotten until the image is there: what failed half way is done again.
         let known = self.encoded.take().is_some_and(|ids| ids == prompt.ids);
         let mut stages = None;
         let rgba = if options.staged {
@@ -201,7 +201,7 @@ impl Model {
             self.engine.draw((!known).then_some(prompt.ids.as_slice()), &noise, !options.keep_pixels).await?
         };
         self.encoded = Some(prompt.ids.clone());
-        Ok(Picture { width, height, rgba, prompt, noise: options.noise.clone(), timings: Timings { stages, total: watch.now() - start } })
+        Ok(Image { width, height, rgba, prompt, noise: options.noise.clone(), timings: Timings { stages, total: watch.now() - start } })
     }
 
     /// Runs one of the programs on tensors of the caller's: for evaluation and tests.
@@ -213,16 +213,16 @@ impl Model {
         self.engine.run(component, inputs).await
     }
 
-    /// A picture as a PNG file that says how it was made.
+    /// An image as a PNG file that says how it was made.
     ///
     /// # Errors
-    /// A picture whose bytes are not its size.
-    pub fn png(&self, picture: &Picture, prompt: &str) -> Result<Vec<u8>> {
-        png::encode(picture, Some(&png::Facts { prompt, title: &self.manifest.title, bundle: &self.id, backend: self.backend.name() }))
+    /// An image whose bytes are not its size.
+    pub fn png(&self, image: &Image, prompt: &str) -> Result<Vec<u8>> {
+        png::encode(image, Some(&png::Facts { prompt, title: &self.manifest.title, bundle: &self.id, backend: self.backend.name() }))
     }
 
     #[cfg(feature = "webgpu")]
-    /// A canvas that shows this model's pictures straight from the GPU.
+    /// A canvas that shows this model's images straight from the GPU.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the model does not run on a GPU or the canvas is of another kind.
@@ -230,12 +230,12 @@ impl Model {
         match &self.engine {
             Engine::WebGpu(engine) => engine.canvas(target.into(), width, height).await,
             #[cfg(feature = "cpu")]
-            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no pictures; draw the pixels")),
+            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no images; draw the pixels")),
         }
     }
 
     #[cfg(feature = "webgpu")]
-    /// Shows the picture that was made last.
+    /// Shows the image that was made last.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceLost`].
@@ -243,7 +243,7 @@ impl Model {
         match &self.engine {
             Engine::WebGpu(engine) => engine.show(canvas).await,
             #[cfg(feature = "cpu")]
-            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no pictures; draw the pixels")),
+            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no images; draw the pixels")),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The noise that a picture is made from.
+//! The noise that an image is made from.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What noise z a picture is made from. The student keeps its teacher's way from noise to picture, so that neighbours make neighbours.
+/// What noise z an image is made from. The student keeps its teacher's way from noise to image, so that neighbours make neighbours.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Noise {
     /// The noise of a seed.

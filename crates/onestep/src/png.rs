@@ -1,15 +1,15 @@
-//! Pictures as PNG files that say how they were made, in bytes that depend on nothing else.
+//! Images as PNG files that say how they were made, in bytes that depend on nothing else.
 //!
 //! Two text chunks before the pixels: `parameters` in the convention that galleries read, and `onestep`, JSON with everything that is
-//! needed to make the same picture again.
+//! needed to make the same image again.
 
 use std::borrow::Cow;
 
 use crate::{
     VERSION,
     error::{Error, ErrorKind, Result},
+    image::Image,
     noise::Noise,
-    picture::Picture,
 };
 
 /// The most bytes of the `onestep` chunk.
@@ -24,17 +24,17 @@ pub struct Facts<'a> {
     pub title: &'a str,
     /// The bundle's hash, [`Model::id`](crate::Model::id).
     pub bundle: &'a str,
-    /// What computed the picture.
+    /// What computed the image.
     pub backend: &'a str,
 }
 
-/// A picture with or without its facts.
+/// An image with or without its facts.
 ///
 /// # Errors
 /// Bytes that are not width × height × 4.
-pub fn encode(picture: &Picture, facts: Option<&Facts<'_>>) -> Result<Vec<u8>> {
-    let texts = facts.map(|facts| [("parameters", parameters(picture, facts)), ("onestep", json(picture, facts))]);
-    write(picture.width, picture.height, &picture.rgba, texts.as_ref().map_or(&[], |texts| texts.as_slice()))
+pub fn encode(image: &Image, facts: Option<&Facts<'_>>) -> Result<Vec<u8>> {
+    let texts = facts.map(|facts| [("parameters", parameters(image, facts)), ("onestep", json(image, facts))]);
+    write(image.width, image.height, &image.rgba, texts.as_ref().map_or(&[], |texts| texts.as_slice()))
 }
 
 /// Pixels alone.
@@ -47,7 +47,7 @@ pub fn rgba(width: u32, height: u32, rgba: &[u8]) -> Result<Vec<u8>> {
 
 fn write(width: u32, height: u32, rgba: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>> {
     if width == 0 || height == 0 || rgba.len() as u64 != u64::from(width) * u64::from(height) * 4 {
-        return Err(Error::new(ErrorKind::Internal, format!("{} bytes are no picture of {width} x {height} pixels", rgba.len())));
+        return Err(Error::new(ErrorKind::Internal, format!("{} bytes are no image of {width} x {height} pixels", rgba.len())));
     }
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     // Eight bits, red, green, blue and alpha; the one way of packing, of filtering, and not interlaced.
@@ -72,7 +72,7 @@ const PIXEL: usize = 4;
 const LEVEL: u8 = 6;
 
 fn chunk(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
-    // A picture is far below the 2^31 bytes that a chunk may have.
+    // An image is far below the 2^31 bytes that a chunk may have.
     file.extend((data.len() as u32).to_be_bytes());
     let start = file.len();
     file.extend(kind);
@@ -127,8 +127,8 @@ fn differences(filter: u8, row: &[u8], above: &[u8]) -> Vec<u8> {
 }
 
 /// Prompt, then one line of `Key: value`. A line break in the prompt would end it for readers, and a NUL ends a chunk.
-fn parameters(picture: &Picture, facts: &Facts<'_>) -> String {
-    let (width, height) = (picture.width, picture.height);
+fn parameters(image: &Image, facts: &Facts<'_>) -> String {
+    let (width, height) = (image.width, image.height);
     let prompt: String = facts.prompt.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect();
     let model = if facts.title.contains([',', ':', '"', '\n', '\0']) {
         Cow::Owned(serde_json::Value::from(facts.title).to_string())
@@ -137,7 +137,7 @@ fn parameters(picture: &Picture, facts: &Facts<'_>) -> String {
     };
     let hash = facts.bundle.get(..10).unwrap_or(facts.bundle);
     // The way between two seeds is what galleries know as a variation.
-    let seed = match &picture.noise {
+    let seed = match &image.noise {
         Noise::Seed(seed) => format!("Seed: {seed}, "),
         Noise::Between { from, to, t } => format!("Seed: {from}, Variation seed: {to}, Variation seed strength: {t}, "),
         Noise::Given(_) => String::new(),
@@ -149,26 +149,26 @@ fn parameters(picture: &Picture, facts: &Facts<'_>) -> String {
 }
 
 /// A prompt that would not fit is left out, and its token ids stand for it: they are what the model read.
-fn json(picture: &Picture, facts: &Facts<'_>) -> String {
+fn json(image: &Image, facts: &Facts<'_>) -> String {
     let mut object = serde_json::json!({
         "format": 1,
         "prompt": facts.prompt,
         "bundle": facts.bundle,
         "title": facts.title,
         "backend": facts.backend,
-        "size": [picture.width, picture.height],
+        "size": [image.width, image.height],
         "version": VERSION,
     });
     // Strings: numbers above 2^53 do not survive JavaScript.
-    match &picture.noise {
+    match &image.noise {
         Noise::Seed(seed) => object["seed"] = seed.to_string().into(),
         Noise::Between { from, to, t } => object["noise"] = serde_json::json!({ "from": from.to_string(), "to": to.to_string(), "t": t }),
-        // As long as the picture itself.
+        // As long as the image itself.
         Noise::Given(_) => object["noise"] = "given".into(),
     }
     if object.to_string().len() > FACTS_BYTES {
         object["prompt"] = serde_json::Value::Null;
-        object["ids"] = picture.prompt.ids.clone().into();
+        object["ids"] = image.prompt.ids.clone().into();
     }
     object.to_string()
 }
@@ -176,12 +176,12 @@ fn json(picture: &Picture, facts: &Facts<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{picture::Timings, prompt::Prompt};
+    use crate::{image::Timings, prompt::Prompt};
 
-    fn picture() -> Picture {
+    fn image() -> Image {
         let rgba = (0..2 * 3 * 4).map(|byte| byte as u8 * 10).collect();
         let prompt = Prompt { ids: vec![0, 5, 1], unknown: vec![], truncated: false, tokens: 1 };
-        Picture { width: 2, height: 3, rgba, prompt, noise: u64::MAX.into(), timings: Timings::default() }
+        Image { width: 2, height: 3, rgba, prompt, noise: u64::MAX.into(), timings: Timings::default() }
     }
     fn facts(prompt: &str) -> Facts<'_> {
         Facts { prompt, title: "Emoji", bundle: "0123456789abcdef", backend: "webgpu" }
@@ -198,10 +198,10 @@ mod tests {
 
     #[test]
     fn a_file_says_how_it_was_made_and_says_it_the_same_way_every_time() {
-        let file = encode(&picture(), Some(&facts("a red\napple"))).unwrap();
-        assert_eq!(file, encode(&picture(), Some(&facts("a red\napple"))).unwrap());
+        let file = encode(&image(), Some(&facts("a red\napple"))).unwrap();
+        assert_eq!(file, encode(&image(), Some(&facts("a red\napple"))).unwrap());
         let (pixels, texts) = read(&file);
-        assert_eq!(pixels, picture().rgba);
+        assert_eq!(pixels, image().rgba);
         assert_eq!(texts[0].0, "parameters");
         assert_eq!(
             texts[0].1,
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn the_way_between_two_seeds_is_told_and_noise_of_the_callers_is_named_as_that() {
         let of = |noise: Noise| {
-            let (_, texts) = read(&encode(&Picture { noise, ..picture() }, Some(&facts("a"))).unwrap());
+            let (_, texts) = read(&encode(&Image { noise, ..image() }, Some(&facts("a"))).unwrap());
             (texts[0].1.clone(), serde_json::from_str::<serde_json::Value>(&texts[1].1).unwrap())
         };
         let (line, json) = of(Noise::Between { from: 3, to: u64::MAX, t: 0.25 });
@@ -232,14 +232,14 @@ mod tests {
 
     #[test]
     fn text_beyond_latin_1_is_kept() {
-        let (_, texts) = read(&encode(&picture(), Some(&facts("赤い林檎 🍎"))).unwrap());
+        let (_, texts) = read(&encode(&image(), Some(&facts("赤い林檎 🍎"))).unwrap());
         assert!(texts[0].1.starts_with("赤い林檎 🍎\n"));
-        assert!(read(&encode(&picture(), None).unwrap()).1.is_empty());
+        assert!(read(&encode(&image(), None).unwrap()).1.is_empty());
     }
 
     #[test]
     fn a_prompt_that_does_not_fit_gives_way_to_its_ids() {
-        let (_, texts) = read(&encode(&picture(), Some(&facts(&"\"".repeat(65_536)))).unwrap());
+        let (_, texts) = read(&encode(&image(), Some(&facts(&"\"".repeat(65_536)))).unwrap());
         assert!(texts[1].1.len() <= FACTS_BYTES);
         let json: serde_json::Value = serde_json::from_str(&texts[1].1).unwrap();
         assert!(json["prompt"].is_null());
@@ -249,13 +249,13 @@ mod tests {
     #[test]
     fn hostile_prompts_and_titles_end_no_line_and_no_chunk() {
         let facts = Facts { title: "a, Seed: 1\0", ..facts("x\0y\nSteps: 50\r") };
-        let (_, texts) = read(&encode(&picture(), Some(&facts)).unwrap());
+        let (_, texts) = read(&encode(&image(), Some(&facts)).unwrap());
         assert_eq!(texts[0].1.lines().count(), 2);
         assert!(texts[0].1.contains(r#"Model: "a, Seed: 1\u0000""#));
     }
 
     #[test]
-    fn every_filter_is_read_back_and_smooth_pictures_are_small() {
+    fn every_filter_is_read_back_and_smooth_images_are_small() {
         let (width, height) = (64u32, 80u32);
         // Noise, constant rows and columns, slopes: each favours another filter.
         let pixel = |x: u32, y: u32| match y / 16 {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_picture_are_refused() {
+    fn bytes_that_are_no_image_are_refused() {
         assert_eq!(rgba(2, 2, &[0; 15]).unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(rgba(0, 0, &[]).unwrap_err().kind(), ErrorKind::Internal);
     }

@@ -21,10 +21,10 @@ pub(crate) fn check(bundle: &Outline) -> Result<usize, BundleError> {
     let generation = &bundle.manifest().generation;
     let (encoder, generator, decoder) = (bundle.program(TEXT_ENCODER)?, bundle.program(GENERATOR)?, bundle.program(DECODER)?);
     let [channels, rows, columns] = generation.latent;
-    let [width, height] = generation.picture;
+    let [width, height] = generation.image;
     let (noise, sample) = ([1, channels, rows, columns], [1, 3, height, width]);
     if let Some(zero) = [generation.prompt_tokens, channels, rows, columns, width, height].iter().position(|&length| length == 0) {
-        let what = ["prompt_tokens", "latent", "latent", "latent", "picture", "picture"][zero];
+        let what = ["prompt_tokens", "latent", "latent", "latent", "image", "image"][zero];
         return Err(BundleError::new(Kind::Malformed, manifest::FILE_NAME, format!("generation.{what} has a zero")));
     }
 

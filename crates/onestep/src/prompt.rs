@@ -143,7 +143,7 @@ impl PromptReader {
         let refuse = |message: String| Error::new(ErrorKind::InvalidOption, message);
         limits::check(limits::PROMPT_BYTES, text.len() as u64, "the prompt").map_err(|error| refuse(error.to_string()))?;
         if text.trim().is_empty() {
-            return Err(refuse("the prompt is empty; say in a few words what the picture shall show".into()));
+            return Err(refuse("the prompt is empty; say in a few words what the image shall show".into()));
         }
         let whole = self.tokenizer.encode(text);
         let unknown = self.unknown_characters(text, &whole);

@@ -17,9 +17,9 @@ pub enum Stage {
     Tokenize,
     /// The ids become text states.
     TextEncoder,
-    /// The one step: noise becomes a latent picture.
+    /// The one step: noise becomes a latent image.
     Generator,
-    /// The latent picture becomes pixels.
+    /// The latent image becomes pixels.
     Decoder,
 }
 

@@ -1,4 +1,4 @@
-//! A whole model of a few numbers: what is accepted, what is refused, and what a picture depends on.
+//! A whole model of a few numbers: what is accepted, what is refused, and what an image depends on.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -67,7 +67,7 @@ fn writer() -> BundleWriter {
     BundleWriter {
         title: "Few numbers".into(),
         license: "CC0-1.0".into(),
-        generation: Generation { prompt_tokens: TOKENS, latent: LATENT, picture: [2, 2] },
+        generation: Generation { prompt_tokens: TOKENS, latent: LATENT, image: [2, 2] },
         programs: BTreeMap::from(programs),
         weights,
         tokenizer: include_bytes!("tokenizer.json").to_vec(),
@@ -126,8 +126,8 @@ fn a_bundle_whose_parts_do_not_fit_is_refused_before_a_device_is_asked_for() {
         (|writer| edit(writer, "decoder").outputs.push(port("more", 0)), "ports"),
         (|writer| writer.generation.prompt_tokens = 9, "input_ids"),
         (|writer| writer.generation.latent = [4, 2, 2], "noise"),
-        (|writer| writer.generation.picture = [4, 2], "sample"),
-        (|writer| writer.generation.picture = [0, 2], "zero"),
+        (|writer| writer.generation.image = [4, 2], "sample"),
+        (|writer| writer.generation.image = [0, 2], "zero"),
         (|writer| writer.tokenizer = b"{}".to_vec(), "tokenizer.json"),
     ];
     for (edit, says) in cases {
@@ -157,7 +157,7 @@ mod on_the_processor {
     use super::*;
 
     #[test]
-    fn every_operation_is_timed_and_the_next_picture_is_as_before() {
+    fn every_operation_is_timed_and_the_next_image_is_as_before() {
         let mut model = model();
         let before = draw(&mut model, "red", 1).rgba;
         let options = GenerateOptions { prompt: "a a a".into(), ..GenerateOptions::default() };
@@ -171,18 +171,18 @@ mod on_the_processor {
         assert!(model.memory() >= 144, "{}", model.memory());
     }
 
-    use onestep::{GenerateOptions, Picture, Stage, Watch, program::TensorRef};
+    use onestep::{GenerateOptions, Image, Stage, Watch, program::TensorRef};
 
     fn model() -> Model {
         now(Model::open(bundle(writer()), Backend::Cpu, &mut ())).unwrap()
     }
-    fn draw(model: &mut Model, prompt: &str, seed: u64) -> Picture {
+    fn draw(model: &mut Model, prompt: &str, seed: u64) -> Image {
         now(model.generate(&GenerateOptions { prompt: prompt.into(), noise: seed.into(), ..GenerateOptions::default() }, &mut ())).unwrap()
     }
 
     #[test]
-    fn a_picture_is_the_programs_arithmetic_on_the_seeds_noise() {
-        let picture = draw(&mut model(), "A red", 7);
+    fn a_image_is_the_programs_arithmetic_on_the_seeds_noise() {
+        let image = draw(&mut model(), "A red", 7);
         // <|startoftext|> a red <|endoftext|> and four of padding: rows 0, 3, 8 and five times 1.
         let mean: Vec<f32> =
             (0..4).map(|axis| [0, 3, 8, 1, 1, 1, 1, 1].iter().map(|row| (row * 4 + axis) as f32 / 10.0).sum::<f32>() / 8.0).collect();
@@ -191,11 +191,11 @@ mod on_the_processor {
             for channel in 0..3 {
                 let sample = (noise[channel * 4 + pixel] + mean[pixel]) * 0.1;
                 let expected = ((sample * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round();
-                assert!((f32::from(picture.rgba[pixel * 4 + channel]) - expected).abs() <= 1.0);
+                assert!((f32::from(image.rgba[pixel * 4 + channel]) - expected).abs() <= 1.0);
             }
-            assert_eq!(picture.rgba[pixel * 4 + 3], 255);
+            assert_eq!(image.rgba[pixel * 4 + 3], 255);
         }
-        assert_eq!((picture.width, picture.height, &picture.noise), (2, 2, &7.into()));
+        assert_eq!((image.width, image.height, &image.noise), (2, 2, &7.into()));
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod on_the_processor {
     }
 
     #[test]
-    fn every_stage_can_be_the_last_and_the_next_picture_is_whole() {
+    fn every_stage_can_be_the_last_and_the_next_image_is_whole() {
         let mut model = model();
         let options = GenerateOptions { prompt: "red".into(), noise: 1.into(), staged: true, ..GenerateOptions::default() };
         let whole = draw(&mut self::model(), "red", 1);
@@ -239,9 +239,9 @@ mod on_the_processor {
             assert_eq!(draw(&mut model, "red", 1).rgba, whole.rgba);
         }
         let mut watch = Stop(Vec::new(), "");
-        let picture = now(model.generate(&options, &mut watch)).unwrap();
+        let image = now(model.generate(&options, &mut watch)).unwrap();
         assert_eq!(watch.0, ["tokenize", "text encoder", "generator", "decoder"]);
-        assert_eq!(picture.timings.total, 4.0);
+        assert_eq!(image.timings.total, 4.0);
         // The text states of the same prompt are there already.
         let mut watch = Stop(Vec::new(), "");
         now(model.generate(&options, &mut watch)).unwrap();
@@ -252,7 +252,7 @@ mod on_the_processor {
     }
 
     #[test]
-    fn weights_that_make_no_numbers_make_no_picture() {
+    fn weights_that_make_no_numbers_make_no_image() {
         let mut model = now(Model::open(bundle(overflowing()), Backend::Cpu, &mut ())).unwrap();
         let error =
             now(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), ..GenerateOptions::default() }, &mut ())).unwrap_err();
@@ -263,8 +263,8 @@ mod on_the_processor {
     #[test]
     fn a_file_says_which_bundle_made_it() {
         let mut model = model();
-        let picture = draw(&mut model, "red", 1);
-        let file = model.png(&picture, "red").unwrap();
+        let image = draw(&mut model, "red", 1);
+        let file = model.png(&image, "red").unwrap();
         let text = String::from_utf8_lossy(&file);
         assert!(text.contains(&format!("Model: Few numbers, Model hash: {}", &model.id()[..10])));
         assert!(text.contains(&format!("\"bundle\":\"{}\"", model.id())));
@@ -274,7 +274,7 @@ mod on_the_processor {
 #[cfg(feature = "webgpu")]
 mod on_a_gpu {
     use super::*;
-    use onestep::{GenerateOptions, Picture, Stage, Watch};
+    use onestep::{GenerateOptions, Image, Stage, Watch};
     use pollster::block_on;
 
     /// On this machine's adapter; a skip that says so where there is none.
@@ -289,7 +289,7 @@ mod on_a_gpu {
         }
     }
 
-    fn draw(model: &mut Model, prompt: &str, staged: bool, keep_pixels: bool) -> Picture {
+    fn draw(model: &mut Model, prompt: &str, staged: bool, keep_pixels: bool) -> Image {
         block_on(model.generate(&GenerateOptions { prompt: prompt.into(), noise: 3.into(), staged, keep_pixels }, &mut ())).unwrap()
     }
 
@@ -365,7 +365,7 @@ mod on_a_gpu {
     }
 
     #[test]
-    fn every_kernel_is_measured_and_the_next_picture_is_as_before() {
+    fn every_kernel_is_measured_and_the_next_image_is_as_before() {
         let Some(mut model) = model(writer()) else { return };
         let before = draw(&mut model, "red", false, false).rgba;
         let costs = block_on(model.profile(&GenerateOptions { prompt: "a a a".into(), ..GenerateOptions::default() }, super::milliseconds)).unwrap();

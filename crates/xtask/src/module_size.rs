@@ -1,4 +1,4 @@
-//! What the page's modules may weigh, so that nobody fetches more than a picture of middling size before the model.
+//! What the page's modules may weigh, so that nobody fetches more than an image of middling size before the model.
 
 use std::{fs, process::Command};
 

@@ -42,7 +42,7 @@ pub fn page() -> Result<Toolchain> {
     Ok(toolchain)
 }
 
-/// What the native tests need: a graphics driver, and the pictures and names that the model is trained on.
+/// What the native tests need: a graphics driver, and the images and names that the model is trained on.
 pub fn native() -> Result<()> {
     packages::find_or_install(&[packages::VULKAN, packages::EMOJI_FONT, packages::EMOJI_NAMES])
 }

@@ -128,6 +128,6 @@ fn browser(tally: &mut Tally) -> Result<()> {
     node.env("ONESTEP_PACKAGE", archive);
     node.env("ONESTEP_PAGE", folders::root().join("dist")).env("ONESTEP_SELFTEST", selftest).env("ONESTEP_RESULTS", &results);
     tally.watch("node --test", &mut node, tally::node_test)?;
-    println!("Screenshots and pictures are in {}", results.display());
+    println!("Screenshots and images are in {}", results.display());
     Ok(())
 }

@@ -1,12 +1,12 @@
-import { cache, load, probe, shelf, OneStepError, type KernelCost, type Noise, type Picture } from "onestep";
+import { cache, load, probe, shelf, OneStepError, type KernelCost, type Noise, type Image } from "onestep";
 async function main(input: HTMLInputElement, canvas: HTMLCanvasElement, files: FileList) {
   const here = await probe("/bundle/");
   if (here.backend === null) throw new Error(here.reasons[0]);
   const cost: number = here.downloadBytes - here.cachedBytes + (here.freeBytes ?? 0);
   await using model = await load({ files: [...files] }, { cache: "memory", onProgress: ({ phase, cached }) => console.log(phase, cached, cost) });
   const noise: Noise = { from: 1, to: 2n, t: 0.5 };
-  const picture: Picture = await model.generate("x", { noise });
-  const seed: bigint | undefined = picture.seed;
+  const image: Image = await model.generate("x", { noise });
+  const seed: bigint | undefined = image.seed;
   input.oninput = async () => { const live = await model.live(input.value, { seed: 7, canvas }); live?.pixels(); };
   for await (const frame of model.walk("x", [1, 2n], 24, { pixels: true })) frame.pixels();
   for (const entry of await cache.list()) await cache.remove(entry.id);

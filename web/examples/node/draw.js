@@ -10,7 +10,7 @@ if (backend === "webgpu" && !globalThis.navigator?.gpu) {
   options.gpu = create([]);
 }
 const model = await load(bundle, options);
-const picture = await model.generate("red apple", { seed: 1 });
-await writeFile(file, new Uint8Array(await (await picture.png()).arrayBuffer()));
-console.log(`${model.device.name}, ${Math.round(picture.timings.total)} ms`);
+const image = await model.generate("red apple", { seed: 1 });
+await writeFile(file, new Uint8Array(await (await image.png()).arrayBuffer()));
+console.log(`${model.device.name}, ${Math.round(image.timings.total)} ms`);
 await model.dispose();

@@ -153,28 +153,28 @@ export interface GivenNoise {
   /** About normally distributed, in the order [channels, rows, columns] of the model's latents. */
   readonly latent: Float32Array;
 }
-/** What a picture is drawn from. */
+/** What an image is drawn from. */
 export type Noise = SeedNoise | NoiseBetween | GivenNoise;
 
 /** How to draw. */
 export interface GenerateOptions extends Abortable {
   /** 0 to 2^64 - 1, short for `noise: { seed }`; a random one is chosen, and reported, where both are missing. */
   seed?: number | bigint;
-  /** What the picture is drawn from, if not from one seed. */
+  /** What the image is drawn from, if not from one seed. */
   noise?: Noise;
-  /** Shows the picture, from the GPU straight away. The canvas is handed to the worker for good: give it no context of your own. */
+  /** Shows the image, from the GPU straight away. The canvas is handed to the worker for good: give it no context of your own. */
   canvas?: HTMLCanvasElement | OffscreenCanvas;
-  /** Also times each stage, for a few waits for the device more; else a GPU gets the whole picture in one submission. */
+  /** Also times each stage, for a few waits for the device more; else a GPU gets the whole image in one submission. */
   stages?: boolean;
-  /** `false`: the picture is shown and not read back; `pixels()` and `png()` of it are refused. */
+  /** `false`: the image is shown and not read back; `pixels()` and `png()` of it are refused. */
   pixels?: boolean;
 }
 
 /** Milliseconds. Those of the stages where they were asked for. */
 export interface Timings {
-  /** Waiting for the pictures before. */
+  /** Waiting for the images before. */
   readonly queue: number;
-  /** The text encoder; 0 where the prompt is that of the picture before. */
+  /** The text encoder; 0 where the prompt is that of the image before. */
   readonly text?: number;
   /** The generator's one step. */
   readonly generator?: number;
@@ -196,8 +196,8 @@ export interface Reading {
   readonly unknown: string;
 }
 
-/** A picture, and how it was made. */
-export interface Picture {
+/** An image, and how it was made. */
+export interface Image {
   /** In pixels. */
   readonly width: number;
   /** In pixels. */
@@ -224,7 +224,7 @@ export interface PngOptions {
   metadata?: boolean;
 }
 
-/** What the runs of one kernel cost in a picture of a new prompt. */
+/** What the runs of one kernel cost in an image of a new prompt. */
 export interface KernelCost {
   /** The network that it is part of. */
   readonly component: "text_encoder" | "generator" | "decoder";
@@ -256,7 +256,7 @@ export interface OneStep extends AsyncDisposable {
   readonly card: string;
   /** The device that computes. */
   readonly device: Device;
-  /** What the model takes: all of its buffers on a graphics processor; on the processor its weights and what pictures have needed so far. */
+  /** What the model takes: all of its buffers on a graphics processor; on the processor its weights and what images have needed so far. */
   readonly memoryBytes: number;
   /** Sentences for people about what is not as it should be, such as that the model could not be kept on this device. */
   readonly notices: readonly string[];
@@ -265,15 +265,15 @@ export interface OneStep extends AsyncDisposable {
    * lost after it has drawn is replaced by itself, from what is kept of the model, and the call that met the loss goes on.
    */
   readonly lost: Promise<OneStepError>;
-  /** One picture after another, in the order of the calls. */
-  generate(prompt: string, options?: GenerateOptions): Promise<Picture>;
-  /** The newest call wins: an older one that has not ended is cancelled and gives `null`. For pictures as you type. */
-  live(prompt: string, options?: GenerateOptions): Promise<Picture | null>;
-  /** Pictures on the way from seed to seed: `frames` from each to the next, and the last one. Each is made when it is asked for. */
-  walk(prompt: string, seeds: Iterable<number | bigint>, frames: number, options?: Omit<GenerateOptions, "seed" | "noise">): AsyncIterableIterator<Picture>;
+  /** One image after another, in the order of the calls. */
+  generate(prompt: string, options?: GenerateOptions): Promise<Image>;
+  /** The newest call wins: an older one that has not ended is cancelled and gives `null`. For images as you type. */
+  live(prompt: string, options?: GenerateOptions): Promise<Image | null>;
+  /** Images on the way from seed to seed: `frames` from each to the next, and the last one. Each is made when it is asked for. */
+  walk(prompt: string, seeds: Iterable<number | bigint>, frames: number, options?: Omit<GenerateOptions, "seed" | "noise">): AsyncIterableIterator<Image>;
   /**
-   * What each kernel costs in a picture. On a graphics processor each one's runs are measured by themselves, since few browsers tell times within a
-   * submission, so their sum is not exactly the time of a picture. Takes as long as some pictures.
+   * What each kernel costs in an image. On a graphics processor each one's runs are measured by themselves, since few browsers tell times within a
+   * submission, so their sum is not exactly the time of an image. Takes as long as some images.
    */
   profile(prompt: string, options?: Pick<GenerateOptions, "seed" | "noise" | "signal">): Promise<KernelCost[]>;
   /** Frees the GPU, the worker and its memory; what is pending rejects with `disposed`. May be called twice. */

@@ -16,7 +16,7 @@ use crate::commands::run;
 use crate::exit::{Exit, Failure};
 use crate::{bundle_folder, output};
 
-/// Time a bundle: each component from tensors in memory to tensors in memory, and whole pictures.
+/// Time a bundle: each component from tensors in memory to tensors in memory, and whole images.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  onestep bench models/emoji --device webgpu\n  onestep bench models/emoji --device cpu --repeats 50 --json\n  \
                         onestep bench models/emoji --kernels\n\n\
@@ -43,7 +43,7 @@ pub struct Bench {
     /// Also say how far the results are from those in a file that --tensors wrote
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Also say what each kernel costs in a picture, the dearest first
+    /// Also say what each kernel costs in an image, the dearest first
     #[arg(long)]
     kernels: bool,
     /// Count nothing, but run what each line of standard input names, and answer with a line of JSON: so that others may take turns with it
@@ -61,7 +61,7 @@ enum BenchDevice {
 }
 
 /// What is timed besides the components.
-const PICTURE: &str = "picture";
+const IMAGE: &str = "image";
 const COMPONENTS: [&str; 3] = ["text_encoder", "generator", "decoder"];
 
 /// A model and the inputs of each of its components.
@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn count(&self, mut timed: Timed, mut facts: serde_json::Value, shared: &Shared) -> Result<(), Failure> {
-        let names = [COMPONENTS[0], COMPONENTS[1], COMPONENTS[2], PICTURE];
+        let names = [COMPONENTS[0], COMPONENTS[1], COMPONENTS[2], IMAGE];
         let mut times = vec![Vec::with_capacity(self.repeats); names.len()];
         for round in 0..=self.repeats {
             for (name, times) in names.iter().zip(&mut times) {
@@ -151,20 +151,20 @@ impl Timed {
         Ok(Self { model, options, ids, noise, states, latents, sample })
     }
 
-    /// Milliseconds of one run of a component or of a whole picture.
+    /// Milliseconds of one run of a component or of a whole image.
     fn once(&mut self, name: &str) -> Result<f64, Failure> {
         let inputs = match name {
             "text_encoder" => vec![("input_ids", TensorRef::I32(&self.ids))],
             "generator" => vec![("noise", TensorRef::F32(&self.noise)), ("encoder_hidden_states", TensorRef::F32(&self.states))],
             "decoder" => vec![("latents", TensorRef::F32(&self.latents))],
-            PICTURE => {
+            IMAGE => {
                 // So that the prompt is encoded again: a model remembers the last one, but not across this.
                 pollster::block_on(self.model.run(COMPONENTS[0], &[("input_ids", TensorRef::I32(&self.ids))]))?;
                 let begun = Instant::now();
                 pollster::block_on(self.model.generate(&self.options, &mut ()))?;
                 return Ok(milliseconds(begun));
             }
-            other => return Err(Failure::new(Exit::Usage, format!("{other:?} is neither a component ({}) nor {PICTURE}", COMPONENTS.join(", ")))),
+            other => return Err(Failure::new(Exit::Usage, format!("{other:?} is neither a component ({}) nor {IMAGE}", COMPONENTS.join(", ")))),
         };
         let begun = Instant::now();
         pollster::block_on(self.model.run(name, &inputs))?;

@@ -1,4 +1,4 @@
-//! `onestep data`: picture folders.
+//! `onestep data`: image folders.
 
 mod check;
 mod emoji;
@@ -8,12 +8,12 @@ use clap::Subcommand;
 use crate::arguments::Shared;
 use crate::exit::Failure;
 
-/// Picture folders: make one, check one.
+/// Image folders: make one, check one.
 #[derive(Debug, Subcommand)]
 pub enum Data {
-    /// Make a picture folder from the emoji font and the emoji names on this machine
+    /// Make an image folder from the emoji font and the emoji names on this machine
     Emoji(emoji::Emoji),
-    /// Look at a picture folder: counts, sizes, duplicates, files that cannot be used
+    /// Look at an image folder: counts, sizes, duplicates, files that cannot be used
     Check(check::Check),
 }
 

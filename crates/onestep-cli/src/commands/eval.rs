@@ -11,35 +11,35 @@ use crate::output;
 
 /// Measure students beside their teacher on prompts and noises that none of them saw.
 ///
-/// Writes report.json, report.html (tables, plots and pictures on one page) and grid.png. Drawing takes most of the time: --samples,
+/// Writes report.json, report.html (tables, plots and images on one page) and grid.png. Drawing takes most of the time: --samples,
 /// --count and --teacher-steps say how much is drawn.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep train picture-classifier --data emoji --out runs/classifier\n  \
+#[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier\n  \
                   onestep eval --teacher runs/teacher --student runs/student --data emoji --features runs/classifier --out runs/eval")]
 pub struct Eval {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
     teacher: Option<PathBuf>,
-    /// Run or model folder of a student; may be repeated: all are measured beside the same pictures of the teacher
+    /// Run or model folder of a student; may be repeated: all are measured beside the same images of the teacher
     #[arg(long = "student", value_name = "DIR")]
     students: Vec<PathBuf>,
-    /// The picture folder
+    /// The image folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The pair set that the students were trained on: they are measured on pairs that they know too, which tells learning from memory
     #[arg(long, value_name = "DIR")]
     pairs: Option<PathBuf>,
-    /// Whose features are compared: a picture classifier's folder, a folder with CLIP in transformers' layout, or a file with
+    /// Whose features are compared: an image classifier's folder, a folder with CLIP in transformers' layout, or a file with
     /// Inception-v3 in the layout of Fréchet distances; without any, averages of pixels
     #[arg(long, value_name = "PATH")]
     features: Option<PathBuf>,
     /// Names to draw; 0 for all
     #[arg(long)]
     count: Option<usize>,
-    /// Pictures of each set that is compared with a reference
+    /// Images of each set that is compared with a reference
     #[arg(long)]
     samples: Option<usize>,
-    /// Prompts of which 8 pictures are compared with each other
+    /// Prompts of which 8 images are compared with each other
     #[arg(long)]
     diverse: Option<usize>,
     /// Steps of the teacher that the student is measured against
@@ -51,10 +51,10 @@ pub struct Eval {
     /// Guidance of the teacher
     #[arg(long)]
     guidance: Option<f64>,
-    /// Seed of the first picture
+    /// Seed of the first image
     #[arg(long)]
     seed: Option<u64>,
-    /// Show only this name in the picture grid; may be repeated
+    /// Show only this name in the image grid; may be repeated
     #[arg(long, value_name = "NAME")]
     show: Vec<String>,
     #[command(flatten)]
@@ -94,7 +94,7 @@ impl Eval {
             return output::json(&report);
         }
         output::text(&format!(
-            "{} names, {} pictures of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
+            "{} names, {} images of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
             report.names, report.samples, report.teacher_steps, report.guidance, report.features
         ))?;
         let decibels = |psnr: Option<f64>| psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
@@ -105,7 +105,7 @@ impl Eval {
         let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
         let width = report.models.iter().filter_map(|row| row.name.as_ref()).map(|name| name.chars().count()).max().unwrap_or(0).max(7);
         output::text(&format!(
-            "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher  averages       PSNR  diversity  alignment  top-1    held out  s/picture",
+            "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher  averages       PSNR  diversity  alignment  top-1    held out  s/image",
             ""
         ))?;
         for row in &report.models {
@@ -125,7 +125,7 @@ impl Eval {
                 report.alignment_shown(row.alignment).unwrap_or_else(|| "-".to_owned()),
                 percent(row.retrieval.map(|found| found.top_1)),
                 percent(row.retrieval_held_out.map(|found| found.top_1)),
-                row.seconds_per_picture
+                row.seconds_per_image
             ))?;
         }
         for row in &report.models {

@@ -39,7 +39,7 @@ pub struct Export {
     /// How matrices and kernels are stored
     #[arg(long, value_enum, default_value_t)]
     weights: WeightStorage,
-    /// A further file to carry, such as a sample picture; may be repeated
+    /// A further file to carry, such as a sample image; may be repeated
     #[arg(long, value_name = "FILE")]
     extra: Vec<PathBuf>,
 }
@@ -87,7 +87,7 @@ impl Export {
         let files = BundleWriter {
             title: self.title,
             license: self.license,
-            generation: Generation { prompt_tokens: tokenizer.length(), latent: sizes.latent, picture: [sizes.picture; 2] },
+            generation: Generation { prompt_tokens: tokenizer.length(), latent: sizes.latent, image: [sizes.image; 2] },
             programs: programs.iter().map(|compiled| (compiled.program.name.clone(), compiled.program.clone())).collect::<BTreeMap<_, _>>(),
             weights,
             tokenizer: tokenizer.to_json().as_bytes().to_vec(),
@@ -120,7 +120,7 @@ fn refused(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Input, format!("compiling the model: {error}"))
 }
 
-/// The three programs of a text-to-image model: prompt → states, noise and states → latents, latents → picture.
+/// The three programs of a text-to-image model: prompt → states, noise and states → latents, latents → image.
 fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, Failure> {
     let device = burn::tensor::Device::flex();
     let options = Options { storage, ..Options::default() };

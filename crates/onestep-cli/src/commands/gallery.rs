@@ -1,4 +1,4 @@
-//! `onestep gallery`: the pictures that a page shows before anything is fetched, and the teacher's beside them.
+//! `onestep gallery`: the images that a page shows before anything is fetched, and the teacher's beside them.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use onestep::{Backend, GenerateOptions, Model};
 use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
-use onestep_train::picture_grid::rgb;
+use onestep_train::image_grid::rgb;
 use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, encode_prompts, noises};
@@ -22,7 +22,7 @@ use crate::output;
 /// Draw examples with a bundle and its teacher, for the page that offers the bundle.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket\n\n\
-                        Writes gallery.json into the bundle's folder: pictures, prompts, seeds and times. The teacher gets the same noise.")]
+                        Writes gallery.json into the bundle's folder: images, prompts, seeds and times. The teacher gets the same noise.")]
 pub struct Gallery {
     /// The bundle's folder
     #[arg(long, value_name = "DIR")]
@@ -33,7 +33,7 @@ pub struct Gallery {
     /// What to draw; may be repeated
     #[arg(long, value_name = "WORDS", required = true)]
     prompt: Vec<String>,
-    /// Seed of the first picture; the next ones follow
+    /// Seed of the first image; the next ones follow
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps of the teacher's ODE solver
@@ -50,7 +50,7 @@ pub struct Gallery {
 #[derive(Serialize)]
 struct File {
     format: u32,
-    pictures: Vec<Example>,
+    images: Vec<Example>,
 }
 
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ struct Example {
     teacher: Drawn,
 }
 
-/// A picture and what it took.
+/// An image and what it took.
 #[derive(Serialize)]
 struct Drawn {
     /// A PNG file as a `data:` address.
@@ -119,7 +119,7 @@ impl Gallery {
         let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };
         let empty = encode_prompts(&text_encoder, &tokenizer, &[""], &device)?;
 
-        let mut pictures = Vec::new();
+        let mut images = Vec::new();
         for (prompt, seed) in self.prompt.into_iter().zip(self.seed..) {
             let options = GenerateOptions { prompt: prompt.clone(), noise: seed.into(), ..GenerateOptions::default() };
             // The first one also pays for what is used for the first time.
@@ -141,7 +141,7 @@ impl Gallery {
             if !shared.quiet {
                 output::message(&format!("{prompt}, seed {seed}: student {:.0} ms, teacher {took:.0} ms", drawn.timings.total));
             }
-            pictures.push(Example {
+            images.push(Example {
                 prompt,
                 seed: seed.to_string(),
                 size: [drawn.width, drawn.height],
@@ -149,7 +149,7 @@ impl Gallery {
                 teacher: Drawn::new(&onestep::png::rgba(drawn.width, drawn.height, &opaque)?, sampler.evaluations(), took),
             });
         }
-        let json = serde_json::to_vec(&File { format: 1, pictures }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let json = serde_json::to_vec(&File { format: 2, images }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         destination.write(&json)?;
         output::path(shared, &out)
     }

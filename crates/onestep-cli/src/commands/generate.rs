@@ -1,4 +1,4 @@
-//! `onestep generate`: a picture from a prompt.
+//! `onestep generate`: an image from a prompt.
 
 use std::path::PathBuf;
 
@@ -11,26 +11,26 @@ use crate::clock::Clock;
 use crate::exit::Failure;
 use crate::{bundle_folder, output};
 
-/// Draw a picture.
+/// Draw an image.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n  onestep generate 'red heart' --seed 7 --to 9 --at 0.25\n\n\
-                        The same bundle, prompt, seed and device give the same bytes. The last line on standard output is the picture's path."
+                        The same bundle, prompt, seed and device give the same bytes. The last line on standard output is the image's path."
 )]
 pub struct Generate {
     /// What to draw
     prompt: String,
-    /// Which of the pictures; what is not given is chosen and told
+    /// Which of the images; what is not given is chosen and told
     #[arg(long)]
     seed: Option<u64>,
-    /// A second seed: the picture on the way from the first to it
+    /// A second seed: the image on the way from the first to it
     #[arg(long, value_name = "SEED", requires = "seed")]
     to: Option<u64>,
     /// How far on that way, from 0 to 1
     #[arg(long, value_name = "PART", default_value_t = 0.5, requires = "to")]
     at: f64,
     /// The PNG file to write; one that is there is replaced, any other file is not
-    #[arg(long, value_name = "FILE", default_value = "picture.png")]
+    #[arg(long, value_name = "FILE", default_value = "image.png")]
     out: PathBuf,
     /// The bundle's folder
     #[arg(long, value_name = "DIR")]
@@ -74,25 +74,25 @@ impl Generate {
         };
         let noise = self.to.map_or(Noise::Seed(seed), |to| Noise::Between { from: seed, to, t: self.at });
         let options = GenerateOptions { prompt: self.prompt.clone(), noise, staged: true, keep_pixels: false };
-        let picture = pollster::block_on(model.generate(&options, &mut clock))?;
+        let image = pollster::block_on(model.generate(&options, &mut clock))?;
         let say = |line: String| {
             if !shared.quiet {
                 output::message(&line);
             }
         };
-        if !picture.prompt.unknown.is_empty() {
-            let unknown: Vec<String> = picture.prompt.unknown.iter().map(|character| format!("{character:?}")).collect();
+        if !image.prompt.unknown.is_empty() {
+            let unknown: Vec<String> = image.prompt.unknown.iter().map(|character| format!("{character:?}")).collect();
             say(format!("note: this model never saw {} and draws as if not written", unknown.join(", ")));
         }
-        if picture.prompt.truncated {
+        if image.prompt.truncated {
             say(format!(
                 "note: the prompt is longer than this model reads ({} tokens); its end was left out",
                 model.manifest().generation.prompt_tokens
             ));
         }
-        let png = if self.no_metadata { onestep::png::encode(&picture, None)? } else { model.png(&picture, &self.prompt)? };
+        let png = if self.no_metadata { onestep::png::encode(&image, None)? } else { model.png(&image, &self.prompt)? };
         destination.write(&png)?;
-        let (timings, total) = (picture.timings.stages.unwrap_or_default(), picture.timings.total);
+        let (timings, total) = (image.timings.stages.unwrap_or_default(), image.timings.total);
         say(format!(
             "seed {seed} · {} · text {:.0} ms, generator {:.0} ms, decoder {:.0} ms",
             model.device(),
@@ -102,8 +102,8 @@ impl Generate {
         ));
         if shared.json {
             return output::json(&json!({
-                "path": self.out.display().to_string(), "prompt": self.prompt, "seed": seed, "width": picture.width, "height": picture.height,
-                "bundle": model.id(), "device": model.device().to_string(), "unknown": picture.prompt.unknown, "truncated": picture.prompt.truncated,
+                "path": self.out.display().to_string(), "prompt": self.prompt, "seed": seed, "width": image.width, "height": image.height,
+                "bundle": model.id(), "device": model.device().to_string(), "unknown": image.prompt.unknown, "truncated": image.prompt.truncated,
                 "milliseconds": { "text": timings.text, "generator": timings.generator, "decoder": timings.decoder, "total": total },
             }));
         }

@@ -65,7 +65,7 @@ impl Inspect {
         let generation = &manifest.generation;
         output::text(&format!(
             "{}×{} pixels from noise {:?}, prompts of {} tokens",
-            generation.picture[0], generation.picture[1], generation.latent, generation.prompt_tokens
+            generation.image[0], generation.image[1], generation.latent, generation.prompt_tokens
         ))?;
         output::text(&format!("{trial}"))?;
         output::text(&format!("\n{} bytes to fetch, every hash right:", manifest.total_bytes()))?;

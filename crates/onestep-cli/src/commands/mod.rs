@@ -26,7 +26,7 @@ use crate::exit::Failure;
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a picture folder, or look at one before training on it
+    /// Make an image folder, or look at one before training on it
     #[command(subcommand)]
     Data(data::Data),
     /// Train the autoencoder, the teacher, the metric, or the classifier that eval looks through
@@ -46,13 +46,13 @@ pub enum Command {
     Export(export::Export),
     /// Draw examples for the page that offers a bundle
     Gallery(gallery::Gallery),
-    /// Draw a picture
+    /// Draw an image
     Generate(generate::Generate),
     /// Say what is in a bundle and what it costs to run
     Inspect(inspect::Inspect),
     /// Evaluate one component on given tensors
     Run(Box<run::Run>),
-    /// Time a bundle's components and whole pictures
+    /// Time a bundle's components and whole images
     Bench(bench::Bench),
     /// Serve the page, and a bundle with it, on this machine
     Serve(serve::Serve),

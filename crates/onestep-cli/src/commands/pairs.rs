@@ -17,7 +17,7 @@ pub struct Pairs {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
     teacher: Option<PathBuf>,
-    /// The picture folder, for its prompts
+    /// The image folder, for its prompts
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Pairs in all

@@ -238,7 +238,7 @@ impl Run {
         Ok(outputs)
     }
 
-    /// Programs halve a picture evenly at each of so many levels but the last; burn itself rounds.
+    /// Programs halve an image evenly at each of so many levels but the last; burn itself rounds.
     fn halves(&self, name: &str, given: &Given, levels: usize) -> Result<(), Failure> {
         let step = 1usize << levels.saturating_sub(1).min(16);
         let fits = self.device == RunDevice::Burn || given.shape[2..].iter().all(|length| length.is_multiple_of(step));

@@ -1,9 +1,9 @@
 //! `onestep train`: the networks that the student is made from, the metric that leads it, and the classifier that it is judged by.
 
 mod autoencoder;
+mod image_classifier;
 mod latent_lpips;
 mod latent_vgg;
-mod picture_classifier;
 mod teacher;
 
 use clap::Subcommand;
@@ -14,7 +14,7 @@ use crate::exit::Failure;
 /// Train a network.
 #[derive(Debug, Subcommand)]
 pub enum Train {
-    /// Train the autoencoder: pictures to latents and back
+    /// Train the autoencoder: images to latents and back
     Autoencoder(autoencoder::Autoencoder),
     /// Train the features that latents are compared by
     LatentVgg(latent_vgg::LatentVgg),
@@ -23,7 +23,7 @@ pub enum Train {
     /// Train the teacher: text encoder and denoiser together
     Teacher(teacher::Teacher),
     /// Train the classifier whose features the evaluation compares
-    PictureClassifier(picture_classifier::PictureClassifier),
+    ImageClassifier(image_classifier::ImageClassifier),
 }
 
 impl Train {
@@ -34,7 +34,7 @@ impl Train {
             Self::LatentVgg(latent_vgg) => latent_vgg.run(shared),
             Self::LatentLpips(latent_lpips) => latent_lpips.run(shared),
             Self::Teacher(teacher) => teacher.run(shared),
-            Self::PictureClassifier(classifier) => classifier.run(shared),
+            Self::ImageClassifier(classifier) => classifier.run(shared),
         }
     }
 }

@@ -138,14 +138,14 @@ pub struct Training {
     keep_last: Option<usize>,
 }
 
-/// The average of the weights, and pictures drawn with it.
+/// The average of the weights, and images drawn with it.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
 pub struct Averaging {
     /// Decay of the running average of the weights, per step
     #[arg(long)]
     ema_decay: Option<f64>,
-    /// Steps between sample pictures
+    /// Steps between sample images
     #[arg(long)]
     sample_every: Option<u64>,
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use crate::support::{text, write_pictures};
+use crate::support::{text, write_images};
 
 /// A finished path in a folder that lives as long as the test process.
 pub struct Journey {
-    /// Where everything of [`MADE`] lies, `pictures` and `bundle` beside it.
+    /// Where everything of [`MADE`] lies, `images` and `bundle` beside it.
     pub folder: PathBuf,
 }
 
@@ -41,16 +41,16 @@ pub fn succeed(folder: &Path, words: &[&str]) -> String {
 /// The commands of the path, by the folder that each makes.
 pub fn command(name: &str, out: &str) -> Vec<String> {
     let words: Vec<&str> = match name {
-        "autoencoder" => vec!["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "pictures", "--device", "cpu"],
+        "autoencoder" => vec!["train", "autoencoder", "--preset", "test", "--size", "32", "--data", "images", "--device", "cpu"],
         "teacher" => {
-            vec!["train", "teacher", "--preset", "test", "--data", "pictures", "--autoencoder", "autoencoder", "--device", "cpu"]
+            vec!["train", "teacher", "--preset", "test", "--data", "images", "--autoencoder", "autoencoder", "--device", "cpu"]
         }
         "pairs" => vec![
             "pairs",
             "--teacher",
             "teacher",
             "--data",
-            "pictures",
+            "images",
             "--count",
             "23",
             "--shard",
@@ -64,7 +64,7 @@ pub fn command(name: &str, out: &str) -> Vec<String> {
         ],
         "features" => {
             let widths = ["--widths", "4,4,8,8,8"];
-            [&["train", "latent-vgg", "--autoencoder", "autoencoder", "--data", "pictures", "--device", "cpu"], &widths[..]].concat()
+            [&["train", "latent-vgg", "--autoencoder", "autoencoder", "--data", "images", "--device", "cpu"], &widths[..]].concat()
         }
         "metric" => vec![
             "train",
@@ -74,7 +74,7 @@ pub fn command(name: &str, out: &str) -> Vec<String> {
             "--autoencoder",
             "autoencoder",
             "--data",
-            "pictures",
+            "images",
             "--count",
             "24",
             "--device",
@@ -89,7 +89,7 @@ pub fn command(name: &str, out: &str) -> Vec<String> {
             return words.into_iter().chain(["--precision", "bf16"].map(str::to_owned)).collect();
         }
         "classifier" => {
-            vec!["train", "picture-classifier", "--channels", "8,16", "--layers", "1", "--size", "32", "--data", "pictures", "--device", "cpu"]
+            vec!["train", "image-classifier", "--channels", "8,16", "--layers", "1", "--size", "32", "--data", "images", "--device", "cpu"]
         }
         other => panic!("no command makes {other}"),
     };
@@ -107,7 +107,7 @@ pub fn journey() -> &'static Journey {
     static JOURNEY: OnceLock<Journey> = OnceLock::new();
     JOURNEY.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
-        write_pictures(&folder.join("pictures"), 32);
+        write_images(&folder.join("images"), 32);
         for name in MADE {
             let words = command(name, name);
             succeed(&folder, &words.iter().map(String::as_str).collect::<Vec<_>>());

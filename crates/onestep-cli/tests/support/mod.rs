@@ -8,8 +8,8 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A picture folder with squares of eight colours.
-pub fn write_pictures(folder: &Path, size: u32) {
+/// An image folder with squares of eight colours.
+pub fn write_images(folder: &Path, size: u32) {
     const COLOURS: [(&str, [u8; 3]); 8] = [
         ("red", [220, 30, 30]),
         ("green", [30, 180, 60]),
@@ -30,7 +30,7 @@ pub fn write_pictures(folder: &Path, size: u32) {
         let mut encoder = png::Encoder::new(file, size, size);
         encoder.set_color(png::ColorType::Rgb);
         encoder.write_header().expect("a header").write_image_data(&pixels).expect("pixels");
-        metadata.push_str(&format!("{{\"file_name\":\"{name}.png\",\"text\":\"{name} square\",\"phrasings\":[\"{name} square\",\"a {name} square\"],\"held_out\":[\"picture of a {name} square\"]}}\n"));
+        metadata.push_str(&format!("{{\"file_name\":\"{name}.png\",\"text\":\"{name} square\",\"phrasings\":[\"{name} square\",\"a {name} square\"],\"held_out\":[\"image of a {name} square\"]}}\n"));
     }
     fs::write(folder.join("metadata.jsonl"), metadata).expect("a file");
 }

@@ -65,7 +65,7 @@ impl FrozenBatchNorm2d {
     }
 
     fn normalise(&self, x: Tensor<4>, [mean, variance]: [Tensor<4>; 2]) -> Tensor<4> {
-        // One factor and one shift for each channel: two passes over the picture instead of four.
+        // One factor and one shift for each channel: two passes over the image instead of four.
         let factor = per_channel(self.weight.val()) / variance.add_scalar(self.epsilon).sqrt();
         let shift = per_channel(self.bias.val()) - mean * factor.clone();
         x * factor + shift

@@ -1,7 +1,7 @@
-//! A small classifier of pictures: which of the pictures it was trained on is this? Evaluation compares pictures by its features.
+//! A small classifier of images: which of the images it was trained on is this? Evaluation compares images by its features.
 
-mod picture_classifier;
-mod picture_classifier_config;
+mod image_classifier;
+mod image_classifier_config;
 
-pub use picture_classifier::{ClassifierLevel, PictureClassifier};
-pub use picture_classifier_config::PictureClassifierConfig;
+pub use image_classifier::{ClassifierLevel, ImageClassifier};
+pub use image_classifier_config::ImageClassifierConfig;

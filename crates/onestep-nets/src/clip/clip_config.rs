@@ -18,9 +18,9 @@ const FIXED: &[(&str, &[&str])] = &[("model_type", &["\"clip\""]), ("architectur
 pub struct ClipConfig {
     /// Of the text encoder; its `projection_dim` and `with_projection` say nothing here.
     pub text_config: ClipTextConfig,
-    /// Of the picture encoder.
+    /// Of the image encoder.
     pub vision_config: ClipVisionConfig,
-    /// Features of what texts and pictures are compared by.
+    /// Features of what texts and images are compared by.
     pub projection_dim: usize,
     /// `logit_scale` of a fresh network.
     pub logit_scale_init_value: f64,

@@ -31,7 +31,7 @@ pub struct ClipAttention {
     pub out_proj: Linear,
     /// Number of heads.
     pub heads: usize,
-    /// Whether a token sees itself and earlier ones only, as texts do and pictures do not.
+    /// Whether a token sees itself and earlier ones only, as texts do and images do not.
     pub causal: bool,
 }
 
@@ -66,7 +66,7 @@ pub struct ClipTextTransformer {
     pub final_layer_norm: LayerNorm,
 }
 
-/// What the layers of an encoder are made from, for text and pictures alike.
+/// What the layers of an encoder are made from, for text and images alike.
 pub(super) struct ClipLayers {
     pub size: usize,
     pub intermediate_size: usize,

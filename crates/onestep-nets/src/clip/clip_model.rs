@@ -1,4 +1,4 @@
-//! Text and picture encoder together.
+//! Text and image encoder together.
 
 use burn::{
     module::{Module, Param},
@@ -22,18 +22,18 @@ pub const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 /// What red, green and blue are divided by after [`CLIP_MEAN`] was taken away.
 pub const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
-/// transformers' `CLIPModel`: texts and pictures as features that can be compared.
+/// transformers' `CLIPModel`: texts and images as features that can be compared.
 ///
-/// Features are as the projections give them. How well a text and a picture agree is the cosine of the angle between their
+/// Features are as the projections give them. How well a text and an image agree is the cosine of the angle between their
 /// features, `a·b / (|a| |b|)`, which is the caller's to compute. On a device with gradients every parameter asks for its
-/// own; `no_grad()` of the module leaves those of the pictures alone.
+/// own; `no_grad()` of the module leaves those of the images alone.
 #[derive(Module, Debug)]
 pub struct ClipModel {
     /// Texts to hidden states.
     pub text_model: ClipTextTransformer,
-    /// Pictures to hidden states.
+    /// Images to hidden states.
     pub vision_model: ClipVisionTransformer,
-    /// From a pooled picture to its features, without bias.
+    /// From a pooled image to its features, without bias.
     pub visual_projection: Linear,
     /// From a pooled text to its features, without bias.
     pub text_projection: Linear,
@@ -60,13 +60,13 @@ impl ClipModel {
         }
     }
 
-    /// `image_embeds` `[batch, projection_dim]`, not normalised, of `pictures` `[batch, channels, image_size, image_size]`
+    /// `image_embeds` `[batch, projection_dim]`, not normalised, of `images` `[batch, channels, image_size, image_size]`
     /// that are normalised by [`CLIP_MEAN`] and [`CLIP_STD`].
     ///
     /// # Panics
-    /// If the pictures are not of the configured size.
-    pub fn image_features(&self, pictures: Tensor<4>) -> Tensor<2> {
-        self.visual_projection.forward(self.vision_model.forward(pictures))
+    /// If the images are not of the configured size.
+    pub fn image_features(&self, images: Tensor<4>) -> Tensor<2> {
+        self.visual_projection.forward(self.vision_model.forward(images))
     }
 
     /// `text_embeds` `[batch, projection_dim]`, not normalised, of `input_ids` `[batch, tokens]`, each below the

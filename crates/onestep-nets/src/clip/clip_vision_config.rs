@@ -1,4 +1,4 @@
-//! The configuration of the picture encoder: transformers' `vision_config` of a whole CLIP.
+//! The configuration of the image encoder: transformers' `vision_config` of a whole CLIP.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -29,9 +29,9 @@ pub struct ClipVisionConfig {
     pub num_hidden_layers: usize,
     /// Heads of each layer.
     pub num_attention_heads: usize,
-    /// Channels of the pictures.
+    /// Channels of the images.
     pub num_channels: usize,
-    /// Height and width of the pictures; no other size is taken.
+    /// Height and width of the images; no other size is taken.
     pub image_size: usize,
     /// Height and width of a patch.
     pub patch_size: usize,
@@ -122,7 +122,7 @@ impl ClipVisionConfig {
         Ok(())
     }
 
-    /// Patches of a picture; a rest at the right and at the bottom that fills no patch is not seen.
+    /// Patches of an image; a rest at the right and at the bottom that fills no patch is not seen.
     pub fn patches(&self) -> usize {
         (self.image_size / self.patch_size).pow(2)
     }

@@ -1,4 +1,4 @@
-//! The picture encoder.
+//! The image encoder.
 
 use burn::{
     module::{Module, Param},
@@ -14,10 +14,10 @@ use super::{
     clip_encoder::{ClipEncoder, ClipLayers},
 };
 
-/// Patches as features, behind a token that stands for the whole picture.
+/// Patches as features, behind a token that stands for the whole image.
 #[derive(Module, Debug)]
 pub struct ClipVisionEmbeddings {
-    /// The token of the whole picture, `[features]`.
+    /// The token of the whole image, `[features]`.
     pub class_embedding: Param<Tensor<1>>,
     /// As large as a patch, with that stride and no bias.
     pub patch_embedding: Conv2d,
@@ -34,7 +34,7 @@ pub struct ClipVisionTransformer {
     pub pre_layrnorm: LayerNorm,
     /// Layers.
     pub encoder: ClipEncoder,
-    /// Normalisation of the whole picture's token.
+    /// Normalisation of the whole image's token.
     pub post_layernorm: LayerNorm,
 }
 
@@ -73,15 +73,15 @@ impl ClipVisionTransformer {
         }
     }
 
-    /// `pooler_output` `[batch, features]`, the normalised token of each whole picture.
+    /// `pooler_output` `[batch, features]`, the normalised token of each whole image.
     ///
-    /// `pictures` is `[batch, channels, image_size, image_size]`, normalised by [`CLIP_MEAN`](super::CLIP_MEAN) and
+    /// `images` is `[batch, channels, image_size, image_size]`, normalised by [`CLIP_MEAN`](super::CLIP_MEAN) and
     /// [`CLIP_STD`](super::CLIP_STD).
     ///
     /// # Panics
-    /// If the pictures have more or fewer patches than there are positions.
-    pub fn forward(&self, pictures: Tensor<4>) -> Tensor<2> {
-        let mut x = self.pre_layrnorm.forward(self.embeddings.forward(pictures));
+    /// If the images have more or fewer patches than there are positions.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let mut x = self.pre_layrnorm.forward(self.embeddings.forward(images));
         for layer in &self.encoder.layers {
             x = layer.forward(x);
         }
@@ -94,13 +94,13 @@ impl ClipVisionEmbeddings {
     /// `[batch, channels, height, width]` to `[batch, 1 + patches, features]`.
     ///
     /// # Panics
-    /// If the pictures have more or fewer patches than there are positions.
-    pub fn forward(&self, pictures: Tensor<4>) -> Tensor<3> {
-        let patches = self.patch_embedding.forward(pictures);
+    /// If the images have more or fewer patches than there are positions.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
+        let patches = self.patch_embedding.forward(images);
         let [batch, features, rows, columns] = patches.dims();
         let table = self.position_embedding.weight.val();
         let [positions, _] = table.dims();
-        assert!(1 + rows * columns == positions, "pictures of {rows} x {columns} patches given to an encoder of {} patches", positions - 1);
+        assert!(1 + rows * columns == positions, "images of {rows} x {columns} patches given to an encoder of {} patches", positions - 1);
         let patches = patches.reshape([batch, features, rows * columns]).swap_dims(1, 2);
         let class = self.class_embedding.val().reshape([1, 1, features]).expand([batch, 1, features]);
         Tensor::cat(vec![class, patches], 1) + table.reshape([1, positions, features])

@@ -7,7 +7,7 @@ use burn::{
 
 use super::{InceptionConv, InceptionPool, inception_layout::halved};
 
-/// `Mixed_5b` to `Mixed_5d`, 35 x 35 places of a picture of 299 x 299.
+/// `Mixed_5b` to `Mixed_5d`, 35 x 35 places of an image of 299 x 299.
 #[derive(Module, Debug)]
 pub struct InceptionA {
     /// To 64 channels.

@@ -24,13 +24,13 @@ pub struct InceptionConv {
 }
 
 impl InceptionConv {
-    /// A kernel of `[height, width]`, both odd, that keeps height and width of the picture.
+    /// A kernel of `[height, width]`, both odd, that keeps height and width of the image.
     pub fn same(input: usize, output: usize, [height, width]: [usize; 2], device: &Device) -> Self {
         let (rows, columns) = (height / 2, width / 2);
         Self::new(input, output, [height, width], 1, PaddingConfig2d::Explicit(rows, columns, rows, columns), device)
     }
 
-    /// A square kernel that stays inside the picture.
+    /// A square kernel that stays inside the image.
     pub fn valid(input: usize, output: usize, kernel: usize, stride: usize, device: &Device) -> Self {
         Self::new(input, output, [kernel; 2], stride, PaddingConfig2d::Valid, device)
     }

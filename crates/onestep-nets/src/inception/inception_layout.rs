@@ -49,7 +49,7 @@ impl InceptionLayout {
 pub enum InceptionPool {
     /// Their sum by 9, also at the border.
     AverageOfNine,
-    /// The average of those inside the picture.
+    /// The average of those inside the image.
     AverageOfExisting,
     /// The largest.
     Maximum,

@@ -11,7 +11,7 @@ use burn::{
 use super::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, inception_layout::halved};
 use crate::weights::{LoadError, Shard, load_part, names};
 
-/// Features of a picture, the number of which FID is made.
+/// Features of an image, the number of which FID is made.
 const FEATURES: usize = 2048;
 
 /// Names in torchvision's files of what is used in training only.
@@ -19,21 +19,21 @@ const TRAINING: &str = "AuxLogits.";
 
 /// torchvision's `Inception3` without its auxiliary classifier, normalising by the statistics of training.
 ///
-/// Pictures are `[batch, 3, 299, 299]` with red, green and blue within -1..1, that is `2 x - 1` of values within 0..1, and
+/// Images are `[batch, 3, 299, 299]` with red, green and blue within -1..1, that is `2 x - 1` of values within 0..1, and
 /// for numbers that compare with published distances they are brought to 299 x 299 in the very way of the program that is
 /// compared with; that is the caller's. On a device with gradients the matrices ask for theirs; `no_grad()` of the module
-/// leaves those of the pictures alone.
+/// leaves those of the images alone.
 #[derive(Module, Debug)]
 pub struct InceptionV3 {
     /// 3x3, stride 2, to 32 channels.
     pub Conv2d_1a_3x3: InceptionConv,
-    /// 3x3 inside the picture, to 32 channels.
+    /// 3x3 inside the image, to 32 channels.
     pub Conv2d_2a_3x3: InceptionConv,
     /// 3x3, to 64 channels.
     pub Conv2d_2b_3x3: InceptionConv,
     /// 1x1 behind a pool, to 80 channels.
     pub Conv2d_3b_1x1: InceptionConv,
-    /// 3x3 inside the picture, to 192 channels.
+    /// 3x3 inside the image, to 192 channels.
     pub Conv2d_4a_3x3: InceptionConv,
     /// Behind a pool, to 256 channels.
     pub Mixed_5b: InceptionA,
@@ -94,14 +94,14 @@ impl InceptionV3 {
         load_part(Self::new(layout, classifying, device), shards, |name| name.starts_with(TRAINING))
     }
 
-    /// What FID calls `pool3`: `[batch, 2048]`, from `pictures` `[batch, 3, height, width]` within -1..1, 299 x 299 for FID.
+    /// What FID calls `pool3`: `[batch, 2048]`, from `images` `[batch, 3, height, width]` within -1..1, 299 x 299 for FID.
     ///
     /// # Panics
-    /// If the pictures are smaller than 75 x 75.
-    pub fn features(&self, pictures: Tensor<4>) -> Tensor<2> {
-        let [_, _, height, width] = pictures.dims();
-        assert!(height >= 75 && width >= 75, "pictures of {height} x {width} given to Inception-v3, which needs 75 x 75");
-        let x = self.Conv2d_2a_3x3.forward(self.Conv2d_1a_3x3.forward(pictures));
+    /// If the images are smaller than 75 x 75.
+    pub fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        let [_, _, height, width] = images.dims();
+        assert!(height >= 75 && width >= 75, "images of {height} x {width} given to Inception-v3, which needs 75 x 75");
+        let x = self.Conv2d_2a_3x3.forward(self.Conv2d_1a_3x3.forward(images));
         let x = halved(self.Conv2d_2b_3x3.forward(x));
         let x = halved(self.Conv2d_4a_3x3.forward(self.Conv2d_3b_1x1.forward(x)));
         let x = self.Mixed_5d.forward(self.Mixed_5c.forward(self.Mixed_5b.forward(x)));

@@ -1,4 +1,4 @@
-//! torchvision's `Inception3`, and the form of it by which Fréchet distances of pictures are measured.
+//! torchvision's `Inception3`, and the form of it by which Fréchet distances of images are measured.
 
 mod blocks;
 mod inception_conv;

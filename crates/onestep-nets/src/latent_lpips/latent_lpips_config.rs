@@ -29,8 +29,8 @@ pub enum MetricSpace {
     /// Latents: three of VGG's poolings are left out.
     #[default]
     Latent,
-    /// Pictures: all poolings, features in front of them, where LPIPS takes them. Batch norms, features and heads are those that were trained
-    /// here, and pictures come in −1…1: its weights are not those of the published LPIPS, nor is there that package's scaling layer.
+    /// Images: all poolings, features in front of them, where LPIPS takes them. Batch norms, features and heads are those that were trained
+    /// here, and images come in −1…1: its weights are not those of the published LPIPS, nor is there that package's scaling layer.
     Pixel,
 }
 

@@ -14,7 +14,7 @@ pub const FEATURES: usize = 5;
 /// ε of the batch norms of torchvision's `vgg16_bn`.
 const EPSILON: f64 = 1e-5;
 
-/// VGG16 with norms for latents: the first three poolings are gone, since a latent is already eight times smaller than its picture.
+/// VGG16 with norms for latents: the first three poolings are gone, since a latent is already eight times smaller than its image.
 ///
 /// Fields are named so that a convolution's number is its place in torchvision's list `features`, as in the published files.
 #[derive(Module, Debug)]
@@ -29,8 +29,8 @@ pub struct LatentVgg {
     pub slice4: Slice4,
     /// Three convolutions and a pooling.
     pub slice5: Slice5,
-    /// Whether all of VGG's poolings are there: for pictures.
-    pub for_pictures: bool,
+    /// Whether all of VGG's poolings are there: for images.
+    pub for_images: bool,
 }
 
 /// By whose statistics batch norms go.
@@ -161,7 +161,7 @@ impl LatentVgg {
     pub(super) fn new(config: &LatentLpipsConfig, device: &Device) -> Self {
         let LatentLpipsConfig { in_channels, widths, norm: kind, .. } = *config;
         Self {
-            for_pictures: config.space == MetricSpace::Pixel,
+            for_images: config.space == MetricSpace::Pixel,
             slice1: Slice1::new(in_channels, widths[0], kind, device),
             slice2: Slice2::new(widths[0], widths[1], kind, device),
             slice3: Slice3::new(widths[1], widths[2], kind, device),
@@ -174,13 +174,13 @@ impl LatentVgg {
     /// its batches. Group norms have none.
     #[must_use]
     pub fn fitted(self, x: Tensor<4>) -> Self {
-        let of_pictures = |x: Tensor<4>| if self.for_pictures { halved(x) } else { x };
+        let of_images = |x: Tensor<4>| if self.for_images { halved(x) } else { x };
         let (slice1, x) = self.slice1.fitted(x);
-        let (slice2, x) = self.slice2.fitted(of_pictures(x));
-        let (slice3, x) = self.slice3.fitted(of_pictures(x));
-        let (slice4, x) = self.slice4.fitted(of_pictures(x));
+        let (slice2, x) = self.slice2.fitted(of_images(x));
+        let (slice3, x) = self.slice3.fitted(of_images(x));
+        let (slice4, x) = self.slice4.fitted(of_images(x));
         let (slice5, _) = self.slice5.fitted(halved(x));
-        Self { slice1, slice2, slice3, slice4, slice5, for_pictures: self.for_pictures }
+        Self { slice1, slice2, slice3, slice4, slice5, for_images: self.for_images }
     }
 
     /// Batch norms whose weights and biases are trained; without, they are constants, as the statistics always are.
@@ -192,14 +192,14 @@ impl LatentVgg {
             slice3: self.slice3.trainable(),
             slice4: self.slice4.trainable(),
             slice5: self.slice5.trainable(),
-            for_pictures: self.for_pictures,
+            for_images: self.for_images,
         }
     }
 
     /// The five features of model-space latents `[batch, in_channels, height, width]`, with as many channels as the widths say: three at
     /// full height and width, one at half, one at a quarter. The last two are taken behind their poolings.
     ///
-    /// Of pictures each feature is half as high and wide as the one before.
+    /// Of images each feature is half as high and wide as the one before.
     pub fn forward(&self, x: Tensor<4>) -> [Tensor<4>; FEATURES] {
         self.features(x, Statistics::Fixed)
     }
@@ -210,7 +210,7 @@ impl LatentVgg {
     }
 
     fn features(&self, x: Tensor<4>, statistics: Statistics) -> [Tensor<4>; FEATURES] {
-        if self.for_pictures {
+        if self.for_images {
             let first = self.slice1.forward(x, statistics);
             let second = self.slice2.forward(halved(first.clone()), statistics);
             let third = self.slice3.forward(halved(second.clone()), statistics);

@@ -8,14 +8,14 @@ use burn::{
 
 use super::{AutoencoderKlConfig, LatentDistribution, VaeDecoder, VaeEncoder};
 
-/// A variational autoencoder between pictures and latents.
+/// A variational autoencoder between images and latents.
 ///
 /// "Model space" is where the U-Net works: `(latent - shift_factor) * scaling_factor`.
 #[derive(Module, Debug)]
 pub struct AutoencoderKl {
-    /// Picture to moments.
+    /// Image to moments.
     pub encoder: VaeEncoder,
-    /// Latent to picture.
+    /// Latent to image.
     pub decoder: VaeDecoder,
     /// 1x1 behind the encoder (`use_quant_conv`).
     pub quant_conv: Option<Conv2d>,
@@ -50,7 +50,7 @@ impl AutoencoderKl {
         LatentDistribution::from_moments(moments)
     }
 
-    /// `latents` `[batch, latent_channels, h, w]`, not in model space, to pictures of about -1..1, not clamped.
+    /// `latents` `[batch, latent_channels, h, w]`, not in model space, to images of about -1..1, not clamped.
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
         let latents = match &self.post_quant_conv {
             Some(conv) => conv.forward(latents),

@@ -23,11 +23,11 @@ const FIXED: &[(&str, &[&str])] = &[
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub struct AutoencoderKlConfig {
-    /// Channels of the pictures that are encoded.
+    /// Channels of the images that are encoded.
     pub in_channels: usize,
-    /// Channels of the pictures that are decoded.
+    /// Channels of the images that are decoded.
     pub out_channels: usize,
-    /// Channels of each level, highest resolution first; its length also says how often a picture is halved.
+    /// Channels of each level, highest resolution first; its length also says how often an image is halved.
     pub block_out_channels: Vec<usize>,
     /// Residual blocks of each level (the decoder has one more).
     pub layers_per_block: usize,
@@ -35,7 +35,7 @@ pub struct AutoencoderKlConfig {
     pub latent_channels: usize,
     /// Groups of every group normalisation.
     pub norm_num_groups: usize,
-    /// Height and width of the pictures it was made for; information only.
+    /// Height and width of the images it was made for; information only.
     pub sample_size: Option<PerBlock<usize>>,
     /// Latents are multiplied by this for the U-Net.
     pub scaling_factor: f64,
@@ -159,7 +159,7 @@ impl AutoencoderKlConfig {
         }
     }
 
-    /// How much smaller a latent is than its picture: `2^(levels - 1)`.
+    /// How much smaller a latent is than its image: `2^(levels - 1)`.
     pub fn downscale(&self) -> usize {
         1 << self.block_out_channels.len().saturating_sub(1)
     }

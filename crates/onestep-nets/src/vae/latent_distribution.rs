@@ -1,4 +1,4 @@
-//! What the encoder says about a picture: a diagonal Gaussian over latents.
+//! What the encoder says about an image: a diagonal Gaussian over latents.
 
 use burn::tensor::Tensor;
 

@@ -1,4 +1,4 @@
-//! From a latent to a picture.
+//! From a latent to an image.
 
 use burn::{
     module::Module,
@@ -36,7 +36,7 @@ pub struct VaeDecoder {
     pub up_blocks: Vec<VaeUpBlock>,
     /// Normalisation of the result.
     pub conv_norm_out: GroupNorm,
-    /// To the picture's channels.
+    /// To the image's channels.
     pub conv_out: Conv2d,
 }
 

@@ -1,4 +1,4 @@
-//! From a picture to the moments of its latent.
+//! From an image to the moments of its latent.
 
 use burn::{
     module::Module,

@@ -1,6 +1,6 @@
-//! Work that reaches the GPU in one submission: runs of several plans, what passes between them, the picture at the end.
+//! Work that reaches the GPU in one submission: runs of several plans, what passes between them, the image at the end.
 
-use super::{Executor, Gpu, Picture};
+use super::{Executor, Gpu, Image};
 use crate::error::RunError;
 
 /// Commands in the order in which they were added; nothing runs before [`submit`](Batch::submit).
@@ -46,8 +46,8 @@ impl Batch {
     ///
     /// # Errors
     /// `Internal` for faults of ours.
-    pub fn picture(&mut self, picture: &Picture) -> Result<(), RunError> {
-        picture.encode(&mut self.encoder)
+    pub fn image(&mut self, image: &Image) -> Result<(), RunError> {
+        image.encode(&mut self.encoder)
     }
 
     /// Queues everything; returns at once.

@@ -1,11 +1,11 @@
-//! A surface that shows pictures: a canvas of a page or worker, or a window.
+//! A surface that shows images: a canvas of a page or worker, or a window.
 
 use onestep_shaders::SHOW;
 
-use super::{gpu::Gpu, kernel, picture::Picture};
+use super::{gpu::Gpu, image::Image, kernel};
 use crate::{error::RunError, plan::Params};
 
-/// A configured surface. Pictures of any size are stretched over it, nearest pixel.
+/// A configured surface. Images of any size are stretched over it, nearest pixel.
 pub struct Canvas {
     gpu: Gpu,
     surface: wgpu::Surface<'static>,
@@ -37,10 +37,10 @@ impl Canvas {
             .iter()
             .copied()
             .find(|format| !format.is_srgb())
-            .ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
+            .ok_or_else(|| RunError::unsupported("this adapter cannot show images on the canvas"))?;
         let mut configuration = surface
             .get_default_config(gpu.wgpu_adapter(), width.max(1), height.max(1))
-            .ok_or_else(|| RunError::unsupported("this adapter cannot show pictures on the canvas"))?;
+            .ok_or_else(|| RunError::unsupported("this adapter cannot show images on the canvas"))?;
         configuration.format = format;
         configuration.usage = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let made = gpu
@@ -85,18 +85,18 @@ impl Canvas {
         Ok(Self { gpu: gpu.clone(), surface, configuration, pipeline, bindings, params })
     }
 
-    /// Shows what was last submitted for a picture.
+    /// Shows what was last submitted for an image.
     ///
     /// # Errors
     /// `DeviceLost`; `Internal` where the surface gives no texture twice; what the device reports.
-    pub async fn show(&self, picture: &Picture) -> Result<(), RunError> {
+    pub async fn show(&self, image: &Image) -> Result<(), RunError> {
         self.gpu.check()?;
         let mut values = Params::new(&SHOW);
-        values.list("picture", &[picture.width() as usize, picture.height() as usize]);
+        values.list("image", &[image.width() as usize, image.height() as usize]);
         values.list("surface", &[self.configuration.width as usize, self.configuration.height as usize]);
         let values = values.finish()?;
         self.gpu
-            .scoped("showing the picture", || {
+            .scoped("showing the image", || {
                 self.gpu.call("show")?;
                 let texture = self.texture()?;
                 self.gpu.queue().write_buffer(&self.params, 0, &values);
@@ -104,7 +104,7 @@ impl Canvas {
                     &self.gpu,
                     &SHOW,
                     &self.bindings,
-                    &[(&self.params, 0, self.params.size()), (picture.pixels(), 0, picture.pixels().size())],
+                    &[(&self.params, 0, self.params.size()), (image.pixels(), 0, image.pixels().size())],
                 );
                 let view = texture.texture.create_view(&wgpu::TextureViewDescriptor::default());
                 let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("show") });

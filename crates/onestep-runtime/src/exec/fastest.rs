@@ -2,7 +2,7 @@
 //! in half a second at most.
 //!
 //! A form is taken only if its result agrees with that of the register form, which every adapter of the tests runs: a driver that
-//! miscompiles one form costs speed, not pictures. It must also be faster than what was believed before by more than times scatter.
+//! miscompiles one form costs speed, not images. It must also be faster than what was believed before by more than times scatter.
 
 use onestep_program::{Activation, DType, Node, Op, Port, Program, TensorRef, Value, ValueId, WeightView};
 

@@ -42,15 +42,15 @@ pub(crate) async fn read(gpu: &Gpu, sentinel: &Sentinel, parts: &[(&wgpu::Buffer
     }
     let view = staging.slice(..).get_mapped_range().map_err(|error| RunError::internal(format!("reading the mapped memory: {error}")))?;
     let bytes: &[u8] = &view;
-    let piece = |start: u64, size: u64| {
-        let piece = usize::try_from(start).ok().zip(usize::try_from(size).ok()).and_then(|(start, size)| bytes.get(start..start.checked_add(size)?));
-        piece.ok_or_else(|| RunError::internal("less memory was mapped than asked for"))
+    let chunk = |start: u64, size: u64| {
+        let chunk = usize::try_from(start).ok().zip(usize::try_from(size).ok()).and_then(|(start, size)| bytes.get(start..start.checked_add(size)?));
+        chunk.ok_or_else(|| RunError::internal("less memory was mapped than asked for"))
     };
-    if let Err(error) = sentinel.check(piece(0, super::sentinel::BYTES)?) {
+    if let Err(error) = sentinel.check(chunk(0, super::sentinel::BYTES)?) {
         gpu.settle().await?;
         return Err(error);
     }
-    let read = parts.iter().zip(&starts).map(|(&(_, _, size), &start)| Ok(piece(start, size)?.to_vec())).collect();
+    let read = parts.iter().zip(&starts).map(|(&(_, _, size), &start)| Ok(chunk(start, size)?.to_vec())).collect();
     drop(view);
     staging.unmap();
     read

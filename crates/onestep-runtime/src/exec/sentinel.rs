@@ -19,7 +19,7 @@ use crate::{
 /// Bytes of the proof.
 pub(crate) const BYTES: u64 = 8;
 
-/// The sentinel of an executor or a picture.
+/// The sentinel of an executor or an image.
 pub(crate) struct Sentinel {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,

@@ -26,7 +26,7 @@ pub struct Capabilities {
     pub forms: Forms,
 }
 
-/// 50 ms of a GPU that does 10¹² operations a second, the slowest for which pictures of 512x512 are worth waiting for; kernels reach half of
+/// 50 ms of a GPU that does 10¹² operations a second, the slowest for which images of 512x512 are worth waiting for; kernels reach half of
 /// what a GPU does, so that a dispatch takes about 100 ms there.
 pub(crate) const MAX_WORK: u64 = 50_000_000_000;
 

@@ -152,7 +152,7 @@ impl Plan {
     ///
     /// In 32 bits such a tensor could be computed in bands as well. 16 bits come first all the same: adapters that see little of a buffer have
     /// little memory, of which 32 bits take twice as much, and most of such a network's time goes into moving those tensors. Three digits of
-    /// an activation are more than a picture in bytes shows; who wants more asks for it with [`Plan::with_options`]. Bands come in where 16
+    /// an activation are more than an image in bytes shows; who wants more asks for it with [`Plan::with_options`]. Bands come in where 16
     /// bits are too large as well.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use onestep_shaders::PACK;
 use super::Params;
 use crate::error::RunError;
 
-/// Bytes of a file that are packed at a time: the pieces that bundles have hashes of.
-pub const WINDOW_BYTES: u64 = limits::PIECE_BYTES.max;
+/// Bytes of a file that are packed at a time: the chunks that bundles have hashes of.
+pub const WINDOW_BYTES: u64 = limits::CHUNK_BYTES.max;
 /// Bytes of the window before that stay in front of a window: an element that both share is whole there.
 pub const CARRIED_BYTES: u64 = 4;
 

@@ -110,7 +110,7 @@ fn convolutions(cases: &mut Vec<Case>) {
         ("stride along rows only", Conv { x: [1, 2, 5, 17], w: [3, 3, 3], stride: [1, 3], ..CONV }),
         ("dilation", Conv { x: [1, 3, 9, 10], w: [4, 3, 3], padding: [2, 2, 2, 2], dilation: [2, 2], ..CONV }),
         ("padding beyond the kernel", Conv { x: [1, 2, 3, 4], w: [3, 2, 2], padding: [4, 3, 2, 5], ..CONV }),
-        ("kernel as large as the picture", Conv { x: [1, 5, 4, 6], w: [7, 4, 6], padding: [0; 4], ..CONV }),
+        ("kernel as large as the image", Conv { x: [1, 5, 4, 6], w: [7, 4, 6], padding: [0; 4], ..CONV }),
         ("one pixel", Conv { x: [1, 1, 1, 1], w: [1, 1, 1], padding: [0; 4], ..CONV }),
         ("seven taps", Conv { x: [1, 2, 8, 19], w: [2, 7, 7], padding: [3; 4], ..CONV }),
         ("tiles that workgroups share", Conv { x: [1, 36, 9, 8], w: [70, 3, 3], act: Silu, ..CONV }),
@@ -429,7 +429,7 @@ fn norms_of_products(cases: &mut Vec<Case>) {
         ([2, 36, 16, 12], 70, 10, [1, 1], false, F16),
         ([2, 8, 8, 8], 42, 14, [3, 3], true, F32),
         ([2, 36, 7, 9], 33, 1, [1, 1], false, F16),
-        // So many that they are tall: with rows of two pictures in one, and a tail.
+        // So many that they are tall: with rows of two images in one, and a tail.
         ([2, 4, 64, 65], 70, 10, [3, 3], false, F32),
         ([1, 4, 96, 90], 66, 22, [3, 3], true, F16),
         ([2, 33, 64, 65], 66, 11, [1, 1], false, F16),
@@ -466,7 +466,7 @@ fn norms_of_products(cases: &mut Vec<Case>) {
         });
     }
     for (batch, columns, more) in [(1, [36, 40], false), (2, [40, 36], false), (1, [36, 33], false), (1, [36, 36], true)] {
-        case(cases, format!("group_norm: of parts of {columns:?} channels and of both, {batch} pictures, copied part {more}"), NORM, |sketch| {
+        case(cases, format!("group_norm: of parts of {columns:?} channels and of both, {batch} images, copied part {more}"), NORM, |sketch| {
             let x = sketch.input(&[batch, 9, 16, 8]);
             let parts = columns.map(|columns| product(sketch, x, columns, [3, 3], false, F16));
             norm(sketch, parts[0], 4);
@@ -792,7 +792,7 @@ fn edges(cases: &mut Vec<Case>) {
         let y = sketch.op(op, &[x, w, bias], &[1, 2, 3, 3]);
         sketch.output(y);
     });
-    case(cases, "a constant picture is normed to beta", NORM, |sketch| {
+    case(cases, "a constant image is normed to beta", NORM, |sketch| {
         let x = sketch.input_of(&[1, 2, 3, 3], vec![7.25; 18]);
         let (gamma, beta) = (sketch.weight(&[2], DType::F32), sketch.weight(&[2], DType::F32));
         let y = sketch.op(Op::GroupNorm { groups: 1, epsilon: 1e-5, act: Activation::None }, &[x, gamma, beta], &[1, 2, 3, 3]);
@@ -815,13 +815,13 @@ fn edges(cases: &mut Vec<Case>) {
 }
 
 /// An input whose channels are given side by side, so that a part of its rows is a part of the memory.
-fn picture(sketch: &mut Sketch, shape: &[usize]) -> ValueId {
+fn image(sketch: &mut Sketch, shape: &[usize]) -> ValueId {
     let x = sketch.input(&[shape[0], shape[2], shape[3], shape[1]]);
     sketch.op(Op::Permute { axes: vec![0, 3, 1, 2] }, &[x], shape)
 }
 
 /// As it is given.
-fn output_picture(sketch: &mut Sketch, y: ValueId) {
+fn output_image(sketch: &mut Sketch, y: ValueId) {
     let shape = sketch.shape(y);
     let y = sketch.op(Op::Permute { axes: vec![0, 2, 3, 1] }, &[y], &[shape[0], shape[2], shape[3], shape[1]]);
     sketch.output(y);
@@ -871,10 +871,10 @@ fn bands(cases: &mut Vec<Case>) {
         ("pixels of one sum in shared tiles", Conv { x: [1, 32, 67, 64], w: [36, 1, 1], padding: [0; 4], dtype: F16, ..CONV }, 100_000, 2_000_000),
     ] {
         banded(name, Tolerance::Sum(conv.x[1] * conv.w[1] * conv.w[2]), binding, work, &|sketch| {
-            let x = picture(sketch, &conv.x);
+            let x = image(sketch, &conv.x);
             let w = sketch.weight(&[conv.w[0], conv.x[1], conv.w[1], conv.w[2]], conv.dtype);
-            let y = conv.of(sketch, x, w, picture);
-            output_picture(sketch, y);
+            let y = conv.of(sketch, x, w, image);
+            output_image(sketch, y);
         });
     }
     for (x, columns, extras, dtype, binding, work) in
@@ -882,12 +882,12 @@ fn bands(cases: &mut Vec<Case>) {
     {
         banded(&format!("four phases of {x:?}"), Tolerance::Sum(4 * x[1]), binding, work, &|sketch| {
             let out = [x[0], columns, 2 * x[2], 2 * x[3]];
-            let mut inputs = vec![picture(sketch, &x), sketch.weight(&[4, columns, x[1], 2, 2], dtype)];
+            let mut inputs = vec![image(sketch, &x), sketch.weight(&[4, columns, x[1], 2, 2], dtype)];
             if extras {
-                inputs.extend([sketch.weight(&[columns], dtype), picture(sketch, &out)]);
+                inputs.extend([sketch.weight(&[columns], dtype), image(sketch, &out)]);
             }
             let y = sketch.op(Op::UpConv2d { bias: extras, act: Silu, residual: extras }, &inputs, &out);
-            output_picture(sketch, y);
+            output_image(sketch, y);
         });
     }
     for (lead, depth, columns, dtype, binding, work) in
@@ -902,24 +902,24 @@ fn bands(cases: &mut Vec<Case>) {
     }
     for (shape, groups, binding) in [([2, 12, 37, 41], 3, 10_000), ([1, 6, 53, 29], 2, 8192), ([3, 64, 9, 7], 32, 20_000)] {
         banded(&format!("group norm of {shape:?}"), NORM, binding, 0, &|sketch| {
-            let x = picture(sketch, &shape);
+            let x = image(sketch, &shape);
             let (gamma, beta) = (sketch.weight(&[shape[1]], F16), sketch.weight(&[shape[1]], F32));
             let y = sketch.op(Op::GroupNorm { groups, epsilon: 1e-5, act: Silu }, &[x, gamma, beta], &shape);
-            output_picture(sketch, y);
+            output_image(sketch, y);
         });
     }
     for (shape, channels, binding, work) in [([2, 4, 21, 19], 8, 8192, 100_000), ([1, 4, 67, 64], 36, 200_000, 5_000_000)] {
         banded(&format!("a residual block of {channels} channels"), Tolerance::OfLargest(2e-4), binding, work, &|sketch| {
-            let x = picture(sketch, &shape);
+            let x = image(sketch, &shape);
             let (v, w) = (sketch.weight(&[channels, 4, 3, 3], F16), sketch.weight(&[channels, channels, 3, 3], F16));
             let conv = Conv { x: shape, w: [channels, 3, 3], extras: false, ..CONV };
-            let x = conv.of(sketch, x, v, picture);
+            let x = conv.of(sketch, x, v, image);
             let (gamma, beta) = (sketch.weight(&[channels], F16), sketch.weight(&[channels], F32));
             let of_x = sketch.shape(x);
             let y = sketch.op(Op::GroupNorm { groups: 4, epsilon: 1e-5, act: Silu }, &[x, gamma, beta], &of_x);
             let conv = Conv { x: [shape[0], channels, shape[2], shape[3]], extras: true, ..conv };
             let y = conv.of(sketch, y, w, |_, _| x);
-            output_picture(sketch, y);
+            output_image(sketch, y);
         });
     }
     banded("a linear layer with its gate", Tolerance::OfLargest(2e-4), 8192, 50_000, &|sketch| {
@@ -948,11 +948,11 @@ fn bands(cases: &mut Vec<Case>) {
         sketch.output(turned);
     });
     banded("parts of a concatenation", Tolerance::Sum(36), 8192, 50_000, &|sketch| {
-        let x = picture(sketch, &[1, 4, 21, 19]);
+        let x = image(sketch, &[1, 4, 21, 19]);
         let conv = Conv { x: [1, 4, 21, 19], w: [8, 3, 3], extras: false, ..CONV };
         let (v, w) = (sketch.weight(&[8, 4, 3, 3], F16), sketch.weight(&[8, 4, 3, 3], F16));
-        let parts = [conv.of(sketch, x, v, picture), conv.of(sketch, x, w, picture)];
+        let parts = [conv.of(sketch, x, v, image), conv.of(sketch, x, w, image)];
         let both = sketch.op(Op::Concat { axis: 1 }, &parts, &[1, 16, 21, 19]);
-        output_picture(sketch, both);
+        output_image(sketch, both);
     });
 }

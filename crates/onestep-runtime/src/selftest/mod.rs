@@ -14,7 +14,7 @@ use onestep_program::{Op, Program};
 
 use crate::{
     error::RunError,
-    exec::{Batch, Executor, Gpu, Picture},
+    exec::{Batch, Executor, Gpu, Image},
     plan::{BufferId, Capabilities, Cooperative, Forms, MatrixForm, Plan, PlanOptions, RowForm},
 };
 use reference::Tensor;
@@ -118,9 +118,9 @@ pub async fn run_some(gpu: &Gpu, filter: &str, random_programs: u64) -> Vec<Case
         .collect();
     results.extend(packing::cases(gpu, filter).await);
     let bands = Capabilities { max_storage_binding: 1024, ..gpu.capabilities().clone() };
-    for (name, limits) in [("a picture is rounded to bytes", gpu.capabilities()), ("a picture is rounded to bytes in bands", &bands)] {
+    for (name, limits) in [("an image is rounded to bytes", gpu.capabilities()), ("an image is rounded to bytes in bands", &bands)] {
         if name.contains(filter) {
-            let outcome = picture(gpu, limits).await;
+            let outcome = image(gpu, limits).await;
             let (passed, detail) = (outcome.is_ok(), outcome.err().map_or_else(String::new, |failure| failure.what));
             results.push(CaseResult { name: name.into(), passed, worst: 0.0, detail });
         }
@@ -357,27 +357,27 @@ async fn guards(executor: &Executor, poison: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The picture of a decoder that copies its input.
-async fn picture(gpu: &Gpu, limits: &Capabilities) -> Result<(), Failure> {
+/// The image of a decoder that copies its input.
+async fn image(gpu: &Gpu, limits: &Capabilities) -> Result<(), Failure> {
     let (height, width) = (23, 29);
-    let mut sketch = Sketch::new("picture");
+    let mut sketch = Sketch::new("image");
     let values: Vec<f32> = (0..3 * height * width).map(|i| -1.3 + i as f32 * 0.0013).collect();
     let x = sketch.input_of(&[1, 3, height, width], values.clone());
     sketch.output(x);
     let executor = Executor::new(gpu, Plan::new(&sketch.program, gpu.capabilities())?, &|name| sketch.view(name)).await?;
-    let picture = Picture::within(gpu, limits, &executor, "output0").await?;
-    if picture.read_rgba8().await.is_ok() {
-        return Err(Failure { what: "a picture came back before it was submitted".into(), worst: f64::INFINITY });
+    let image = Image::within(gpu, limits, &executor, "output0").await?;
+    if image.read_rgba8().await.is_ok() {
+        return Err(Failure { what: "an image came back before it was submitted".into(), worst: f64::INFINITY });
     }
     for (name, tensor) in sketch.inputs() {
         executor.write_input(name, tensor)?;
     }
     let mut batch = Batch::new(gpu)?;
     batch.run(&executor)?;
-    batch.picture(&picture)?;
+    batch.image(&image)?;
     batch.submit()?;
-    let (broken, bytes) = picture.read_rgba8().await?;
-    if broken != 0 || picture.wait().await? != 0 {
+    let (broken, bytes) = image.read_rgba8().await?;
+    if broken != 0 || image.wait().await? != 0 {
         return Err(Failure { what: format!("{broken} pixels are called broken"), worst: f64::INFINITY });
     }
     let count = height * width;
@@ -398,9 +398,9 @@ async fn picture(gpu: &Gpu, limits: &Capabilities) -> Result<(), Failure> {
     executor.write_input("input0", onestep_program::TensorRef::F32(&spoilt))?;
     let mut batch = Batch::new(gpu)?;
     batch.run(&executor)?;
-    batch.picture(&picture)?;
+    batch.image(&image)?;
     batch.submit()?;
-    let (found, waited) = (picture.read_rgba8().await?, picture.wait().await?);
+    let (found, waited) = (image.read_rgba8().await?, image.wait().await?);
     let black = [0, 9, 17].iter().all(|&i| found.1[4 * i..4 * i + 4] == [0, 0, 0, 255]);
     match (found.0, waited, black) {
         (3, 3, true) => Ok(()),

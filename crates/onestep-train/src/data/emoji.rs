@@ -1,4 +1,4 @@
-//! A picture folder from what is on this machine: the bitmaps of Noto Color Emoji with their names from Unicode's CLDR.
+//! An image folder from what is on this machine: the bitmaps of Noto Color Emoji with their names from Unicode's CLDR.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use super::annotations::{Annotation, read_annotations};
 use super::emoji_font::{EmojiFont, EmojiFontFile};
 use super::error::{DataError, shown};
+use super::image::rgb8_to_png;
 use super::phrasings::{Phrasings, phrasings};
-use super::picture::rgb8_to_png;
 use super::resample::resample;
 use super::variation::Variation;
 use crate::error::TrainError;
@@ -30,7 +30,7 @@ const METADATA: &str = "metadata.jsonl";
 const README: &str = "README.md";
 const MADE_BY: &str = "onestep data emoji";
 
-/// Which emoji become pictures.
+/// Which emoji become images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmojiSubset {
     /// Every emoji that has a name and a bitmap.
@@ -77,11 +77,11 @@ pub struct EmojiOptions {
     /// Licence texts to copy along: the name in the folder and where to find it. Those that are not on this machine are left
     /// out; the texts of both licences are written in any case.
     pub licences: Vec<(String, PathBuf)>,
-    /// Width and height of the pictures.
+    /// Width and height of the images.
     pub size: usize,
     /// Which emoji.
     pub subset: EmojiSubset,
-    /// Pictures of each emoji: 1 for the bitmap as it is on white, more for as many drawn at random sizes, places and turns on random
+    /// Images of each emoji: 1 for the bitmap as it is on white, more for as many drawn at random sizes, places and turns on random
     /// pale colours.
     pub variations: usize,
     /// How much of their range of sizes, places and turns the variations use, percent; the colours behind them vary in any case.
@@ -121,8 +121,8 @@ pub struct EmojiReport {
     /// The folder; in JSON, what is not UTF-8 in its path is replaced.
     #[serde(serialize_with = "lossy")]
     pub folder: PathBuf,
-    /// Pictures in it.
-    pub pictures: usize,
+    /// Images in it.
+    pub images: usize,
     /// Emoji that they show.
     pub emoji: usize,
     /// Phrasings for training, all emoji together.
@@ -130,7 +130,7 @@ pub struct EmojiReport {
     /// Phrasings never trained on, all emoji together.
     pub held_out: usize,
     /// Named emoji of the subset for which the font has no single bitmap.
-    pub without_picture: usize,
+    pub without_image: usize,
     /// Emoji of the starter list that could not be made, by code points: an older font or older names.
     pub missing_from_starter: Vec<String>,
 }
@@ -160,12 +160,12 @@ struct About {
     size: usize,
     variations: usize,
     movement: u32,
-    pictures: usize,
+    images: usize,
     font_sha256: String,
     annotations_sha256: Vec<String>,
 }
 
-/// One emoji that will be a picture, or several.
+/// One emoji that will be an image, or several.
 struct Chosen {
     emoji: String,
     annotation: Annotation,
@@ -180,7 +180,7 @@ const EMOJI_FOLDER: FolderKind = recorded_folder_kind!("an emoji folder");
 pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<EmojiReport, TrainError> {
     if !SIZES.contains(&options.size) {
         return Err(DataError::input(
-            "making pictures of emoji",
+            "making images of emoji",
             format!("a size from {} to {}", SIZES.start(), SIZES.end()),
             format!("{}", options.size),
         )
@@ -189,14 +189,14 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
     }
     if !VARIATIONS.contains(&options.variations) {
         return Err(DataError::input(
-            "making pictures of emoji",
+            "making images of emoji",
             format!("from {} to {} variations", VARIATIONS.start(), VARIATIONS.end()),
             format!("{}", options.variations),
         )
         .into());
     }
     if options.movement > 100 {
-        return Err(DataError::input("making pictures of emoji", "a movement from 0 to 100 percent", format!("{}", options.movement)).into());
+        return Err(DataError::input("making images of emoji", "a movement from 0 to 100 percent", format!("{}", options.movement)).into());
     }
     let mut sources: Vec<&Path> = vec![&options.font];
     sources.extend(options.annotations.iter().map(PathBuf::as_path));
@@ -220,19 +220,19 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         })
         .collect();
     let mut chosen = Vec::new();
-    let mut without_picture = 0;
+    let mut without_image = 0;
     let total = wanted.len();
     for (done, (emoji, annotation)) in wanted.into_iter().enumerate() {
         let pngs = emoji_pngs(&font, &emoji, options)?;
         if pngs.is_empty() {
-            without_picture += 1;
+            without_image += 1;
         } else {
             chosen.push(Chosen { emoji, annotation, pngs });
         }
         progress(done + 1, total);
     }
     if chosen.is_empty() {
-        return Err(DataError::input(format!("making pictures from {}", options.font.display()), "bitmaps for at least one named emoji", "none")
+        return Err(DataError::input(format!("making images from {}", options.font.display()), "bitmaps for at least one named emoji", "none")
             .advise("check that the font and the annotation files belong to emoji")
             .into());
     }
@@ -248,11 +248,11 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
     let count = |of: fn(&Phrasings) -> usize| phrasings.iter().map(of).sum();
     let report = EmojiReport {
         folder: options.out.clone(),
-        pictures: chosen.len() * options.variations,
+        images: chosen.len() * options.variations,
         emoji: chosen.len(),
         phrasings: count(|p| p.train.len()),
         held_out: count(|p| p.held_out.len()),
-        without_picture,
+        without_image,
         missing_from_starter,
     };
     let Some(mut folder) = destination else { return Ok(report) };
@@ -275,14 +275,14 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         }
     }
     folder.write(METADATA, &lines)?;
-    write_words_around(&mut folder, options, &file, &font, report.pictures)?;
+    write_words_around(&mut folder, options, &file, &font, report.images)?;
     folder.publish()?;
     Ok(report)
 }
 
 /// None where the font has no bitmap.
 fn emoji_pngs(font: &EmojiFont<'_>, emoji: &str, options: &EmojiOptions) -> Result<Vec<Vec<u8>>, DataError> {
-    let Some(bitmap) = font.picture(emoji)? else { return Ok(Vec::new()) };
+    let Some(bitmap) = font.image(emoji)? else { return Ok(Vec::new()) };
     if bitmap.premultiplied.iter().all(|p| p[3] == 0.0) {
         return Ok(Vec::new());
     }
@@ -300,7 +300,7 @@ fn write_words_around(
     options: &EmojiOptions,
     file: &EmojiFontFile,
     font: &EmojiFont<'_>,
-    pictures: usize,
+    images: usize,
 ) -> Result<(), TrainError> {
     let notice = font.copyright().unwrap_or_else(|| "Copyright of the font: see its own name table.".to_owned());
     folder.write("LICENSE-font.txt", format!("{notice}\n\n{FONT_LICENCE}").as_bytes())?;
@@ -324,7 +324,7 @@ fn write_words_around(
         size: options.size,
         variations: options.variations,
         movement: options.movement,
-        pictures,
+        images,
         font_sha256: sha256_hex(file.bytes()),
         annotations_sha256,
     };
@@ -332,11 +332,11 @@ fn write_words_around(
     json.push(b'\n');
     folder.write(ABOUT, &json)?;
     let readme = format!(
-        "# Emoji pictures with captions\n\n\
-         {pictures} pictures of {size}x{size} pixels, RGB on {behind}, made by `{MADE_BY} --subset {subset} --size {size} --variations {variations} --movement {movement}`.\n\n\
-         - `metadata.jsonl`: one line per picture. `text` is the name in Unicode's CLDR, `phrasings` are used in training,\n  \
+        "# Emoji images with captions\n\n\
+         {images} images of {size}x{size} pixels, RGB on {behind}, made by `{MADE_BY} --subset {subset} --size {size} --variations {variations} --movement {movement}`.\n\n\
+         - `metadata.jsonl`: one line per image. `text` is the name in Unicode's CLDR, `phrasings` are used in training,\n  \
            `held_out` never. Folders of this form are read by `onestep` and as `imagefolder` by Hugging Face's `datasets`.\n\
-         - Pictures: bitmaps of the font Noto Color Emoji, made smaller, under the SIL Open Font License 1.1 (`LICENSE-font.txt`).\n\
+         - Images: bitmaps of the font Noto Color Emoji, made smaller, under the SIL Open Font License 1.1 (`LICENSE-font.txt`).\n\
          - Names and keywords: Unicode CLDR, under the Unicode licence (`LICENSE-names.txt`).\n\
          - `onestep-data.json`: how the folder was made. `onestep-folder.json`: the files that `{MADE_BY}` wrote, and may replace.\n",
         size = options.size,
@@ -407,7 +407,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::PictureFolder;
+    use crate::data::ImageFolder;
 
     fn installed() -> bool {
         let options = EmojiOptions::new("x");
@@ -446,10 +446,10 @@ mod tests {
         let report = make_emoji_folder(&options, &mut |done, total| last = (done, total)).unwrap();
         assert_eq!(last.0, last.1);
         assert_eq!(report.missing_from_starter, Vec::<String>::new());
-        assert!(report.pictures >= 240);
+        assert!(report.images >= 240);
 
-        let folder = PictureFolder::open(&options.out, 32).unwrap();
-        assert_eq!(folder.len(), report.pictures);
+        let folder = ImageFolder::open(&options.out, 32).unwrap();
+        assert_eq!(folder.len(), report.images);
         let heart = folder.entries().iter().position(|e| e.text == "red heart").unwrap();
         assert_eq!(folder.entries()[heart].path, "red-heart.png");
         assert!(folder.train_prompts(heart).contains(&"a red heart".to_owned()));
@@ -464,11 +464,11 @@ mod tests {
         let before = fs::read(options.out.join(METADATA)).unwrap();
         make_emoji_folder(&options, &mut |_, _| {}).unwrap();
         assert_eq!(before, fs::read(options.out.join(METADATA)).unwrap());
-        assert_eq!(PictureFolder::open(&options.out, 32).unwrap().content_hash(), folder.content_hash());
+        assert_eq!(ImageFolder::open(&options.out, 32).unwrap().content_hash(), folder.content_hash());
 
         // Nothing is written when only asked what would be.
         let dry = EmojiOptions { dry_run: true, out: home.path().join("dry"), ..options.clone() };
-        assert_eq!(make_emoji_folder(&dry, &mut |_, _| {}).unwrap().pictures, report.pictures);
+        assert_eq!(make_emoji_folder(&dry, &mut |_, _| {}).unwrap().images, report.images);
         assert!(!dry.out.exists());
 
         // A stranger's file in it, and it stays as it is.
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn variations_are_pictures_of_their_own_with_the_same_words() {
+    fn variations_are_images_of_their_own_with_the_same_words() {
         if !installed() {
             eprintln!("skipped: the emoji font or the CLDR annotations are not installed");
             return;
@@ -487,9 +487,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let options = EmojiOptions { subset: EmojiSubset::Starter, size: 32, variations: 3, ..EmojiOptions::new(home.path().join("emoji")) };
         let report = make_emoji_folder(&options, &mut |_, _| {}).unwrap();
-        assert_eq!(report.pictures, 3 * report.emoji);
-        let folder = PictureFolder::open(&options.out, 32).unwrap();
-        assert_eq!(folder.len(), report.pictures);
+        assert_eq!(report.images, 3 * report.emoji);
+        let folder = ImageFolder::open(&options.out, 32).unwrap();
+        assert_eq!(folder.len(), report.images);
         let hearts: Vec<usize> = (0..folder.len()).filter(|&index| folder.entries()[index].text == "red heart").collect();
         assert_eq!(
             hearts.iter().map(|&index| folder.entries()[index].path.as_str()).collect::<Vec<_>>(),
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sequence_kind_has_a_picture() {
+    fn every_sequence_kind_has_a_image() {
         if !installed() {
             eprintln!("skipped: the emoji font or the CLDR annotations are not installed");
             return;
@@ -531,11 +531,11 @@ mod tests {
             ("eye in speech bubble", "👁\u{200D}🗨"),
             ("keycap", "1\u{20E3}"),
         ] {
-            let picture = font.picture(emoji).unwrap();
-            assert!(picture.is_some_and(|p| (p.width, p.height) == (136, 128)), "{what}");
+            let image = font.image(emoji).unwrap();
+            assert!(image.is_some_and(|p| (p.width, p.height) == (136, 128)), "{what}");
         }
         for nothing in ["{", "🦊🦊", "", "\u{10FFFF}"] {
-            assert!(font.picture(nothing).unwrap().is_none(), "{nothing:?}");
+            assert!(font.image(nothing).unwrap().is_none(), "{nothing:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The colour bitmaps of an emoji font: from a sequence of code points to a picture.
+//! The colour bitmaps of an emoji font: from a sequence of code points to an image.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use rustybuzz::ttf_parser::{GlyphId, RasterImageFormat};
 
 use super::error::DataError;
-use super::picture::Picture;
+use super::image::Image;
 
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
@@ -16,7 +16,7 @@ pub(super) struct EmojiFontFile {
     name: String,
 }
 
-/// A font ready to give pictures.
+/// A font ready to give images.
 pub(super) struct EmojiFont<'a> {
     face: rustybuzz::Face<'a>,
     name: &'a str,
@@ -63,14 +63,14 @@ impl EmojiFontFile {
 }
 
 impl EmojiFont<'_> {
-    /// The bitmap for an emoji, or nothing if the font has no single picture for this sequence.
-    pub fn picture(&self, emoji: &str) -> Result<Option<Picture>, DataError> {
+    /// The bitmap for an emoji, or nothing if the font has no single image for this sequence.
+    pub fn image(&self, emoji: &str) -> Result<Option<Image>, DataError> {
         let Some(glyph) = self.glyph(emoji) else { return Ok(None) };
         let Some(image) = self.face.glyph_raster_image(glyph, u16::MAX) else { return Ok(None) };
         if image.format != RasterImageFormat::PNG {
             return Ok(None);
         }
-        Picture::from_png(image.data, &format!("{emoji} in the font {}", self.name)).map(Some)
+        Image::from_png(image.data, &format!("{emoji} in the font {}", self.name)).map(Some)
     }
 
     /// The font's own copyright notice.
@@ -83,14 +83,14 @@ impl EmojiFont<'_> {
             .map(|notice| notice.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect())
     }
 
-    /// The one glyph that the sequence is drawn with. Sequences are stored without the mark that asks for a picture
+    /// The one glyph that the sequence is drawn with. Sequences are stored without the mark that asks for an image
     /// instead of text (U+FE0F); fonts differ in whether their ligatures expect it, so both are tried.
     fn glyph(&self, emoji: &str) -> Option<GlyphId> {
         let mut chars = emoji.chars();
         if let (Some(only), None) = (chars.next(), chars.next()) {
             return self.face.glyph_index(only).filter(|g| g.0 != 0);
         }
-        self.ligature(emoji).or_else(|| self.ligature(&with_picture_marks(emoji)))
+        self.ligature(emoji).or_else(|| self.ligature(&with_image_marks(emoji)))
     }
 
     fn ligature(&self, text: &str) -> Option<GlyphId> {
@@ -114,7 +114,7 @@ impl EmojiFont<'_> {
 }
 
 /// U+FE0F behind every code point that is text unless asked otherwise: those of the older blocks.
-fn with_picture_marks(emoji: &str) -> String {
+fn with_image_marks(emoji: &str) -> String {
     let mut out = String::new();
     let mut chars = emoji.chars().peekable();
     while let Some(c) = chars.next() {
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn marks_go_behind_old_symbols_only() {
-        assert_eq!(with_picture_marks("❤\u{200D}🔥"), "❤\u{FE0F}\u{200D}🔥\u{FE0F}");
-        assert_eq!(with_picture_marks("👨\u{1F3FB}\u{200D}⚕"), "👨\u{1F3FB}\u{200D}⚕\u{FE0F}");
-        assert_eq!(with_picture_marks("🇫🇷"), "🇫🇷");
+        assert_eq!(with_image_marks("❤\u{200D}🔥"), "❤\u{FE0F}\u{200D}🔥\u{FE0F}");
+        assert_eq!(with_image_marks("👨\u{1F3FB}\u{200D}⚕"), "👨\u{1F3FB}\u{200D}⚕\u{FE0F}");
+        assert_eq!(with_image_marks("🇫🇷"), "🇫🇷");
     }
 
     #[test]

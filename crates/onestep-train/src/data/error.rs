@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DataErrorKind {
-    /// What was given cannot be used: a missing or damaged file, a picture of the wrong size, a bad option.
+    /// What was given cannot be used: a missing or damaged file, an image of the wrong size, a bad option.
     Input,
     /// A step that cannot fail on sound input failed; worth a report.
     Internal,
@@ -121,8 +121,8 @@ mod tests {
 
     #[test]
     fn the_sentence_has_all_four_parts() {
-        let error = DataError::input("reading a.png", "a picture of 64x64", "one of 32x32").advise("pass --fit crop-resize");
-        assert_eq!(error.to_string(), "reading a.png: expected a picture of 64x64, found one of 32x32; pass --fit crop-resize");
+        let error = DataError::input("reading a.png", "an image of 64x64", "one of 32x32").advise("pass --fit crop-resize");
+        assert_eq!(error.to_string(), "reading a.png: expected an image of 64x64, found one of 32x32; pass --fit crop-resize");
         assert_eq!(error.kind(), DataErrorKind::Input);
     }
 

@@ -1,4 +1,4 @@
-//! What is in a picture folder and what is wrong with it, before hours are spent on it.
+//! What is in an image folder and what is wrong with it, before hours are spent on it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +8,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::error::DataError;
-use super::folder_files::{Split, list_pictures};
-use super::picture::{Picture, rgb8_to_png};
+use super::folder_files::{Split, list_images};
+use super::image::{Image, rgb8_to_png};
 use super::resample::resample;
 
 /// Everything that `onestep data check` says.
@@ -17,17 +17,17 @@ use super::resample::resample;
 pub struct CheckReport {
     /// The folder.
     pub folder: PathBuf,
-    /// Pictures that can be used.
-    pub pictures: usize,
+    /// Images that can be used.
+    pub images: usize,
     /// Their files, together.
     pub bytes: u64,
-    /// Pictures by what they are for.
+    /// Images by what they are for.
     pub splits: BTreeMap<Split, usize>,
-    /// Pictures by size, as `64x64`.
+    /// Images by size, as `64x64`.
     pub sizes: BTreeMap<String, usize>,
-    /// Captions for training, all pictures together.
+    /// Captions for training, all images together.
     pub phrasings: usize,
-    /// Captions never trained with, all pictures together.
+    /// Captions never trained with, all images together.
     pub held_out: usize,
     /// Words in the longest caption for training, and that caption: longer ones than the tokenizer's length are cut.
     pub longest_caption_words: usize,
@@ -35,7 +35,7 @@ pub struct CheckReport {
     pub longest_caption: String,
     /// Groups of files with the same pixels.
     pub duplicates: Vec<Vec<String>>,
-    /// Captions for training that several different pictures share, with how many (at most 100 of them).
+    /// Captions for training that several different images share, with how many (at most 100 of them).
     pub shared_captions: BTreeMap<String, usize>,
     /// What cannot be used, each with its reason.
     pub findings: Vec<Finding>,
@@ -51,23 +51,23 @@ pub struct Finding {
 }
 
 impl CheckReport {
-    /// Whether the folder can be trained on as it is: pictures, and nothing that cannot be used.
+    /// Whether the folder can be trained on as it is: images, and nothing that cannot be used.
     pub fn is_clean(&self) -> bool {
-        self.pictures > 0 && self.findings.is_empty()
+        self.images > 0 && self.findings.is_empty()
     }
 }
 
-/// Looks at every file of a folder. What is wrong with the pictures is in the report; an error means that there is no folder to look at.
-pub fn check_picture_folder(path: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<CheckReport, DataError> {
+/// Looks at every file of a folder. What is wrong with the images is in the report; an error means that there is no folder to look at.
+pub fn check_image_folder(path: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<CheckReport, DataError> {
     let mut findings = Vec::new();
     let mut note = |error: DataError| {
         findings.push(Finding { path: error.path().map(Path::to_path_buf), problem: error.to_string() });
         Ok(())
     };
-    let listed = list_pictures(path, &mut note)?;
+    let listed = list_images(path, &mut note)?;
     let mut report = CheckReport {
         folder: path.to_path_buf(),
-        pictures: 0,
+        images: 0,
         bytes: 0,
         splits: BTreeMap::new(),
         sizes: BTreeMap::new(),
@@ -84,15 +84,15 @@ pub fn check_picture_folder(path: &Path, progress: &mut dyn FnMut(usize, usize))
     let total = listed.len();
     for (done, one) in listed.into_iter().enumerate() {
         let read = fs::read(&one.file).map_err(|e| DataError::reading(&one.file, &e));
-        match read.and_then(|bytes| Ok((bytes.len(), Picture::from_png(&bytes, &one.path)?))) {
-            Ok((bytes, picture)) => {
-                report.pictures += 1;
+        match read.and_then(|bytes| Ok((bytes.len(), Image::from_png(&bytes, &one.path)?))) {
+            Ok((bytes, image)) => {
+                report.images += 1;
                 report.bytes += bytes as u64;
                 *report.splits.entry(one.split).or_default() += 1;
-                *report.sizes.entry(format!("{}x{}", picture.width, picture.height)).or_default() += 1;
+                *report.sizes.entry(format!("{}x{}", image.width, image.height)).or_default() += 1;
                 let mut hash = Sha256::new();
-                hash.update((picture.width as u64).to_le_bytes());
-                hash.update(picture.rgb8_on_white());
+                hash.update((image.width as u64).to_le_bytes());
+                hash.update(image.rgb8_on_white());
                 by_pixels.entry(hash.finalize().to_vec()).or_default().push(one.path);
                 report.phrasings += one.phrasings.len();
                 report.held_out += one.held_out.len();
@@ -115,21 +115,21 @@ pub fn check_picture_folder(path: &Path, progress: &mut dyn FnMut(usize, usize))
     Ok(report)
 }
 
-/// A PNG with the folder's first pictures side by side, each cut and resized to `cell` pixels; those that cannot be read stay grey.
+/// A PNG with the folder's first images side by side, each cut and resized to `cell` pixels; those that cannot be read stay grey.
 pub fn contact_sheet(path: &Path, columns: usize, most: usize, cell: usize) -> Result<Vec<u8>, DataError> {
     let columns = columns.clamp(1, 64);
     let cell = cell.clamp(8, 256);
     let most = most.clamp(1, columns * 64);
-    let mut listed = list_pictures(path, &mut |_| Ok(()))?;
+    let mut listed = list_images(path, &mut |_| Ok(()))?;
     listed.truncate(most);
     if listed.is_empty() {
-        return Err(DataError::input(format!("making a contact sheet of {}", path.display()), "pictures", "none").at(path));
+        return Err(DataError::input(format!("making a contact sheet of {}", path.display()), "images", "none").at(path));
     }
     let (width, height) = (columns.min(listed.len()) * cell, listed.len().div_ceil(columns) * cell);
     let mut sheet = vec![128u8; width * height * 3];
     for (index, one) in listed.iter().enumerate() {
-        let Some(picture) = fs::read(&one.file).ok().and_then(|bytes| Picture::from_png(&bytes, &one.path).ok()) else { continue };
-        let rgb = resample(&picture.centre_square(), cell, cell).rgb8_on_white();
+        let Some(image) = fs::read(&one.file).ok().and_then(|bytes| Image::from_png(&bytes, &one.path).ok()) else { continue };
+        let rgb = resample(&image.centre_square(), cell, cell).rgb8_on_white();
         let (left, top) = (index % columns * cell, index / columns * cell);
         for (y, row) in rgb.chunks_exact(cell * 3).enumerate() {
             let at = ((top + y) * width + left) * 3;
@@ -157,9 +157,9 @@ mod tests {
         fs::write(at("mute.png"), &red).unwrap();
         fs::write(at("other.webp"), "x").unwrap();
         let mut last = (0, 0);
-        let report = check_picture_folder(home.path(), &mut |done, total| last = (done, total)).unwrap();
+        let report = check_image_folder(home.path(), &mut |done, total| last = (done, total)).unwrap();
         assert_eq!(last, (3, 3));
-        assert_eq!((report.pictures, report.findings.len()), (2, 3), "{:?}", report.findings);
+        assert_eq!((report.images, report.findings.len()), (2, 3), "{:?}", report.findings);
         assert_eq!(report.duplicates, [["a.png", "b.png"]]);
         assert_eq!(report.shared_captions["a red square"], 2);
         assert_eq!(report.longest_caption_words, 3);
@@ -169,8 +169,8 @@ mod tests {
             assert!(report.findings.iter().any(|f| f.problem.contains(word)), "{word}");
         }
         assert!(serde_json::to_string(&report).unwrap().contains("\"train\":2"));
-        let sheet = Picture::from_png(&contact_sheet(home.path(), 8, 100, 8).unwrap(), "sheet").unwrap();
+        let sheet = Image::from_png(&contact_sheet(home.path(), 8, 100, 8).unwrap(), "sheet").unwrap();
         assert_eq!((sheet.width, sheet.height), (24, 8));
-        assert!(check_picture_folder(Path::new("/nowhere"), &mut |_, _| {}).is_err());
+        assert!(check_image_folder(Path::new("/nowhere"), &mut |_, _| {}).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! Which pictures a picture folder holds and what is said about each: the listing that reading and checking share.
+//! Which images an image folder holds and what is said about each: the listing that reading and checking share.
 //!
 //! A folder, or any folder in it, may hold `metadata.jsonl` (one JSON object per line with `file_name`, `text` and, if wanted,
-//! `phrasings` and `held_out`); a picture that no such line names has its captions in `NAME.txt`, one per line.
+//! `phrasings` and `held_out`); an image that no such line names has its captions in `NAME.txt`, one per line.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::{DataError, shown};
-use super::picture::MAX_FILE_BYTES;
+use super::image::MAX_FILE_BYTES;
 
 const METADATA: &str = "metadata.jsonl";
 const MAX_METADATA_BYTES: u64 = 1 << 30;
@@ -21,7 +21,7 @@ const MAX_PHRASINGS: usize = 1000;
 const MAX_FILES: usize = 2_000_000;
 const MAX_DEPTH: usize = 16;
 
-/// What a picture is for, from the first folder of its path: `validation/` (or `val/`, `test/`), everything else is for training.
+/// What an image is for, from the first folder of its path: `validation/` (or `val/`, `test/`), everything else is for training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
@@ -31,7 +31,7 @@ pub enum Split {
     Validation,
 }
 
-/// A picture and what is said about it, before the picture is read.
+/// An image and what is said about it, before the image is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
     /// Relative to the folder, with `/`.
@@ -54,11 +54,11 @@ struct MetadataLine {
     held_out: Vec<String>,
 }
 
-/// What to do about a problem with one picture: stop there, or note it and go on.
+/// What to do about a problem with one image: stop there, or note it and go on.
 pub(super) type OnProblem<'a> = dyn FnMut(DataError) -> Result<(), DataError> + 'a;
 
-/// The pictures of a folder, sorted by path.
-pub(super) fn list_pictures(folder: &Path, on_problem: &mut OnProblem<'_>) -> Result<Vec<Listed>, DataError> {
+/// The images of a folder, sorted by path.
+pub(super) fn list_images(folder: &Path, on_problem: &mut OnProblem<'_>) -> Result<Vec<Listed>, DataError> {
     let root = fs::canonicalize(folder).map_err(|e| not_a_folder(folder, &super::error::plain(&e)))?;
     if !root.is_dir() {
         return Err(not_a_folder(folder, "a file"));
@@ -71,7 +71,7 @@ pub(super) fn list_pictures(folder: &Path, on_problem: &mut OnProblem<'_>) -> Re
 }
 
 fn not_a_folder(folder: &Path, found: &str) -> DataError {
-    DataError::input(format!("reading the picture folder {}", folder.display()), "a folder of pictures", found)
+    DataError::input(format!("reading the image folder {}", folder.display()), "a folder of images", found)
         .advise("check the path, or make one with onestep data emoji")
         .at(folder)
 }
@@ -85,7 +85,7 @@ struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// One folder: its metadata first, then its pictures that nothing has named yet, then the folders in it.
+    /// One folder: its metadata first, then its images that nothing has named yet, then the folders in it.
     fn folder(&mut self, relative: &str, depth: usize, on_problem: &mut OnProblem<'_>) -> Result<(), DataError> {
         let path = self.root.join(relative);
         if depth > MAX_DEPTH {
@@ -99,7 +99,7 @@ impl Listing<'_> {
             let entry = entry.map_err(|e| DataError::reading(&path, &e))?;
             self.seen += 1;
             if self.seen > MAX_FILES {
-                return Err(DataError::input("reading a picture folder", format!("at most {MAX_FILES} files"), "more")
+                return Err(DataError::input("reading an image folder", format!("at most {MAX_FILES} files"), "more")
                     .advise("split it into several folders")
                     .at(self.root));
             }
@@ -134,7 +134,7 @@ impl Listing<'_> {
                 }
             } else if has_extension(name, &["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif"]) {
                 on_problem(
-                    DataError::input(format!("reading the picture {inner}"), "PNG", "another picture format")
+                    DataError::input(format!("reading the image {inner}"), "PNG", "another image format")
                         .advise("convert it to PNG or take it out of the folder")
                         .at(&file),
                 )?;
@@ -193,7 +193,7 @@ impl Listing<'_> {
         }
         let path = if relative.is_empty() { entry.file_name } else { format!("{relative}/{}", entry.file_name) };
         if !self.claimed.insert(path.clone()) {
-            return Err(wrong("each picture once", format!("\"{}\" again", shown(&path))));
+            return Err(wrong("each image once", format!("\"{}\" again", shown(&path))));
         }
         let phrasings = if entry.phrasings.is_empty() { vec![entry.text.clone()] } else { entry.phrasings };
         if phrasings.len() > MAX_PHRASINGS || entry.held_out.len() > MAX_PHRASINGS {
@@ -224,7 +224,7 @@ impl Listing<'_> {
         }
     }
 
-    /// The picture's file.
+    /// The image's file.
     fn file_inside(&self, path: &str) -> Result<PathBuf, DataError> {
         self.plain_file(&self.root.join(path), MAX_FILE_BYTES).map(|(file, _)| file)
     }
@@ -250,7 +250,7 @@ impl Listing<'_> {
         Ok((real, metadata.len()))
     }
 
-    /// The lines of the text file beside a picture.
+    /// The lines of the text file beside an image.
     fn captions_of(&self, path: &str, text_file: &Path) -> Result<Vec<String>, DataError> {
         let doing = || format!("reading the caption of {}", shown(path));
         let advice = format!("write it into {} or into {METADATA}", text_file.file_name().unwrap_or_default().to_string_lossy());

@@ -6,12 +6,12 @@ use sha2::{Digest, Sha256};
 
 use super::annotations::Annotation;
 
-/// What a picture is asked for with.
+/// What an image is asked for with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Phrasings {
     /// Used in training; the name comes first.
     pub train: Vec<String>,
-    /// Kept for evaluation; at least one, and none of them trained on with any picture of the set.
+    /// Kept for evaluation; at least one, and none of them trained on with any image of the set.
     pub held_out: Vec<String>,
 }
 
@@ -37,8 +37,8 @@ const ON_WHITE: &str = "{x} on a white background";
 const HELD_OUT_TEMPLATES: usize = 3;
 const KEYWORDS_USED: usize = 5;
 
-/// The phrasings of a whole set, in its order. They are made together because a phrase that would fit two pictures is given to neither.
-/// `on_white`: whether that is what is behind the pictures.
+/// The phrasings of a whole set, in its order. They are made together because a phrase that would fit two images is given to neither.
+/// `on_white`: whether that is what is behind the images.
 pub(super) fn phrasings(set: &[Annotation], on_white: bool) -> Vec<Phrasings> {
     let mut keyword_owners: BTreeMap<&str, usize> = BTreeMap::new();
     for annotation in set {

@@ -1,32 +1,32 @@
-//! Changing the size of a picture: a separable Catmull-Rom filter, widened when the picture gets smaller so that nothing aliases.
+//! Changing the size of an image: a separable Catmull-Rom filter, widened when the image gets smaller so that nothing aliases.
 //!
 //! Catmull-Rom is the bicubic filter with a = −0.5, and the widening is that of PIL, so that [`resize_planes`] gives what PIL does.
 
-use super::picture::Picture;
+use super::image::Image;
 
-/// The picture at `width` x `height`. Works on premultiplied colour, so that what is transparent bleeds into nothing.
-pub(super) fn resample(picture: &Picture, width: usize, height: usize) -> Picture {
-    if (picture.width, picture.height) == (width, height) {
-        return picture.clone();
+/// The image at `width` x `height`. Works on premultiplied colour, so that what is transparent bleeds into nothing.
+pub(super) fn resample(image: &Image, width: usize, height: usize) -> Image {
+    if (image.width, image.height) == (width, height) {
+        return image.clone();
     }
-    let across = taps(picture.width, width);
-    let mut rows = Vec::with_capacity(width * picture.height);
-    for y in 0..picture.height {
-        let row = &picture.premultiplied[y * picture.width..(y + 1) * picture.width];
+    let across = taps(image.width, width);
+    let mut rows = Vec::with_capacity(width * image.height);
+    for y in 0..image.height {
+        let row = &image.premultiplied[y * image.width..(y + 1) * image.width];
         rows.extend(across.iter().map(|(first, weights)| weighted(weights, row[*first..].iter())));
     }
-    let down = taps(picture.height, height);
+    let down = taps(image.height, height);
     let mut premultiplied = Vec::with_capacity(width * height);
     for (first, weights) in &down {
         for x in 0..width {
             premultiplied.push(weighted(weights, rows[first * width + x..].iter().step_by(width)));
         }
     }
-    Picture { width, height, premultiplied }
+    Image { width, height, premultiplied }
 }
 
 /// Planes of `from` = [height, width] values, one after the other, at `to` = [height, width], each by itself and in f32 without rounding to
-/// levels: PIL's `resize(…, BICUBIC)` of mode F. Clamped to `range`, this is the resize of clean-fid (Parmar et al. 2022), on whose pictures at
+/// levels: PIL's `resize(…, BICUBIC)` of mode F. Clamped to `range`, this is the resize of clean-fid (Parmar et al. 2022), on whose images at
 /// 299x299 the FID of Inception-v3 is taken; a filter that is not widened would change the FID.
 pub fn resize_planes(planes: &[f32], from: [usize; 2], to: [usize; 2], range: [f32; 2]) -> Vec<f32> {
     let [height, width] = from;
@@ -87,14 +87,14 @@ fn weighted<'a>(weights: &[f32], pixels: impl Iterator<Item = &'a [f32; 4]>) -> 
 mod tests {
     use super::*;
 
-    fn ramp(side: usize) -> Picture {
+    fn ramp(side: usize) -> Image {
         let premultiplied = (0..side * side).map(|i| [(i % side) as f32 / side as f32, (i / side) as f32 / side as f32, 0.5, 1.0]).collect();
-        Picture { width: side, height: side, premultiplied }
+        Image { width: side, height: side, premultiplied }
     }
 
     #[test]
     fn one_colour_stays_that_colour() {
-        let flat = Picture { width: 136, height: 128, premultiplied: vec![[0.25, 0.5, 0.75, 1.0]; 136 * 128] };
+        let flat = Image { width: 136, height: 128, premultiplied: vec![[0.25, 0.5, 0.75, 1.0]; 136 * 128] };
         for (w, h) in [(64, 64), (1, 1), (17, 300), (136, 128)] {
             let out = resample(&flat, w, h);
             assert_eq!(out.premultiplied.len(), w * h);

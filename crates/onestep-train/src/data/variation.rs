@@ -1,12 +1,12 @@
-//! One emoji drawn in many ways: a set with a single picture per name teaches a model that the noise decides nothing.
+//! One emoji drawn in many ways: a set with a single image per name teaches a model that the noise decides nothing.
 
 use onestep_noise::{Philox, Stream};
 use sha2::{Digest, Sha256};
 
-use super::picture::Picture;
+use super::image::Image;
 use super::resample::resample;
 
-/// Smallest size, as a share of the picture's side; the largest is 1.
+/// Smallest size, as a share of the image's side; the largest is 1.
 const SMALLEST: f32 = 0.75;
 /// Largest turn, radians.
 const TURN: f32 = 0.2;
@@ -22,11 +22,11 @@ const OVERSAMPLING: usize = 2;
 pub(super) struct Variation {
     /// Red, green and blue from 0 to 1, behind the emoji.
     background: [f32; 3],
-    /// Side of the emoji's square as a share of the picture's.
+    /// Side of the emoji's square as a share of the image's.
     scale: f32,
     /// Clockwise, radians.
     turn: f32,
-    /// Of the centre, right and down, as shares of the picture's side.
+    /// Of the centre, right and down, as shares of the image's side.
     shift: [f32; 2],
 }
 
@@ -50,8 +50,8 @@ impl Variation {
         Self { background, scale, turn: between(-turn, turn), shift: [between(-room, room), between(-room, room)] }
     }
 
-    /// The emoji, whose picture is square, so drawn: RGB bytes of `size` x `size` pixels.
-    pub fn apply(&self, emoji: &Picture, size: usize) -> Vec<u8> {
+    /// The emoji, whose image is square, so drawn: RGB bytes of `size` x `size` pixels.
+    pub fn apply(&self, emoji: &Image, size: usize) -> Vec<u8> {
         let side = size * OVERSAMPLING;
         let pixels_per_pixel = emoji.width as f32 / (side as f32 * self.scale);
         let (sine, cosine) = self.turn.sin_cos();
@@ -68,18 +68,18 @@ impl Variation {
                 )
             })
             .collect();
-        resample(&Picture { width: side, height: side, premultiplied }, size, size).rgb8_on(self.background)
+        resample(&Image { width: side, height: side, premultiplied }, size, size).rgb8_on(self.background)
     }
 }
 
-/// The colour at a place between pixels, bilinearly; beyond the picture is nothing.
-fn between_pixels(picture: &Picture, x: f32, y: f32) -> [f32; 4] {
+/// The colour at a place between pixels, bilinearly; beyond the image is nothing.
+fn between_pixels(image: &Image, x: f32, y: f32) -> [f32; 4] {
     let (left, top) = (x.floor(), y.floor());
     let mut sum = [0.0; 4];
     for (column, share_x) in [(left, left + 1.0 - x), (left + 1.0, x - left)] {
         for (row, share_y) in [(top, top + 1.0 - y), (top + 1.0, y - top)] {
-            if column >= 0.0 && row >= 0.0 && column < picture.width as f32 && row < picture.height as f32 {
-                let pixel = &picture.premultiplied[row as usize * picture.width + column as usize];
+            if column >= 0.0 && row >= 0.0 && column < image.width as f32 && row < image.height as f32 {
+                let pixel = &image.premultiplied[row as usize * image.width + column as usize];
                 sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += share_x * share_y * value);
             }
         }
@@ -103,7 +103,7 @@ mod tests {
             let half = Variation::draw("❤", number, 0.5);
             assert!((half.turn - one.turn / 2.0).abs() < 1e-6 && (half.scale - (1.0 + one.scale) / 2.0).abs() < 1e-6, "{half:?} {one:?}");
             assert!((SMALLEST..=1.0).contains(&one.scale) && one.turn.abs() <= TURN);
-            assert!(one.shift.iter().all(|shift| shift.abs() <= (1.0 - one.scale) / 2.0 + 1e-6), "inside the picture");
+            assert!(one.shift.iter().all(|shift| shift.abs() <= (1.0 - one.scale) / 2.0 + 1e-6), "inside the image");
             let most = one.background.iter().copied().fold(0.0, f32::max);
             let least = one.background.iter().copied().fold(1.0, f32::min);
             assert!((BRIGHTNESS..=1.0).contains(&most) && least >= most * (1.0 - SATURATION) - 1e-6, "{:?}", one.background);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_emoji_lands_where_the_variation_says() {
-        let red = Picture { width: 8, height: 8, premultiplied: vec![[1.0, 0.0, 0.0, 1.0]; 64] };
+        let red = Image { width: 8, height: 8, premultiplied: vec![[1.0, 0.0, 0.0, 1.0]; 64] };
         let blue = [0.0, 0.0, 1.0];
         let still = Variation { background: blue, scale: 1.0, turn: 0.0, shift: [0.0, 0.0] };
         assert!(still.apply(&red, 16).chunks(3).all(|pixel| pixel[0] > 120 && pixel[2] < 135), "all of it, softened at the rim");
@@ -126,7 +126,7 @@ mod tests {
         let bytes = aside.apply(&red, 16);
         let at = |x: usize, y: usize| &bytes[(y * 16 + x) * 3..][..3];
         assert_eq!((at(12, 3), at(3, 3), at(12, 12)), (&[255, 0, 0][..], &[0, 0, 255][..], &[0, 0, 255][..]));
-        // Turned by an eighth, the corner of a square that fills the picture is no longer in the picture's corner, its middle is.
+        // Turned by an eighth, the corner of a square that fills the image is no longer in the image's corner, its middle is.
         let turned = Variation { scale: 0.7, turn: std::f32::consts::FRAC_PI_4, ..still };
         let bytes = turned.apply(&red, 16);
         assert_eq!((&bytes[..3], &bytes[(8 * 16 + 8) * 3..][..3]), (&[0, 0, 255][..], &[255, 0, 0][..]));

@@ -229,7 +229,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         pairs: &pairs,
         conditions,
         things: pairs.things(),
-        size: teacher.sizes()?.picture,
+        size: teacher.sizes()?.image,
         distance,
         average: Some(burn::module::Module::valid(&net)),
         net: Some(net),

@@ -23,7 +23,7 @@ pub enum DistanceKind {
     Mse,
     /// `√(‖x̂ − x‖² + k²) − k`, k = 0.00054·√d for d elements: squared near the target, absolute far from it.
     PseudoHuber,
-    /// LPIPS of decoded pictures.
+    /// LPIPS of decoded images.
     PixelLpips,
     /// LPIPS of latents.
     LatentLpips,
@@ -102,7 +102,7 @@ impl Distance {
         self.metric.as_ref().map(Metric::hash).unwrap_or_default()
     }
 
-    /// The mean distance of latents [N,C,H,W]: [1]. `draw` numbers the random change, `vae` decodes where pictures are compared.
+    /// The mean distance of latents [N,C,H,W]: [1]. `draw` numbers the random change, `vae` decodes where images are compared.
     pub fn mean(&self, student: Tensor<4>, teacher: Tensor<4>, draw: u64, vae: &AutoencoderKl) -> Tensor<1> {
         let [batch, channels, rows, columns] = student.dims();
         let device = student.device();

@@ -19,9 +19,9 @@ use crate::{
     autoencoder::epoch_indices,
     checkpoint::Checkpoint,
     error::TrainError,
+    image_grid::ImageGrid,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
-    picture_grid::PictureGrid,
     pipeline_folder::{UNET_WEIGHTS, component_files},
     sampler::one_step,
     training_loop::{AVERAGE, LoopOptions, OPTIMIZER, Trainee, average, finite, scalar},
@@ -44,9 +44,9 @@ pub(super) struct Distilling<'a> {
     pub vae: AutoencoderKl,
     pub pairs: &'a Pairs,
     pub conditions: Conditions,
-    /// What each pair's picture shows, as a number.
+    /// What each pair's image shows, as a number.
     pub things: Vec<usize>,
-    /// Side of a picture.
+    /// Side of an image.
     pub size: usize,
     pub distance: Distance,
     pub net: Option<UNet2DConditionModel>,
@@ -272,15 +272,15 @@ impl Trainee for Distilling<'_> {
         Ok(())
     }
 
-    /// The teacher's pictures above the student's.
-    fn sample(&self) -> Option<PictureGrid> {
+    /// The teacher's images above the student's.
+    fn sample(&self) -> Option<ImageGrid> {
         let device = self.device.clone().inner();
         let count = self.pairs.seeds.len().min(16);
         let chosen: Vec<usize> = (0..count).map(|i| i * self.pairs.seeds.len() / count).collect();
         let (z, context, x) = self.batch(&chosen, &device);
         let vae = self.vae.valid();
         let decode = |latents| vae.decode(vae.from_model_space(latents));
-        let mut grid = PictureGrid::new(self.size);
+        let mut grid = ImageGrid::new(self.size);
         grid.row(&decode(x));
         if let Some(net) = &self.average {
             grid.row(&decode(one_step(net, &self.schedule, z, context)));

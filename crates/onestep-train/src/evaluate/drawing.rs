@@ -1,4 +1,4 @@
-//! The pictures of an evaluation: which are needed, each drawn once, and how long it takes.
+//! The images of an evaluation: which are needed, each drawn once, and how long it takes.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::{
     sampler::{Sampler, encode_prompts, evaluations, noises, one_step},
 };
 
-/// Pictures drawn together.
+/// Images drawn together.
 pub(super) const TOGETHER: usize = 32;
 /// What decoding a latent costs, in evaluations of the denoiser; only the estimate of the time left depends on it.
 const DECODING: u64 = 2;
@@ -44,7 +44,7 @@ impl std::fmt::Display for Artist {
     }
 }
 
-/// One picture to draw.
+/// One image to draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Draw {
     /// Row of the list of prompts.
@@ -53,7 +53,7 @@ pub(super) struct Draw {
     pub seed: u64,
 }
 
-/// The pictures that one artist draws, each once however often it is asked for.
+/// The images that one artist draws, each once however often it is asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     draws: Vec<Draw>,
@@ -61,7 +61,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Asks for pictures; the result says where each will be.
+    /// Asks for images; the result says where each will be.
     pub fn add(&mut self, draws: impl Iterator<Item = Draw>) -> Vec<usize> {
         draws
             .map(|draw| {
@@ -76,16 +76,16 @@ impl Plan {
 
 /// What an artist drew.
 pub(super) struct Drawn {
-    /// Pictures [3,size,size] in −1…1, in the order of the plan.
-    pub pictures: Vec<Vec<f32>>,
+    /// Images [3,size,size] in −1…1, in the order of the plan.
+    pub images: Vec<Vec<f32>>,
     /// Wall-clock time of one, prompt and decoder included, in batches of [`TOGETHER`].
-    pub seconds_per_picture: f64,
+    pub seconds_per_image: f64,
 }
 
 impl Drawn {
-    /// Copies of the pictures at these places.
+    /// Copies of the images at these places.
     pub fn select(&self, places: &[usize]) -> Vec<Vec<f32>> {
-        places.iter().map(|&place| self.pictures[place].clone()).collect()
+        places.iter().map(|&place| self.images[place].clone()).collect()
     }
 }
 
@@ -136,7 +136,7 @@ impl<'a> Studio<'a> {
         })
     }
 
-    /// Evaluations of the denoiser for one picture.
+    /// Evaluations of the denoiser for one image.
     pub fn evaluations(&self, artist: Artist) -> usize {
         match artist {
             Artist::Student(_) => 1,
@@ -153,10 +153,10 @@ impl<'a> Studio<'a> {
     /// Draws a plan.
     ///
     /// # Errors
-    /// A prompt that the tokenizer refuses, more steps than the schedule has, a picture that is not finite, interruption.
+    /// A prompt that the tokenizer refuses, more steps than the schedule has, an image that is not finite, interruption.
     pub fn draw(&mut self, artist: Artist, plan: &Plan, observer: &mut dyn Observer) -> Result<Drawn, TrainError> {
         let begun = Instant::now();
-        let mut pictures = Vec::with_capacity(plan.draws.len());
+        let mut images = Vec::with_capacity(plan.draws.len());
         for draws in plan.draws.chunks(TOGETHER) {
             let prompts: Vec<&str> = draws.iter().map(|draw| self.prompts[draw.prompt].prompt).collect();
             let seeds: Vec<u64> = draws.iter().map(|draw| draw.seed).collect();
@@ -171,21 +171,21 @@ impl<'a> Studio<'a> {
             let decoded = self.decode(latents);
             if decoded.iter().flatten().any(|value| !value.is_finite()) {
                 let message =
-                    format!("a picture of the {artist} holds numbers that are not finite, so it cannot be measured; take an earlier checkpoint");
+                    format!("an image of the {artist} holds numbers that are not finite, so it cannot be measured; take an earlier checkpoint");
                 return Err(TrainError::new(TrainErrorKind::NonFinite, message));
             }
-            pictures.extend(decoded);
+            images.extend(decoded);
             self.done += self.cost(artist) * draws.len() as u64;
             observer.step(self.done, &artist.to_string());
             if observer.stopped() {
                 return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped; nothing was written"));
             }
         }
-        let seconds_per_picture = begun.elapsed().as_secs_f64() / pictures.len().max(1) as f64;
-        Ok(Drawn { pictures, seconds_per_picture })
+        let seconds_per_image = begun.elapsed().as_secs_f64() / images.len().max(1) as f64;
+        Ok(Drawn { images, seconds_per_image })
     }
 
-    /// The pictures of model-space latents [N,C,H,W].
+    /// The images of model-space latents [N,C,H,W].
     pub fn decode(&self, latents: Tensor<4>) -> Vec<Vec<f32>> {
         let decoded = self.vae.decode(self.vae.from_model_space(latents)).clamp(-1.0, 1.0);
         let values: usize = decoded.dims()[1..].iter().product();

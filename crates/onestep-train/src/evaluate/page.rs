@@ -1,4 +1,4 @@
-//! `report.html` of an evaluation: tables, plots and pictures on one page that needs neither network nor script.
+//! `report.html` of an evaluation: tables, plots and images on one page that needs neither network nor script.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::{
     chart::{escaped, figure},
     error::TrainError,
     features::{self, Asked},
-    picture_grid::PictureGrid,
+    image_grid::ImageGrid,
 };
 
 /// Size of a plot's area in SVG units; labels lie around it.
@@ -38,16 +38,16 @@ svg{width:100%;max-width:26rem;height:auto}svg text{font:11px system-ui,sans-ser
 .student-mark,svg text.student-text{fill:var(--mark)}.student-line{stroke:var(--mark);stroke-dasharray:4 3;fill:none}\
 .strip{margin:.5rem 0}.strip img{display:block;width:100%;max-width:33rem;height:auto;background:#fff}";
 
-/// A row of pictures as PNG, under its label.
+/// A row of images as PNG, under its label.
 type Strip = (String, Vec<u8>);
 
-/// The pictures of the page.
+/// The images of the page.
 pub(super) struct Grids {
-    /// Real pictures and each artist's, for the same prompts and noises.
+    /// Real images and each artist's, for the same prompts and noises.
     same: Vec<Strip>,
     /// The prompts of their columns.
     prompts: Vec<String>,
-    /// For some prompts the teacher's and the student's pictures for several noises.
+    /// For some prompts the teacher's and the student's images for several noises.
     diverse: Vec<(String, Vec<Strip>)>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn columns(prompts: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Grids {
-    /// Strips of pictures of `size`; `shown` are those of `models`, `originals` real ones of the names that the phrasings `held_out` ask for.
+    /// Strips of images of `size`; `shown` are those of `models`, `originals` real ones of the names that the phrasings `held_out` ask for.
     ///
     /// # Errors
     /// Encoding.
@@ -70,14 +70,14 @@ impl Grids {
         size: usize,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let strip = |pictures: &[Vec<f32>]| {
-            let mut grid = PictureGrid::new(size);
-            grid.row(&features::tensor(pictures, size, device));
+        let strip = |images: &[Vec<f32>]| {
+            let mut grid = ImageGrid::new(size);
+            grid.row(&features::tensor(images, size, device));
             grid.png()
         };
         let Some(any) = shown.first() else { return Ok(Self { same: Vec::new(), prompts: Vec::new(), diverse: Vec::new() }) };
         let real: Vec<Vec<f32>> = any.places.iter().map(|&place| originals[place].clone()).collect();
-        let mut same = vec![("real pictures".to_owned(), strip(&real)?)];
+        let mut same = vec![("real images".to_owned(), strip(&real)?)];
         for (shown, model) in shown.iter().zip(models) {
             same.push((name(model), strip(&shown.set)?));
         }
@@ -111,9 +111,9 @@ pub(super) fn write(path: &Path, title: &str, report: &Report, grids: &Grids) ->
 fn body(report: &Report, grids: &Grids) -> String {
     let mut page = introduction(report);
     page.push_str("<h2>Against steps</h2>\n<div class=\"plots\">\n");
-    page.push_str(&plot("Fréchet distance to the teacher's pictures", &report.models, |row| row.to_teacher.frechet_distance));
-    page.push_str(&plot("Fréchet distance to the real pictures", &report.models, |row| row.to_real.frechet_distance));
-    page.push_str(&plot("Distance to the teacher's picture of the same noise", &report.models, |row| row.preservation.distance));
+    page.push_str(&plot("Fréchet distance to the teacher's images", &report.models, |row| row.to_teacher.frechet_distance));
+    page.push_str(&plot("Fréchet distance to the real images", &report.models, |row| row.to_real.frechet_distance));
+    page.push_str(&plot("Distance to the teacher's image of the same noise", &report.models, |row| row.preservation.distance));
     page.push_str("</div>\n");
 
     let set = |title: &str, caption: &str, of: &dyn Fn(&ModelReport) -> SetMeasures| {
@@ -132,17 +132,17 @@ fn body(report: &Report, grids: &Grids) -> String {
         format!("<h2>{title}</h2>\n{}", table(caption, &heads, &report.models, &cells))
     };
     page.push_str(&set(
-        "Beside the teacher's pictures",
-        &format!("{0} drawn pictures; reference: {0} of the teacher at {1} steps, same prompts, other noises", report.samples, report.teacher_steps),
+        "Beside the teacher's images",
+        &format!("{0} drawn images; reference: {0} of the teacher at {1} steps, same prompts, other noises", report.samples, report.teacher_steps),
         &|row| row.to_teacher,
     ));
     page.push_str(&set(
-        "Beside the real pictures",
-        &format!("{} drawn pictures; reference: the {} pictures of the folder", report.samples, report.real),
+        "Beside the real images",
+        &format!("{} drawn images; reference: the {} images of the folder", report.samples, report.real),
         &|row| row.to_real,
     ));
     page.push_str(&single(report));
-    page.push_str(&pictures(report, grids));
+    page.push_str(&images(report, grids));
     page.push_str(&retrieval(report));
     page.push_str(&explanation(report));
     page
@@ -151,7 +151,7 @@ fn body(report: &Report, grids: &Grids) -> String {
 fn introduction(report: &Report) -> String {
     format!(
         "<p>The student in one step beside its teacher, guidance {}, on held-out phrasings of {} names and on noises that neither saw. \
-         Features: <strong>{}</strong> ({} per picture). Distances in this space are comparable with each other, and not with an FID of \
+         Features: <strong>{}</strong> ({} per image). Distances in this space are comparable with each other, and not with an FID of \
          Inception-v3 from elsewhere.</p>\n",
         report.guidance,
         report.names,
@@ -160,7 +160,7 @@ fn introduction(report: &Report) -> String {
     )
 }
 
-/// The measures that compare single pictures.
+/// The measures that compare single images.
 fn single(report: &Report) -> String {
     let percent = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
     let heads = ["evaluations", "distance ↓", "of averages ↓", "PSNR, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "seconds each ↓"];
@@ -173,22 +173,22 @@ fn single(report: &Report) -> String {
             format!("{:.4}", row.diversity),
             percent(row.diversity_ratio),
             report.alignment_shown(row.alignment).unwrap_or_else(|| "–".to_owned()),
-            format!("{:.4}", row.seconds_per_picture),
+            format!("{:.4}", row.seconds_per_image),
         ]
     };
     let caption = format!(
-        "{} pictures, distance and PSNR to the teacher's of the same noise at {} steps; diversity: 8 noises of each of {} prompts",
+        "{} images, distance and PSNR to the teacher's of the same noise at {} steps; diversity: 8 noises of each of {} prompts",
         report.samples, report.teacher_steps, report.diverse
     );
     let mut text = format!("<h2>Same prompt, same noise</h2>\n{}", table(&caption, &heads, &report.models, &cells));
     let _ = writeln!(
         text,
-        "<p class=\"faint\">The yardsticks: the teacher's pictures for two noises of one prompt have a distance of {}, those of different prompts \
+        "<p class=\"faint\">The yardsticks: the teacher's images for two noises of one prompt have a distance of {}, those of different prompts \
          {}. Alignment: {}{}.</p>",
         distances(&report.two_noises),
         distances(&report.unrelated),
         report.alignment.as_deref().map_or_else(|| "not measured, since averages of pixels judge nothing".to_owned(), escaped),
-        report.alignment_shown(report.real_alignment).map_or_else(String::new, |score| format!("; real pictures: {score}"))
+        report.alignment_shown(report.real_alignment).map_or_else(String::new, |score| format!("; real images: {score}"))
     );
     text.push_str(&by_heart(report));
     text
@@ -295,9 +295,9 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
     svg
 }
 
-fn pictures(report: &Report, grids: &Grids) -> String {
+fn images(report: &Report, grids: &Grids) -> String {
     let prompts: Vec<String> = grids.prompts.iter().map(|prompt| escaped(prompt)).collect();
-    let mut text = format!("<h2>Pictures</h2>\n<p>Same prompts and noises in every row: {}.</p>\n", prompts.join(" · "));
+    let mut text = format!("<h2>Images</h2>\n<p>Same prompts and noises in every row: {}.</p>\n", prompts.join(" · "));
     grids.same.iter().for_each(|(label, png)| text.push_str(&strip(label, label, png)));
     if !grids.diverse.is_empty() {
         let _ = writeln!(
@@ -326,7 +326,7 @@ fn strip(label: &str, description: &str, png: &[u8]) -> String {
 fn retrieval(report: &Report) -> String {
     let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.retrieval.is_some()).cloned().collect();
     let caption = format!(
-        "Is one of the right name the nearest of {} real pictures, among the nearest five? {} names, and a held-out phrasing of each.",
+        "Is one of the right name the nearest of {} real images, among the nearest five? {} names, and a held-out phrasing of each.",
         report.real, report.names
     );
     let heads = ["names, top-1 ↑", "top-5 ↑", "phrasings, top-1 ↑", "top-5 ↑"];
@@ -341,12 +341,12 @@ fn explanation(report: &Report) -> String {
     format!(
         "<h2>How it is measured</h2>\n<ul>\n\
          <li>Fréchet distance: of the Gaussians with the sets' means and covariances. The teacher's own row at {0} steps says how small it gets for {1} \
-         pictures of one distribution.</li>\n\
+         images of one distribution.</li>\n\
          <li>KID: unbiased squared maximum mean discrepancy, kernel (x·y/d + 1)³, mean ± standard deviation of 100 subsets of half the smaller set, at \
          most 1,000.</li>\n\
          <li>Precision and recall: balls to the 3rd nearest neighbour. Density and coverage: to the 5th.</li>\n\
-         <li>Distances of pictures: Euclidean between features, divided by the root of their number. PSNR over pictures in −1…1.</li>\n\
-         <li>Seconds per picture: wall clock in batches of 32 on the device of this evaluation, prompt and decoder included. Everything else follows \
+         <li>Distances of images: Euclidean between features, divided by the root of their number. PSNR over images in −1…1.</li>\n\
+         <li>Seconds per image: wall clock in batches of 32 on the device of this evaluation, prompt and decoder included. Everything else follows \
          from the seed, {2}.</li>\n</ul>\n",
         report.teacher_steps, report.samples, report.seed
     )
@@ -382,7 +382,7 @@ mod tests {
             alignment: None,
             retrieval: None,
             retrieval_held_out: None,
-            seconds_per_picture: 0.01,
+            seconds_per_image: 0.01,
         }
     }
 
@@ -404,18 +404,18 @@ mod tests {
     }
 
     #[test]
-    fn the_prompts_named_are_those_of_the_pictures_shown() {
+    fn the_prompts_named_are_those_of_the_images_shown() {
         let size = 16;
-        let pictures: Vec<Vec<f32>> = (0..16).map(|index| vec![index as f32 / 16.0; 3 * size * size]).collect();
+        let images: Vec<Vec<f32>> = (0..16).map(|index| vec![index as f32 / 16.0; 3 * size * size]).collect();
         let phrasings: Vec<String> = (0..16).map(|index| format!("phrasing {index}")).collect();
         let held_out: Vec<Asked<'_>> = phrasings.iter().map(|prompt| Asked { name: "", prompt }).collect();
         let places: Vec<usize> = columns(16).collect();
-        let set = places.iter().map(|&place| pictures[place].clone()).collect();
-        let shown = Shown { is_main: true, places, diverse_places: vec![5], set, diverse: pictures[..NOISES].to_vec() };
-        let grids = Grids::new(&[&shown], &[row("teacher", 2, 0.0)], &pictures, &held_out, size, &Device::flex()).unwrap();
+        let set = places.iter().map(|&place| images[place].clone()).collect();
+        let shown = Shown { is_main: true, places, diverse_places: vec![5], set, diverse: images[..NOISES].to_vec() };
+        let grids = Grids::new(&[&shown], &[row("teacher", 2, 0.0)], &images, &held_out, size, &Device::flex()).unwrap();
         let named: Vec<String> = columns(16).map(|place| format!("phrasing {place}")).collect();
         assert_eq!((grids.prompts, grids.diverse[0].0.as_str()), (named, "phrasing 5"));
-        assert_eq!(grids.same[0].1, grids.same[1].1, "the real pictures of the same prompts");
+        assert_eq!(grids.same[0].1, grids.same[1].1, "the real images of the same prompts");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! CLIP: how well a picture fits its prompt, and a space that knows more than shapes and colours.
+//! CLIP: how well an image fits its prompt, and a space that knows more than shapes and colours.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ const READER: &str = "the tokenizers library";
 pub struct Clip {
     net: ClipModel,
     tokenizer: Tokenizer,
-    /// Side of the pictures that it takes.
+    /// Side of the images that it takes.
     side: usize,
     /// Tokens of a text.
     tokens: usize,
@@ -38,7 +38,7 @@ pub fn is_in(folder: &Path) -> bool {
 }
 
 impl Clip {
-    /// Reads the folder; pictures may have any size.
+    /// Reads the folder; images may have any size.
     ///
     /// # Errors
     /// Names the file at fault.
@@ -65,10 +65,10 @@ impl Clip {
         features / length
     }
 
-    fn of_pictures(&self, pictures: &Tensor<4>) -> Tensor<2> {
+    fn of_images(&self, images: &Tensor<4>) -> Tensor<2> {
         let constant =
             |values: [f64; 3]| Tensor::<4>::from_data(TensorData::new(values.map(|value| value as f32).to_vec(), [1, 3, 1, 1]), &self.device);
-        let from_zero = resized(pictures, self.side).add_scalar(1.0).div_scalar(2.0);
+        let from_zero = resized(images, self.side).add_scalar(1.0).div_scalar(2.0);
         Self::unit(self.net.image_features((from_zero - constant(CLIP_MEAN)) / constant(CLIP_STD)))
     }
 
@@ -94,25 +94,25 @@ impl Clip {
 
 impl FeatureNetwork for Rc<Clip> {
     fn name(&self) -> String {
-        format!("CLIP's features of pictures, resized to {0}x{0}", self.side)
+        format!("CLIP's features of images, resized to {0}x{0}", self.side)
     }
 
-    fn features(&self, pictures: Tensor<4>) -> Tensor<2> {
-        self.of_pictures(&pictures)
+    fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        self.of_images(&images)
     }
 }
 
 impl Alignment for Rc<Clip> {
     fn name(&self) -> String {
-        format!("cosine of CLIP's features of the picture and of “{BEFORE}…” with the prompt")
+        format!("cosine of CLIP's features of the image and of “{BEFORE}…” with the prompt")
     }
 
     fn is_share(&self) -> bool {
         false
     }
 
-    fn scores(&self, pictures: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError> {
-        let cosines = (self.of_pictures(&pictures) * self.of_texts(asked)?).sum_dim(1);
+    fn scores(&self, images: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError> {
+        let cosines = (self.of_images(&images) * self.of_texts(asked)?).sum_dim(1);
         Ok(cosines.to_data().try_to_vec::<f32>().unwrap_or_default().into_iter().map(f64::from).collect())
     }
 }
@@ -138,13 +138,12 @@ mod tests {
         std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_json()).unwrap();
 
         let opened = open(Some(folder.path()), 24, &device).unwrap();
-        let pictures: Vec<Vec<f32>> = (0..2).map(|picture| (0..3 * 24 * 24).map(|i| ((i * (picture + 3)) as f32 * 0.1).sin()).collect()).collect();
-        let features = matrix(opened.network.as_ref(), &pictures, 24, &device);
+        let images: Vec<Vec<f32>> = (0..2).map(|image| (0..3 * 24 * 24).map(|i| ((i * (image + 3)) as f32 * 0.1).sin()).collect()).collect();
+        let features = matrix(opened.network.as_ref(), &images, 24, &device);
         let length = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>();
         assert!((length(features.row(0)) - 1.0).abs() < 1e-5 && (length(features.row(1)) - 1.0).abs() < 1e-5);
         let judge = opened.alignment.unwrap();
-        let score =
-            |picture: usize, prompt| mean_score(judge.as_ref(), &pictures[picture..=picture], &[Asked { name: "", prompt }], 24, &device).unwrap();
+        let score = |image: usize, prompt| mean_score(judge.as_ref(), &images[image..=image], &[Asked { name: "", prompt }], 24, &device).unwrap();
         // The text that a prompt is put behind fills this tiny network's five tokens; longer ones are cut.
         let long = "cat ".repeat(500);
         for prompt in ["a cat", "", long.as_str()] {

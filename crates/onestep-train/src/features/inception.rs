@@ -8,7 +8,7 @@ use onestep_nets::{InceptionLayout, InceptionV3, weights::Shard};
 use super::{FeatureNetwork, resized};
 use crate::{error::TrainError, store, weight_file};
 
-/// Side of the pictures that it takes.
+/// Side of the images that it takes.
 const SIDE: usize = 299;
 
 /// The network of a file such as `pt_inception-2015-12-05-6726825d.pth`.
@@ -18,7 +18,7 @@ pub struct Inception {
 }
 
 impl Inception {
-    /// Reads the file, for pictures of `size`.
+    /// Reads the file, for images of `size`.
     ///
     /// # Errors
     /// A file that is not such a network: by tensor.
@@ -33,10 +33,10 @@ impl Inception {
 
 impl FeatureNetwork for Inception {
     fn name(&self) -> String {
-        format!("2048 features of Inception-v3 (FID's), pictures of {0}x{0} resized to {SIDE}x{SIDE} by an antialiased cubic filter", self.size)
+        format!("2048 features of Inception-v3 (FID's), images of {0}x{0} resized to {SIDE}x{SIDE} by an antialiased cubic filter", self.size)
     }
 
-    fn features(&self, pictures: Tensor<4>) -> Tensor<2> {
-        self.net.features(resized(&pictures, SIDE))
+    fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        self.net.features(resized(&images, SIDE))
     }
 }

@@ -1,4 +1,4 @@
-//! `train latent-lpips`: how much each channel of the features counts, learned from judgements which of two pictures is nearer to a third
+//! `train latent-lpips`: how much each channel of the features counts, learned from judgements which of two images is nearer to a third
 //! (LPIPS, Zhang et al. 2018, section 3; their two-alternative forced choices).
 //!
 //! The features stay. Judgements are BAPPS folders as published, or made here: the same distortion twice, the weaker being the nearer.
@@ -23,11 +23,11 @@ use serde::{Deserialize, Serialize};
 use super::metric_file::{METRIC, Metric};
 use crate::{
     checkpoint::Checkpoint,
-    data::PictureFolder,
+    data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
+    image_grid::ImageGrid,
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
-    picture_grid::PictureGrid,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, RunFolder, model_of},
     store::{self, sha256},
@@ -46,7 +46,7 @@ pub struct CalibrationOptions {
     pub judgements: Vec<PathBuf>,
     /// Such folders whose judgements are held out; none to hold out `held_out_percent` of the others, chosen by chance.
     pub held_out: Vec<PathBuf>,
-    /// The picture folder that is distorted.
+    /// The image folder that is distorted.
     pub data: PathBuf,
     /// The run folder.
     pub out: PathBuf,
@@ -93,11 +93,11 @@ pub struct CalibrationReport {
     pub before: f64,
     /// With the learned heads.
     pub after: f64,
-    /// Of the mean squared difference of the latents (or pictures, by what the metric is of), to compare.
+    /// Of the mean squared difference of the latents (or images, by what the metric is of), to compare.
     pub squared_difference: f64,
 }
 
-/// One judgement: how far both pictures are from the third in every channel, and which share of the judges preferred the second.
+/// One judgement: how far both images are from the third in every channel, and which share of the judges preferred the second.
 struct Judgement {
     /// Channels of all five features, one after the other.
     distances: [Vec<f32>; 2],
@@ -105,10 +105,10 @@ struct Judgement {
     preferred: f32,
 }
 
-/// Pictures (of one square size, [3,size,size] in −1…1) and the share of judges who found the second nearer.
+/// Images (of one square size, [3,size,size] in −1…1) and the share of judges who found the second nearer.
 struct Triplet {
     reference: Vec<f32>,
-    pictures: [Vec<f32>; 2],
+    images: [Vec<f32>; 2],
     preferred: f32,
 }
 
@@ -129,8 +129,8 @@ pub fn train(
         (format!("--count {}", options.count), options.count <= MOST, "at most 1000000"),
     ])?;
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
-    // A metric of pictures is nobody's; one of latents is its encoder's.
-    let encoder = if Metric::is_of_pictures(&options.metric) { None } else { Some(model.encoder_name()?) };
+    // A metric of images is nobody's; one of latents is its encoder's.
+    let encoder = if Metric::is_of_images(&options.metric) { None } else { Some(model.encoder_name()?) };
     let metric = Metric::open(&options.metric, encoder.as_deref(), device)?;
     let vae = model.vae(device)?;
     let (questions, held_out) = Questions::of(options, &model)?;
@@ -268,7 +268,7 @@ impl Trainee for Calibrating<'_> {
         let all: Vec<usize> = (0..self.learned.len()).collect();
         let chosen = crate::autoencoder::epoch_indices(&all, seed, step, batch);
         let channels = self.learned[0].distances[0].len();
-        // Half of the channels are left out, others for each picture. LPIPS leaves them out place by place; here the places are summed up already.
+        // Half of the channels are left out, others for each image. LPIPS leaves them out place by place; here the places are summed up already.
         let mut random = Philox::new(seed, Stream::Distortion, u64::MAX - step);
         let mut side = |which: usize| {
             let terms = chosen.iter().flat_map(|&index| self.learned[index].distances[which].iter());
@@ -305,7 +305,7 @@ impl Trainee for Calibrating<'_> {
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, &self.device.clone().inner())
     }
 
-    fn sample(&self) -> Option<PictureGrid> {
+    fn sample(&self) -> Option<ImageGrid> {
         None
     }
 }
@@ -317,25 +317,25 @@ const MOST: usize = 1_000_000;
 /// Fewer judgements teach nothing.
 const FEWEST: usize = 10;
 
-/// How far the pictures of some triplets are apart, by channel.
+/// How far the images of some triplets are apart, by channel.
 fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: &Device) -> Result<Vec<Judgement>, TrainError> {
     let size = side(&triplets[0].reference);
     if triplets.iter().any(|triplet| side(&triplet.reference) != size) {
-        return Err(TrainError::input("the judged pictures are not all of one size"));
+        return Err(TrainError::input("the judged images are not all of one size"));
     }
     let count = triplets.len();
-    let pictures: Vec<f32> = triplets
+    let images: Vec<f32> = triplets
         .iter()
         .map(|triplet| &triplet.reference)
-        .chain(triplets.iter().map(|triplet| &triplet.pictures[0]))
-        .chain(triplets.iter().map(|triplet| &triplet.pictures[1]))
+        .chain(triplets.iter().map(|triplet| &triplet.images[0]))
+        .chain(triplets.iter().map(|triplet| &triplet.images[1]))
         .flatten()
         .copied()
         .collect();
-    let pictures = Tensor::<4>::from_data(TensorData::new(pictures, [3 * count, 3, size, size]), device);
+    let images = Tensor::<4>::from_data(TensorData::new(images, [3 * count, 3, size, size]), device);
     let compared = match metric.config.space {
-        MetricSpace::Latent => vae.to_model_space(vae.encode(pictures).mean),
-        MetricSpace::Pixel => pictures,
+        MetricSpace::Latent => vae.to_model_space(vae.encode(images).mean),
+        MetricSpace::Pixel => images,
     };
     let part = |x: &Tensor<4>, which: usize| x.clone().narrow(0, which * count, count);
     let squared = [1, 2].map(|which| {
@@ -366,18 +366,18 @@ fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: 
         .collect())
 }
 
-/// Of a picture [3,side,side].
-fn side(picture: &[f32]) -> usize {
-    (picture.len() / 3).isqrt()
+/// Of an image [3,side,side].
+fn side(image: &[f32]) -> usize {
+    (image.len() / 3).isqrt()
 }
 
 /// What a distortion does; its strength is from 0 to 1.
 const DISTORTIONS: [fn(&mut [f32], f32, &mut Philox); 6] = [noise, blur, mosaic, contrast, shift, tint];
 
-/// Judgements to come. Their pictures are made or read when they are measured: those of BAPPS together would take 22 GB.
+/// Judgements to come. Their images are made or read when they are measured: those of BAPPS together would take 22 GB.
 enum Questions {
-    /// One distortion of a picture twice, as strong as chance says; the weaker one is the nearer.
-    Made { pictures: PictureFolder, count: usize, seed: u64 },
+    /// One distortion of an image twice, as strong as chance says; the weaker one is the nearer.
+    Made { images: ImageFolder, count: usize, seed: u64 },
     /// Folder and name of each.
     Read(Vec<(PathBuf, String)>),
 }
@@ -391,8 +391,8 @@ impl Questions {
                 let message = "--held-out names judgements to compare with; give those to learn from with --judgements";
                 return Err(TrainError::new(TrainErrorKind::Usage, message));
             }
-            let pictures = PictureFolder::open_trained(&options.data, model.picture_size()?)?;
-            Self::Made { pictures, count: options.count, seed: options.training.seed }
+            let images = ImageFolder::open_trained(&options.data, model.image_size()?)?;
+            Self::Made { images, count: options.count, seed: options.training.seed }
         } else {
             let mut names = listed(&options.held_out)?;
             held_out = names.len();
@@ -415,7 +415,7 @@ impl Questions {
 
     fn triplet(&self, index: usize) -> Result<Triplet, TrainError> {
         match self {
-            Self::Made { pictures, seed, .. } => Ok(made(pictures, *seed, index as u64)),
+            Self::Made { images, seed, .. } => Ok(made(images, *seed, index as u64)),
             Self::Read(names) => read(&names[index].0, &names[index].1),
         }
     }
@@ -427,25 +427,25 @@ fn by_chance(count: usize, percent: u32) -> (Vec<usize>, usize) {
     (Philox::new(0, Stream::Order, u64::MAX).permutation(count), held_out)
 }
 
-fn made(pictures: &PictureFolder, seed: u64, index: u64) -> Triplet {
+fn made(images: &ImageFolder, seed: u64, index: u64) -> Triplet {
     let mut random = Philox::new(seed, Stream::Distortion, index);
-    let reference = pictures.pixels(random.below(pictures.len() as u32) as usize).to_vec();
+    let reference = images.pixels(random.below(images.len() as u32) as usize).to_vec();
     let distort = DISTORTIONS[random.below(DISTORTIONS.len() as u32) as usize];
     let weaker = random.unit() * 0.8;
     // Never equally strong, often nearly.
     let stronger = weaker + 0.05 + (0.95 - weaker) * random.unit() * random.unit();
     let second_is_nearer = random.below(2) == 1;
     let strengths = if second_is_nearer { [stronger, weaker] } else { [weaker, stronger] };
-    let pictures = strengths.map(|strength| {
-        let mut picture = reference.clone();
-        distort(&mut picture, strength, &mut random);
-        picture
+    let images = strengths.map(|strength| {
+        let mut image = reference.clone();
+        distort(&mut image, strength, &mut random);
+        image
     });
-    Triplet { reference, pictures, preferred: if second_is_nearer { 1.0 } else { 0.0 } }
+    Triplet { reference, images, preferred: if second_is_nearer { 1.0 } else { 0.0 } }
 }
 
-fn noise(picture: &mut [f32], strength: f32, random: &mut Philox) {
-    for value in picture {
+fn noise(image: &mut [f32], strength: f32, random: &mut Philox) {
+    for value in image {
         // Nearly normal: the sum of four uniform numbers.
         let sum: f32 = (0..4).map(|_| random.unit() - 0.5).sum();
         *value = (*value + sum * 0.9 * strength).clamp(-1.0, 1.0);
@@ -453,13 +453,13 @@ fn noise(picture: &mut [f32], strength: f32, random: &mut Philox) {
 }
 
 /// Box filters along rows and columns, as often as the strength says; a part of the last one.
-fn blur(picture: &mut [f32], strength: f32, _: &mut Philox) {
-    let size = side(picture);
+fn blur(image: &mut [f32], strength: f32, _: &mut Philox) {
+    let size = side(image);
     let mut left = strength * 10.0;
     while left > 0.0 {
         let part = left.min(1.0) / 3.0;
         for (step, runs) in [(1, size), (size, 1)] {
-            for plane in picture.chunks_exact_mut(size * size) {
+            for plane in image.chunks_exact_mut(size * size) {
                 let before = plane.to_vec();
                 for line in 0..size {
                     for place in 0..size {
@@ -474,9 +474,9 @@ fn blur(picture: &mut [f32], strength: f32, _: &mut Philox) {
 }
 
 /// Toward the means of blocks of four pixels.
-fn mosaic(picture: &mut [f32], strength: f32, _: &mut Philox) {
-    let size = side(picture);
-    for plane in picture.chunks_exact_mut(size * size) {
+fn mosaic(image: &mut [f32], strength: f32, _: &mut Philox) {
+    let size = side(image);
+    for plane in image.chunks_exact_mut(size * size) {
         for (row, column) in (0..size).step_by(4).flat_map(|row| (0..size).step_by(4).map(move |column| (row, column))) {
             let block: Vec<usize> =
                 (row..(row + 4).min(size)).flat_map(|row| (column..(column + 4).min(size)).map(move |column| row * size + column)).collect();
@@ -488,19 +488,19 @@ fn mosaic(picture: &mut [f32], strength: f32, _: &mut Philox) {
     }
 }
 
-fn contrast(picture: &mut [f32], strength: f32, _: &mut Philox) {
-    let mean = picture.iter().sum::<f32>() / picture.len() as f32;
-    for value in picture {
+fn contrast(image: &mut [f32], strength: f32, _: &mut Philox) {
+    let mean = image.iter().sum::<f32>() / image.len() as f32;
+    for value in image {
         *value += (mean - *value) * strength * 0.8;
     }
 }
 
 /// Sideways by up to six pixels, whole ones and a part.
-fn shift(picture: &mut [f32], strength: f32, _: &mut Philox) {
-    let size = side(picture);
+fn shift(image: &mut [f32], strength: f32, _: &mut Philox) {
+    let size = side(image);
     let distance = strength * 6.0;
     let (whole, part) = (distance as usize, distance.fract());
-    for row in picture.chunks_exact_mut(size) {
+    for row in image.chunks_exact_mut(size) {
         let before = row.to_vec();
         let at = |place: usize| before[place.min(size - 1)];
         for (place, value) in row.iter_mut().enumerate() {
@@ -510,12 +510,12 @@ fn shift(picture: &mut [f32], strength: f32, _: &mut Philox) {
 }
 
 /// One colour channel toward the mean of all.
-fn tint(picture: &mut [f32], strength: f32, _: &mut Philox) {
-    let plane = picture.len() / 3;
+fn tint(image: &mut [f32], strength: f32, _: &mut Philox) {
+    let plane = image.len() / 3;
     for index in 0..plane {
-        let mean = (picture[index] + picture[plane + index] + picture[2 * plane + index]) / 3.0;
-        picture[index] += (mean - picture[index]) * strength;
-        picture[plane + index] += (mean - picture[plane + index]) * strength * 0.5;
+        let mean = (image[index] + image[plane + index] + image[2 * plane + index]) / 3.0;
+        image[index] += (mean - image[index]) * strength;
+        image[plane + index] += (mean - image[plane + index]) * strength * 0.5;
     }
 }
 
@@ -528,7 +528,7 @@ fn listed(folders: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, TrainError> {
         let mut names: Vec<String> =
             entries.flatten().filter_map(|entry| Some(entry.file_name().to_string_lossy().strip_suffix(".png")?.to_owned())).collect();
         if names.is_empty() {
-            return Err(TrainError::input(format!("{} holds no judgement: expected pictures NAME.png", references.display())));
+            return Err(TrainError::input(format!("{} holds no judgement: expected images NAME.png", references.display())));
         }
         names.sort();
         all.extend(names.into_iter().map(|name| (folder.clone(), name)));
@@ -537,15 +537,15 @@ fn listed(folders: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, TrainError> {
 }
 
 fn read(folder: &Path, name: &str) -> Result<Triplet, TrainError> {
-    let picture = |kind: &str| -> Result<Vec<f32>, TrainError> {
+    let image = |kind: &str| -> Result<Vec<f32>, TrainError> {
         let path = folder.join(kind).join(format!("{name}.png"));
         Ok(crate::data::square_pixels(&store::read(&path)?, &path.display().to_string())?)
     };
-    let (reference, pictures) = (picture("ref")?, [picture("p0")?, picture("p1")?]);
-    if pictures.iter().any(|picture| picture.len() != reference.len()) {
-        return Err(TrainError::input(format!("{}: the pictures of {name} are not equally large", folder.display())));
+    let (reference, images) = (image("ref")?, [image("p0")?, image("p1")?]);
+    if images.iter().any(|image| image.len() != reference.len()) {
+        return Err(TrainError::input(format!("{}: the images of {name} are not equally large", folder.display())));
     }
-    Ok(Triplet { reference, pictures, preferred: judgement(&folder.join("judge").join(format!("{name}.npy")))? })
+    Ok(Triplet { reference, images, preferred: judgement(&folder.join("judge").join(format!("{name}.npy")))? })
 }
 
 /// The one number of a file of numpy's: f32 or f64.
@@ -578,13 +578,13 @@ mod tests {
 
     #[test]
     fn stronger_distortions_are_further_away() {
-        let picture: Vec<f32> = (0..3 * 32 * 32).map(|index| ((index as f32) * 0.37).sin() * 0.5 + ((index / 32) as f32 * 0.2).cos() * 0.4).collect();
+        let image: Vec<f32> = (0..3 * 32 * 32).map(|index| ((index as f32) * 0.37).sin() * 0.5 + ((index / 32) as f32 * 0.2).cos() * 0.4).collect();
         for (number, distort) in DISTORTIONS.iter().enumerate() {
             let mut last = 0.0;
             for strength in [0.1, 0.4, 0.9] {
-                let mut changed = picture.clone();
+                let mut changed = image.clone();
                 distort(&mut changed, strength, &mut Philox::new(1, Stream::Distortion, number as u64));
-                let error: f32 = changed.iter().zip(&picture).map(|(a, b)| (a - b).powi(2)).sum();
+                let error: f32 = changed.iter().zip(&image).map(|(a, b)| (a - b).powi(2)).sum();
                 assert!(error > last, "distortion {number} at {strength}");
                 last = error;
             }

@@ -1,6 +1,6 @@
 //! `train latent-vgg`: the metric's features, learned by naming what a latent shows; then its heads get equal say.
 //!
-//! The published networks learned ImageNet's classes from latents of its pictures. Here the labels are a folder's captions: pictures of the
+//! The published networks learned ImageNet's classes from latents of its images. Here the labels are a folder's captions: images of the
 //! same caption are one class. Latents are encoded once; each step sees them under random changes, with a sample of the encoder's spread.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +19,11 @@ use super::{
     metric_file::{METRIC, Metric},
 };
 use crate::{
-    autoencoder::{batch as picture_batch, epoch_indices},
-    data::PictureFolder,
+    autoencoder::{batch as image_batch, epoch_indices},
+    data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
+    image_grid::ImageGrid,
     observer::Observer,
-    picture_grid::PictureGrid,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
@@ -36,11 +36,11 @@ use crate::{
 pub struct LatentVggOptions {
     /// Run or model folder with the autoencoder.
     pub autoencoder: PathBuf,
-    /// The picture folder; a caption is a label.
+    /// The image folder; a caption is a label.
     pub data: PathBuf,
     /// The run folder.
     pub out: PathBuf,
-    /// What is named: latents, or the pictures themselves (the metric is then the pixel LPIPS that latents are compared with).
+    /// What is named: latents, or the images themselves (the metric is then the pixel LPIPS that latents are compared with).
     pub space: MetricSpace,
     /// Channels of the five stages.
     pub widths: [usize; 5],
@@ -48,7 +48,7 @@ pub struct LatentVggOptions {
     pub norm: NormKind,
     /// Random changes of the latents.
     pub augmentation: AugmentationOptions,
-    /// Share of each label's pictures, in percent, that are held out where the folder has none for validation; labels with one picture are
+    /// Share of each label's images, in percent, that are held out where the folder has none for validation; labels with one image are
     /// judged on it under fresh changes.
     pub held_out_percent: u32,
     /// Mass of a target that is spread over all labels.
@@ -86,7 +86,7 @@ pub struct LatentVggReport {
     pub top_1: f64,
     /// See `top_1`.
     pub top_1_changed: f64,
-    /// Pictures that are judged; none of them was trained on, unless every label has one picture.
+    /// Images that are judged; none of them was trained on, unless every label has one image.
     pub judged: usize,
 }
 
@@ -118,17 +118,17 @@ pub fn train(
     ])?;
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let vae = model.vae(device)?;
-    let size = model.picture_size()?;
+    let size = model.image_size()?;
     options.training.check_batch([3, size, size])?;
-    let pictures = PictureFolder::open(&options.data, size)?;
+    let images = ImageFolder::open(&options.data, size)?;
 
     // Labels.
-    let (trained, validation) = pictures.splits()?;
-    let name = |index: usize| pictures.entries()[index].text.as_str();
+    let (trained, validation) = images.splits()?;
+    let name = |index: usize| images.entries()[index].text.as_str();
     let names: BTreeSet<&str> = trained.iter().map(|&index| name(index)).collect();
     if names.len() < 2 {
         return Err(TrainError::input(format!(
-            "all {} pictures of {} have one label ({:?}); features are learned by telling labels apart: give a folder with at least two",
+            "all {} images of {} have one label ({:?}); features are learned by telling labels apart: give a folder with at least two",
             trained.len(),
             options.data.display(),
             name(trained[0])
@@ -136,24 +136,24 @@ pub fn train(
     }
     let classes = names.len();
     let places: BTreeMap<&str, usize> = names.into_iter().enumerate().map(|(place, name)| (name, place)).collect();
-    // A label that only pictures for validation have is none of the classes.
-    let labels: Vec<usize> = (0..pictures.len()).map(|index| places.get(name(index)).copied().unwrap_or(classes)).collect();
+    // A label that only images for validation have is none of the classes.
+    let labels: Vec<usize> = (0..images.len()).map(|index| places.get(name(index)).copied().unwrap_or(classes)).collect();
     let known: Vec<usize> = validation.into_iter().filter(|&index| labels[index] < classes).collect();
     let (trained, judged) = if known.is_empty() { split(&trained, &labels, classes, percent) } else { (trained, known) };
 
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("metric", METRIC))?;
 
     // Latents, once.
-    observer.begin("encoding", pictures.len() as u64, 0);
+    observer.begin("encoding", images.len() as u64, 0);
     let (mut means, mut deviations) = (Vec::new(), Vec::new());
     let mut shape = [0; 3];
-    for chunk in (0..pictures.len()).collect::<Vec<_>>().chunks(TOGETHER) {
+    for chunk in (0..images.len()).collect::<Vec<_>>().chunks(TOGETHER) {
         if options.space == MetricSpace::Pixel {
             shape = [3, size, size];
-            means.extend(chunk.iter().flat_map(|&index| pictures.pixels(index).iter().copied()));
+            means.extend(chunk.iter().flat_map(|&index| images.pixels(index).iter().copied()));
             continue;
         }
-        let posterior = vae.encode(picture_batch(&pictures, chunk, device));
+        let posterior = vae.encode(image_batch(&images, chunk, device));
         let deviation = posterior.std().mul_scalar(vae.scaling_factor);
         let mean = vae.to_model_space(posterior.mean);
         let [_, channels, rows, columns] = mean.dims();
@@ -180,7 +180,7 @@ pub fn train(
     device.seed(options.training.seed);
     let net = LatentClassifier::new(&config, classes, &task.device);
     training_loop::check_parameters(&net, &format!("--widths {:?}", options.widths))?;
-    let data = sha256(format!("{} {}", pictures.content_hash(), config.encoder).as_bytes());
+    let data = sha256(format!("{} {}", images.content_hash(), config.encoder).as_bytes());
     let mut net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
     // Averaged weights need statistics of their own (Izmailov et al. 2018, section 3.2); no batch's are theirs.
     if options.norm == NormKind::Batch {
@@ -202,17 +202,17 @@ pub fn train(
     Ok(report)
 }
 
-/// Of every label with several pictures some are held out; where no label has, all are trained on and judged.
-fn split(pictures: &[usize], labels: &[usize], classes: usize, percent: u32) -> (Vec<usize>, Vec<usize>) {
+/// Of every label with several images some are held out; where no label has, all are trained on and judged.
+fn split(images: &[usize], labels: &[usize], classes: usize, percent: u32) -> (Vec<usize>, Vec<usize>) {
     let mut of_label = vec![Vec::new(); classes];
-    for place in Philox::new(0, Stream::Order, u64::MAX).permutation(pictures.len()) {
-        of_label[labels[pictures[place]]].push(pictures[place]);
+    for place in Philox::new(0, Stream::Order, u64::MAX).permutation(images.len()) {
+        of_label[labels[images[place]]].push(images[place]);
     }
     let (mut trained, mut judged) = (Vec::new(), Vec::new());
-    for pictures in of_label {
-        let count = if pictures.len() < 2 { 0 } else { (pictures.len() * percent as usize).div_ceil(100) };
-        judged.extend_from_slice(&pictures[..count]);
-        trained.extend_from_slice(&pictures[count..]);
+    for images in of_label {
+        let count = if images.len() < 2 { 0 } else { (images.len() * percent as usize).div_ceil(100) };
+        judged.extend_from_slice(&images[..count]);
+        trained.extend_from_slice(&images[count..]);
     }
     trained.sort_unstable();
     judged.sort_unstable();
@@ -222,7 +222,7 @@ fn split(pictures: &[usize], labels: &[usize], classes: usize, percent: u32) -> 
     (trained, judged)
 }
 
-/// Pairs of pictures by chance, of two labels each; the same ones in every run.
+/// Pairs of images by chance, of two labels each; the same ones in every run.
 fn unrelated(labels: &[usize], classes: usize) -> Vec<[usize; 2]> {
     let order = |which: u64| {
         let order = Philox::new(0, Stream::Order, u64::MAX - which).permutation(labels.len());
@@ -255,7 +255,7 @@ fn equal_say(metric: LatentLpips, ones: &Tensor<4>, others: &Tensor<4>) -> Laten
 struct Naming<'a> {
     options: &'a LatentVggOptions,
     means: Vec<f32>,
-    /// Of the posteriors; empty where pictures are named.
+    /// Of the posteriors; empty where images are named.
     deviations: Vec<f32>,
     shape: [usize; 3],
     labels: Vec<usize>,
@@ -282,7 +282,7 @@ impl Naming<'_> {
         self.gather(&self.means, indices, device)
     }
 
-    /// Samples of the encoder's posteriors, or pictures, under random changes; `index` numbers the draw.
+    /// Samples of the encoder's posteriors, or images, under random changes; `index` numbers the draw.
     fn changed(&self, indices: &[usize], index: u64, device: &Device) -> Tensor<4> {
         let seed = self.options.training.seed;
         let mut sample = self.latents(indices, device);
@@ -344,9 +344,9 @@ impl Task for Naming<'_> {
     }
 
     /// The first channels of latents as they are seen in training.
-    fn sample(&self, _: &LatentClassifier) -> PictureGrid {
+    fn sample(&self, _: &LatentClassifier) -> ImageGrid {
         let device = self.device.clone().inner();
-        let mut grid = PictureGrid::new(self.shape[1]);
+        let mut grid = ImageGrid::new(self.shape[1]);
         let shown: Vec<usize> = self.trained.iter().copied().take(12).collect();
         if self.shape[1] == self.shape[2] && self.shape[0] >= 3 {
             for x in [self.latents(&shown, &device), self.changed(&shown, u64::MAX / 2, &device)] {
@@ -363,8 +363,8 @@ mod tests {
 
     /// Neighbours in a folder mostly show the same thing, from which heads would learn that deep features see little.
     #[test]
-    fn unrelated_pictures_have_two_labels_and_come_from_everywhere() {
-        // Thirty-two pictures each of twenty labels, and some of none.
+    fn unrelated_images_have_two_labels_and_come_from_everywhere() {
+        // Thirty-two images each of twenty labels, and some of none.
         let labels: Vec<usize> = (0..640).map(|index| index / 32).chain([20; 10]).collect();
         let pairs = unrelated(&labels, 20);
         assert!(pairs.len() > 500, "{}", pairs.len());

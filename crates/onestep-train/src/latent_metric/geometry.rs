@@ -25,12 +25,12 @@ const SYMLET: [f64; TAPS] = [
     -0.007_800_708_325_034_148,
 ];
 const TAPS: usize = 12;
-/// Pixels around the picture that the halving filter reads.
+/// Pixels around the image that the halving filter reads.
 const MARGIN: usize = TAPS / 4;
 /// Largest side for which a map is kept as one matrix from pixels to pixels: beyond it that would be megabytes for each sample.
 const LARGEST_MATRIX: usize = 16;
 
-/// A map of the plane in homogeneous coordinates, from pixels of the result to pixels of the source; the origin is the picture's centre,
+/// A map of the plane in homogeneous coordinates, from pixels of the result to pixels of the source; the origin is the image's centre,
 /// x points right and y down.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine(pub [[f64; 3]; 3]);
@@ -104,7 +104,7 @@ impl Axis {
     /// The pixel that stands at a place of the mirrored axis.
     fn source(&self, mirrored: usize) -> usize {
         let last = self.size - 1;
-        // Counted from the picture's first pixel, which stands at `last`.
+        // Counted from the image's first pixel, which stands at `last`.
         if mirrored < last {
             last - mirrored
         } else if mirrored <= 2 * last {
@@ -151,7 +151,7 @@ impl Axis {
     }
 }
 
-/// Where in the doubled picture a sample before halving is taken, [x, y].
+/// Where in the doubled image a sample before halving is taken, [x, y].
 fn places(map: Affine, width: &Axis, height: &Axis) -> Vec<[f64; 2]> {
     // From samples of the result to samples of the doubled source, both counted from their centres.
     let doubled = Affine::scale(2.0, 2.0).of(map).of(Affine::scale(0.5, 0.5));
@@ -191,7 +191,7 @@ enum Kind {
     Steps {
         /// Rows, columns: [1,1,doubled,size].
         doubling: [Tensor<4>; 2],
-        /// Flat places in the doubled picture, [N,1,samples], and their weights.
+        /// Flat places in the doubled image, [N,1,samples], and their weights.
         samples: Vec<(Tensor<3, Int>, Tensor<3>)>,
         /// Rows, columns: [1,1,size,sampled].
         halving: [Tensor<4>; 2],
@@ -379,20 +379,20 @@ mod tests {
     }
 
     #[test]
-    fn smooth_pictures_turn_as_they_should() {
+    fn smooth_images_turn_as_they_should() {
         let size = [64, 64];
-        let picture = |x: f64, y: f64| ((x - 6.0) * 0.13).sin() + (y * 0.09 + 1.0).cos() * (x * 0.05).cos();
+        let image = |x: f64, y: f64| ((x - 6.0) * 0.13).sin() + (y * 0.09 + 1.0).cos() * (x * 0.05).cos();
         let at = |map: Affine| -> Vec<f32> {
             (0..64 * 64)
                 .map(|index| {
                     let [x, y] = map.apply((index % 64) as f64 - 31.5, (index / 64) as f64 - 31.5);
-                    picture(x, y) as f32
+                    image(x, y) as f32
                 })
                 .collect()
         };
         let map = Affine::rotation(0.4).of(Affine::scale(0.9, 0.8)).of(Affine::translation(1.3, -0.7));
         let (found, expected) = (warped(map, &at(Affine::IDENTITY), size), at(map));
-        // Away from the edges, where the mirrored picture is another.
+        // Away from the edges, where the mirrored image is another.
         for row in 20..44 {
             for column in 20..44 {
                 let index = row * 64 + column;

@@ -54,8 +54,8 @@ impl Metric {
         Ok(metric)
     }
 
-    /// Whether a folder holds a metric of pictures. What cannot be read is not one; [`Metric::open`] says why.
-    pub fn is_of_pictures(path: &Path) -> bool {
+    /// Whether a folder holds a metric of images. What cannot be read is not one; [`Metric::open`] says why.
+    pub fn is_of_images(path: &Path) -> bool {
         let config = onestep_store::read_at_most(&folder_of(path).join(CONFIG), limits::CONFIG_BYTES.max)
             .ok()
             .and_then(|text| LatentLpipsConfig::from_json(&String::from_utf8_lossy(&text)).ok());

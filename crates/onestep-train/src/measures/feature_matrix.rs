@@ -1,8 +1,8 @@
-//! Features of a set of pictures.
+//! Features of a set of images.
 
 use nalgebra::DMatrix;
 
-/// [pictures, features], row by row.
+/// [images, features], row by row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FeatureMatrix {
     columns: usize,
@@ -19,17 +19,17 @@ impl FeatureMatrix {
         Self { columns, values }
     }
 
-    /// Pictures.
+    /// Images.
     pub fn rows(&self) -> usize {
         self.values.len() / self.columns.max(1)
     }
 
-    /// Features of a picture.
+    /// Features of an image.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// The features of one picture.
+    /// The features of one image.
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.columns..(index + 1) * self.columns]
     }
@@ -59,7 +59,7 @@ pub(super) mod samples {
 
     /// `rows` of `columns` independent normal numbers of mean `mean` and standard deviation `deviation`.
     pub fn gaussian(seed: u64, rows: usize, columns: usize, mean: f32, deviation: f32) -> FeatureMatrix {
-        FeatureMatrix::new(columns, normal(seed, Stream::Picture, 0, rows * columns).into_iter().map(|value| mean + deviation * value).collect())
+        FeatureMatrix::new(columns, normal(seed, Stream::Image, 0, rows * columns).into_iter().map(|value| mean + deviation * value).collect())
     }
 
     /// The rows in reverse order.

@@ -5,7 +5,7 @@
 //!
 //! The root is never formed. With `Σ = FᵀF` for both sets, the eigenvalues of `Σ₁Σ₂` that are not 0 are those of `(F₁F₂ᵀ)(F₁F₂ᵀ)ᵀ`, so that the
 //! trace of the root is the sum of the singular values of `F₁F₂ᵀ`. A singular value has an absolute error of the rounding of the largest one,
-//! where the root of an eigenvalue would have one of its square root; and sets with fewer pictures than features, whose covariances
+//! where the root of an eigenvalue would have one of its square root; and sets with fewer images than features, whose covariances
 //! cannot be inverted, are nothing special.
 
 use nalgebra::{DMatrix, RowDVector, SVD, SymmetricEigen};
@@ -20,12 +20,12 @@ const SWEEPS: usize = 100;
 pub struct Gaussian {
     /// [features].
     mean: RowDVector<f64>,
-    /// F of Σ = FᵀF: [at most pictures and features, features].
+    /// F of Σ = FᵀF: [at most images and features, features].
     factor: DMatrix<f64>,
 }
 
 impl Gaussian {
-    /// The Gaussian of at least two pictures, with the unbiased covariance (divided by pictures − 1).
+    /// The Gaussian of at least two images, with the unbiased covariance (divided by images − 1).
     pub fn of(set: &FeatureMatrix) -> Self {
         let mut rows = set.to_f64();
         let (count, features) = rows.shape();
@@ -37,7 +37,7 @@ impl Gaussian {
         if count <= features {
             return Self { mean, factor: rows };
         }
-        // More pictures than features: Σ = V·Λ·Vᵀ gives the smaller factor Λ^½·Vᵀ, without the directions that are rounding alone.
+        // More images than features: Σ = V·Λ·Vᵀ gives the smaller factor Λ^½·Vᵀ, without the directions that are rounding alone.
         let covariance = rows.tr_mul(&rows);
         let Some(eigen) = SymmetricEigen::try_new(covariance, f64::EPSILON, SWEEPS * features) else { return Self { mean, factor: rows } };
         let least = eigen.eigenvalues.amax() * features as f64 * f64::EPSILON;
@@ -103,19 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_are_0_apart_with_any_number_of_pictures() {
+    fn equal_sets_are_0_apart_with_any_number_of_images() {
         for (rows, columns) in [(2, 1), (3, 40), (40, 40), (41, 40), (300, 7)] {
             let set = gaussian(3, rows, columns, 0.5, 2.0);
             assert_eq!(distance(&set, &set), 0.0, "{rows} {columns}");
             assert_eq!(distance(&set, &reversed(&set)), 0.0, "{rows} {columns}");
         }
-        let one_picture_twice = FeatureMatrix::new(3, vec![1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
-        assert_eq!(distance(&one_picture_twice, &one_picture_twice), 0.0);
+        let one_image_twice = FeatureMatrix::new(3, vec![1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+        assert_eq!(distance(&one_image_twice, &one_image_twice), 0.0);
     }
 
     #[test]
     fn both_ways_to_the_covariance_agree_and_order_does_not_matter() {
-        // Features that are there twice: the rank is half of the columns, and 30 pictures take the other way than 90.
+        // Features that are there twice: the rank is half of the columns, and 30 images take the other way than 90.
         let doubled = |set: &FeatureMatrix| {
             let values = (0..set.rows()).flat_map(|row| [set.row(row), set.row(row)].concat()).collect();
             FeatureMatrix::new(2 * set.columns(), values)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FeatureMatrix;
 
-/// Subsets that are drawn, and the most pictures in one, as in the authors' code.
+/// Subsets that are drawn, and the most images in one, as in the authors' code.
 const SUBSETS: u64 = 100;
 const SUBSET_SIZE: usize = 1000;
 
@@ -21,11 +21,11 @@ pub struct KernelDistance {
     pub mean: f64,
     /// How far one subset's is from another's.
     pub deviation: f64,
-    /// Pictures of each set in a subset.
+    /// Images of each set in a subset.
     pub subset: usize,
 }
 
-/// The distance over 100 subsets of 1,000 pictures of each set, or of half of the smaller set if that is less; `seed` names the subsets.
+/// The distance over 100 subsets of 1,000 images of each set, or of half of the smaller set if that is less; `seed` names the subsets.
 pub fn kernel_distance(a: &FeatureMatrix, b: &FeatureMatrix, seed: u64) -> KernelDistance {
     // Half of a set: subsets of the whole would all be the same, and tell nothing of the spread.
     let subset = (a.rows().min(b.rows()) / 2).clamp(2, SUBSET_SIZE).min(a.rows()).min(b.rows());
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_pictures_each_by_hand() {
+    fn two_images_each_by_hand() {
         // One feature; {0, 1} and {2, 3}: within (0·1 + 1)³ = 1 and (6 + 1)³ = 343; between (1 + 1 + 27 + 64)/4.
         let (a, b) = (FeatureMatrix::new(1, vec![0.0, 1.0]), FeatureMatrix::new(1, vec![2.0, 3.0]));
         assert_eq!(squared_discrepancy(&a, &b), 1.0 + 343.0 - 2.0 * 93.0 / 4.0);

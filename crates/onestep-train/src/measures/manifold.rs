@@ -1,7 +1,7 @@
-//! How well one set covers another, by balls around pictures that reach to their k-th nearest neighbour in the same set.
+//! How well one set covers another, by balls around images that reach to their k-th nearest neighbour in the same set.
 //!
 //! Precision and recall: improved precision and recall of Kynkäänniemi et al. 2019, k = 3. Density and coverage: Naeem et al. 2020, k = 5; one
-//! picture far from all others spoils them less. A picture on the rim of a ball is inside.
+//! image far from all others spoils them less. An image on the rim of a ball is inside.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,20 +12,20 @@ const PRECISION_NEIGHBOURS: usize = 3;
 /// Neighbours of density and coverage.
 const COVERAGE_NEIGHBOURS: usize = 5;
 
-/// Where the pictures of one set lie in the other.
+/// Where the images of one set lie in the other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifold {
-    /// Share of the drawn pictures that lie in a ball of the reference.
+    /// Share of the drawn images that lie in a ball of the reference.
     pub precision: f64,
-    /// Share of the reference that lies in a ball of the drawn pictures.
+    /// Share of the reference that lies in a ball of the drawn images.
     pub recall: f64,
-    /// In how many balls of the reference a drawn picture lies, divided by k: 1 in the mean for one distribution, more where it is dense.
+    /// In how many balls of the reference a drawn image lies, divided by k: 1 in the mean for one distribution, more where it is dense.
     pub density: f64,
-    /// Share of the reference whose ball holds a drawn picture.
+    /// Share of the reference whose ball holds a drawn image.
     pub coverage: f64,
 }
 
-/// Compares drawn pictures with a reference. Sets of k pictures or fewer take the neighbours that there are.
+/// Compares drawn images with a reference. Sets of k images or fewer take the neighbours that there are.
 pub fn manifold(reference: &FeatureMatrix, drawn: &FeatureMatrix) -> Manifold {
     let (count, drawn_count) = (reference.rows(), drawn.rows());
     let [narrow, wide] = radii(reference, [PRECISION_NEIGHBOURS, COVERAGE_NEIGHBOURS]);
@@ -53,7 +53,7 @@ pub fn manifold(reference: &FeatureMatrix, drawn: &FeatureMatrix) -> Manifold {
     }
 }
 
-/// For each number of neighbours the squared distance from every picture to that neighbour, itself not counted.
+/// For each number of neighbours the squared distance from every image to that neighbour, itself not counted.
 fn radii<const N: usize>(set: &FeatureMatrix, neighbours: [usize; N]) -> [Vec<f64>; N] {
     let mut found = [const { Vec::new() }; N];
     for index in 0..set.rows() {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn six_pictures_on_a_line_by_hand() {
+    fn six_images_on_a_line_by_hand() {
         // Third neighbours of 0, 1, 2, 3, 4, 5 are 3, 2, 2, 2, 2, 3 away; fifth ones 5, 4, 3, 3, 4, 5.
         let reference = line(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(radii(&reference, [3, 5]), [vec![9.0, 4.0, 4.0, 4.0, 4.0, 9.0], vec![25.0, 16.0, 9.0, 9.0, 16.0, 25.0]]);

@@ -1,6 +1,6 @@
-//! What sets and pairs of pictures are measured by: pure functions of their features, one file per measure.
+//! What sets and pairs of images are measured by: pure functions of their features, one file per measure.
 //!
-//! A set of pictures is a [`FeatureMatrix`], one row per picture. Sums are f64. Sets have at least two pictures; what has fewer is refused
+//! A set of images is a [`FeatureMatrix`], one row per image. Sums are f64. Sets have at least two images; what has fewer is refused
 //! before anything is measured.
 
 mod feature_matrix;

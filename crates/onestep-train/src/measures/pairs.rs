@@ -1,4 +1,4 @@
-//! Measures of pairs of pictures, and of pictures of one prompt among themselves.
+//! Measures of pairs of images, and of images of one prompt among themselves.
 
 use super::{FeatureMatrix, feature_matrix::squared_distance};
 
@@ -8,7 +8,7 @@ pub fn mean_distance(a: &FeatureMatrix, b: &FeatureMatrix) -> f64 {
     (0..a.rows()).map(|row| distance(a.row(row), b.row(row))).sum::<f64>() / a.rows() as f64
 }
 
-/// Mean over prompts of the mean distance between any two pictures of the prompt (what DreamDiv is for DreamSim's distance).
+/// Mean over prompts of the mean distance between any two images of the prompt (what DreamDiv is for DreamSim's distance).
 /// `set` has `noises` rows for each prompt, one prompt after the other.
 pub fn diversity(set: &FeatureMatrix, noises: usize) -> f64 {
     let mut sum = 0.0;
@@ -20,7 +20,7 @@ pub fn diversity(set: &FeatureMatrix, noises: usize) -> f64 {
     sum / (prompts * noises * (noises - 1) / 2) as f64
 }
 
-/// 10·log₁₀(4/MSE) in dB over all pairs of pictures in −1…1 together; none for pictures that are all equal.
+/// 10·log₁₀(4/MSE) in dB over all pairs of images in −1…1 together; none for images that are all equal.
 pub fn psnr<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])>) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0usize);
     for (a, b) in pairs {

@@ -7,7 +7,7 @@ use crate::{
     backend::DeviceInfo,
     engine::{Outputs, enter, no_component, only},
     error::Result,
-    picture::{finite, rgba},
+    image::{finite, rgba},
     ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LATENTS, NOISE, TEXT_ENCODER},
     profile::KernelCost,
     watch::{Stage, Watch},

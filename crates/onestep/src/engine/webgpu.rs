@@ -2,7 +2,7 @@
 
 use onestep_program::{Outline, TensorRef};
 use onestep_runtime::{
-    Batch, Executor, GpuOptions, Loading, Picture, Plan,
+    Batch, Executor, GpuOptions, Image, Loading, Plan,
     plan::{Forms, PlanOptions},
 };
 
@@ -19,7 +19,7 @@ use crate::{
     backend::DeviceInfo,
     engine::{Outputs, enter, no_component},
     error::{Error, ErrorKind, Result},
-    picture::finite,
+    image::finite,
     ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LAST_HIDDEN_STATE, LATENTS, NOISE, SAMPLE, TEXT_ENCODER},
     profile::KernelCost,
     watch::{Stage, Watch},
@@ -30,7 +30,7 @@ pub(crate) struct WebGpu {
     encoder: Executor,
     generator: Executor,
     decoder: Executor,
-    picture: Picture,
+    image: Image,
 }
 
 /// The device for a model that is given none.
@@ -82,7 +82,7 @@ impl WebGpu {
         let gpu = fastest(gpu, watch).await?;
         let mut plans = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
-            // From picture to picture the noise changes; what the generator makes of the prompt alone is kept.
+            // From image to image the noise changes; what the generator makes of the prompt alone is kept.
             let options = PlanOptions { kept: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
             plans.push(Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?);
         }
@@ -102,8 +102,8 @@ impl WebGpu {
         let Ok([encoder, generator, decoder]) = <[Executor; 3]>::try_from(ready) else {
             return Err(Error::new(ErrorKind::Internal, "a model is three programs"));
         };
-        let picture = Picture::new(&gpu, &decoder, SAMPLE).await?;
-        Ok(Self { gpu, encoder, generator, decoder, picture })
+        let image = Image::new(&gpu, &decoder, SAMPLE).await?;
+        Ok(Self { gpu, encoder, generator, decoder, image })
     }
 
     pub(crate) fn device(&self) -> DeviceInfo {
@@ -126,19 +126,19 @@ impl WebGpu {
 
     pub(crate) async fn decode(&mut self, pixels: bool) -> Result<Vec<u8>> {
         let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
-        self.add_picture(&mut batch)?;
+        self.add_image(&mut batch)?;
         batch.submit().map_err(Error::while_running)?;
         self.drawn(pixels).await
     }
 
-    /// All stages in one submission; what of them a new picture needs.
+    /// All stages in one submission; what of them a new image needs.
     pub(crate) async fn draw(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
         let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
         if let Some(ids) = ids {
             self.add_prompt(&mut batch, ids)?;
         }
         self.add_step(&mut batch, noise)?;
-        self.add_picture(&mut batch)?;
+        self.add_image(&mut batch)?;
         batch.submit().map_err(Error::while_running)?;
         self.drawn(pixels).await
     }
@@ -155,9 +155,9 @@ impl WebGpu {
         batch.copy(&self.generator, LATENTS, &self.decoder, LATENTS).map_err(Error::while_running)
     }
 
-    fn add_picture(&self, batch: &mut Batch) -> Result<()> {
+    fn add_image(&self, batch: &mut Batch) -> Result<()> {
         batch.run(&self.decoder).map_err(Error::while_running)?;
-        batch.picture(&self.picture).map_err(Error::while_running)
+        batch.image(&self.image).map_err(Error::while_running)
     }
 
     async fn check_prompt(&self) -> Result<()> {
@@ -168,9 +168,9 @@ impl WebGpu {
         finite(&self.generator.read_output(LATENTS).await.map_err(Error::while_running)?, "generator")
     }
 
-    /// Waits for the picture; its pixels, if they are wanted.
+    /// Waits for the image; its pixels, if they are wanted.
     async fn drawn(&self, pixels: bool) -> Result<Vec<u8>> {
-        let read = async { if pixels { self.picture.read_rgba8().await } else { Ok((self.picture.wait().await?, Vec::new())) } };
+        let read = async { if pixels { self.image.read_rgba8().await } else { Ok((self.image.wait().await?, Vec::new())) } };
         let (broken, rgba) = read.await.map_err(Error::while_running)?;
         if broken > 0 {
             // Which network began it is looked for only now.
@@ -201,11 +201,11 @@ impl WebGpu {
     }
 
     pub(crate) fn memory(&self) -> u64 {
-        [&self.encoder, &self.generator, &self.decoder].map(Executor::bytes).iter().sum::<u64>() + self.picture.pixels().size()
+        [&self.encoder, &self.generator, &self.decoder].map(Executor::bytes).iter().sum::<u64>() + self.image.pixels().size()
     }
 
     pub(crate) fn pixels(&self) -> &wgpu::Buffer {
-        self.picture.pixels()
+        self.image.pixels()
     }
 
     pub(crate) async fn canvas(&self, target: SurfaceTarget<'static>, width: u32, height: u32) -> Result<Canvas> {
@@ -213,6 +213,6 @@ impl WebGpu {
     }
 
     pub(crate) async fn show(&self, canvas: &Canvas) -> Result<()> {
-        canvas.show(&self.picture).await.map_err(Error::while_running)
+        canvas.show(&self.image).await.map_err(Error::while_running)
     }
 }

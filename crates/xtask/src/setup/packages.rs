@@ -31,7 +31,7 @@ pub const PYTHON: Package = Package {
 };
 pub const EMOJI_FONT: Package = Package {
     debian: "fonts-noto-color-emoji",
-    why: "holds the pictures of the built-in data",
+    why: "holds the images of the built-in data",
     is_there: || !cfg!(target_os = "linux") || Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").is_file(),
 };
 pub const EMOJI_NAMES: Package = Package {

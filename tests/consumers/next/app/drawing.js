@@ -9,8 +9,8 @@ export function Drawing() {
     let model;
     (async () => {
       model = await load("/bundle/", { backend: "cpu", signal: leaving.signal });
-      const picture = await model.generate("red apple", { seed: 1, signal: leaving.signal });
-      canvas.current.getContext("2d").putImageData(picture.pixels(), 0, 0);
+      const image = await model.generate("red apple", { seed: 1, signal: leaving.signal });
+      canvas.current.getContext("2d").putImageData(image.pixels(), 0, 0);
       document.body.dataset.drawn = "yes";
     })().catch((error) => leaving.signal.aborted || console.error(error));
     // React mounts twice in development: what was begun the first time is given up.

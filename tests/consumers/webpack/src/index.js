@@ -1,6 +1,6 @@
 import { load } from "onestep";
 
 const model = await load("/bundle/", { backend: "cpu" });
-const picture = await model.generate("red apple", { seed: 1 });
-document.querySelector("canvas").getContext("2d").putImageData(picture.pixels(), 0, 0);
+const image = await model.generate("red apple", { seed: 1 });
+document.querySelector("canvas").getContext("2d").putImageData(image.pixels(), 0, 0);
 document.body.dataset.drawn = "yes";

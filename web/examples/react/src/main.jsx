@@ -10,12 +10,12 @@ function Studio() {
       <button onClick={() => setWanted(!wanted)}>{wanted ? "Put the model away" : "Load the model"}</button>
       {wanted && !model && !error && <progress value={progress} aria-label="Download" />}
       {error && <p role="alert">{error.message}</p>}
-      {model && <Picture model={model} />}
+      {model && <Image model={model} />}
     </main>
   );
 }
 
-function Picture({ model }) {
+function Image({ model }) {
   const frame = useRef(null);
   const [prompt, setPrompt] = useState("red apple");
   const [caption, setCaption] = useState("");
@@ -29,7 +29,7 @@ function Picture({ model }) {
     let current = true;
     const canvas = frame.current.firstElementChild;
     model.live(prompt, { seed: 1, canvas }).then(
-      (picture) => current && picture && setCaption(`${picture.prompt}, ${Math.round(picture.timings.total)} ms`),
+      (image) => current && image && setCaption(`${image.prompt}, ${Math.round(image.timings.total)} ms`),
       (error) => current && error.kind !== "invalid-option" && setCaption(error.message),
     );
     return () => (current = false);

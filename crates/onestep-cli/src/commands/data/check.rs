@@ -1,10 +1,10 @@
-//! `onestep data check`: what is in a picture folder, and what is wrong with it.
+//! `onestep data check`: what is in an image folder, and what is wrong with it.
 
 use std::path::PathBuf;
 
 use onestep_store::{FileDestination, FileFormat};
 use onestep_train::Observer;
-use onestep_train::data::{CheckReport, Split, check_picture_folder, contact_sheet};
+use onestep_train::data::{CheckReport, Split, check_image_folder, contact_sheet};
 
 use crate::arguments::Shared;
 use crate::exit::{Exit, Failure};
@@ -13,10 +13,10 @@ use crate::progress::Progress;
 
 const SHOWN: usize = 20;
 const SHEET_COLUMNS: usize = 16;
-const SHEET_PICTURES: usize = 512;
+const SHEET_IMAGES: usize = 512;
 const SHEET_CELL: usize = 64;
 
-/// Look at a picture folder.
+/// Look at an image folder.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  onestep data check emoji\n  onestep data check photos --contact-sheet photos.png\n\n\
                         Exit code 3 if there is something that training would refuse.")]
@@ -24,7 +24,7 @@ pub struct Check {
     /// The folder: metadata.jsonl, or NAME.png with NAME.txt
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Also write the first 512 pictures side by side into this PNG file
+    /// Also write the first 512 images side by side into this PNG file
     #[arg(long, value_name = "FILE")]
     contact_sheet: Option<PathBuf>,
 }
@@ -35,16 +35,16 @@ impl Check {
         let sheet = self.contact_sheet.as_ref().map(|file| FileDestination::claim(file, FileFormat::PNG, &[&self.folder])).transpose()?;
         let mut progress = Progress::new(shared);
         let mut begun = false;
-        let report = check_picture_folder(&self.folder, &mut |done, total| {
+        let report = check_image_folder(&self.folder, &mut |done, total| {
             if !begun {
-                progress.begin("pictures", total as u64, 0);
+                progress.begin("images", total as u64, 0);
                 begun = true;
             }
             progress.step(done as u64, "");
         })?;
         drop(progress);
         if let Some(sheet) = sheet {
-            sheet.write(&contact_sheet(&self.folder, SHEET_COLUMNS, SHEET_PICTURES, SHEET_CELL)?)?;
+            sheet.write(&contact_sheet(&self.folder, SHEET_COLUMNS, SHEET_IMAGES, SHEET_CELL)?)?;
         }
         if shared.json {
             output::json(&report)?;
@@ -56,8 +56,8 @@ impl Check {
         if report.is_clean() {
             return Ok(());
         }
-        let why = if report.pictures == 0 {
-            "there is no picture that can be used".to_owned()
+        let why = if report.images == 0 {
+            "there is no image that can be used".to_owned()
         } else {
             format!("{} problems; mend or remove those files", report.findings.len())
         };
@@ -68,7 +68,7 @@ impl Check {
 fn lines(report: &CheckReport) -> Vec<String> {
     let split = |split| report.splits.get(&split).copied().unwrap_or_default();
     let mut lines = vec![
-        format!("pictures     {} ({} to train on, {} to validate)", report.pictures, split(Split::Train), split(Split::Validation)),
+        format!("images     {} ({} to train on, {} to validate)", report.images, split(Split::Train), split(Split::Validation)),
         format!("bytes        {}", report.bytes),
         format!("phrasings    {} to train on, {} held out", report.phrasings, report.held_out),
         format!("longest      {} words: {}", report.longest_caption_words, report.longest_caption),
@@ -78,7 +78,7 @@ fn lines(report: &CheckReport) -> Vec<String> {
         lines.push("             training takes the largest square from the middle of each, and brings it to --size".into());
     }
     lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", same.join(" = "))));
-    lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} pictures: {}", caption)));
+    lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} images: {}", caption)));
     lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", f.problem)));
     for (what, count) in
         [("same pixels", report.duplicates.len()), ("same caption", report.shared_captions.len()), ("problem", report.findings.len())]

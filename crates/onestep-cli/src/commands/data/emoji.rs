@@ -1,4 +1,4 @@
-//! `onestep data emoji`: a picture folder from what is on this machine.
+//! `onestep data emoji`: an image folder from what is on this machine.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::output;
 use crate::progress::Progress;
 
-/// Make a picture folder from the emoji font and the emoji names on this machine.
+/// Make an image folder from the emoji font and the emoji names on this machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  onestep data emoji --out emoji\n  onestep data emoji --out emoji-base --subset base --size 32\n\n\
                         Needs the font Noto Color Emoji and Unicode's CLDR annotations; the error names the packages if they are missing.")]
@@ -19,13 +19,13 @@ pub struct Emoji {
     /// The folder to make; one that this command made before is replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Width and height of the pictures
+    /// Width and height of the images
     #[arg(long, value_name = "PIXELS", default_value_t = 64)]
     size: usize,
     /// Which emoji: about 260 well-known ones, all without skin tones and flags, or all
     #[arg(long, value_name = "SET", default_value = "starter", value_parser = ["starter", "base", "all"])]
     subset: String,
-    /// Pictures of each emoji: 1 for the bitmap on white; more are drawn at random sizes, places and turns on random pale colours, so that
+    /// Images of each emoji: 1 for the bitmap on white; more are drawn at random sizes, places and turns on random pale colours, so that
     /// a model has something that the noise decides
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     variations: usize,
@@ -78,8 +78,8 @@ impl Emoji {
         if !shared.quiet {
             let made = if self.dry_run { "would make" } else { "made" };
             output::message(&format!(
-                "{made} {} pictures of {} emoji, {size}x{size}, with {} phrasings to train on and {} held out",
-                report.pictures,
+                "{made} {} images of {} emoji, {size}x{size}, with {} phrasings to train on and {} held out",
+                report.images,
                 report.emoji,
                 report.phrasings,
                 report.held_out,

@@ -31,8 +31,8 @@ const MIN_COMPRESSED_BYTES: u64 = 1 << 10;
 /// each other and every other answer.
 const MAX_COMPRESSIONS: usize = 8;
 
-/// No script, style, worker, picture or connection from elsewhere; nothing inline; WebAssembly allowed. The picture that was
-/// made is shown from memory, hence `blob:` for pictures.
+/// No script, style, worker, image or connection from elsewhere; nothing inline; WebAssembly allowed. The image that was
+/// made is shown from memory, hence `blob:` for images.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; \
      img-src 'self' blob: data:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -26,7 +26,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Whether compression makes it noticeably smaller: text of all kinds and WebAssembly, but no weights and no pictures.
+    /// Whether compression makes it noticeably smaller: text of all kinds and WebAssembly, but no weights and no images.
     pub fn is_text(&self) -> bool {
         self.media_type.starts_with("text/")
             || ["application/json", "application/manifest+json", "application/wasm", "image/svg+xml"].contains(&self.media_type)

@@ -9,14 +9,14 @@ use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
 
-/// Train the autoencoder: pictures to latents and back.
+/// Train the autoencoder: images to latents and back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train autoencoder --data emoji --out runs/autoencoder")]
 pub struct Autoencoder {
-    /// The picture folder
+    /// The image folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Width and height of the pictures
+    /// Width and height of the images
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
     /// Size of the networks
@@ -49,8 +49,8 @@ impl Autoencoder {
         }
         if !shared.quiet {
             output::message(&format!(
-                "reconstruction: {:.1} dB on trained pictures, {:.1} dB on {} held out",
-                report.psnr_trained, report.psnr_held_out, report.pictures[1]
+                "reconstruction: {:.1} dB on trained images, {:.1} dB on {} held out",
+                report.psnr_trained, report.psnr_held_out, report.images[1]
             ));
         }
         output::data(&options.out.join("model").display().to_string())

@@ -9,7 +9,7 @@ use crate::commands::training::{Run, Training};
 use crate::exit::Failure;
 use crate::output;
 
-/// Learn how much each feature counts, from judgements which of two pictures is nearer to a third.
+/// Learn how much each feature counts, from judgements which of two images is nearer to a third.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  onestep train latent-lpips --metric runs/features/metric --autoencoder runs/autoencoder --data emoji --out runs/metric"
@@ -27,7 +27,7 @@ pub struct LatentLpips {
     /// A folder of BAPPS, such as one of its val/, whose judgements are held out; may be repeated. Without any, a fifth of the others is
     #[arg(long, value_name = "DIR")]
     held_out: Vec<PathBuf>,
-    /// Without judgements: the picture folder that is distorted to make some
+    /// Without judgements: the image folder that is distorted to make some
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Judgements that are made

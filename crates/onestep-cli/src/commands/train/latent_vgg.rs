@@ -16,10 +16,10 @@ pub struct LatentVgg {
     /// Run or model folder with the autoencoder
     #[arg(long, value_name = "DIR")]
     autoencoder: Option<PathBuf>,
-    /// The picture folder; pictures of one caption are one class
+    /// The image folder; images of one caption are one class
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What is named: latents, or the pictures themselves for the pixel LPIPS that latents are compared with
+    /// What is named: latents, or the images themselves for the pixel LPIPS that latents are compared with
     #[arg(long, value_parser = ["latent", "pixel"])]
     space: Option<String>,
     /// Channels of the five stages, as 32,64,128,256,256 (the full network has 64,128,256,512,512)

@@ -13,7 +13,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher")]
 pub struct Teacher {
-    /// The picture folder
+    /// The image folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Run or model folder of the autoencoder

@@ -247,7 +247,7 @@ impl Space {
                 let shape = vec![count / (units * height * width).max(1), height, width];
                 (Kind::Pixels, shape, vec![1; 3], 0, vec![pixels("x", units), pixels("y", units)])
             }
-            // Where all pixels of a picture are one row, as they are in whole tensors.
+            // Where all pixels of an image are one row, as they are in whole tensors.
             "channel_stats" if get("width") == get("pixels") => {
                 let (chunk, chunks, along) = (get("chunk"), get("chunks"), get("x_x"));
                 let x = walk("x", unit, vec![get("x_n"), chunk * along], chunk.saturating_sub(1) * along + units);

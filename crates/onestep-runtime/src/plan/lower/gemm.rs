@@ -97,7 +97,7 @@ struct Product<'v> {
     gated: bool,
     residual: Option<Pixels>,
     y: Pixels,
-    /// The picture of twice the height and width of which y is one of four phases, and which.
+    /// The image of twice the height and width of which y is one of four phases, and which.
     phase: Option<(Pixels, usize)>,
 }
 
@@ -212,7 +212,7 @@ impl<'a> Lowering<'a> {
         let [n, height, width] = product.rows;
         let (whole, rows, first) = match &product.phase {
             _ if product.gated => return,
-            // The phases of several pictures do not follow each other.
+            // The phases of several images do not follow each other.
             Some(_) if n > 1 => return,
             Some((whole, phase)) => (whole, [n, 2 * height, 2 * width], phase * count),
             None => (&product.y, product.rows, 0),
@@ -361,7 +361,7 @@ impl<'a> Lowering<'a> {
         let (x, w) = (self.input(node, 0)?, self.input(node, 1)?);
         let (xs, ws, ys) = (self.shape(x), self.shape(w), self.shape(node.output));
         if xs[2].max(xs[3]) >= 1 << 29 {
-            return Err(RunError::unsupported(format!("{}: the picture is beyond what a kernel's indices reach", self.place())));
+            return Err(RunError::unsupported(format!("{}: the image is beyond what a kernel's indices reach", self.place())));
         }
         let bias = if bias { Some(self.input(node, 2)?) } else { None };
         let residual = if residual { Some(self.input(node, 2 + usize::from(bias.is_some()))?) } else { None };

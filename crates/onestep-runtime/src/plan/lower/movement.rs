@@ -110,7 +110,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Each pixel repeated: the picture with two more axes along which nothing moves.
+    /// Each pixel repeated: the image with two more axes along which nothing moves.
     pub(super) fn upsample(&mut self, node: &Node, scale: [usize; 2]) -> Result<(), RunError> {
         let x = self.input(node, 0)?;
         let (own, to) = (self.shape(x), self.shape(node.output));

@@ -127,7 +127,7 @@ let nextCanvas = 0;
 
 class Client {
   #channel;
-  /** Ends the live picture that is under way. */
+  /** Ends the live image that is under way. */
   #overtake;
 
   constructor(channel, backend, { model, device, card, memory, notices }) {
@@ -151,7 +151,7 @@ class Client {
     const [canvas, transfer] = this.#hand(options.canvas);
     const result = await this.#channel.call("generate", { prompt, noise, canvas, stages: Boolean(stages), pixels: Boolean(pixels) }, { signal: options.signal, transfer });
     this.memoryBytes = result.memory;
-    return new Picture(this.#channel, prompt, noise, result);
+    return new Image(this.#channel, prompt, noise, result);
   }
 
   async profile(prompt, options = {}) {
@@ -211,7 +211,7 @@ class Client {
   }
 }
 
-class Picture {
+class Image {
   #channel;
   #rgba;
   #ids;
@@ -239,6 +239,6 @@ class Picture {
   }
 
   #throwIfLeft() {
-    if (this.#rgba.length === 0) throw new OneStepError("invalid-option", "This picture was asked for without its pixels; they are on the canvas alone.");
+    if (this.#rgba.length === 0) throw new OneStepError("invalid-option", "This image was asked for without its pixels; they are on the canvas alone.");
   }
 }

@@ -29,7 +29,7 @@ export class Engine {
   /** Calls that have not been answered. */
   #controllers = new Map();
   #queue = Promise.resolve();
-  /** Pictures since the model was loaded. A device that is lost before it has drawn one is not asked for again. */
+  /** Images since the model was loaded. A device that is lost before it has drawn one is not asked for again. */
   #drawn = 0;
 
   /** @param {(message: object, transfer: Transferable[]) => void} post @param {GPU} [gpu] */
@@ -99,9 +99,9 @@ export class Engine {
 
   async generate({ canvas, ...options }, signal, arrived) {
     const started = performance.now();
-    const picture = await this.#restoring(() => this.#draw(options, canvas, signal));
+    const image = await this.#restoring(() => this.#draw(options, canvas, signal));
     this.#drawn++;
-    const { rgba, ids, timings, present, ...rest } = picture;
+    const { rgba, ids, timings, present, ...rest } = image;
     const memory = this.#loaded.memory();
     const result = { ...rest, rgba, ids, memory, timings: { queue: started - arrived, ...timings, present, total: performance.now() - arrived } };
     return { result, transfer: [rgba.buffer, ids.buffer] };
@@ -116,12 +116,12 @@ export class Engine {
     return { result: file, transfer: [file.buffer] };
   }
 
-  /** A picture, shown on the canvas if there is one; `present` are the milliseconds that took. */
+  /** An image, shown on the canvas if there is one; `present` are the milliseconds that took. */
   async #draw({ prompt, noise, stages, pixels }, canvas, signal) {
-    const picture = await this.#loaded.generate(prompt, this.#noise(noise), stages, !pixels, () => !signal.aborted);
+    const image = await this.#loaded.generate(prompt, this.#noise(noise), stages, !pixels, () => !signal.aborted);
     const before = performance.now();
     if (canvas && !this.#loaded.show) {
-      paint(this.#canvases.get(canvas.id), picture);
+      paint(this.#canvases.get(canvas.id), image);
     } else if (canvas) {
       if (this.#attached !== canvas.id) {
         this.#attached = undefined;
@@ -130,7 +130,7 @@ export class Engine {
       }
       await this.#loaded.show();
     }
-    return { ...picture, present: performance.now() - before };
+    return { ...image, present: performance.now() - before };
   }
 
   /** Does it, and once more with the same model on another device, with weights that are mostly here, if the device was lost meanwhile. */
@@ -143,7 +143,7 @@ export class Engine {
       this.#loaded.free();
       this.#loaded = undefined;
       try {
-        // A picture that is given up meanwhile does not take the model with it.
+        // An image that is given up meanwhile does not take the model with it.
         await this.#again(() => {}, new AbortController().signal);
       } catch {
         // What the caller has to know first is that the device is gone.

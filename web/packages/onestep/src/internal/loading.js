@@ -1,8 +1,8 @@
-// Bytes from this device or the network: counted, bounded by what the manifest says, and compared with its hashes piece by piece as they come.
+// Bytes from this device or the network: counted, bounded by what the manifest says, and compared with its hashes chunk by chunk as they come.
 import { OneStepError } from "../public/errors.js";
 import { hash } from "./hash.js";
 import { base, readLocal } from "./local.js";
-import { PIECE_BYTES } from "./manifest.js";
+import { CHUNK_BYTES } from "./manifest.js";
 
 const MANIFEST_BYTES = 1 << 20;
 /** A connection that sends nothing for so long is broken. */
@@ -85,21 +85,21 @@ export async function fetchManifest(place, sha256, { signal, store }) {
  */
 export async function fetchFile(place, entry, options) {
   const bytes = memory(entry.size, entry.name);
-  await fetchPieces(place, entry, { ...options, carried: 0 }, (piece, start) => bytes.set(piece, start));
+  await fetchChunks(place, entry, { ...options, carried: 0 }, (chunk, start) => bytes.set(chunk, start));
   return bytes;
 }
 
 /**
- * One file of a bundle, piece by piece: `take(bytes, start, end)` gets each once it is what the manifest says, behind the last `carried` bytes
- * before it. Should a later piece be another than expected, all come once more from the first one on. `bytes` is taken back when `take` is done.
+ * One file of a bundle, chunk by chunk: `take(bytes, start, end)` gets each once it is what the manifest says, behind the last `carried` bytes
+ * before it. Should a later chunk be another than expected, all come once more from the first one on. `bytes` is taken back when `take` is done.
  * @param {Place} place
  * @param {Entry} entry
  * @param {Options & { carried: number }} options
  * @param {(bytes: Uint8Array<ArrayBuffer>, start: number, end: number) => void | Promise<void>} take
- * @typedef {{ name: string, size: number, pieces: string[] }} Entry
+ * @typedef {{ name: string, size: number, chunks: string[] }} Entry
  * @typedef {{ store: ReturnType<typeof import("./store.js").openStore>, onBytes(bytes: number, cached: number): void, signal?: AbortSignal }} Options
  */
-export async function fetchPieces(place, entry, options, take) {
+export async function fetchChunks(place, entry, options, take) {
   let [received, kept] = [0, 0];
   const onBytes = (bytes, cached) => {
     received += bytes;
@@ -110,54 +110,54 @@ export async function fetchPieces(place, entry, options, take) {
     await fetchOnce(place, entry, { ...options, onBytes }, take);
   } catch (error) {
     if (!(error instanceof OneStepError) || error.kind !== "integrity") throw error;
-    // The browser's cache may hold an older bundle's file, and what was kept of a piece may have been another's beginning.
+    // The browser's cache may hold an older bundle's file, and what was kept of a chunk may have been another's beginning.
     options.onBytes(-received, -kept);
     await fetchOnce(place, entry, { ...options, cache: "reload" }, take);
   }
 }
 
 async function fetchOnce(place, entry, options, take) {
-  const { name, size, pieces } = entry;
+  const { name, size, chunks } = entry;
   const { store, carried, onBytes } = options;
   // Whole words: the graphics processor takes no less.
-  const buffer = memory((carried + Math.min(PIECE_BYTES, size) + 3) & ~3, name);
-  const length = (index) => Math.min(PIECE_BYTES, size - index * PIECE_BYTES);
-  // Behind what was carried over stands the piece; what is carried over are the last bytes before it.
+  const buffer = memory((carried + Math.min(CHUNK_BYTES, size) + 3) & ~3, name);
+  const length = (index) => Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES);
+  // Behind what was carried over stands the chunk; what is carried over are the last bytes before it.
   const hand = async (index) => {
-    const start = index * PIECE_BYTES;
+    const start = index * CHUNK_BYTES;
     await take(buffer.subarray(0, carried + length(index)), start, start + length(index));
     buffer.copyWithin(0, length(index), carried + length(index));
   };
-  const isHere = async (index) => (await store.size(pieces[index])) === length(index);
+  const isHere = async (index) => (await store.size(chunks[index])) === length(index);
 
   let index = 0;
-  while (index < pieces.length) {
+  while (index < chunks.length) {
     options.signal?.throwIfAborted();
-    const piece = buffer.subarray(carried, carried + length(index));
-    const here = await store.read(pieces[index], piece);
-    if (here === piece.length && (await hash(piece)) === pieces[index]) {
+    const chunk = buffer.subarray(carried, carried + length(index));
+    const here = await store.read(chunks[index], chunk);
+    if (here === chunk.length && (await hash(chunk)) === chunks[index]) {
       onBytes(here, here);
       await hand(index++);
       continue;
     }
-    const begun = here < piece.length ? here : 0;
+    const begun = here < chunk.length ? here : 0;
     // Damaged, or another's.
-    if (here > begun) await store.forget(pieces[index]);
+    if (here > begun) await store.forget(chunks[index]);
     let end = index + 1;
-    while (end < pieces.length && !(await isHere(end))) end++;
+    while (end < chunks.length && !(await isHere(end))) end++;
     onBytes(begun, begun);
     await fetchRun(place, entry, { ...options, buffer, begun, length }, index, end, hand);
     index = end;
   }
 }
 
-/** The pieces `first` to before `end`, of the first of which `begun` bytes are in the buffer. */
-async function fetchRun(place, { name, size, pieces }, { store, buffer, begun, carried, length, onBytes, signal, cache }, first, end, hand) {
+/** The chunks `first` to before `end`, of the first of which `begun` bytes are in the buffer. */
+async function fetchRun(place, { name, size, chunks }, { store, buffer, begun, carried, length, onBytes, signal, cache }, first, end, hand) {
   let [index, filled] = [first, begun];
-  let writer = await store.writer(pieces[index]);
+  let writer = await store.writer(chunks[index]);
   try {
-    const from = first * PIECE_BYTES + begun;
-    const to = Math.min(end * PIECE_BYTES, size);
+    const from = first * CHUNK_BYTES + begun;
+    const to = Math.min(end * CHUNK_BYTES, size);
     const received = await fetchChunks(place, name, { size, from, to, cache, signal, kept: (await store.usable()) && !store.refusal }, async (chunk) => {
       onBytes(chunk.length, 0);
       while (chunk.length > 0) {
@@ -170,14 +170,14 @@ async function fetchRun(place, { name, size, pieces }, { store, buffer, begun, c
         writer.close();
         writer = undefined;
         const found = await hash(buffer.subarray(carried, carried + filled));
-        if (found !== pieces[index]) {
-          await store.forget(pieces[index]);
+        if (found !== chunks[index]) {
+          await store.forget(chunks[index]);
           const [what, then] = place.files ? ["A file of the folder", ""] : ["A downloaded file", " It was thrown away."];
-          throw new OneStepError("integrity", `${what} is not the one that this model expects (${name}).${then}`, { file: name, piece: index, expected: pieces[index], actual: found });
+          throw new OneStepError("integrity", `${what} is not the one that this model expects (${name}).${then}`, { file: name, chunk: index, expected: chunks[index], actual: found });
         }
         await hand(index);
         [index, filled] = [index + 1, 0];
-        if (index < end) writer = await store.writer(pieces[index]);
+        if (index < end) writer = await store.writer(chunks[index]);
       }
     });
     // A connection without a length that is cut looks like one that has ended.

@@ -3,12 +3,12 @@ import { OneStepError } from "../public/errors.js";
 import { hash } from "./hash.js";
 
 /** A file has a hash for every so many bytes, the last ones fewer. */
-export const PIECE_BYTES = 16 << 20;
+export const CHUNK_BYTES = 16 << 20;
 
 /**
- * The model, and what loading it reads: how many bytes, and in which pieces.
+ * The model, and what loading it reads: how many bytes, and in which chunks.
  * @param {Uint8Array<ArrayBuffer>} bytes
- * @returns {Promise<{ model: import("../../index.js").ModelInfo, bytes: number, pieces: { hash: string, size: number }[] }>}
+ * @returns {Promise<{ model: import("../../index.js").ModelInfo, bytes: number, chunks: { hash: string, size: number }[] }>}
  */
 export async function readManifest(bytes) {
   const damaged = (what) => new OneStepError("invalid-bundle", `The model's manifest is damaged: ${what}.`, { file: "manifest.json" });
@@ -19,24 +19,24 @@ export async function readManifest(bytes) {
     throw damaged("it is not JSON");
   }
   if (manifest?.format !== "onestep-bundle") throw damaged("it is not one of a onestep model");
-  if (manifest.version !== 1) {
-    throw new OneStepError("invalid-bundle", `This model is of the version ${String(manifest.version).slice(0, 20)}, and this page knows version 1.`, { file: "manifest.json" });
+  if (manifest.version !== 2) {
+    throw new OneStepError("invalid-bundle", `This model is of the version ${String(manifest.version).slice(0, 20)}, and this page knows version 2.`, { file: "manifest.json" });
   }
   const { title, license, generation, components, weights, card, tokenizer, files } = manifest;
-  const size = generation?.picture;
+  const size = generation?.image;
   if (typeof title !== "string" || typeof license !== "string" || !Array.isArray(files) || !Array.isArray(weights)) throw damaged("parts of it are missing");
-  if (!Array.isArray(size) || size.length !== 2 || !size.every(isCount)) throw damaged("it says no size of pictures");
+  if (!Array.isArray(size) || size.length !== 2 || !size.every(isCount)) throw damaged("it says no size of images");
   const needed = new Set([...Object.values(components ?? {}), ...weights, card, tokenizer]);
   let total = 0;
-  const pieces = [];
+  const chunks = [];
   for (const file of files) {
     if (!isCount(file?.size)) throw damaged("a file has no size");
     if (!needed.has(file.name)) continue;
     total += file.size;
-    if (!Array.isArray(file.pieces)) throw damaged("a file has no hashes");
-    for (const [index, hash] of file.pieces.entries()) pieces.push({ hash: String(hash), size: Math.min(PIECE_BYTES, file.size - index * PIECE_BYTES) });
+    if (!Array.isArray(file.chunks)) throw damaged("a file has no hashes");
+    for (const [index, hash] of file.chunks.entries()) chunks.push({ hash: String(hash), size: Math.min(CHUNK_BYTES, file.size - index * CHUNK_BYTES) });
   }
-  return { model: { id: await hash(bytes), title, license, sizes: [[size[0], size[1]]] }, bytes: total, pieces };
+  return { model: { id: await hash(bytes), title, license, sizes: [[size[0], size[1]]] }, bytes: total, chunks };
 }
 
 const isCount = (number) => Number.isSafeInteger(number) && number >= 0;

@@ -1,4 +1,4 @@
-// What a picture is drawn from, as callers may say it.
+// What an image is drawn from, as callers may say it.
 import { OneStepError } from "../public/errors.js";
 
 const SEEDS = 1n << 64n;

@@ -2,7 +2,7 @@
 
 /**
  * @param {OffscreenCanvas} canvas
- * @param {{ width: number, height: number, rgba: Uint8Array<ArrayBuffer> }} picture
+ * @param {{ width: number, height: number, rgba: Uint8Array<ArrayBuffer> }} image
  */
 export function paint(canvas, { width, height, rgba }) {
   const small = new OffscreenCanvas(width, height);

@@ -15,12 +15,12 @@ const VECTORS = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 12
 export async function probe(bundle, options = {}) {
   const { place, sha256 } = placeOf(bundle);
   const store = openStore();
-  const [{ model, bytes, pieces }, found, room] = await Promise.all([
+  const [{ model, bytes, chunks }, found, room] = await Promise.all([
     fetchManifest(place, sha256, { signal: options.signal, store }).then(readManifest),
     choose(options.backend, sourceOf(options)),
     free(),
   ]);
-  const cachedBytes = place.files ? bytes : await bytesHere(store, pieces);
+  const cachedBytes = place.files ? bytes : await bytesHere(store, chunks);
   return { ...found, model, downloadBytes: bytes - cachedBytes, cachedBytes, ...(room === undefined ? {} : { freeBytes: room }) };
 }
 

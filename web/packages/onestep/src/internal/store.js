@@ -1,7 +1,7 @@
-// Models on this device: pieces of files by their hashes, in the origin's private file system, so that a model is fetched once and the page draws
-// without a network. A piece that is shorter than it should be has not come whole yet; the rest is asked for. Nothing is believed without its hash.
+// Models on this device: chunks of files by their hashes, in the origin's private file system, so that a model is fetched once and the page draws
+// without a network. A chunk that is shorter than it should be has not come whole yet; the rest is asked for. Nothing is believed without its hash.
 //
-//   onestep/pieces/<hash>      bytes of a piece
+//   onestep/chunks/<hash>      bytes of a chunk
 //   onestep/models/<id>.json   a manifest as it came; its name is its own hash
 //   onestep/models/<id>.about  { url }; its time is that of the last use
 //
@@ -21,8 +21,8 @@ export function openStore(kind = "persistent") {
 async function folders() {
   try {
     const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
-    const [pieces, models] = await Promise.all(["pieces", "models"].map((name) => root.getDirectoryHandle(name, { create: true })));
-    return { pieces, models };
+    const [chunks, models] = await Promise.all(["chunks", "models"].map((name) => root.getDirectoryHandle(name, { create: true })));
+    return { chunks, models };
   } catch {
     // Private windows, old browsers, insecure addresses.
     return undefined;
@@ -43,18 +43,18 @@ class Store {
     return (await this.#folders) !== undefined;
   }
 
-  /** Bytes of a piece that are here. @param {string} piece */
-  async size(piece) {
-    return (await this.#file("pieces", piece))?.size ?? 0;
+  /** Bytes of a chunk that are here. @param {string} chunk */
+  async size(chunk) {
+    return (await this.#file("chunks", chunk))?.size ?? 0;
   }
 
   /**
-   * Puts what is here of a piece, checked by nobody, where it belongs; how many bytes are here, which may be more than belong there.
-   * @param {string} piece
+   * Puts what is here of a chunk, checked by nobody, where it belongs; how many bytes are here, which may be more than belong there.
+   * @param {string} chunk
    * @param {Uint8Array<ArrayBuffer>} into
    */
-  async read(piece, into) {
-    const file = await this.#file("pieces", piece);
+  async read(chunk, into) {
+    const file = await this.#file("chunks", chunk);
     if (!file || file.size > into.length) return file?.size ?? 0;
     let filled = 0;
     try {
@@ -66,14 +66,14 @@ class Store {
     return filled;
   }
 
-  /** Where the bytes of a piece go as they come, in a worker; what cannot be kept is left out. @param {string} piece */
-  async writer(piece) {
+  /** Where the bytes of a chunk go as they come, in a worker; what cannot be kept is left out. @param {string} chunk */
+  async writer(chunk) {
     const none = { write() {}, close() {} };
-    const folder = (await this.#folders)?.pieces;
+    const folder = (await this.#folders)?.chunks;
     if (!folder || this.refusal) return none;
     let handle;
     try {
-      handle = await (await folder.getFileHandle(piece, { create: true })).createSyncAccessHandle();
+      handle = await (await folder.getFileHandle(chunk, { create: true })).createSyncAccessHandle();
     } catch (error) {
       // Else another tab is writing it.
       if (error?.name === "QuotaExceededError") this.refusal = FULL;
@@ -97,9 +97,9 @@ class Store {
     };
   }
 
-  /** @param {string} piece */
-  async forget(piece) {
-    await this.#remove("pieces", piece);
+  /** @param {string} chunk */
+  async forget(chunk) {
+    await this.#remove("chunks", chunk);
   }
 
   /** Notes a use of a model, and drops what stood under its address before. @param {string} url @param {Uint8Array<ArrayBuffer>} manifest */
@@ -139,46 +139,46 @@ class Store {
       try {
         found.push({ id: name.slice(0, -".about".length), url: JSON.parse(await about.text()).url, lastUsed: new Date(about.lastModified) });
       } catch {
-        // Cut short by a crash: the pieces stay for whoever asks for them.
+        // Cut short by a crash: the chunks stay for whoever asks for them.
       }
     }
     return found.sort((a, b) => b.lastUsed - a.lastUsed);
   }
 
-  /** Removes a model and every piece that no other one has; how many bytes that were. @param {string} id */
+  /** Removes a model and every chunk that no other one has; how many bytes that were. @param {string} id */
   async remove(id) {
     const kept = new Set();
     for (const model of await this.models()) {
-      if (model.id !== id) for (const piece of await this.#pieces(model.id)) kept.add(piece);
+      if (model.id !== id) for (const chunk of await this.#chunks(model.id)) kept.add(chunk);
     }
     let bytes = 0;
-    for (const piece of await this.#pieces(id)) {
-      if (kept.has(piece)) continue;
-      const size = await this.size(piece);
-      if (await this.#remove("pieces", piece)) bytes += size;
+    for (const chunk of await this.#chunks(id)) {
+      if (kept.has(chunk)) continue;
+      const size = await this.size(chunk);
+      if (await this.#remove("chunks", chunk)) bytes += size;
     }
     for (const ending of [".json", ".about"]) await this.#remove("models", id + ending);
     return bytes;
   }
 
-  /** Removes everything; how many bytes of pieces that were. */
+  /** Removes everything; how many bytes of chunks that were. */
   async clear() {
     const found = await this.#folders;
     let bytes = 0;
     if (!found) return bytes;
-    for (const kind of ["pieces", "models"]) {
+    for (const kind of ["chunks", "models"]) {
       for await (const name of found[kind].keys()) {
-        const size = kind === "pieces" ? await this.size(name) : 0;
+        const size = kind === "chunks" ? await this.size(name) : 0;
         if (await this.#remove(kind, name)) bytes += size;
       }
     }
     return bytes;
   }
 
-  async #pieces(id) {
+  async #chunks(id) {
     try {
       const { files } = JSON.parse(new TextDecoder().decode(await this.#bytes("models", `${id}.json`)));
-      return files.flatMap((file) => file.pieces).map(String);
+      return files.flatMap((file) => file.chunks).map(String);
     } catch {
       return [];
     }
@@ -222,8 +222,8 @@ async function write(folder, name, bytes) {
   }
 }
 
-/** Bytes of these pieces that are on this device. @param {Store} store @param {{ hash: string, size: number }[]} pieces */
-export async function bytesHere(store, pieces) {
-  const sizes = await Promise.all(pieces.map(async ({ hash, size }) => Math.min(await store.size(hash), size)));
+/** Bytes of these chunks that are on this device. @param {Store} store @param {{ hash: string, size: number }[]} chunks */
+export async function bytesHere(store, chunks) {
+  const sizes = await Promise.all(chunks.map(async ({ hash, size }) => Math.min(await store.size(hash), size)));
   return sizes.reduce((sum, size) => sum + size, 0);
 }

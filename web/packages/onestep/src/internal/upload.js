@@ -1,11 +1,11 @@
 // From the network to the graphics processor: the weights of a model, and its kernels compiled meanwhile.
-import { fetchPieces } from "./loading.js";
+import { fetchChunks } from "./loading.js";
 
 /** A header says its own length in front, and the module refuses one that is too long. */
 const LENGTH_BYTES = 8;
 
 /**
- * A weight file, each piece of which is written to the device as soon as it is the expected one; the module sees no more than its header.
+ * A weight file, each chunk of which is written to the device as soon as it is the expected one; the module sees no more than its header.
  * @param {import("./loading.js").Place} place
  * @param {import("./loading.js").Entry} entry
  * @param {number} number its place among the weight files
@@ -15,7 +15,7 @@ const LENGTH_BYTES = 8;
 export function uploadWeights(place, entry, number, loading, options) {
   const { queue } = loading.device();
   const [raw, carried] = [loading.raw(), loading.carried()];
-  return fetchPieces(place, entry, { ...options, carried }, async (bytes, start, end) => {
+  return fetchChunks(place, entry, { ...options, carried }, async (bytes, start, end) => {
     if (start === 0) loading.header(number, header(bytes.subarray(carried)));
     // Whole words: what stands behind the last bytes is not looked at.
     queue.writeBuffer(raw, 0, bytes.buffer, bytes.byteOffset, (bytes.length + 3) & ~3);

@@ -9,8 +9,8 @@ export const cache = {
     for (const { id, lastUsed } of await store.models()) {
       const manifest = await store.manifest({ id });
       if (!manifest) continue;
-      const { model, bytes, pieces } = await readManifest(manifest);
-      const here = await bytesHere(store, pieces);
+      const { model, bytes, chunks } = await readManifest(manifest);
+      const here = await bytesHere(store, chunks);
       entries.push({ id, title: model.title, bytes: here, complete: here === bytes, lastUsed });
     }
     return entries;

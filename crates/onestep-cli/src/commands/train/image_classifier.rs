@@ -1,22 +1,22 @@
-//! `onestep train picture-classifier`.
+//! `onestep train image-classifier`.
 
 use std::path::{Path, PathBuf};
 
-use onestep_train::picture_classifier::{PictureClassifierOptions, train};
+use onestep_train::image_classifier::{ImageClassifierOptions, train};
 
 use crate::arguments::Shared;
 use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
 
-/// Train the classifier whose features the evaluation compares: which of the folder's pictures is this?
+/// Train the classifier whose features the evaluation compares: which of the folder's images is this?
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep train picture-classifier --data emoji --out runs/classifier")]
-pub struct PictureClassifier {
-    /// The picture folder
+#[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier")]
+pub struct ImageClassifier {
+    /// The image folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Width and height of the pictures
+    /// Width and height of the images
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
     /// Channels of the network's levels, each of half the size; multiples of 8
@@ -33,10 +33,10 @@ pub struct PictureClassifier {
     averaging: Averaging,
 }
 
-impl PictureClassifier {
+impl ImageClassifier {
     /// Trains; prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options: PictureClassifierOptions = self.run.base()?;
+        let mut options: ImageClassifierOptions = self.run.base()?;
         options.out = self.run.out();
         options.data = self.data.unwrap_or(options.data);
         options.size = self.size.unwrap_or(options.size);
@@ -55,7 +55,7 @@ impl PictureClassifier {
         }
         if !shared.quiet {
             output::message(&format!(
-                "{} names; right for {:.1} % of the pictures as they are, for {:.1} % of {} changed copies",
+                "{} names; right for {:.1} % of the images as they are, for {:.1} % of {} changed copies",
                 report.classes,
                 report.top_1 * 100.0,
                 report.top_1_augmented * 100.0,

@@ -1,23 +1,23 @@
-//! One picture in memory, read from PNG bytes of any colour type and written as RGB.
+//! One image in memory, read from PNG bytes of any colour type and written as RGB.
 
 use std::io::Cursor;
 
 use super::error::DataError;
 
-/// No picture may be wider or higher than this.
+/// No image may be wider or higher than this.
 pub(super) const MAX_SIDE: u32 = 4096;
 /// No PNG file may be larger than this.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Colour and opacity of every pixel, row by row from the top: 4 values each from 0 to 1, colour already multiplied by opacity.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Picture {
+pub(super) struct Image {
     pub width: usize,
     pub height: usize,
     pub premultiplied: Vec<[f32; 4]>,
 }
 
-impl Picture {
+impl Image {
     /// Reads PNG bytes: grey, RGB or palette, with or without opacity, 1 to 16 bits. `name` is for the sentence in an error.
     pub fn from_png(bytes: &[u8], name: &str) -> Result<Self, DataError> {
         let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: 256 << 20 });
@@ -26,7 +26,7 @@ impl Picture {
         let (width, height) = (reader.info().width, reader.info().height);
         if width > MAX_SIDE || height > MAX_SIDE {
             return Err(DataError::input(
-                format!("reading the picture {name}"),
+                format!("reading the image {name}"),
                 format!("at most {MAX_SIDE}x{MAX_SIDE} pixels"),
                 format!("{width}x{height}"),
             )
@@ -56,12 +56,12 @@ impl Picture {
                 })
                 .collect(),
             png::ColorType::Indexed => {
-                return Err(DataError::internal(format!("reading the picture {name}"), "a palette that was not expanded"));
+                return Err(DataError::internal(format!("reading the image {name}"), "a palette that was not expanded"));
             }
         };
         if premultiplied.len() != width * height {
             return Err(DataError::input(
-                format!("reading the picture {name}"),
+                format!("reading the image {name}"),
                 format!("{} pixels", width * height),
                 format!("{}", premultiplied.len()),
             )
@@ -70,7 +70,7 @@ impl Picture {
         Ok(Self { width, height, premultiplied })
     }
 
-    /// The picture in the middle of a transparent square that just holds it.
+    /// The image in the middle of a transparent square that just holds it.
     pub fn on_square(&self) -> Self {
         let side = self.width.max(self.height);
         let (left, top) = ((side - self.width) / 2, (side - self.height) / 2);
@@ -119,17 +119,17 @@ impl Picture {
     }
 }
 
-/// The planes of a square picture, [3,side,side] from -1 to 1, from PNG bytes; `name` is for the sentence in an error.
+/// The planes of a square image, [3,side,side] from -1 to 1, from PNG bytes; `name` is for the sentence in an error.
 ///
 /// # Errors
-/// Bytes that are not a PNG, a picture that is not square.
+/// Bytes that are not a PNG, an image that is not square.
 pub fn square_pixels(bytes: &[u8], name: &str) -> Result<Vec<f32>, DataError> {
-    let picture = Picture::from_png(bytes, name)?;
-    if picture.width != picture.height {
-        let found = format!("{}x{}", picture.width, picture.height);
-        return Err(DataError::input(format!("reading the picture {name}"), "a square", found).advise("cut it to a square"));
+    let image = Image::from_png(bytes, name)?;
+    if image.width != image.height {
+        let found = format!("{}x{}", image.width, image.height);
+        return Err(DataError::input(format!("reading the image {name}"), "a square", found).advise("cut it to a square"));
     }
-    let pixels: Vec<[f32; 3]> = picture.on_white().collect();
+    let pixels: Vec<[f32; 3]> = image.on_white().collect();
     Ok((0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel] * 2.0 - 1.0)).collect())
 }
 
@@ -148,11 +148,11 @@ pub(super) fn rgb8_to_png(width: usize, height: usize, rgb: &[u8]) -> Result<Vec
 }
 
 fn not_a_png(name: &str, error: &png::DecodingError) -> DataError {
-    DataError::input(format!("reading the picture {name}"), "a whole PNG file", error.to_string()).advise("convert it to PNG or replace it")
+    DataError::input(format!("reading the image {name}"), "a whole PNG file", error.to_string()).advise("convert it to PNG or replace it")
 }
 
 fn too_large(name: &str) -> DataError {
-    DataError::input(format!("reading the picture {name}"), "a picture that fits into memory", "a larger one").advise("make it smaller")
+    DataError::input(format!("reading the image {name}"), "an image that fits into memory", "a larger one").advise("make it smaller")
 }
 
 #[cfg(test)]
@@ -190,8 +190,8 @@ mod tests {
             ("palette with opacity", encode(C::Indexed, D::Eight, Some((vec![0, 0, 0], vec![204])), 1, 1, &[0])),
         ];
         for (name, bytes) in cases {
-            let picture = Picture::from_png(&bytes, name).unwrap();
-            assert_eq!(picture.rgb8_on_white(), [51, 51, 51], "{name}");
+            let image = Image::from_png(&bytes, name).unwrap();
+            assert_eq!(image.rgb8_on_white(), [51, 51, 51], "{name}");
         }
     }
 
@@ -199,36 +199,36 @@ mod tests {
     fn damaged_bytes_are_refused_with_a_sentence() {
         let good = encode(png::ColorType::Rgb, png::BitDepth::Eight, None, 2, 2, &[9; 12]);
         for cut in 0..good.len() - 12 {
-            let error = Picture::from_png(&good[..cut], "cut.png").unwrap_err();
+            let error = Image::from_png(&good[..cut], "cut.png").unwrap_err();
             assert!(error.to_string().contains("cut.png"), "{error}");
         }
         let mut wide = good.clone();
         wide[16..20].copy_from_slice(&5000u32.to_be_bytes());
-        assert!(Picture::from_png(&wide, "wide.png").is_err());
+        assert!(Image::from_png(&wide, "wide.png").is_err());
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x55;
-            let _ = Picture::from_png(&bad, "flip.png"); // an error or a picture, never a panic
+            let _ = Image::from_png(&bad, "flip.png"); // an error or an image, never a panic
         }
     }
 
     #[test]
-    fn the_square_keeps_the_picture_in_the_middle() {
-        let picture = Picture { width: 1, height: 3, premultiplied: vec![[1.0; 4]; 3] };
-        let square = picture.on_square();
+    fn the_square_keeps_the_image_in_the_middle() {
+        let image = Image { width: 1, height: 3, premultiplied: vec![[1.0; 4]; 3] };
+        let square = image.on_square();
         assert_eq!((square.width, square.height), (3, 3));
         for y in 0..3 {
             let row: Vec<f32> = (0..3).map(|x| square.premultiplied[y * 3 + x][3]).collect();
             assert_eq!(row, [0.0, 1.0, 0.0]);
         }
         assert_eq!(square.centre_square(), square);
-        assert_eq!(picture.centre_square().premultiplied.len(), 1);
+        assert_eq!(image.centre_square().premultiplied.len(), 1);
     }
 
     #[test]
     fn written_png_reads_back() {
         let rgb: Vec<u8> = (0..48).collect();
         let bytes = rgb8_to_png(4, 4, &rgb).unwrap();
-        assert_eq!(Picture::from_png(&bytes, "x").unwrap().rgb8_on_white(), rgb);
+        assert_eq!(Image::from_png(&bytes, "x").unwrap().rgb8_on_white(), rgb);
     }
 }

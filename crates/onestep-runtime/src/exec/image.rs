@@ -1,4 +1,4 @@
-//! What a decoder computes as a picture: floats turned into bytes on the GPU.
+//! What a decoder computes as an image: floats turned into bytes on the GPU.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::{
 /// Pixels between two places where a part of a plane may start.
 const PARTS: u32 = ALIGNMENT as u32 / 4;
 
-/// The picture of an output [1, 3, H, W] in -1..1.
-pub struct Picture {
+/// The image of an output [1, 3, H, W] in -1..1.
+pub struct Image {
     gpu: Gpu,
     width: u32,
     height: u32,
@@ -33,17 +33,17 @@ pub struct Picture {
     sentinel: Sentinel,
 }
 
-impl std::fmt::Debug for Picture {
+impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Picture").field("width", &self.width).field("height", &self.height).finish_non_exhaustive()
+        f.debug_struct("Image").field("width", &self.width).field("height", &self.height).finish_non_exhaustive()
     }
 }
 
-impl Picture {
+impl Image {
     /// For an output of a decoder, whose runs it then shows.
     ///
     /// # Errors
-    /// `Invalid` where the output is no picture; what the device reports.
+    /// `Invalid` where the output is no image; what the device reports.
     pub async fn new(gpu: &Gpu, decoder: &Executor, output: &str) -> Result<Self, RunError> {
         Self::within(gpu, gpu.capabilities(), decoder, output).await
     }
@@ -53,20 +53,20 @@ impl Picture {
         gpu.check()?;
         let (port, source) = decoder.output_part(output)?;
         let &[1, 3, height, width] = port.shape.as_slice() else {
-            return Err(RunError::invalid(format!("the output {output} has the shape {:?}; a picture has [1, 3, height, width]", port.shape)));
+            return Err(RunError::invalid(format!("the output {output} has the shape {:?}; an image has [1, 3, height, width]", port.shape)));
         };
-        let too_large = || RunError::unsupported(format!("a picture of {width}x{height} is too large"));
+        let too_large = || RunError::unsupported(format!("an image of {width}x{height} is too large"));
         let (width, height) = u32::try_from(width).ok().zip(u32::try_from(height).ok()).ok_or_else(too_large)?;
         let count = width.checked_mul(height).filter(|&count| count > 0).ok_or_else(too_large)?;
         // As many pixels of a plane as kernels see, but for those between the start of a window and that of the plane in it.
         let most = u32::try_from(limits.max_storage_binding / 4).unwrap_or(u32::MAX) / PARTS * PARTS;
         let most = most.saturating_sub(PARTS).max(PARTS);
         let (pipeline, sentinel_pipeline) = (gpu.pipeline(&PRESENT).await?, gpu.pipeline(&SENTINEL).await?);
-        gpu.scoped("preparing the picture", || {
-            gpu.call("picture buffers")?;
+        gpu.scoped("preparing the image", || {
+            gpu.call("image buffers")?;
             let buffer = |usage, size: u64| {
                 gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("picture"),
+                    label: Some("image"),
                     size: size.next_multiple_of(16),
                     usage,
                     mapped_at_creation: false,
@@ -116,9 +116,9 @@ impl Picture {
     /// The conversion of the decoder's last run.
     pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder) -> Result<(), RunError> {
         self.sentinel.next(&self.gpu)?;
-        self.gpu.call("picture")?;
+        self.gpu.call("image")?;
         encoder.clear_buffer(&self.broken, 0, None);
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("picture"), timestamp_writes: None });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("image"), timestamp_writes: None });
         pass.set_pipeline(&self.pipeline.pipeline);
         for (group, [x, y]) in &self.bands {
             pass.set_bind_group(0, group, &[]);
@@ -128,7 +128,7 @@ impl Picture {
         Ok(())
     }
 
-    /// Waits for the last picture that was submitted, with all that was submitted before it. Gives how many of its pixels hold what is no
+    /// Waits for the last image that was submitted, with all that was submitted before it. Gives how many of its pixels hold what is no
     /// finite number, which show black.
     ///
     /// # Errors
@@ -149,14 +149,14 @@ impl Picture {
 
     async fn read(&self, parts: &[(&wgpu::Buffer, u64, u64)]) -> Result<(u32, Vec<Vec<u8>>), RunError> {
         if !self.sentinel.has_run() {
-            return Err(RunError::invalid("the picture has not been submitted yet"));
+            return Err(RunError::invalid("the image has not been submitted yet"));
         }
         let mut read = readback::read(&self.gpu, &self.sentinel, &[&[(&self.broken, 0, 4)], parts].concat()).await?;
         let broken = read.remove(0);
         Ok((broken.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes)), read))
     }
 
-    /// The pixels on the GPU, row by row without gaps, four bytes each: red, green, blue, 255. Those of the last picture that was submitted.
+    /// The pixels on the GPU, row by row without gaps, four bytes each: red, green, blue, 255. Those of the last image that was submitted.
     pub fn pixels(&self) -> &wgpu::Buffer {
         &self.pixels
     }

@@ -1,4 +1,4 @@
-//! A finished picture.
+//! A finished image.
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -6,19 +6,19 @@ use crate::{
     prompt::Prompt,
 };
 
-/// Milliseconds that a picture took, by the caller's clock.
+/// Milliseconds that an image took, by the caller's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
-    /// Stage by stage, for a picture that was asked for so.
+    /// Stage by stage, for an image that was asked for so.
     pub stages: Option<StageTimes>,
-    /// From the call to the picture, tokenizing included.
+    /// From the call to the image, tokenizing included.
     pub total: f64,
 }
 
 /// Milliseconds of the stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StageTimes {
-    /// Text encoder; nothing when the prompt is that of the picture before.
+    /// Text encoder; nothing when the prompt is that of the image before.
     pub text: f64,
     /// The one step.
     pub generator: f64,
@@ -28,7 +28,7 @@ pub struct StageTimes {
 
 /// Pixels, and what they were made from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
+pub struct Image {
     /// In pixels.
     pub width: u32,
     /// In pixels.
@@ -61,7 +61,7 @@ pub(crate) fn finite(values: &[f32], network: &str) -> Result<()> {
         broken => Err(Error::new(
             ErrorKind::NonFinite,
             format!(
-                "the {network} computed {broken} of {} values that are not finite numbers on this device; the picture would be broken",
+                "the {network} computed {broken} of {} values that are not finite numbers on this device; the image would be broken",
                 values.len()
             ),
         )),

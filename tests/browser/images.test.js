@@ -1,10 +1,10 @@
-// The page draws the pictures of the native program: in its file and on its canvas.
+// The page draws the images of the native program: in its file and on its canvas.
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { draw, launch, open, ready } from "./browser.js";
-import { decode, native, psnr, shrink } from "./pictures.js";
+import { decode, native, psnr, shrink } from "./images.js";
 import { serve } from "./server.js";
 import { RESULTS } from "./settings.js";
 
@@ -40,12 +40,12 @@ for (const [backend, [prompt, seed]] of BACKENDS.flatMap((backend) => CASES.map(
     const bytes = await readFile(await download.path());
     await writeFile(join(RESULTS, `page-${backend}-${seed}.png`), bytes);
     const file = decode(bytes);
-    const screenshot = await page.locator("#picture").screenshot();
+    const screenshot = await page.locator("#image").screenshot();
     await writeFile(join(RESULTS, `canvas-${backend}-${seed}.png`), screenshot);
     const canvas = shrink(decode(screenshot), file.width, file.height);
     const colours = new Set();
     for (let at = 0; at < file.data.length; at += 4) colours.add(file.data.readUInt32LE(at));
-    assert.ok(colours.size > 16, `the picture has ${colours.size} colours, so there is none`);
+    assert.ok(colours.size > 16, `the image has ${colours.size} colours, so there is none`);
     const found = { "canvas and file": psnr(canvas, file) };
     for (const device of ["webgpu", "cpu"]) {
       const expected = await native(prompt, seed, device);
@@ -63,7 +63,7 @@ for (const [backend, [prompt, seed]] of BACKENDS.flatMap((backend) => CASES.map(
 }
 
 for (const backend of BACKENDS) {
-  test(`the same prompt and seed give the same bytes, another seed another picture, on ${backend}`, { timeout: 300_000 }, async () => {
+  test(`the same prompt and seed give the same bytes, another seed another image, on ${backend}`, { timeout: 300_000 }, async () => {
     const page = pages[backend];
     const file = async (seed) => {
       await draw(page, "red apple", seed);

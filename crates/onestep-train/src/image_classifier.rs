@@ -1,14 +1,14 @@
-//! `train picture-classifier`: which of the folder's pictures is this?
+//! `train image-classifier`: which of the folder's images is this?
 //!
-//! Evaluation needs a space in which pictures that look alike lie close, and somebody who says what a drawn picture shows. Where no network
-//! trained on the world's pictures is at hand, this one serves for both: it learns to tell the folder's own pictures apart through strong
-//! [`augmentation`](crate::augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Pictures of one name are one class.
+//! Evaluation needs a space in which images that look alike lie close, and somebody who says what a drawn image shows. Where no network
+//! trained on the world's images is at hand, this one serves for both: it learns to tell the folder's own images apart through strong
+//! [`augmentation`](crate::augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Images of one name are one class.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
 use onestep_nets::{
-    PictureClassifier, PictureClassifierConfig,
+    ImageClassifier, ImageClassifierConfig,
     weights::{self, Shard},
 };
 use onestep_noise::{Philox, Stream};
@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     augmentation::augmented,
     autoencoder::{LARGEST_SIDE, batch, epoch_indices},
-    data::PictureFolder,
+    data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
+    image_grid::ImageGrid,
     observer::Observer,
-    picture_grid::PictureGrid,
     pipeline_folder::component_files,
     run_folder::{Entry, RunFolder, in_run},
     store,
@@ -35,18 +35,18 @@ const CONFIG: &str = "config.json";
 const CLASSIFIER: FolderKind = recorded_folder_kind!("a classifier");
 /// Its weight file.
 const WEIGHTS: &str = "model.safetensors";
-/// Changed copies of each picture on which the result is measured.
+/// Changed copies of each image on which the result is measured.
 const MEASURED_DRAWS: u64 = 4;
-/// Pictures looked at together.
+/// Images looked at together.
 const TOGETHER: usize = 32;
 
-/// Options of `train picture-classifier`.
+/// Options of `train image-classifier`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct PictureClassifierOptions {
-    /// The picture folder.
+pub struct ImageClassifierOptions {
+    /// The image folder.
     pub data: PathBuf,
-    /// Side of the pictures in pixels.
+    /// Side of the images in pixels.
     pub size: usize,
     /// The run folder.
     pub out: PathBuf,
@@ -60,9 +60,9 @@ pub struct PictureClassifierOptions {
     pub training: LoopOptions,
 }
 
-impl Default for PictureClassifierOptions {
+impl Default for ImageClassifierOptions {
     fn default() -> Self {
-        let config = PictureClassifierConfig::default();
+        let config = ImageClassifierConfig::default();
         let mut training = LoopOptions { steps: 2400, batch: 32, save_every: 400, sample_every: 400, ema_decay: 0.99, ..LoopOptions::default() };
         training.optimizer.learning_rate = 3e-3;
         training.optimizer.warmup_steps = 50;
@@ -81,10 +81,10 @@ impl Default for PictureClassifierOptions {
 
 /// What the training reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PictureClassifierReport {
+pub struct ImageClassifierReport {
     /// Names that it tells apart.
     pub classes: usize,
-    /// Share of the folder's pictures that it names rightly as they are.
+    /// Share of the folder's images that it names rightly as they are.
     pub top_1: f64,
     /// The same for changed copies that it was not trained on.
     pub top_1_augmented: f64,
@@ -97,59 +97,59 @@ pub struct PictureClassifierReport {
 /// # Errors
 /// Fewer than two names, data, storage, a loss that is not finite, interruption.
 pub fn train(
-    options: &PictureClassifierOptions,
+    options: &ImageClassifierOptions,
     entry: Entry,
     device: &Device,
     device_name: &str,
     observer: &mut dyn Observer,
-) -> Result<PictureClassifierReport, TrainError> {
+) -> Result<ImageClassifierReport, TrainError> {
     let smoothing = options.label_smoothing;
     check_options([
         (format!("--size {}", options.size), (1..=LARGEST_SIDE).contains(&options.size), "a number of pixels from 1 to 4096"),
         (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1"),
     ])?;
     options.training.check_batch([3, options.size, options.size])?;
-    let pictures = PictureFolder::open_trained(&options.data, options.size)?;
-    let (names, classes) = pictures.names();
+    let images = ImageFolder::open_trained(&options.data, options.size)?;
+    let (names, classes) = images.names();
     if names.len() < 2 {
         return Err(TrainError::input(format!(
-            "a classifier tells at least 2 names apart; {} has {} picture(s) with {} name(s) between them: add pictures of other things",
+            "a classifier tells at least 2 names apart; {} has {} image(s) with {} name(s) between them: add images of other things",
             options.data.display(),
-            pictures.len(),
+            images.len(),
             names.len()
         )));
     }
-    let config = PictureClassifierConfig {
+    let config = ImageClassifierConfig {
         sample_size: options.size,
         block_out_channels: options.channels.clone(),
         layers_per_block: options.layers,
         names: names.into_iter().map(str::to_owned).collect(),
-        ..PictureClassifierConfig::default()
+        ..ImageClassifierConfig::default()
     };
     let given = format!("--channels {:?} with --layers {}", options.channels, options.layers);
     config.validate().map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("{given}: {error}")))?;
     training_loop::check_parameters(&config.init(device), &given)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", CLASSIFIER))?;
-    let task = Classifying { options, config: config.clone(), pictures: &pictures, classes: &classes, device: device.clone().autodiff() };
+    let task = Classifying { options, config: config.clone(), images: &images, classes: &classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
-    let net = training_loop::train(&task, net, &options.training, pictures.content_hash(), &mut folder, entry, device, observer)?;
+    let net = training_loop::train(&task, net, &options.training, images.content_hash(), &mut folder, entry, device, observer)?;
 
     // Measure on copies of streams that no step has.
-    let all: Vec<usize> = (0..pictures.len()).collect();
+    let all: Vec<usize> = (0..images.len()).collect();
     observer.begin("measuring", MEASURED_DRAWS + 1, 0);
     let mut hits = [0usize; 2];
     for draw in 0..=MEASURED_DRAWS {
         let mut source = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - draw);
         for chunk in all.chunks(TOGETHER) {
-            let shown = if draw == 0 { batch(&pictures, chunk, device) } else { augmented_batch(&pictures, chunk, &mut source, device) };
+            let shown = if draw == 0 { batch(&images, chunk, device) } else { augmented_batch(&images, chunk, &mut source, device) };
             let found = most_likely(&net.logits(net.features(shown)));
             hits[usize::from(draw > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
         }
         observer.step(draw + 1, "");
     }
     let augmented = all.len() * MEASURED_DRAWS as usize;
-    let report = PictureClassifierReport {
+    let report = ImageClassifierReport {
         classes: config.names.len(),
         top_1: hits[0] as f64 / all.len() as f64,
         top_1_augmented: hits[1] as f64 / augmented as f64,
@@ -165,17 +165,17 @@ pub fn train(
 ///
 /// # Errors
 /// Names what is missing or does not fit.
-pub fn load(path: &Path, device: &Device) -> Result<(PictureClassifier, PictureClassifierConfig), TrainError> {
+pub fn load(path: &Path, device: &Device) -> Result<(ImageClassifier, ImageClassifierConfig), TrainError> {
     let folder = in_run(path, "model", CONFIG);
     if !folder.join(CONFIG).exists() {
         return Err(TrainError::input(format!(
-            "no picture classifier in {}: expected {CONFIG} and {WEIGHTS}, there or in model/; make one with onestep train picture-classifier",
+            "no image classifier in {}: expected {CONFIG} and {WEIGHTS}, there or in model/; make one with onestep train image-classifier",
             path.display()
         )));
     }
     let refuse = |name: &str, error: &dyn std::fmt::Display| TrainError::input(format!("{}: {error}", folder.join(name).display()));
     let text = onestep_store::read_at_most(&folder.join(CONFIG), limits::CONFIG_BYTES.max)?;
-    let config = PictureClassifierConfig::from_json(&String::from_utf8_lossy(&text)).map_err(|error| refuse(CONFIG, &error))?;
+    let config = ImageClassifierConfig::from_json(&String::from_utf8_lossy(&text)).map_err(|error| refuse(CONFIG, &error))?;
     let path = folder.join(WEIGHTS);
     let bytes = onestep_store::read(&path)?;
     let net = weights::load(config.init(device), &[Shard::new(&path.display().to_string(), &bytes)])
@@ -183,7 +183,7 @@ pub fn load(path: &Path, device: &Device) -> Result<(PictureClassifier, PictureC
     Ok((net, config))
 }
 
-/// The class with the largest logit, for each row of [pictures, classes].
+/// The class with the largest logit, for each row of [images, classes].
 pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
     let [_, classes] = logits.dims();
     let values = logits.to_data().try_to_vec::<f32>().unwrap_or_default();
@@ -191,34 +191,34 @@ pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
     values.chunks(classes).map(largest).collect()
 }
 
-/// Changed copies of pictures as [N,3,H,W].
-fn augmented_batch(pictures: &PictureFolder, indices: &[usize], draw: &mut Philox, device: &Device) -> Tensor<4> {
-    let size = pictures.size();
-    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(pictures.pixels(index), size, draw)).collect();
+/// Changed copies of images as [N,3,H,W].
+fn augmented_batch(images: &ImageFolder, indices: &[usize], draw: &mut Philox, device: &Device) -> Tensor<4> {
+    let size = images.size();
+    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(images.pixels(index), size, draw)).collect();
     Tensor::from_data(TensorData::new(data, [indices.len(), 3, size, size]), device)
 }
 
 struct Classifying<'a> {
-    options: &'a PictureClassifierOptions,
-    config: PictureClassifierConfig,
-    pictures: &'a PictureFolder,
-    /// Class of each picture.
+    options: &'a ImageClassifierOptions,
+    config: ImageClassifierConfig,
+    images: &'a ImageFolder,
+    /// Class of each image.
     classes: &'a [usize],
     device: Device,
 }
 
 impl Task for Classifying<'_> {
-    type Net = PictureClassifier;
+    type Net = ImageClassifier;
 
     fn identity(&self) -> String {
         training_loop::identity(self.options)
     }
 
-    fn loss(&self, net: &PictureClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
+    fn loss(&self, net: &ImageClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let LoopOptions { seed, batch, .. } = self.options.training;
-        let all: Vec<usize> = (0..self.pictures.len()).collect();
+        let all: Vec<usize> = (0..self.images.len()).collect();
         let indices = epoch_indices(&all, seed, step, batch);
-        let shown = augmented_batch(self.pictures, &indices, &mut Philox::new(seed, Stream::Augmentation, step), &self.device);
+        let shown = augmented_batch(self.images, &indices, &mut Philox::new(seed, Stream::Augmentation, step), &self.device);
         let logits = net.logits(net.features(shown));
 
         let count = self.config.names.len();
@@ -235,28 +235,28 @@ impl Task for Classifying<'_> {
         (loss, vec![("top_1", top_1)])
     }
 
-    fn files(&self, net: &PictureClassifier) -> Vec<(String, Vec<u8>)> {
+    fn files(&self, net: &ImageClassifier) -> Vec<(String, Vec<u8>)> {
         component_files(CONFIG, self.config.to_json(), WEIGHTS, net)
     }
 
-    fn load(&self, net: PictureClassifier, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<PictureClassifier, TrainError> {
+    fn load(&self, net: ImageClassifier, file: &dyn Fn(&str) -> Result<Vec<u8>, TrainError>) -> Result<ImageClassifier, TrainError> {
         weights::load(net, &[Shard::new(WEIGHTS, &file(WEIGHTS)?)])
             .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
-    /// Rows: pictures, changed copies, and the pictures for which the copies are taken.
-    fn sample(&self, net: &PictureClassifier) -> PictureGrid {
+    /// Rows: images, changed copies, and the images for which the copies are taken.
+    fn sample(&self, net: &ImageClassifier) -> ImageGrid {
         let device = self.device.clone().inner();
-        let count = self.pictures.len().min(16);
-        let chosen: Vec<usize> = (0..count).map(|i| i * self.pictures.len() / count).collect();
-        let shown = augmented_batch(self.pictures, &chosen, &mut Philox::new(self.options.training.seed, Stream::Augmentation, u64::MAX), &device);
+        let count = self.images.len().min(16);
+        let chosen: Vec<usize> = (0..count).map(|i| i * self.images.len() / count).collect();
+        let shown = augmented_batch(self.images, &chosen, &mut Philox::new(self.options.training.seed, Stream::Augmentation, u64::MAX), &device);
         let found = most_likely(&net.logits(net.features(shown.clone())));
         let of_class = |class: usize| self.classes.iter().position(|&other| other == class).unwrap_or_default();
         let taken_for: Vec<usize> = found.into_iter().map(of_class).collect();
-        let mut grid = PictureGrid::new(self.pictures.size());
-        grid.row(&batch(self.pictures, &chosen, &device));
+        let mut grid = ImageGrid::new(self.images.size());
+        grid.row(&batch(self.images, &chosen, &device));
         grid.row(&shown);
-        grid.row(&batch(self.pictures, &taken_for, &device));
+        grid.row(&batch(self.images, &taken_for, &device));
         grid
     }
 }

@@ -4,18 +4,18 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::PictureClassifier;
+use super::ImageClassifier;
 use crate::config::{ConfigError, ConfigReader, object, written};
 
-const CLASS: &str = "PictureClassifier";
+const CLASS: &str = "ImageClassifier";
 
 /// The keys of `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
-pub struct PictureClassifierConfig {
-    /// Channels of a picture.
+pub struct ImageClassifierConfig {
+    /// Channels of an image.
     pub in_channels: usize,
-    /// Side of the pictures that it is trained on, in pixels.
+    /// Side of the images that it is trained on, in pixels.
     pub sample_size: usize,
     /// Channels of each level; every level halves the side.
     pub block_out_channels: Vec<usize>,
@@ -23,13 +23,13 @@ pub struct PictureClassifierConfig {
     pub layers_per_block: usize,
     /// Groups of every normalisation.
     pub norm_num_groups: usize,
-    /// Features of a picture.
+    /// Features of an image.
     pub feature_size: usize,
     /// What it tells apart: the name of each class.
     pub names: Vec<String>,
 }
 
-impl Default for PictureClassifierConfig {
+impl Default for ImageClassifierConfig {
     fn default() -> Self {
         Self {
             in_channels: 3,
@@ -43,12 +43,12 @@ impl Default for PictureClassifierConfig {
     }
 }
 
-impl TryFrom<Map<String, Value>> for PictureClassifierConfig {
+impl TryFrom<Map<String, Value>> for ImageClassifierConfig {
     type Error = ConfigError;
 
     fn try_from(keys: Map<String, Value>) -> Result<Self, ConfigError> {
         let keys = ConfigReader::new(CLASS, &keys);
-        keys.only("_class_name", &["\"PictureClassifier\""])?;
+        keys.only("_class_name", &["\"ImageClassifier\""])?;
         let d = Self::default();
         let config = Self {
             in_channels: keys.read("in_channels", d.in_channels)?,
@@ -64,7 +64,7 @@ impl TryFrom<Map<String, Value>> for PictureClassifierConfig {
     }
 }
 
-impl PictureClassifierConfig {
+impl ImageClassifierConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
@@ -111,8 +111,8 @@ impl PictureClassifierConfig {
     ///
     /// # Panics
     /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> PictureClassifier {
-        PictureClassifier::new(self, device)
+    pub fn init(&self, device: &Device) -> ImageClassifier {
+        ImageClassifier::new(self, device)
     }
 }
 
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_what_does_not_fit_is_named() {
-        let config = PictureClassifierConfig { names: vec!["a".into(), "b".into()], ..PictureClassifierConfig::default() };
-        assert_eq!(PictureClassifierConfig::from_json(&config.to_json()).unwrap(), config);
+        let config = ImageClassifierConfig { names: vec!["a".into(), "b".into()], ..ImageClassifierConfig::default() };
+        assert_eq!(ImageClassifierConfig::from_json(&config.to_json()).unwrap(), config);
         for (key, value) in [
             ("names", json!(["a"])),
             ("block_out_channels", json!([20])),
@@ -133,7 +133,7 @@ mod tests {
         ] {
             let mut text: Value = serde_json::from_str(&config.to_json()).unwrap();
             text[key] = value;
-            let error = PictureClassifierConfig::from_json(&text.to_string()).unwrap_err().to_string();
+            let error = ImageClassifierConfig::from_json(&text.to_string()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! The classifier of pictures.
+//! The classifier of images.
 
 use burn::{
     module::Module,
@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor, activation::silu},
 };
 
-use super::PictureClassifierConfig;
+use super::ImageClassifierConfig;
 
 /// Convolutions of one level, each followed by its normalisation and SiLU; the first halves height and width.
 #[derive(Module, Debug)]
@@ -21,7 +21,7 @@ pub struct ClassifierLevel {
 }
 
 impl ClassifierLevel {
-    fn new(input: usize, output: usize, config: &PictureClassifierConfig, device: &Device) -> Self {
+    fn new(input: usize, output: usize, config: &ImageClassifierConfig, device: &Device) -> Self {
         let conv = |layer: usize| {
             let (input, stride) = if layer == 0 { (input, 2) } else { (output, 1) };
             Conv2dConfig::new([input, output], [3, 3]).with_stride([stride; 2]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).init(device)
@@ -37,7 +37,7 @@ impl ClassifierLevel {
 
 /// Levels of convolutions, the mean over all places, a layer of features and a linear head.
 #[derive(Module, Debug)]
-pub struct PictureClassifier {
+pub struct ImageClassifier {
     /// Levels, highest resolution first.
     pub levels: Vec<ClassifierLevel>,
     /// From the mean of the last level to the features, before their SiLU.
@@ -46,8 +46,8 @@ pub struct PictureClassifier {
     pub head: Linear,
 }
 
-impl PictureClassifier {
-    pub(crate) fn new(config: &PictureClassifierConfig, device: &Device) -> Self {
+impl ImageClassifier {
+    pub(crate) fn new(config: &ImageClassifierConfig, device: &Device) -> Self {
         let channels = &config.block_out_channels;
         let before = |level: usize| if level == 0 { config.in_channels } else { channels[level - 1] };
         Self {
@@ -57,9 +57,9 @@ impl PictureClassifier {
         }
     }
 
-    /// Pictures `[batch, channels, height, width]` in -1..1 to features `[batch, features]`.
-    pub fn features(&self, pictures: Tensor<4>) -> Tensor<2> {
-        let x = self.levels.iter().fold(pictures, |x, level| level.forward(x));
+    /// Images `[batch, channels, height, width]` in -1..1 to features `[batch, features]`.
+    pub fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.levels.iter().fold(images, |x, level| level.forward(x));
         let [batch, channels, height, width] = x.dims();
         let mean = x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]);
         silu(self.penultimate.forward(mean))

@@ -1,4 +1,4 @@
-// Pictures as bytes, and how far two of them are apart.
+// Images as bytes, and how far two of them are apart.
 import { readFile } from "node:fs/promises";
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
@@ -9,7 +9,7 @@ import { BUNDLE, PROGRAM, RESULTS } from "./settings.js";
 /** @returns {{ width: number, height: number, data: Buffer }} RGBA */
 export const decode = (bytes) => PNG.sync.read(bytes);
 
-/** Peak signal-to-noise ratio of the colours in decibels; equal pictures have Infinity. */
+/** Peak signal-to-noise ratio of the colours in decibels; equal images have Infinity. */
 export function psnr(a, b) {
   if (a.width !== b.width || a.height !== b.height) throw new Error(`${a.width} x ${a.height} and ${b.width} x ${b.height} pixels cannot be compared`);
   let sum = 0;
@@ -17,7 +17,7 @@ export function psnr(a, b) {
   return 10 * Math.log10(255 ** 2 / (sum / (a.width * a.height * 3)));
 }
 
-/** A shown picture at its own size: the middle of each of its pixels. */
+/** A shown image at its own size: the middle of each of its pixels. */
 export function shrink({ width, height, data }, columns, rows) {
   const small = Buffer.alloc(columns * rows * 4);
   for (let y = 0; y < rows; y++) {

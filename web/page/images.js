@@ -1,7 +1,7 @@
-// Rows of small pictures that can be chosen: the gallery, the grid of seeds, the visit, the comparison.
+// Rows of small images that can be chosen: the gallery, the grid of seeds, the visit, the comparison.
 
 /**
- * @param {{ source: string, text: string, caption?: string, size: readonly [number, number] }} picture `text` for those who do not see it
+ * @param {{ source: string, text: string, caption?: string, size: readonly [number, number] }} image `text` for those who do not see it
  * @param {() => void} [choose] makes it a button
  */
 export function item({ source, text, caption, size: [width, height] }, choose) {
@@ -18,7 +18,7 @@ export function item({ source, text, caption, size: [width, height] }, choose) {
   return row;
 }
 
-/** A small picture's address: its own bytes, since the page's policy allows no other. @param {ImageData} pixels */
+/** A small image's address: its own bytes, since the page's policy allows no other. @param {ImageData} pixels */
 export function source(pixels) {
   const canvas = Object.assign(document.createElement("canvas"), { width: pixels.width, height: pixels.height });
   // Read at once, so it must not be drawn on the GPU: the page would stand still until that has given it back.

@@ -1,4 +1,4 @@
-//! Pictures side by side, written as one PNG.
+//! Images side by side, written as one PNG.
 
 use std::path::Path;
 
@@ -6,37 +6,37 @@ use burn::tensor::Tensor;
 
 use crate::error::TrainError;
 
-/// Rows of equally large RGB pictures.
+/// Rows of equally large RGB images.
 #[derive(Clone, Debug, Default)]
-pub struct PictureGrid {
+pub struct ImageGrid {
     size: usize,
     rows: Vec<Vec<Vec<u8>>>,
 }
 
-/// White pixels between pictures.
+/// White pixels between images.
 const GAP: usize = 2;
 
-impl PictureGrid {
-    /// An empty grid of pictures with `size` × `size` pixels.
+impl ImageGrid {
+    /// An empty grid of images with `size` × `size` pixels.
     pub fn new(size: usize) -> Self {
         Self { size, rows: Vec::new() }
     }
 
-    /// Adds a row of pictures [N,3,H,W] in −1…1.
-    pub fn row(&mut self, pictures: &Tensor<4>) {
-        self.rows.push(rgb(pictures));
+    /// Adds a row of images [N,3,H,W] in −1…1.
+    pub fn row(&mut self, images: &Tensor<4>) {
+        self.rows.push(rgb(images));
     }
 
-    /// Adds pictures [N,3,H,W] in rows of `columns`.
-    pub fn wrapped(&mut self, pictures: &Tensor<4>, columns: usize) {
-        for row in rgb(pictures).chunks(columns.max(1)) {
+    /// Adds images [N,3,H,W] in rows of `columns`.
+    pub fn wrapped(&mut self, images: &Tensor<4>, columns: usize) {
+        for row in rgb(images).chunks(columns.max(1)) {
             self.rows.push(row.to_vec());
         }
     }
 
-    /// Adds a row of pictures given as RGB bytes.
-    pub fn rgb_row(&mut self, pictures: Vec<Vec<u8>>) {
-        self.rows.push(pictures);
+    /// Adds a row of images given as RGB bytes.
+    pub fn rgb_row(&mut self, images: Vec<Vec<u8>>) {
+        self.rows.push(images);
     }
 
     /// The grid as PNG bytes.
@@ -49,10 +49,10 @@ impl PictureGrid {
         let (width, height) = (columns * pitch + GAP, self.rows.len().max(1) * pitch + GAP);
         let mut pixels = vec![255u8; width * height * 3];
         for (y, row) in self.rows.iter().enumerate() {
-            for (x, picture) in row.iter().enumerate() {
+            for (x, image) in row.iter().enumerate() {
                 for line in 0..self.size {
                     let target = ((GAP + y * pitch + line) * width + GAP + x * pitch) * 3;
-                    pixels[target..target + self.size * 3].copy_from_slice(&picture[line * self.size * 3..(line + 1) * self.size * 3]);
+                    pixels[target..target + self.size * 3].copy_from_slice(&image[line * self.size * 3..(line + 1) * self.size * 3]);
                 }
             }
         }
@@ -61,7 +61,7 @@ impl PictureGrid {
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
-        written.map_err(|error| TrainError::input(format!("the picture grid could not be encoded: {error}")))?;
+        written.map_err(|error| TrainError::input(format!("the image grid could not be encoded: {error}")))?;
         Ok(bytes)
     }
 
@@ -74,16 +74,16 @@ impl PictureGrid {
     }
 }
 
-/// Pictures [N,3,H,W] in −1…1 as interleaved RGB bytes, rounded as the runtime does.
-pub fn rgb(pictures: &Tensor<4>) -> Vec<Vec<u8>> {
-    let [count, channels, height, width] = pictures.dims();
-    let data = pictures.to_data().try_to_vec::<f32>().unwrap_or_default();
+/// Images [N,3,H,W] in −1…1 as interleaved RGB bytes, rounded as the runtime does.
+pub fn rgb(images: &Tensor<4>) -> Vec<Vec<u8>> {
+    let [count, channels, height, width] = images.dims();
+    let data = images.to_data().try_to_vec::<f32>().unwrap_or_default();
     let area = height * width;
     (0..count)
         .map(|index| {
-            let picture = &data[index * channels * area..(index + 1) * channels * area];
+            let image = &data[index * channels * area..(index + 1) * channels * area];
             (0..area)
-                .flat_map(|pixel| (0..3).map(move |channel| ((picture[channel * area + pixel] * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8))
+                .flat_map(|pixel| (0..3).map(move |channel| ((image[channel * area + pixel] * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8))
                 .collect()
         })
         .collect()

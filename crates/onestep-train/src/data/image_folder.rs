@@ -1,4 +1,4 @@
-//! A folder of pictures with captions, read whole into memory for training.
+//! A folder of images with captions, read whole into memory for training.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::error::DataError;
 pub use super::folder_files::Split;
-use super::folder_files::{Listed, list_pictures};
-use super::picture::{MAX_SIDE, Picture};
+use super::folder_files::{Listed, list_images};
+use super::image::{Image, MAX_SIDE};
 use super::resample::resample;
 
 /// The most memory that pixels may take.
 const MAX_BYTES: u64 = 16 << 30;
 
-/// One picture's captions.
+/// One image's captions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The file, relative to the folder, with `/`.
@@ -26,29 +26,29 @@ pub struct Entry {
     pub phrasings: Vec<String>,
     /// Captions never trained with.
     pub held_out: Vec<String>,
-    /// What the picture is for.
+    /// What the image is for.
     pub split: Split,
 }
 
-/// Pictures and captions in memory, sorted by path, so that an index means the same everywhere.
+/// Images and captions in memory, sorted by path, so that an index means the same everywhere.
 #[derive(Debug, Clone)]
-pub struct PictureFolder {
+pub struct ImageFolder {
     size: usize,
     entries: Vec<Entry>,
     pixels: Vec<f32>,
     content_hash: String,
 }
 
-impl PictureFolder {
-    /// Reads a folder: of pictures that are not `size` × `size`, the largest square from the middle, resampled.
+impl ImageFolder {
+    /// Reads a folder: of images that are not `size` × `size`, the largest square from the middle, resampled.
     ///
     /// # Errors
-    /// The first problem; [`check_picture_folder`](super::check_picture_folder) lists them all.
+    /// The first problem; [`check_image_folder`](super::check_image_folder) lists them all.
     pub fn open(path: &Path, size: usize) -> Result<Self, DataError> {
         Self::read(path, size, false, MAX_BYTES)
     }
 
-    /// Those pictures of a folder that are to be trained on: [`Split::Train`].
+    /// Those images of a folder that are to be trained on: [`Split::Train`].
     ///
     /// # Errors
     /// See [`open`](Self::open).
@@ -57,17 +57,17 @@ impl PictureFolder {
     }
 
     fn read(path: &Path, size: usize, only_trained: bool, max_bytes: u64) -> Result<Self, DataError> {
-        let doing = || format!("reading the picture folder {}", path.display());
+        let doing = || format!("reading the image folder {}", path.display());
         if !(1..=MAX_SIDE as usize).contains(&size) {
             return Err(DataError::input(doing(), format!("a size from 1 to {MAX_SIDE}"), format!("{size}")).at(path));
         }
-        let mut listed = list_pictures(path, &mut Err)?;
+        let mut listed = list_images(path, &mut Err)?;
         if only_trained {
             trained(listed.iter().map(|one| one.split)).map_err(|error| error.at(path))?;
             listed.retain(|one| one.split == Split::Train);
         }
         if listed.is_empty() {
-            return Err(DataError::input(doing(), "pictures (NAME.png with NAME.txt, or metadata.jsonl)", "none")
+            return Err(DataError::input(doing(), "images (NAME.png with NAME.txt, or metadata.jsonl)", "none")
                 .advise("make a folder with onestep data emoji, or look at this one with onestep data check")
                 .at(path));
         }
@@ -78,9 +78,9 @@ impl PictureFolder {
             return Err(DataError::input(
                 doing(),
                 format!("pixels of at most {} MiB", max_bytes >> 20),
-                format!("{} pictures of {size}x{size}, {} MiB", listed.len(), bytes >> 20),
+                format!("{} images of {size}x{size}, {} MiB", listed.len(), bytes >> 20),
             )
-            .advise("use a smaller size or fewer pictures")
+            .advise("use a smaller size or fewer images")
             .at(path));
         }
         let pixels = read_all(&listed, size, total as usize)?;
@@ -90,7 +90,7 @@ impl PictureFolder {
         Ok(Self { size, entries, pixels, content_hash })
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -100,52 +100,52 @@ impl PictureFolder {
         self.entries.is_empty()
     }
 
-    /// Width and height of every picture.
+    /// Width and height of every image.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Red, green and blue plane of a picture, each row by row, values from -1 to 1. Empty for an index that is not there.
+    /// Red, green and blue plane of an image, each row by row, values from -1 to 1. Empty for an index that is not there.
     pub fn pixels(&self, index: usize) -> &[f32] {
         let values = 3 * self.size * self.size;
         index.checked_mul(values).and_then(|at| self.pixels.get(at..at.checked_add(values)?)).unwrap_or_default()
     }
 
-    /// The pictures to train on and those for validation, both in the order of the folder.
+    /// The images to train on and those for validation, both in the order of the folder.
     ///
     /// # Errors
-    /// A folder whose pictures are all for validation.
+    /// A folder whose images are all for validation.
     pub fn splits(&self) -> Result<(Vec<usize>, Vec<usize>), DataError> {
         trained(self.entries.iter().map(|entry| entry.split))?;
         Ok((0..self.len()).partition(|&index| self.entries[index].split == Split::Train))
     }
 
-    /// The captions of all pictures.
+    /// The captions of all images.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// What to ask for this picture with in training. Empty for an index that is not there only.
+    /// What to ask for this image with in training. Empty for an index that is not there only.
     pub fn train_prompts(&self, index: usize) -> &[String] {
         self.entries.get(index).map(|e| e.phrasings.as_slice()).unwrap_or_default()
     }
 
-    /// What to ask for this picture with in evaluation; may be empty.
+    /// What to ask for this image with in evaluation; may be empty.
     pub fn held_out_prompts(&self, index: usize) -> &[String] {
         self.entries.get(index).map(|e| e.held_out.as_slice()).unwrap_or_default()
     }
 
-    /// The distinct captions in the order of the folder, and each picture's place among them.
+    /// The distinct captions in the order of the folder, and each image's place among them.
     pub fn names(&self) -> (Vec<&str>, Vec<usize>) {
         let (mut names, mut places) = (Vec::new(), BTreeMap::new());
-        let of_pictures = self.entries.iter().map(|entry| {
+        let of_images = self.entries.iter().map(|entry| {
             *places.entry(entry.text.as_str()).or_insert_with(|| {
                 names.push(entry.text.as_str());
                 names.len() - 1
             })
         });
-        let of_pictures = of_pictures.collect();
-        (names, of_pictures)
+        let of_images = of_images.collect();
+        (names, of_images)
     }
 
     /// Every caption that training may show, for the tokenizer.
@@ -159,22 +159,22 @@ impl PictureFolder {
     }
 }
 
-/// Refuses pictures of which none is to be trained on.
+/// Refuses images of which none is to be trained on.
 fn trained(mut splits: impl ExactSizeIterator<Item = Split>) -> Result<(), DataError> {
     let all = splits.len();
     if all == 0 || splits.any(|split| split == Split::Train) {
         return Ok(());
     }
-    Err(DataError::input("training on a picture folder", "pictures to train on", format!("{all} in folders that are for validation"))
+    Err(DataError::input("training on an image folder", "images to train on", format!("{all} in folders that are for validation"))
         .advise("put those that are to be trained on into train/, or beside validation/"))
 }
 
-/// Reads the pictures with as many threads as there are cores; the result does not depend on their number.
+/// Reads the images with as many threads as there are cores; the result does not depend on their number.
 fn read_all(listed: &[Listed], size: usize, total: usize) -> Result<Vec<f32>, DataError> {
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(total).map_err(|_| {
-        DataError::input("reading a picture folder", format!("{} MiB of memory", (total as u64 * 4) >> 20), "less")
-            .advise("use a smaller size or fewer pictures")
+        DataError::input("reading an image folder", format!("{} MiB of memory", (total as u64 * 4) >> 20), "less")
+            .advise("use a smaller size or fewer images")
     })?;
     pixels.resize(total, 0.0f32);
     let values = 3 * size * size;
@@ -191,7 +191,7 @@ fn read_all(listed: &[Listed], size: usize, total: usize) -> Result<Vec<f32>, Da
             .collect();
         results = workers
             .into_iter()
-            .map(|w| w.join().unwrap_or_else(|_| Err(DataError::internal("reading a picture folder", "a thread that stopped"))))
+            .map(|w| w.join().unwrap_or_else(|_| Err(DataError::internal("reading an image folder", "a thread that stopped"))))
             .collect();
     });
     results.into_iter().collect::<Result<(), _>>()?;
@@ -200,12 +200,12 @@ fn read_all(listed: &[Listed], size: usize, total: usize) -> Result<Vec<f32>, Da
 
 fn read_one(listed: &Listed, size: usize, out: &mut [f32]) -> Result<(), DataError> {
     let bytes = fs::read(&listed.file).map_err(|e| DataError::reading(&listed.file, &e))?;
-    let mut picture = Picture::from_png(&bytes, &listed.path)?;
-    if (picture.width, picture.height) != (size, size) {
-        picture = resample(&picture.centre_square(), size, size);
+    let mut image = Image::from_png(&bytes, &listed.path)?;
+    if (image.width, image.height) != (size, size) {
+        image = resample(&image.centre_square(), size, size);
     }
     let plane = size * size;
-    for (index, rgb) in picture.on_white().enumerate() {
+    for (index, rgb) in image.on_white().enumerate() {
         for (channel, value) in rgb.into_iter().enumerate() {
             out[channel * plane + index] = value * 2.0 - 1.0;
         }
@@ -239,7 +239,7 @@ fn hash(size: usize, entries: &[Entry], pixels: &[f32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::picture::rgb8_to_png;
+    use super::super::image::rgb8_to_png;
     use super::*;
 
     fn png(side: usize, rgb: [u8; 3]) -> Vec<u8> {
@@ -259,7 +259,7 @@ mod tests {
 
     fn refusal(files: &[(&str, &[u8])]) -> String {
         let home = folder(files);
-        PictureFolder::open(home.path(), 2).expect_err("refused").to_string()
+        ImageFolder::open(home.path(), 2).expect_err("refused").to_string()
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
             (".hidden/x.jpg", b"ignored"),
             ("notes.md", b"ignored"),
         ]);
-        let read = PictureFolder::open(home.path(), 2).unwrap();
+        let read = ImageFolder::open(home.path(), 2).unwrap();
         let paths: Vec<&str> = read.entries().iter().map(|e| e.path.as_str()).collect();
         assert_eq!(paths, ["train/a.png", "validation/b.PNG", "z.png"]);
         assert_eq!(read.names(), (vec!["black", "white", "a red square"], vec![0, 1, 2]));
@@ -287,9 +287,9 @@ mod tests {
         assert_eq!(read.pixels(2), [1., 1., 1., 1., -1., -1., -1., -1., -1., -1., -1., -1.]);
         assert_eq!(read.pixels(0), [-1.0; 12]);
         assert!(read.pixels(3).is_empty() && read.pixels(usize::MAX).is_empty() && read.train_prompts(3).is_empty());
-        assert_eq!(read.content_hash(), PictureFolder::open(home.path(), 2).unwrap().content_hash());
+        assert_eq!(read.content_hash(), ImageFolder::open(home.path(), 2).unwrap().content_hash());
         fs::write(home.path().join("z.txt"), "another").unwrap();
-        assert_ne!(read.content_hash(), PictureFolder::open(home.path(), 2).unwrap().content_hash());
+        assert_ne!(read.content_hash(), ImageFolder::open(home.path(), 2).unwrap().content_hash());
     }
 
     #[test]
@@ -298,28 +298,28 @@ mod tests {
         let wide: Vec<u8> = (0..5 * 15).flat_map(|index| if (5..10).contains(&(index % 15)) { [255; 3] } else { [0; 3] }).collect();
         let home = folder(&[("a.png", &rgb8_to_png(15, 5, &wide).unwrap()), ("a.txt", b"white")]);
         for size in [2, 5, 8] {
-            let read = PictureFolder::open(home.path(), size).unwrap();
+            let read = ImageFolder::open(home.path(), size).unwrap();
             assert!(read.pixels(0).len() == 3 * size * size && read.pixels(0).iter().all(|v| (v - 1.0).abs() < 1e-5), "{size}");
         }
-        assert!(PictureFolder::read(home.path(), 2, false, 40).unwrap_err().to_string().contains("MiB"));
+        assert!(ImageFolder::read(home.path(), 2, false, 40).unwrap_err().to_string().contains("MiB"));
         for size in [0, 5000, usize::MAX] {
-            assert!(PictureFolder::open(home.path(), size).is_err());
+            assert!(ImageFolder::open(home.path(), size).is_err());
         }
     }
 
     #[test]
-    fn pictures_for_validation_are_not_trained_on() {
+    fn images_for_validation_are_not_trained_on() {
         let white = png(2, [255; 3]);
         let home = folder(&[("a.png", &white), ("a.txt", b"a"), ("validation/b.png", &white), ("validation/b.txt", b"b")]);
-        let (all, trained) = (PictureFolder::open(home.path(), 2).unwrap(), PictureFolder::open_trained(home.path(), 2).unwrap());
+        let (all, trained) = (ImageFolder::open(home.path(), 2).unwrap(), ImageFolder::open_trained(home.path(), 2).unwrap());
         assert_eq!((all.len(), trained.len(), trained.names().0), (2, 1, vec!["a"]));
         assert_eq!(all.splits().unwrap(), (vec![0], vec![1]));
-        let error = PictureFolder::open_trained(&home.path().join("validation"), 2).map(|read| read.len());
+        let error = ImageFolder::open_trained(&home.path().join("validation"), 2).map(|read| read.len());
         assert_eq!(error.unwrap(), 1, "it is the first folder's name that counts");
         fs::remove_file(home.path().join("a.png")).unwrap();
-        let error = PictureFolder::open_trained(home.path(), 2).unwrap_err().to_string();
+        let error = ImageFolder::open_trained(home.path(), 2).unwrap_err().to_string();
         assert!(error.contains("validation") && error.contains("train/"), "{error}");
-        assert!(PictureFolder::open(home.path(), 2).unwrap().splits().is_err());
+        assert!(ImageFolder::open(home.path(), 2).unwrap().splits().is_err());
     }
 
     #[test]
@@ -332,13 +332,13 @@ mod tests {
             ("no caption", &[("a.png", &good)], "a.txt"),
             ("empty caption", &[("a.png", &good), ("a.txt", b"\n \n")], "a.png"),
             ("caption in other bytes", &[("a.png", &good), ("a.txt", b"\xff\xfe")], "UTF-8"),
-            ("cut picture", &[("a.png", &good[..30]), ("a.txt", b"x")], "PNG"),
+            ("cut image", &[("a.png", &good[..30]), ("a.txt", b"x")], "PNG"),
             ("other format", &[("a.jpg", b"x"), ("a.txt", b"x")], "convert"),
             ("not JSON", &[("metadata.jsonl", b"{")], "line 1"),
             ("no text", &[("a.png", &good), ("metadata.jsonl", b"{\"file_name\":\"a.png\"}")], "text"),
             ("leads out", &[("metadata.jsonl", b"{\"file_name\":\"../a.png\",\"text\":\"x\"}")], "inside the folder"),
             ("absolute", &[("metadata.jsonl", b"{\"file_name\":\"/etc/passwd.png\",\"text\":\"x\"}")], "inside the folder"),
-            ("missing picture", &[("metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"x\"}")], "a.png"),
+            ("missing image", &[("metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"x\"}")], "a.png"),
             (
                 "twice",
                 &[("a.png", &good), ("metadata.jsonl", b"{\"file_name\":\"a.png\",\"text\":\"x\"}\n{\"file_name\":\"a.png\",\"text\":\"y\"}")],
@@ -355,7 +355,7 @@ mod tests {
             let error = refusal(files);
             assert!(error.contains(word), "{name}: {error}");
         }
-        assert!(PictureFolder::open(Path::new("/nowhere/at/all"), 2).unwrap_err().to_string().contains("nothing there"));
+        assert!(ImageFolder::open(Path::new("/nowhere/at/all"), 2).unwrap_err().to_string().contains("nothing there"));
     }
 
     #[cfg(unix)]
@@ -364,14 +364,14 @@ mod tests {
         let outside = folder(&[("secret.png", &png(2, [9, 9, 9]))]);
         let home = folder(&[("a.txt", b"x")]);
         std::os::unix::fs::symlink(outside.path().join("secret.png"), home.path().join("a.png")).unwrap();
-        let error = PictureFolder::open(home.path(), 2).unwrap_err().to_string();
+        let error = ImageFolder::open(home.path(), 2).unwrap_err().to_string();
         assert!(error.contains("leads out"), "{error}");
         let home = folder(&[("metadata.jsonl", b"{\"file_name\":\"in/secret.png\",\"text\":\"x\"}")]);
         std::os::unix::fs::symlink(outside.path(), home.path().join("in")).unwrap();
-        assert!(PictureFolder::open(home.path(), 2).unwrap_err().to_string().contains("leads out"));
+        assert!(ImageFolder::open(home.path(), 2).unwrap_err().to_string().contains("leads out"));
         // A folder linked into itself ends.
         let home = folder(&[("a.txt", b"x"), ("a.png", &png(2, [9, 9, 9]))]);
         std::os::unix::fs::symlink(home.path(), home.path().join("self")).unwrap();
-        assert_eq!(PictureFolder::open(home.path(), 2).unwrap().len(), 1);
+        assert_eq!(ImageFolder::open(home.path(), 2).unwrap().len(), 1);
     }
 }
