@@ -13,6 +13,7 @@ mod page;
 mod process;
 mod setup;
 mod suite;
+mod vocabulary;
 mod wasm;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ const HELP: &str = "\
 cargo xtask page [--port N] [--no-serve]   build the page with the shipped model, serve it and print its address
 cargo xtask package                        make the npm package with its modules
 cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
+cargo xtask vocabulary [PREFIX…]           find words that this repository replaces by the field's terms
 cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
 cargo xtask setup [page|test]              install what the above need, saying what and why
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["package", options @ ..] => package::run(options),
         ["test", steps @ ..] => suite::run(steps),
         ["bench", options @ ..] => bench::run(options),
+        ["vocabulary", prefixes @ ..] => vocabulary::run(prefixes),
         ["setup"] => setup::everything(),
         ["setup", "page"] => setup::page().map(drop),
         ["setup", "test"] => setup::everything(),
