@@ -11,6 +11,7 @@ mod native;
 mod package;
 mod page;
 mod process;
+mod release;
 mod setup;
 mod suite;
 mod wasm;
@@ -24,6 +25,7 @@ cargo xtask page [--port N] [--no-serve]   build the page with the shipped model
 cargo xtask package                        make the npm package with its modules
 cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
 cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
+cargo xtask release --check [--tag vN.N.N] name everything that stands in the way of a release
 cargo xtask setup [page|test]              install what the above need, saying what and why
 
 Steps of test: fmt deny clippy native cuda page browser
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["package", options @ ..] => package::run(options),
         ["test", steps @ ..] => suite::run(steps),
         ["bench", options @ ..] => bench::run(options),
+        ["release", options @ ..] => release::run(options),
         ["setup"] => setup::everything(),
         ["setup", "page"] => setup::page().map(drop),
         ["setup", "test"] => setup::everything(),
