@@ -144,7 +144,7 @@ fn addresses(root: &Path, manifest: &str, files: &[PathBuf], add: &mut impl FnMu
     }
 }
 
-/// Whose repository or page a line names: `github.com/NAME/onestep`, `NAME.github.io/onestep`.
+/// Whose repository or page a line names: `github.com/…/onestep`, `….github.io/onestep`.
 fn owners(line: &str) -> BTreeSet<&str> {
     let name = |character: char| character.is_ascii_alphanumeric() || character == '-';
     let mut found = BTreeSet::new();
@@ -156,9 +156,9 @@ fn owners(line: &str) -> BTreeSet<&str> {
         }
     }
     for (at, host) in line.match_indices(".github.io") {
-        let begin = line[..at].rfind(|character| !name(character)).map_or(0, |before| before + 1);
-        if begin < at && ends_there(line[at + host.len()..].strip_prefix("/onestep")) {
-            found.insert(&line[begin..at]);
+        let owner = &line[line[..at].trim_end_matches(name).len()..at];
+        if !owner.is_empty() && ends_there(line[at + host.len()..].strip_prefix("/onestep")) {
+            found.insert(owner);
         }
     }
     found
@@ -423,16 +423,18 @@ mod tests {
         assert_eq!(found(&format!("git+{}.git", address("ab"))), ["ab"]);
         assert_eq!(found("https://github.com/tracel-ai/burn"), [""; 0]);
         assert_eq!(found("https://github.com/"), [""; 0]);
+        assert_eq!(found(&format!("…a.github.io/{}, github.com/…/x", "onestep")), ["a"]);
     }
 
     /// Before a release the address, the changelog and the built files are open. All else must always hold.
     #[test]
     fn this_repository_lacks_only_what_a_release_brings() {
         let root = folders::root();
-        let files = ["Cargo.toml", "CITATION.cff"].map(PathBuf::from);
-        let found = check(&root, &files, None).unwrap();
+        // A tree that was unpacked from an archive has no git; there the addresses are not searched.
+        let found = check(&root, &tracked(&root).unwrap_or_default(), None).unwrap();
         let open = [Kind::Address, Kind::Changelog, Kind::Wasm];
-        let wrong: Vec<&Problem> = found.iter().filter(|problem| !open.contains(&problem.kind)).collect();
+        let strange = |problem: &Problem| !open.contains(&problem.kind) || problem.sentence.contains("names the repository of");
+        let wrong: Vec<&Problem> = found.iter().filter(|problem| strange(problem)).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
         assert!(published(&root, &read(&root.join("Cargo.toml")).unwrap()).unwrap().len() > 5);
     }
