@@ -3,8 +3,9 @@
     python benches/networks.py folders OUT NAME…    the pipeline folders, OUT/NAME/model
     python benches/networks.py onnx OUT NAME…       OUT/NAME/{text_encoder,generator,decoder}.onnx from these folders
 
-`benches/networks/NAME` holds the configurations. `emoji` gets the very weights that models/emoji ships, as long as compiling left all of
-them under their own names; otherwise, and always for the others, they are seeded random ones, and the times are the same.
+`benches/networks/NAME` holds the configurations of a network, `benches/networks/pipeline` the files that all of them share.
+`emoji` gets the very weights that models/emoji ships, as long as compiling left all of them under their own names; otherwise, and
+always for the others, they are seeded random ones, and the times are the same.
 16-bit floats hold all of them exactly, so that every side computes with the same numbers whether it stores 16 or 32 bits.
 """
 
@@ -21,7 +22,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 HERE = pathlib.Path(__file__).resolve().parent
 SHIPPED = HERE.parent / "models" / "emoji"
-CONFIGS = ("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json")
+CONFIGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json")
+SHARED = ("model_index.json", "scheduler/scheduler_config.json")
 WEIGHTS = {
     "unet": "unet/diffusion_pytorch_model.safetensors",
     "vae": "vae/diffusion_pytorch_model.safetensors",
@@ -127,9 +129,10 @@ def write_folders(out, names):
         networks = modules(configs)
         filled = (shipped_weights(networks) if name == "emoji" else None) or random_weights(networks)
         shutil.rmtree(out / name, ignore_errors=True)
-        for file in CONFIGS:
+        files = {file: configs / file for file in CONFIGS} | {file: HERE / "networks" / "pipeline" / file for file in SHARED}
+        for file, source in files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(configs / file, folder / file)
+            shutil.copy(source, folder / file)
         for component, state in filled.items():
             load(component, networks[component], state)
             save_file({key: value.contiguous() for key, value in state.items()}, folder / WEIGHTS[component])

@@ -12,7 +12,6 @@ import concurrent.futures
 import json
 import math
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
@@ -165,16 +164,6 @@ def plot(tables, found, report):
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" role="img" aria-label="Fréchet distance of every run, by row">\n<style>{style}</style>\n{body}\n</svg>\n'
 
 
-def curves(options, done):
-    """What each run logged, thinned to about 200 lines."""
-    kept = {}
-    for name, seed, _ in done:
-        lines = [json.loads(line) for line in (folder(options, name, seed) / "log.jsonl").read_text().splitlines()]
-        every = max(1, len(lines) // 200)
-        kept[f"{name}-seed-{seed}"] = [{key: round(value, 6) if isinstance(value, float) else value for key, value in line.items()} for line in lines[::every]]
-    return kept
-
-
 def main():
     options = arguments()
     rows = chosen(options, tomllib.loads((HERE / "rows.toml").read_text()))
@@ -216,11 +205,6 @@ def main():
     (results / "results.md").write_text("\n\n".join(lines) + "\n")
     (results / "frechet.svg").write_text(plot(tables, found, report))
     (results / "results.json").write_text(json.dumps({"settings": settings, "report": report}, ensure_ascii=False, indent=1) + "\n")
-    logs = results / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir()
-    for name, log in curves(options, done).items():
-        (logs / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     print((results / "results.md").read_text())
 
 

@@ -33,7 +33,7 @@ test("the archive has what the package promises and nothing else, and weighs lit
   const files = (await readdir(own(), { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(own().length + 1)).sort();
   const sources = (await readdir(new URL("../../web/packages/onestep/src/", import.meta.url), { recursive: true })).filter((name) => name.endsWith(".js")).map((name) => `src/${name}`);
   const modules = ["", "-cpu", "-cpu-relaxed"].flatMap((kind) => [`wasm/onestep-wasm${kind}.js`, `wasm/onestep-wasm${kind}_bg.wasm`]);
-  assert.deepEqual(files, ["README.md", "index.d.ts", "package.json", ...sources, ...modules].sort());
+  assert.deepEqual(files, ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "index.d.ts", "package.json", ...sources, ...modules].sort());
   const gzipped = async (names) => (await Promise.all(names.map(async (name) => gzipSync(await readFile(join(own(), name))).length))).reduce((sum, size) => sum + size, 0);
   const found = { script: await gzipped(sources), module: await gzipped(["wasm/onestep-wasm_bg.wasm"]), archive: (await stat(PACKAGE)).size };
   console.log(`# KiB, gzipped: ${Object.entries(found).map(([what, size]) => `${what} ${(size / 1024).toFixed(0)}`).join(", ")}`);

@@ -135,7 +135,7 @@ fn networks(python: &Path, program: &Path, work: &Path, names: &[&str], with_onn
 /// Everything that decides what the networks are, in one text.
 fn made_from(names: &[&str]) -> Result<String> {
     let mut text = String::new();
-    let mut folders: Vec<PathBuf> = names.iter().map(|name| benches().join("networks").join(name)).collect();
+    let mut folders: Vec<PathBuf> = names.iter().chain(&["pipeline"]).map(|name| benches().join("networks").join(name)).collect();
     let mut files = vec![benches().join("networks.py"), benches().join("requirements.txt"), folders::root().join("models/emoji/manifest.json")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(while_doing(folder.display()))? {

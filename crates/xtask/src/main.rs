@@ -11,6 +11,7 @@ mod native;
 mod package;
 mod page;
 mod process;
+mod release;
 mod setup;
 mod suite;
 mod vocabulary;
@@ -26,6 +27,7 @@ cargo xtask package                        make the npm package with its modules
 cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
 cargo xtask vocabulary [PREFIX…]           find words that this repository replaces by the field's terms
 cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
+cargo xtask release --check [--tag vN.N.N] name everything that stands in the way of a release
 cargo xtask setup [page|test]              install what the above need, saying what and why
 
 Steps of test: fmt deny clippy native cuda page browser
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["test", steps @ ..] => suite::run(steps),
         ["bench", options @ ..] => bench::run(options),
         ["vocabulary", prefixes @ ..] => vocabulary::run(prefixes),
+        ["release", options @ ..] => release::run(options),
         ["setup"] => setup::everything(),
         ["setup", "page"] => setup::page().map(drop),
         ["setup", "test"] => setup::everything(),
