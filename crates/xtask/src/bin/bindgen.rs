@@ -43,6 +43,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
     let (Some(input), Some(folder)) = (input, folder) else {
         return Err(format!("reading the options: a file and --out-dir=DIR are expected; it takes {HELP}"));
     };
-    let web = bindgen.input_path(&input).typescript(false).web(true);
+    // The path of the module is as the command line has it, and not as the library's own default has it.
+    let web = bindgen.input_path(&input).typescript(false).omit_default_module_path(false).web(true);
     web.and_then(|bindgen| bindgen.generate(folder)).map_err(|error| format!("making the JavaScript of {}: {error:#}", input.display()))
 }
