@@ -37,7 +37,8 @@ fn build() -> Command {
 }
 
 pub fn missing() -> Option<Missing> {
-    if on_path().is_some() || is_right(&kept()) {
+    // Where nothing may be installed it is built all the same, since it is part of the repository like the page.
+    if !may_install() || on_path().is_some() || is_right(&kept()) {
         return None;
     }
     Some(Missing {
@@ -67,10 +68,8 @@ pub fn find_or_build() -> Result<PathBuf> {
     if let Some(found) = on_path() {
         return Ok(found);
     }
-    // Built again if its source has changed; otherwise cargo finds within a second that it has not.
-    if may_install() || !is_right(&kept()) {
-        process::run(&mut build())?;
-        keep()?;
-    }
-    if is_right(&kept()) { Ok(built()) } else { Err(Failure(format!("{} was built and is not wasm-bindgen {VERSION}", kept().display()))) }
+    // Where it is built already, cargo finds that within a second.
+    process::run(&mut build())?;
+    keep()?;
+    if is_right(&kept()) { Ok(kept()) } else { Err(Failure(format!("{} was built and is not wasm-bindgen {VERSION}", kept().display()))) }
 }
