@@ -58,13 +58,16 @@ impl Tool {
 
     fn install(&self) -> Command {
         let mut command = Command::new("cargo");
-        command.current_dir(folders::root()).args(["install", "--locked", &format!("{}@{}", self.package, self.version), "--root"]);
+        command.current_dir(folders::root()).args(["install", "--locked", "--profile=dev", &format!("{}@{}", self.package, self.version), "--root"]);
         command.arg(folders::tools());
         if !self.default_features {
             command.arg("--no-default-features");
         }
-        command.env("CARGO_TARGET_DIR", folders::tools().join("target")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", self.opt_level);
-        command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        command.env("CARGO_TARGET_DIR", folders::tools().join("target")).env("CARGO_PROFILE_DEV_OPT_LEVEL", self.opt_level);
+        // So a crate that macros use as well as the program is compiled once for both.
+        for setting in ["DEBUG", "DEBUG_ASSERTIONS", "OVERFLOW_CHECKS", "INCREMENTAL"] {
+            command.env(format!("CARGO_PROFILE_DEV_{setting}"), "false");
+        }
         command
     }
 
