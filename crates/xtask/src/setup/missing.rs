@@ -57,11 +57,32 @@ fn print(missing: &[Missing]) {
 /// Prints the list, or fails with it if any of it has to be installed by hand.
 pub fn agree(missing: &[Missing]) -> Result<()> {
     if missing.iter().any(|missing| missing.by_hand) || (!may_install() && !missing.is_empty()) {
-        let because = if may_install() { "some of it needs root" } else { "ONESTEP_INSTALL=no" };
+        let because =
+            if may_install() { "some of it needs root, or is not in this system's packages under Debian's name" } else { "ONESTEP_INSTALL=no" };
         return Err(Failure(format!("this machine lacks what follows, and nothing was installed ({because}). Run:\n{}", list(missing).trim_end())));
     }
     if !ANNOUNCED.load(Ordering::Relaxed) {
         print(missing);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(name: &str, by_hand: bool) -> Missing {
+        Missing { what: vec![(name.to_owned(), "is needed")], place: String::new(), command: format!("get {name}"), by_hand }
+    }
+
+    #[test]
+    fn the_list_names_each_thing_once_with_its_reason_and_command() {
+        assert_eq!(
+            list(&[missing("b", false), missing("a", false), missing("b", false)]),
+            "  a: is needed\n      get a\n  b: is needed\n      get b\n"
+        );
+        assert!(agree(&[]).is_ok());
+        let refused = agree(&[missing("a", false), missing("b", true)]).expect_err("b cannot be installed").to_string();
+        assert!(refused.contains("get a") && refused.contains("get b"), "{refused}");
+    }
 }
