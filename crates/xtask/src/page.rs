@@ -56,28 +56,18 @@ pub fn finish() -> Result<()> {
     bundle::copy(&staging)?;
     let toolchain = setup::page()?;
     // Once more than trunk did it, without the functions' names, which are a quarter of the module.
-    bindgen(Module::WebGpu, &staging)?;
+    bindgen(&toolchain, Module::WebGpu, &staging)?;
     for module in [Module::Cpu, Module::CpuRelaxed] {
         module.build(&toolchain)?;
-        bindgen(module, &staging)?;
+        bindgen(&toolchain, module, &staging)?;
     }
     Ok(())
 }
 
-/// JavaScript's side of the module that cargo built last; it gives all the same name.
-fn bindgen(module: Module, folder: &Path) -> Result<()> {
-    let built = folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm");
-    let mut command = Command::new(setup::wasm_bindgen());
-    command.args([
-        "--target=web",
-        "--no-typescript",
-        "--remove-name-section",
-        "--remove-producers-section",
-        "--out-name",
-        module.name(),
-        "--out-dir",
-    ]);
-    process::run(command.arg(folder).arg(built))
+/// The JavaScript side of the module that cargo built last.
+fn bindgen(toolchain: &Toolchain, module: Module, folder: &Path) -> Result<()> {
+    let mut command = toolchain.bindgen(folder);
+    process::run(command.args(["--remove-name-section", "--remove-producers-section", &format!("--out-name={}", module.name())]))
 }
 
 /// trunk would download the tools that it misses; set-up has installed them.

@@ -1,7 +1,9 @@
-//! What must be on the machine: each thing is looked for first, then installed, and where that may not be, its command is said.
+//! What must be on the machine: each thing is looked for first, then named with its command, then installed if that is allowed.
 
 mod bench;
+mod bindgen;
 mod browser;
+mod missing;
 mod packages;
 mod tool;
 mod wasm_std;
@@ -11,44 +13,65 @@ use std::path::PathBuf;
 use crate::{
     native,
     process::{self, Result},
+    setup::packages::Package,
     wasm::Toolchain,
 };
 
-/// Pinned here and in Trunk.toml's build; the second is the version in Cargo.lock.
-const TRUNK: tool::Tool = tool::Tool { package: "trunk", program: "trunk", version: "0.21.14", locked: true, why: "builds the page" };
-/// Its own lock file names a version that has been withdrawn.
-const WASM_BINDGEN: tool::Tool = tool::Tool {
-    package: "wasm-bindgen-cli",
-    program: "wasm-bindgen",
-    version: "0.2.130",
-    locked: false,
-    why: "makes JavaScript's side of the wasm module",
-};
+pub use missing::{Missing, announce};
+
+/// Without its default features: TLS, for downloading tools, which set-up does, and for serving HTTPS; and asking whether there is a newer trunk.
+const TRUNK: tool::Tool =
+    tool::Tool { package: "trunk", program: "trunk", version: "0.21.14", default_features: false, opt_level: "0", why: "builds and serves the page" };
 
 /// deny.toml is written for this version.
 const CARGO_DENY: tool::Tool = tool::Tool {
     package: "cargo-deny",
     program: "cargo-deny",
     version: "0.20.2",
-    locked: true,
+    default_features: true,
+    opt_level: "1",
     why: "checks licences, sources and known faults of dependencies",
 };
 
+/// The operating system's packages that the steps need.
+const FOR_NATIVE: [Package; 3] = [packages::VULKAN, packages::EMOJI_FONT, packages::EMOJI_NAMES];
+const FOR_BROWSER: [Package; 3] = [packages::NODE, packages::NPM, packages::CHROMIUM];
+const FOR_BENCH: [Package; 5] = [packages::NODE, packages::NPM, packages::CHROMIUM, packages::VULKAN, packages::PYTHON];
+
+/// What is missing for [`page`], and so on for the others.
+pub fn missing_for_page() -> Vec<Missing> {
+    [wasm_std::missing(), TRUNK.missing(), bindgen::missing()].into_iter().flatten().collect()
+}
+
+pub fn missing_for_native() -> Vec<Missing> {
+    packages::missing(&FOR_NATIVE).into_iter().collect()
+}
+
+pub fn missing_for_deny() -> Vec<Missing> {
+    CARGO_DENY.missing().into_iter().collect()
+}
+
+pub fn missing_for_browser() -> Vec<Missing> {
+    packages::missing(&FOR_BROWSER).into_iter().chain(browser::missing()).collect()
+}
+
 /// What the page needs.
 pub fn page() -> Result<Toolchain> {
-    let toolchain = wasm_std::find_or_install()?;
+    missing::agree(&missing_for_page())?;
+    let compiler = wasm_std::find_or_install()?;
     TRUNK.find_or_install()?;
-    WASM_BINDGEN.find_or_install()?;
-    Ok(toolchain)
+    Ok(Toolchain { compiler, bindgen: bindgen::find_or_build()? })
 }
 
 /// What the native tests need: a graphics driver, and the images and names that the model is trained on.
 pub fn native() -> Result<()> {
-    packages::find_or_install(&[packages::VULKAN, packages::EMOJI_FONT, packages::EMOJI_NAMES])
+    missing::agree(&missing_for_native())?;
+    packages::find_or_install(&FOR_NATIVE)
 }
 
 /// What the check of dependencies needs: its program, which it gives, and the crates of the lock file, those of other platforms included.
 pub fn deny() -> Result<PathBuf> {
+    missing::agree(&missing_for_deny())?;
     CARGO_DENY.find_or_install()?;
     process::run(native::cargo().args(["fetch", "--locked", "--quiet"]))?;
     Ok(CARGO_DENY.path())
@@ -56,18 +79,21 @@ pub fn deny() -> Result<PathBuf> {
 
 /// What the browser tests need besides the page.
 pub fn browser() -> Result<browser::Programs> {
-    packages::find_or_install(&[packages::NODE, packages::NPM, packages::CHROMIUM])?;
+    missing::agree(&missing_for_browser())?;
+    packages::find_or_install(&FOR_BROWSER)?;
     browser::install()
 }
 
 /// What the comparison with others needs besides the page.
 pub fn bench() -> Result<bench::Tools> {
-    packages::find_or_install(&[packages::NODE, packages::NPM, packages::CHROMIUM, packages::VULKAN, packages::PYTHON])?;
+    missing::agree(packages::missing(&FOR_BENCH).as_slice())?;
+    packages::find_or_install(&FOR_BENCH)?;
     bench::install()
 }
 
 /// Everything.
 pub fn everything() -> Result<()> {
+    announce([missing_for_native, missing_for_deny, missing_for_page, missing_for_browser].into_iter().flat_map(|missing| missing()).collect());
     native()?;
     deny()?;
     page()?;
@@ -79,11 +105,6 @@ pub fn everything() -> Result<()> {
 /// The trunk that set-up found or installed.
 pub fn trunk() -> PathBuf {
     TRUNK.path()
-}
-
-/// The wasm-bindgen that set-up found or installed.
-pub fn wasm_bindgen() -> PathBuf {
-    WASM_BINDGEN.path()
 }
 
 /// Whether set-up may change the machine outside its own folder.

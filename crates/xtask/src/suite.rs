@@ -17,16 +17,18 @@ use tally::Tally;
 struct Step {
     name: &'static str,
     run: fn(&mut Tally) -> Result<()>,
+    /// What set-up has to install for it.
+    missing: fn() -> Vec<setup::Missing>,
 }
 
 const STEPS: [Step; 7] = [
-    Step { name: "fmt", run: fmt },
-    Step { name: "deny", run: deny::run },
-    Step { name: "clippy", run: clippy },
-    Step { name: "native", run: tests },
-    Step { name: "cuda", run: cuda },
-    Step { name: "page", run: build_page },
-    Step { name: "browser", run: browser },
+    Step { name: "fmt", run: fmt, missing: Vec::new },
+    Step { name: "deny", run: deny::run, missing: setup::missing_for_deny },
+    Step { name: "clippy", run: clippy, missing: Vec::new },
+    Step { name: "native", run: tests, missing: setup::missing_for_native },
+    Step { name: "cuda", run: cuda, missing: Vec::new },
+    Step { name: "page", run: build_page, missing: setup::missing_for_page },
+    Step { name: "browser", run: browser, missing: || [setup::missing_for_page(), setup::missing_for_browser()].concat() },
 ];
 
 pub fn run(names: &[&str]) -> Result<()> {
@@ -35,10 +37,13 @@ pub fn run(names: &[&str]) -> Result<()> {
         return Err(Failure(format!("there is no step {unknown:?}; there are {}", known.join(", "))));
     }
     let skipped = env::var("ONESTEP_SKIP").unwrap_or_default();
+    let is_skipped = |step: &Step| skipped.split(',').any(|name| name.trim() == step.name);
     let mut tally = Tally::default();
-    for step in STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name)) {
+    let steps = || STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name));
+    setup::announce(steps().filter(|step| !is_skipped(step)).flat_map(|step| (step.missing)()).collect());
+    for step in steps() {
         println!("\n== {} ==", step.name);
-        if skipped.split(',').any(|name| name.trim() == step.name) {
+        if is_skipped(step) {
             tally.skip(format!("{}: ONESTEP_SKIP says so", step.name));
             continue;
         }
@@ -59,7 +64,7 @@ fn fmt(tally: &mut Tally) -> Result<()> {
 
 fn clippy(tally: &mut Tally) -> Result<()> {
     let mut command = native::cargo();
-    command.args(["clippy", "--release", "--all-targets", "--features", "onestep-runtime/selftest,onestep/selftest,onestep/cpu"]);
+    command.args(["clippy", "--release", "--all-targets", "--features", "onestep-runtime/selftest,onestep/selftest,onestep/cpu,xtask/bindgen"]);
     process::run(command.args(native::BURN_FREE.map(|name| format!("--package={name}"))).args(["--", "--deny", "warnings"]))?;
     tally.pass();
     Ok(())
@@ -105,8 +110,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     let mut cargo = native::cargo();
     cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--features=selftest"]);
     process::run(toolchain.prepare(Module::WebGpu, &mut cargo))?;
-    let module = folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm");
-    process::run(Command::new(setup::wasm_bindgen()).args(["--target=web", "--no-typescript", "--out-dir"]).arg(&selftest).arg(module))?;
+    process::run(&mut toolchain.bindgen(&selftest))?;
 
     // With the features of the tests, or burn would be compiled again.
     process::run(native::cargo().args([

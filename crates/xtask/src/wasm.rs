@@ -1,6 +1,11 @@
 //! What a build for browsers is made with.
 
-use std::{env, ffi::OsString, path::PathBuf, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     folders,
@@ -50,20 +55,43 @@ impl Module {
     }
 }
 
-/// A compiler that has the standard library for wasm32, and the programs that pack its output.
+/// A compiler that rustup does not know.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    pub compiler: PathBuf,
+    pub linker: PathBuf,
+}
+
+/// A compiler that has the standard library for wasm32, and the program that makes JavaScript for its output.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
-    /// Where it is not the one that rustup chooses: the compiler and the linker.
-    pub compiler: Option<(PathBuf, PathBuf)>,
+    /// `None` for the one that rustup chooses.
+    pub compiler: Option<Compiler>,
+    /// wasm-bindgen.
+    pub bindgen: PathBuf,
 }
 
 impl Toolchain {
-    /// Gives a command this toolchain, the tools that set-up installed, and the settings of a module's release.
+    /// wasm-bindgen for the module that cargo built last; cargo gives all the same name.
+    pub fn bindgen(&self, into: &Path) -> Command {
+        let mut out_dir = OsString::from("--out-dir=");
+        out_dir.push(into);
+        let mut command = Command::new(&self.bindgen);
+        command.args(["--target=web", "--no-typescript"]).arg(out_dir);
+        command.arg(folders::wasm_target().join("wasm32-unknown-unknown/release/onestep_wasm.wasm"));
+        command
+    }
+
+    /// Gives a command this toolchain and the settings of a module's release.
     pub fn prepare<'a>(&self, module: Module, command: &'a mut Command) -> &'a mut Command {
-        let path: Vec<PathBuf> = std::iter::once(folders::tools().join("bin")).chain(env::var_os("PATH").iter().flat_map(env::split_paths)).collect();
+        // trunk looks for wasm-bindgen on PATH.
+        if process::find("wasm-bindgen").as_ref() != Some(&self.bindgen) {
+            let path = env::var_os("PATH").unwrap_or_default();
+            let path = self.bindgen.parent().map(PathBuf::from).into_iter().chain(env::split_paths(&path));
+            command.env("PATH", env::join_paths(path).unwrap_or_else(|_| OsString::new()));
+        }
         command
             .current_dir(folders::root())
-            .env("PATH", env::join_paths(path).unwrap_or_else(|_| OsString::new()))
             .env("CARGO_TARGET_DIR", folders::wasm_target())
             .env(folders::WASM_TARGET, folders::wasm_target())
             // Small and fast to load. Set here and not in Cargo.toml, where these would hold for native builds as well.
@@ -71,7 +99,7 @@ impl Toolchain {
             .env("CARGO_PROFILE_RELEASE_LTO", "fat")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
             .env("CARGO_PROFILE_RELEASE_PANIC", "abort");
-        if let Some((compiler, linker)) = &self.compiler {
+        if let Some(Compiler { compiler, linker }) = &self.compiler {
             command.env("RUSTC", compiler).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
         command

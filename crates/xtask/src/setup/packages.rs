@@ -4,7 +4,7 @@ use std::{env, fs, path::Path, process::Command};
 
 use crate::{
     process::{self, Failure, Result},
-    setup::may_install,
+    setup::Missing,
 };
 
 /// Something that a package brings, and how to see that it is there.
@@ -51,25 +51,34 @@ fn has_vulkan_driver() -> bool {
     env::var_os("VK_ICD_FILENAMES").is_some() || folders.iter().any(|folder| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()))
 }
 
+fn not_there(packages: &[Package]) -> Vec<&Package> {
+    packages.iter().filter(|package| !(package.is_there)()).collect()
+}
+
+/// Those that are missing, with the one command that brings them.
+pub fn missing(packages: &[Package]) -> Option<Missing> {
+    let missing = not_there(packages);
+    if missing.is_empty() {
+        return None;
+    }
+    let (has_apt, is_root) = (process::find("apt-get").is_some(), is_root());
+    let names: Vec<&str> = missing.iter().map(|package| package.debian).collect();
+    let command = format!("{}apt-get install --no-install-recommends {}", if is_root { "" } else { "sudo " }, names.join(" "));
+    Some(Missing {
+        what: missing.iter().map(|package| (package.debian.to_owned(), package.why)).collect(),
+        place: if has_apt { "packages of this system" } else { "Debian's names: install their like with this system's package manager" }.to_owned(),
+        command,
+        by_hand: !has_apt || !is_root,
+    })
+}
+
 /// Installs those that are missing in one go.
 pub fn find_or_install(packages: &[Package]) -> Result<()> {
-    let missing: Vec<&Package> = packages.iter().filter(|package| !(package.is_there)()).collect();
+    let missing = not_there(packages);
     if missing.is_empty() {
         return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(|package| package.debian).collect();
-    let reasons: Vec<String> = missing.iter().map(|package| format!("{} ({})", package.debian, package.why)).collect();
-    let by_hand = format!("apt-get install --no-install-recommends {}", names.join(" "));
-    if process::find("apt-get").is_none() {
-        return Err(Failure(format!(
-            "missing: {}. These are Debian's names; install the like of them with this machine's packages",
-            reasons.join(", ")
-        )));
-    }
-    if !may_install() || !is_root() {
-        return Err(Failure(format!("missing: {}. Run: sudo {by_hand}", reasons.join(", "))));
-    }
-    println!("Installing {}", reasons.join(", "));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);

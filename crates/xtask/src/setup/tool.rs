@@ -8,7 +8,7 @@ use std::{
 use crate::{
     folders,
     process::{self, Failure, Result},
-    setup::may_install,
+    setup::Missing,
 };
 
 /// A program of an exact version.
@@ -16,8 +16,9 @@ pub struct Tool {
     pub package: &'static str,
     pub program: &'static str,
     pub version: &'static str,
-    /// Whether to build with the versions that its authors tested.
-    pub locked: bool,
+    pub default_features: bool,
+    /// Of the compiler: low, or optimising takes longer than all that the program ever runs.
+    pub opt_level: &'static str,
     pub why: &'static str,
 }
 
@@ -31,33 +32,42 @@ impl Tool {
         process::find(self.program).filter(|found| self.is_this(found)).unwrap_or(kept)
     }
 
+    pub fn missing(&self) -> Option<Missing> {
+        if self.is_this(&self.path()) {
+            return None;
+        }
+        Some(Missing {
+            what: vec![(format!("{} {}", self.package, self.version), self.why)],
+            place: "some minutes".to_owned(),
+            command: process::line(&self.install()),
+            by_hand: false,
+        })
+    }
+
     pub fn find_or_install(&self) -> Result<()> {
         if self.is_this(&self.path()) {
             return Ok(());
         }
-        let Self { package, version, why, .. } = self;
-        let mut install = self.install();
-        if !may_install() {
-            return Err(Failure(format!("{package} {version} is missing, which {why}. Install it with: {}", process::line(&install))));
-        }
-        println!("Installing {package} {version}, which {why}, into {} (some minutes, once)", folders::tools().display());
-        process::run(&mut install)?;
+        process::run(&mut self.install())?;
         if self.is_this(&self.path()) {
             Ok(())
         } else {
-            Err(Failure(format!("{package} was installed but does not say that it is version {version}")))
+            Err(Failure(format!("{} was installed but does not say that it is version {}", self.package, self.version)))
         }
     }
 
     fn install(&self) -> Command {
         let mut command = Command::new("cargo");
-        command.current_dir(folders::root()).args(["install", &format!("{}@{}", self.package, self.version), "--root"]).arg(folders::tools());
-        if self.locked {
-            command.arg("--locked");
+        command.current_dir(folders::root()).args(["install", "--locked", "--profile=dev", &format!("{}@{}", self.package, self.version), "--root"]);
+        command.arg(folders::tools());
+        if !self.default_features {
+            command.arg("--no-default-features");
         }
-        // Little optimised: they are built in a third of the time and fast enough.
-        command.env("CARGO_TARGET_DIR", folders::tools().join("target")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-        command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        command.env("CARGO_TARGET_DIR", folders::tools().join("target")).env("CARGO_PROFILE_DEV_OPT_LEVEL", self.opt_level);
+        // So a crate that macros use as well as the program is compiled once for both.
+        for setting in ["DEBUG", "DEBUG_ASSERTIONS", "OVERFLOW_CHECKS", "INCREMENTAL"] {
+            command.env(format!("CARGO_PROFILE_DEV_{setting}"), "false");
+        }
         command
     }
 

@@ -9,8 +9,8 @@ use std::{
 use crate::{
     folders,
     process::{self, Failure, Result, while_doing},
-    setup::{may_install, packages},
-    wasm::Toolchain,
+    setup::{Missing, missing, packages},
+    wasm::Compiler,
 };
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -19,28 +19,51 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 /// Below the `/usr` that is the sysroot of Debian's compiler.
 const DEBIAN_LIBRARIES: &str = "/usr/lib/rustlib/wasm32-unknown-unknown/lib";
 
-pub fn find_or_install() -> Result<Toolchain> {
-    let rustup = Toolchain { compiler: None };
+const PACKAGES: [packages::Package; 3] = [packages::RUSTC_WEB, packages::CARGO_WEB, packages::RUST_SRC];
+
+pub fn missing() -> Option<Missing> {
+    if has_core(&libraries("rustc")) || debian().is_some() {
+        return None;
+    }
+    let otherwise =
+        format!("where rustup cannot: Debian's rustc-web, cargo-web and rust-web-src, and a standard library built into {DEBIAN_LIBRARIES}");
+    Some(Missing {
+        what: vec![(format!("Rust's standard library for {TARGET}"), "is part of the page's WebAssembly")],
+        place: if is_debian() { otherwise } else { String::new() },
+        command: process::line(&rustup_target_add()),
+        by_hand: false,
+    })
+}
+
+/// The compiler, unless it is the one that rustup chooses.
+pub fn find_or_install() -> Result<Option<Compiler>> {
     if has_core(&libraries("rustc")) {
-        return Ok(rustup);
+        return Ok(None);
     }
     if let Some(debian) = debian() {
-        return Ok(debian);
+        return Ok(Some(debian));
     }
-    if !may_install() {
-        return Err(Failure(format!("the standard library for browsers is missing. Install it with: rustup target add {TARGET}")));
+    if process::run(&mut rustup_target_add()).is_ok() && has_core(&libraries("rustc")) {
+        return Ok(None);
     }
-    println!("Adding the target {TARGET}, for which the page's module is compiled");
-    if process::run(Command::new("rustup").current_dir(folders::root()).args(["target", "add", TARGET])).is_ok() && has_core(&libraries("rustc")) {
-        return Ok(rustup);
+    if !is_debian() {
+        return Err(Failure(format!("the standard library for {TARGET} cannot be installed: `rustup target add {TARGET}` failed")));
     }
-    if !Path::new("/etc/debian_version").is_file() {
-        return Err(Failure(format!("the standard library for browsers cannot be had: `rustup target add {TARGET}` failed")));
-    }
-    println!("rustup cannot; using the compiler for browsers of Debian's packages instead");
-    packages::find_or_install(&[packages::RUSTC_WEB, packages::CARGO_WEB, packages::RUST_SRC])?;
+    println!("rustup has no {TARGET} for this toolchain; using the compiler of Debian's packages instead");
+    missing::agree(packages::missing(&PACKAGES).as_slice())?;
+    packages::find_or_install(&PACKAGES)?;
     build()?;
-    debian().ok_or_else(|| Failure(format!("{DEBIAN_RUSTC} still has no standard library for {TARGET}")))
+    debian().map(Some).ok_or_else(|| Failure(format!("{DEBIAN_RUSTC} still has no standard library for {TARGET}")))
+}
+
+fn rustup_target_add() -> Command {
+    let mut command = Command::new("rustup");
+    command.current_dir(folders::root()).args(["target", "add", TARGET]);
+    command
+}
+
+fn is_debian() -> bool {
+    Path::new("/etc/debian_version").is_file()
 }
 
 /// Where a compiler of the repository's toolchain looks for the target's libraries.
@@ -56,12 +79,12 @@ fn has_core(libraries: &Option<PathBuf>) -> bool {
 }
 
 /// Debian's compiler, if it has the libraries, with the linker of rustup's toolchain, since it has none itself.
-fn debian() -> Option<Toolchain> {
+fn debian() -> Option<Compiler> {
     let compiler = PathBuf::from(DEBIAN_RUSTC);
     if !compiler.is_file() || !has_core(&Some(PathBuf::from(DEBIAN_LIBRARIES))) {
         return None;
     }
-    Some(Toolchain { compiler: Some((compiler, linker()?)) })
+    Some(Compiler { compiler, linker: linker()? })
 }
 
 fn linker() -> Option<PathBuf> {
