@@ -6,6 +6,7 @@
 
 mod bench;
 mod bundle;
+mod docs;
 mod folders;
 mod module_size;
 mod native;
@@ -28,6 +29,7 @@ cargo xtask test [STEP…]                   run all tests, the browser's includ
     Both install what this machine lacks, system packages included, and print the list with the reasons and commands
     before they do. With ONESTEP_INSTALL=no in the environment they install nothing and fail with that list instead.
 cargo xtask package                        make the npm package with its WebAssembly builds
+cargo xtask docs [--book]                  build the book and the API documentation into dist-docs, without a broken link
 cargo xtask vocabulary [PREFIX…]           find words that this repository replaces by the terms of the field
 cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
 cargo xtask release --check [--tag vN.N.N] name everything that stands in the way of a release
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ["package", options @ ..] => package::run(options),
         ["test", steps @ ..] => suite::run(steps),
         ["bench", options @ ..] => bench::run(options),
+        ["docs", options @ ..] => docs::run(options),
         ["vocabulary", prefixes @ ..] => vocabulary::run(prefixes),
         ["release", options @ ..] => release::run(options),
         ["setup"] => setup::everything(),

@@ -33,6 +33,10 @@ const CARGO_DENY: tool::Tool = tool::Tool {
     why: "checks licences, sources and known faults of dependencies",
 };
 
+/// Without serving, watching and searching.
+const MDBOOK: tool::Tool =
+    tool::Tool { package: "mdbook", program: "mdbook", version: "0.5.4", default_features: false, opt_level: "0", why: "builds the book" };
+
 /// The operating system's packages that the steps need.
 const FOR_NATIVE: [Package; 3] = [packages::VULKAN, packages::EMOJI_FONT, packages::EMOJI_NAMES];
 const FOR_BROWSER: [Package; 3] = [packages::NODE, packages::NPM, packages::CHROMIUM];
@@ -75,6 +79,13 @@ pub fn deny() -> Result<PathBuf> {
     CARGO_DENY.find_or_install()?;
     process::run(native::cargo().args(["fetch", "--locked", "--quiet"]))?;
     Ok(CARGO_DENY.path())
+}
+
+/// What the documentation needs besides the page and the browser tests: the program that builds the book, which it gives.
+pub fn mdbook() -> Result<PathBuf> {
+    missing::agree(MDBOOK.missing().as_slice())?;
+    MDBOOK.find_or_install()?;
+    Ok(MDBOOK.path())
 }
 
 /// What the browser tests need besides the page.

@@ -94,7 +94,11 @@ pub const RULES: &[Rule] = &[
     rule(&["blind to", "blind for"], "insensitive to", Everywhere),
     rule(&["piece", "pieces"], "chunk", Everywhere),
     rule(&["shelf", "shelves"], "model cache, `ModelPool`", Everywhere),
-    rule(&["of its own", "of their own", "of your own", "of our own", "an own", "of ours", "of yours", "of theirs"], "separate, private, your", Prose),
+    rule(
+        &["of its own", "of their own", "of your own", "of our own", "an own", "of ours", "of yours", "of theirs"],
+        "separate, private, your",
+        Prose,
+    ),
     rule(&["kin", "beside", "lies", "aside", "whose"], "plain words", Prose),
 ];
 
