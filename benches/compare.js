@@ -27,7 +27,7 @@ function within(milliseconds, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** What the reference gives: our processor path, natively. Everyone is given its inputs and compared with its outputs. */
+/** What the reference gives: our CPU path, natively. Everyone is given its inputs and compared with its outputs. */
 function reference(network) {
   execFileSync(PROGRAM, ["bench", network.bundle, "--device", "cpu", "--repeats", "0", "--tensors", network.tensors, "--quiet"], { stdio: ["ignore", "ignore", "inherit"] });
   const { components, bytes } = JSON.parse(execFileSync(PROGRAM, ["inspect", network.bundle, "--json"], { encoding: "utf8" }));
@@ -38,7 +38,7 @@ function reference(network) {
 }
 
 function agrees(agreement, furthest = FURTHEST) {
-  // Our own process on the processor is the reference.
+  // Our own process on the CPU is the reference.
   if (agreement === undefined) return true;
   return Object.entries(agreement).every(([name, value]) => (name === "image_db" ? value >= LEAST_DECIBELS : value <= furthest));
 }
@@ -99,7 +99,7 @@ function write(name, network) {
   writeFileSync(join(BENCHES, "results.md"), table(results));
 }
 
-const machine = { processor: cpus()[0]?.model, cores: cpus().length, load: loadavg()[0] };
+const machine = { cpu: cpus()[0]?.model, cores: cpus().length, load: loadavg()[0] };
 const results = { schema: 1, date: new Date().toISOString(), rounds: ROUNDS, machine, downloads: downloads(), networks: {} };
 for (const name of NETWORKS) {
   const folder = join(WORK, name);

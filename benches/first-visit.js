@@ -21,7 +21,7 @@ const COMPRESSED = new Set(Object.keys(TYPES));
 const LINES = { "this machine": {}, "50 Mbit/s, 20 ms": { rate: 50e6, delay: 20 }, "10 Mbit/s, 50 ms": { rate: 10e6, delay: 50 } };
 const SOFTWARE = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader", "--enable-features=Vulkan", "--use-vulkan=swiftshader", "--use-angle=swiftshader"];
 const QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const SIDES = { "WASM on the processor": { path: "?backend=cpu", args: [] }, WebGPU: { path: "?backend=webgpu", args: SOFTWARE } };
+const SIDES = { "WASM on the CPU": { path: "?backend=cpu", args: [] }, WebGPU: { path: "?backend=webgpu", args: SOFTWARE } };
 
 /** Sends files as a host of static files would, through one line of the given rate. */
 async function serve({ rate, delay = 0 }) {
@@ -68,7 +68,7 @@ async function serve({ rate, delay = 0 }) {
 }
 
 const inState = (page, state) => page.waitForFunction((state) => document.body?.dataset.state === state, state, { timeout: 300_000, polling: 10 });
-const drawn = (page) => page.waitForFunction(() => document.getElementById("caption")?.textContent.includes("seed"), undefined, { timeout: 300_000, polling: 10 });
+const generated = (page) => page.waitForFunction(() => document.getElementById("caption")?.textContent.includes("seed"), undefined, { timeout: 300_000, polling: 10 });
 
 /** Browsers call a task long from 50 ms on, and tell of no shorter one. */
 const watchTasks = () => {
@@ -92,7 +92,7 @@ async function visits(line, { path, args }) {
     times.offer = performance.now() - begun;
     begun = performance.now();
     await page.click("#download");
-    await drawn(page);
+    await generated(page);
     times.first = performance.now() - begun;
     times.busy = Math.max(0, ...(await page.evaluate(() => window.longTasks)));
     const adapter = await page.textContent("#device");
@@ -105,7 +105,7 @@ async function visits(line, { path, args }) {
     page = context.pages()[0] ?? (await context.newPage());
     begun = performance.now();
     await page.goto(server.address + path, { waitUntil: "commit" });
-    await drawn(page);
+    await generated(page);
     times.again = performance.now() - begun;
     const bytes = Object.values(server.sent.bytes).reduce((a, b) => a + b, 0) - Object.values(first.bytes).reduce((a, b) => a + b, 0);
     await context.close();

@@ -3,7 +3,7 @@
     python benches/networks.py folders OUT NAME…    the pipeline folders, OUT/NAME/model
     python benches/networks.py onnx OUT NAME…       OUT/NAME/{text_encoder,generator,decoder}.onnx from these folders
 
-`benches/networks/NAME` holds the configurations of a network, `benches/networks/pipeline` the files that all of them share.
+`benches/networks/NAME` holds the configurations of a network, `benches/networks/pipeline` the files that they have in common.
 `emoji` gets the very weights that models/emoji ships, as long as compiling left all of them under their own names; otherwise, and
 always for the others, they are seeded random ones, and the times are the same.
 16-bit floats hold all of them exactly, so that every side computes with the same numbers whether it stores 16 or 32 bits.

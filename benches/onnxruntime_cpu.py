@@ -1,8 +1,8 @@
-"""onnxruntime on the processor, as one side of the comparison.
+"""onnxruntime on the CPU, as one side of the comparison.
 
     python benches/onnxruntime_cpu.py FOLDER TENSORS THREADS
 
-FOLDER has the three ONNX files, TENSORS what our processor path took and gave. The first line of output says what this is and how far
+FOLDER has the three ONNX files, TENSORS what our CPU path took and gave. The first line of output says what this is and how far
 its results are from ours (relative L2); then each line of input names a component or `image` and is answered with its milliseconds.
 """
 

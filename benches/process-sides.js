@@ -1,4 +1,4 @@
-// Sides that are programs of their own. Each says what it is in its first line, and then answers a line with a line.
+// Sides that are separate programs. Each says what it is in its first line, and then answers a line with a line.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { existsSync } from "node:fs";
@@ -62,14 +62,14 @@ export function processSides({ folder, bundle, model, tensors }) {
     new ProcessSide("native · ours, WebGPU (wgpu)", { where: "native", what: "our kernels through wgpu" }, ours("webgpu")),
     new ProcessSide("native · burn, vulkan", { where: "native", what: `burn's GPU backend, SPIR-V, ${tuning}` }, burn("vulkan")),
     new ProcessSide("native · burn, wgpu", { where: "native", what: `burn's GPU backend, WGSL, ${tuning}` }, burn("wgpu")),
-    new ProcessSide("native · ours, processor, 1 thread", { where: "native" }, ours("cpu"), rayon(1)),
-    new ProcessSide("native · onnxruntime, processor, 1 thread", { where: "native" }, onnx(1)),
+    new ProcessSide("native · ours, CPU, 1 thread", { where: "native" }, ours("cpu"), rayon(1)),
+    new ProcessSide("native · onnxruntime, CPU, 1 thread", { where: "native" }, onnx(1)),
     new ProcessSide("native · burn, flex, 1 thread", { where: "native", what: "the modules on burn's flex" }, burn("cpu"), rayon(1)),
   ];
   if (CORES > 1) {
     sides.push(
-      new ProcessSide(`native · ours, processor, ${all}`, { where: "native" }, ours("cpu"), rayon(CORES)),
-      new ProcessSide(`native · onnxruntime, processor, ${all}`, { where: "native" }, onnx(CORES)),
+      new ProcessSide(`native · ours, CPU, ${all}`, { where: "native" }, ours("cpu"), rayon(CORES)),
+      new ProcessSide(`native · onnxruntime, CPU, ${all}`, { where: "native" }, onnx(CORES)),
     );
   }
   if (GPU) {

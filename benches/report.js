@@ -22,7 +22,7 @@ const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
 const row = (cells) => `| ${cells.join(" | ")} |`;
 const rows = (head, body) => [row(head), row(head.map(() => "---")), ...body.map(row)].join("\n");
 
-/** The fastest of the sides whose names fit, by `measure` of its times: that number, or nothing. */
+/** The fastest of the sides with matching names, by `measure` of its times: that number, or nothing. */
 function best(network, pattern, name, measure) {
   const fitting = Object.entries(network.sides).filter(([side, { times }]) => pattern.test(side) && times[name]?.length);
   return fitting.length ? Math.min(...fitting.map(([, { times }]) => measure(times[name]))) : undefined;
@@ -35,8 +35,8 @@ const LINES = [
   { what: "browser, best path, any threads: ours ÷ onnxruntime-web", ours: /^browser · ours/, theirs: /^browser · onnxruntime-web/, cells: ["image"] },
   { what: "browser, WASM, 1 thread: ours ÷ onnxruntime-web", ours: /^browser · ours, WASM/, theirs: /^browser · onnxruntime-web, WASM, 1 thread$/, cells: ["generator", "decoder", "image"] },
   { what: "native GPU interface: ours ÷ burn's faster one", target: 0.4, ours: /^native · ours, WebGPU/, theirs: /^native · burn, (wgpu|vulkan)$/, cells: ["generator", "decoder", "image"] },
-  { what: "native processor, 1 thread: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, 1 thread$/, theirs: /^native · onnxruntime, processor, 1 thread$/, cells: ["generator", "decoder", "image"] },
-  { what: "native processor, all threads: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, processor, \d+ threads$/, theirs: /^native · onnxruntime, processor, \d+ threads$/, cells: ["generator", "decoder", "image"] },
+  { what: "native CPU, 1 thread: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, CPU, 1 thread$/, theirs: /^native · onnxruntime, CPU, 1 thread$/, cells: ["generator", "decoder", "image"] },
+  { what: "native CPU, all threads: ours ÷ onnxruntime", target: 1.5, ours: /^native · ours, CPU, \d+ threads$/, theirs: /^native · onnxruntime, CPU, \d+ threads$/, cells: ["generator", "decoder", "image"] },
   { what: "GPU, f16: ours (native) ÷ PyTorch, compiled", ours: /^native · ours, WebGPU/, theirs: /^native · PyTorch, compiled/, cells: ["generator", "decoder"] },
 ];
 
@@ -74,9 +74,9 @@ function agreement({ agreement }) {
 export function table(results) {
   const { machine, downloads, rounds, date } = results;
   const parts = [
-    "# Times beside others'",
-    "Written by `cargo xtask bench`; [README.md](README.md) says how. Every ratio is between two medians of this one run; times from other machines or runs have no place beside them.",
-    `${date.slice(0, 10)} · ${machine.processor}, ${machine.cores} cores · Chromium ${downloads.version} · ${rounds} rounds · ` +
+    "# Times compared with other systems",
+    "Written by `cargo xtask bench`; [README.md](README.md) says how. Every ratio is between two medians of this one run; times from other machines or runs cannot be compared with them.",
+    `${date.slice(0, 10)} · ${machine.cpu}, ${machine.cores} cores · Chromium ${downloads.version} · ${rounds} rounds · ` +
       `load of the machine ${machine.load.toFixed(1)} before and ${machine.load_after?.toFixed(1)} after (${machine.cores} would be the comparison alone, on all cores).`,
     "## Ratios\n\nBelow 1 we are faster. Targets are for medians; on a machine that did other work meanwhile the least times say more.",
     ratioTable(results),
@@ -88,7 +88,7 @@ export function table(results) {
     ]);
     parts.push(`Bundle: ${mebibytes(network.cost.bundle_bytes)}.`);
     parts.push(rows(["component", "GFLOP", "million parameters", "dispatches", "pipelines", "weights", "arenas"], cost));
-    parts.push("Milliseconds, warm: **median** (least–most). Agreement: the largest relative L2 of a component's result, or the image's PSNR, beside our processor path.");
+    parts.push("Milliseconds, warm: **median** (least–most). Agreement: the largest relative L2 of a component's result, or the image's PSNR, compared with our CPU path.");
     const shown = Object.entries(network.sides).filter(([, side]) => !side.failure || Object.keys(side.times).length > 0);
     parts.push(rows(["side", ...Object.values(CELLS), "agreement"], shown.map(([side, found]) => [side, ...Object.keys(CELLS).map((key) => time(found.times[key])), agreement(found)])));
     const failed = Object.entries(network.sides).filter(([, side]) => side.failure);

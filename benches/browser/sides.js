@@ -13,7 +13,7 @@ const server = await serve({ "": PAGE, ort: ONNXRUNTIME_WEB, bench: join(BENCHES
 const launch = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
 const browser = await launch();
 
-/** The package's module for the processor that Chromium takes, where it was built. */
+/** The package's module for the CPU that Chromium takes, where it was built. */
 const CPU_MODULE = "onestep-wasm-cpu-relaxed_bg.wasm";
 const OURS = "/bench/our-side.js";
 const ORT = "/bench/ort-side.js";

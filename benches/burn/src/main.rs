@@ -1,6 +1,6 @@
 //! The networks on burn itself, as one side of the comparison.
 //!
-//! `onestep-bench-burn FOLDER TENSORS DEVICE`: FOLDER is a pipeline folder, TENSORS what our processor path took and gave, DEVICE one of
+//! `onestep-bench-burn FOLDER TENSORS DEVICE`: FOLDER is a pipeline folder, TENSORS what our CPU path took and gave, DEVICE one of
 //! burn's: cpu, wgpu, vulkan. The first line of output says how far the results are from ours (relative L2); then each line of input
 //! names a component or `image` and is answered with its milliseconds.
 

@@ -106,6 +106,6 @@ pub const RULES: &[Rule] = &[
 pub const OTHERS: &[(&str, &[&str])] = &[
     ("draw", &["drawImage", "ImageDraw", "draw_text", "set_draw", "DrawingArea", "DrawingBackend", "drawingBuffer", "draw_series", "draw_mesh"]),
     ("drawing", &["DrawingArea", "DrawingBackend", "drawingBuffer", "IntoDrawingArea", "drawing::"]),
-    ("processor", &["post_processor", "PostProcessor", "postProcessor", "post-processor", "preprocessor"]),
+    ("processor", &["post_processor", "PostProcessor", "postProcessor", "post-processor", "preprocessor", "Xeon(R) Processor"]),
     ("processors", &["processors::"]),
 ];
