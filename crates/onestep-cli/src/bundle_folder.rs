@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use onestep::{Backend, Model, Noise};
-use onestep_program::{Bundle, BundleError, FileEntry, Manifest, TensorRef, limits, manifest};
+use onestep_program::{Bundle, BundleError, FileEntry, FileUse, Manifest, TensorRef, limits, manifest};
 use onestep_store::{FileFormat, FolderKind};
 
 use crate::clock::Clock;
@@ -43,8 +43,7 @@ pub fn refuse_edited(folder: &Path) -> Result<(), Failure> {
     let Some(manifest) = read(folder, manifest::FILE_NAME, limits::MANIFEST_BYTES.max).ok().and_then(|bytes| Manifest::from_json(&bytes).ok()) else {
         return Ok(());
     };
-    let made: BTreeSet<&String> = manifest.components.values().chain(&manifest.weights).chain([&manifest.tokenizer]).collect();
-    for entry in manifest.files.iter().filter(|entry| !made.contains(&entry.name)) {
+    for (_, entry) in manifest.files_by_use().filter(|(file_use, _)| matches!(file_use, FileUse::Card | FileUse::Extra)) {
         let path = folder.join(&entry.name);
         if path.exists() && !onestep_store::read(&path).is_ok_and(|bytes| entry.verify(&bytes).is_ok()) {
             return refuse(&entry.name);
@@ -94,9 +93,7 @@ pub fn open(folder: &Path) -> Result<Bundle, Failure> {
 
 /// Compares the files that no reader needs, such as a sample image, with their hashes.
 fn others_verified(folder: &Path, bundle: Bundle) -> Result<Bundle, Refused> {
-    let manifest = bundle.manifest();
-    let needed: BTreeSet<&String> = manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).collect();
-    for entry in manifest.files.iter().filter(|entry| !needed.contains(&entry.name)) {
+    for (_, entry) in bundle.manifest().files_by_use().filter(|(file_use, _)| *file_use == FileUse::Extra) {
         entry.verify(&read(folder, &entry.name, entry.size).map_err(Refused)?)?;
     }
     Ok(bundle)
@@ -113,22 +110,22 @@ pub fn check(folder: &Path, bundle: &Bundle) -> Result<(), Failure> {
     })
 }
 
-/// The most arithmetic that is done to try a bundle out: a second or two of one CPU.
-const TRIAL_FLOPS: u64 = 20_000_000_000;
+/// Larger programs are not run by [`smoke_test`]: this many floating-point operations take a second or two on one CPU core.
+const SMOKE_TEST_FLOPS: u64 = 20_000_000_000;
 
-/// What [`try_out`] did.
+/// The outcome of [`smoke_test`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trial {
+pub enum SmokeTest {
     /// One image was computed on the CPU, all of its values finite.
     Finite,
-    /// The programs are larger than what is tried out.
+    /// The programs have more than [`SMOKE_TEST_FLOPS`].
     Skipped {
         /// Their floating-point operations.
         flops: u64,
     },
 }
 
-impl fmt::Display for Trial {
+impl fmt::Display for SmokeTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Finite => f.write_str("one image computed on the CPU: all values finite"),
@@ -141,10 +138,10 @@ impl fmt::Display for Trial {
 ///
 /// # Errors
 /// A program that cannot be run; [`Exit::NonFinite`], naming the component.
-pub fn try_out(bundle: Bundle) -> Result<Trial, Failure> {
+pub fn smoke_test(bundle: Bundle) -> Result<SmokeTest, Failure> {
     let flops = bundle.programs().values().map(|program| program.flops()).fold(0, u64::saturating_add);
-    if flops > TRIAL_FLOPS {
-        return Ok(Trial::Skipped { flops });
+    if flops > SMOKE_TEST_FLOPS {
+        return Ok(SmokeTest::Skipped { flops });
     }
     let generation = bundle.manifest().generation.clone();
     let mut model = pollster::block_on(Model::open(bundle, Backend::Cpu, &mut Clock::new()))?;
@@ -161,7 +158,7 @@ pub fn try_out(bundle: Bundle) -> Result<Trial, Failure> {
     let states = run("text_encoder", &[("input_ids", TensorRef::I32(&ids))])?;
     let latents = run("generator", &[("noise", TensorRef::F32(&noise)), ("encoder_hidden_states", TensorRef::F32(&states))])?;
     run("decoder", &[("latents", TensorRef::F32(&latents))])?;
-    Ok(Trial::Finite)
+    Ok(SmokeTest::Finite)
 }
 
 struct Refused(Failure);

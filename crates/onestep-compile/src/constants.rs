@@ -18,7 +18,7 @@ use burn_router::TensorInterpreter;
 use crate::{
     capture::{Parameter, panic_message},
     error::CompileError,
-    lower::operation_name,
+    operation_name::operation_name,
 };
 
 /// A known tensor of the captured graph.

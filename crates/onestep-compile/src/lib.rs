@@ -13,6 +13,7 @@ mod graph;
 mod histogram;
 mod lower;
 mod names;
+mod operation_name;
 mod passes;
 mod program;
 mod uses;

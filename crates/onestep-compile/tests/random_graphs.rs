@@ -4,19 +4,19 @@ mod common;
 
 use common::{Given, noise, relative, run};
 use onestep_compile::{Compiled, Constant, Graph, Passes, Storage};
-use onestep_program::{Activation, BinaryKind, DType, Op, Port, ReduceKind, UnaryKind, ValueId, op::broadcast};
+use onestep_program::{Activation, BinaryKind, DType, Op, Port, ReduceKind, UnaryKind, ValueId, shape::broadcast};
 
 /// A graph that grows by random operations.
 struct Growth {
     graph: Graph,
     /// Values of the graph, the most recent last.
     values: Vec<ValueId>,
-    state: u64,
+    random: fastrand::Rng,
 }
 
 impl Growth {
     fn new(seed: u64) -> Self {
-        let mut growth = Self { graph: Graph::default(), values: Vec::new(), state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 };
+        let mut growth = Self { graph: Graph::default(), values: Vec::new(), random: fastrand::Rng::with_seed(seed) };
         for (name, shape) in [("image", vec![2, 8, 4, 6]), ("tokens", vec![2, 6, 8]), ("heads", vec![1, 2, 5, 4])] {
             let value = growth.graph.add(shape, DType::F32);
             growth.graph.inputs.push(Port { name: name.into(), value });
@@ -26,14 +26,11 @@ impl Growth {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        (self.state >> 33) as usize % bound
+        self.random.usize(..bound)
     }
 
     fn maybe(&mut self) -> bool {
-        self.below(2) == 0
+        self.random.bool()
     }
 
     /// A value, more often a recent one.
@@ -100,7 +97,7 @@ impl Growth {
     }
 
     fn constant(&mut self, shape: Vec<usize>, size: f32) -> ValueId {
-        let seed = self.state;
+        let seed = self.random.u64(..);
         let count: usize = shape.iter().product();
         let data: Vec<f32> = if self.below(5) == 0 { vec![size; count] } else { noise(count, seed).iter().map(|v| v * size).collect() };
         let parameter = self.maybe().then(|| format!("parameter{}", self.graph.values.len()));
@@ -204,18 +201,21 @@ impl Growth {
             16 => {
                 // A factor before and after a layer, or after a sum with one.
                 let x = self.any();
-                let before = self.affine(x, 0.6, [0.0, 0.1][self.state as usize % 2]);
+                let which = self.below(2);
+                let before = self.affine(x, 0.6, [0.0, 0.1][which]);
                 self.values.push(before);
                 let value = if self.maybe() { self.linear()? } else { self.convolution()? };
                 let value = if self.maybe() { self.affine(value, -1.2, 0.3) } else { value };
                 let other = self.any();
                 let value = if self.shape(other) == self.shape(value) {
                     let (a, b) = if self.maybe() { (value, other) } else { (other, value) };
-                    self.binary(a, b, [BinaryKind::Add, BinaryKind::Sub][self.state as usize % 2])
+                    let which = self.below(2);
+                    self.binary(a, b, [BinaryKind::Add, BinaryKind::Sub][which])
                 } else {
                     value
                 };
-                self.affine(value, 1.5, [0.0, -0.2][self.state as usize % 2])
+                let which = self.below(2);
+                self.affine(value, 1.5, [0.0, -0.2][which])
             }
             17 => {
                 let x = self.of_rank(3)?;
@@ -284,7 +284,8 @@ impl Growth {
             value = self.reshape(value, output);
         }
         if self.maybe() {
-            value = self.unary(value, [UnaryKind::Silu, UnaryKind::Gelu][self.state as usize % 2]);
+            let which = self.below(2);
+            value = self.unary(value, [UnaryKind::Silu, UnaryKind::Gelu][which]);
         }
         if width == summed && self.maybe() {
             value = self.binary(value, x, BinaryKind::Add);

@@ -1,13 +1,6 @@
 //! Attention, some queries at a time: the scores of all would be the largest matrix of a network.
 
-use crate::{
-    memory::Memory,
-    pointwise::exp,
-    product::Panels,
-    reduce::{maximum, vectorized},
-    tensor::Tensor,
-    threads,
-};
+use crate::{memory::Memory, product::Panels, softmax::softmax, tensor::Tensor, threads};
 
 /// Queries whose scores are in memory at once; a multiple of a tile's rows.
 const QUERIES: usize = 48;
@@ -47,34 +40,4 @@ pub(crate) fn attention([q, k, v]: [&Tensor; 3], scale: f32, causal: bool, outpu
         },
     );
     Tensor::new(result, output)
-}
-
-/// `softmax(scale · scores)` in place.
-pub(crate) fn softmax(scores: &mut [f32], scale: f32) {
-    // A negative scale would make the least score the one to subtract.
-    let most = if scale >= 0.0 { maximum(scores) } else { -maximum_of_negated(scores) };
-    let sum = vectorized(|| {
-        let (parts, rest) = scores.as_chunks_mut::<16>();
-        let mut lanes = [0.0f32; 16];
-        for part in parts {
-            for (lane, score) in lanes.iter_mut().zip(part) {
-                *score = exp(scale * (*score - most));
-                *lane += *score;
-            }
-        }
-        let mut sum: f32 = lanes.iter().sum();
-        for score in rest {
-            *score = exp(scale * (*score - most));
-            sum += *score;
-        }
-        sum
-    });
-    let factor = 1.0 / sum;
-    for score in scores {
-        *score *= factor;
-    }
-}
-
-fn maximum_of_negated(scores: &[f32]) -> f32 {
-    scores.iter().fold(f32::NEG_INFINITY, |most, &score| most.max(-score))
 }

@@ -1,14 +1,13 @@
 //! Convolutions as products of the weight as it is stored, [D,K], with patches, [K,pixels], of which one panel at a time is gathered: the
 //! whole matrix would be many times the image and never lies in memory.
 
-use onestep_program::Activation;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::{
+    conv_output::{Band, COPY_WORK, Epilogue, bands, scatter},
     memory::{Buffer, Memory},
-    pointwise::{activate, add, set, set_sum},
+    pointwise::{activate, set, set_sum},
     product::{DEPTH, Left, Product, Strips, VECTORS, multiply_panel, panel_width},
-    reduce::vectorized,
     tensor::Tensor,
     threads,
     winograd::Winograd,
@@ -43,16 +42,6 @@ impl Kernels {
         let strips = weight.chunks_exact(of_part).map(|part| Strips::new(part, of_part / depth, depth)).collect();
         Self { strips, kernel: [shape[shape.len() - 2], shape[shape.len() - 1]] }
     }
-}
-
-/// Multiply-adds that take as long as an element's copy.
-pub(crate) const COPY_WORK: usize = 4;
-
-/// What follows the sums: `act(x + bias) + residual`.
-pub(crate) struct Epilogue<'a> {
-    pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) act: Activation,
-    pub(crate) residual: Option<&'a [f32]>,
 }
 
 /// x [N,C,H,W], weight [D,C/groups,R,S], strips of each group's [D/groups,K]: [N,D,H',W'], which is `output`.
@@ -277,27 +266,6 @@ impl WithSimd for FullRows<'_> {
     }
 }
 
-/// Some pixels of all planes.
-pub(crate) struct Band<'a> {
-    /// The first pixel, and how many there are.
-    pub(crate) first: usize,
-    pub(crate) length: usize,
-    /// By plane.
-    pub(crate) rows: Vec<&'a mut [f32]>,
-}
-
-/// Cuts planes into bands of so many pixels each.
-pub(crate) fn bands(planes: &mut [f32], pixels: usize, of_band: usize) -> Vec<Band<'_>> {
-    let firsts = (0..pixels).step_by(of_band);
-    let mut bands: Vec<Band<'_>> = firsts.map(|first| Band { first, length: of_band.min(pixels - first), rows: Vec::new() }).collect();
-    for plane in planes.chunks_exact_mut(pixels) {
-        for (band, row) in bands.iter_mut().zip(plane.chunks_mut(of_band)) {
-            band.rows.push(row);
-        }
-    }
-    bands
-}
-
 /// strips [D,K]: [D,pixels], with the epilogue, in `result`. Several threads take a band of pixels each.
 fn convolve(strips: &Strips, gather: &Gather<'_>, pixels: usize, epilogue: &Epilogue<'_>, result: &mut [f32]) {
     let width = panel_width();
@@ -321,34 +289,4 @@ fn convolve(strips: &Strips, gather: &Gather<'_>, pixels: usize, epilogue: &Epil
             }
         }
     });
-}
-
-/// Writes tiles [2,2,width] from number `first` on to rows of pixels; `across` tiles and `columns` pixels are one row.
-pub(crate) fn scatter(tile: &[f32], first: usize, count: usize, [across, columns]: [usize; 2], result: &mut [f32], residual: Option<&[f32]>) {
-    let width = tile.len() / 4;
-    let mut done = 0;
-    while done < count {
-        let (row, column) = ((first + done) / across, (first + done) % across);
-        let length = (count - done).min(across - column);
-        for down in 0..2 {
-            let (even, odd) = (&tile[2 * down * width + done..][..length], &tile[(2 * down + 1) * width + done..][..length]);
-            let place = (2 * row + down) * columns + 2 * column;
-            let range = place..place + (2 * length).min(columns - 2 * column);
-            // The last row or column of tiles may reach beyond the image.
-            let Some(line) = result.get_mut(range.clone()) else { continue };
-            vectorized(|| {
-                let (pairs, last) = line.as_chunks_mut::<2>();
-                for (pair, (even, odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
-                    *pair = [*even, *odd];
-                }
-                if let ([last], Some(even)) = (last, even.get(pairs.len())) {
-                    *last = *even;
-                }
-            });
-            if let Some(residual) = residual {
-                add(line, &residual[range]);
-            }
-        }
-        done += length;
-    }
 }

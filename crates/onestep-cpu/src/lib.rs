@@ -7,6 +7,7 @@
 
 mod attention;
 mod conv;
+mod conv_output;
 mod cpu_program;
 mod error;
 mod linear;
@@ -17,6 +18,7 @@ mod operation;
 mod pointwise;
 mod product;
 mod reduce;
+mod softmax;
 mod tensor;
 mod threads;
 mod winograd;

@@ -6,14 +6,16 @@ use onestep_program::Op;
 
 use crate::{
     attention::attention,
-    conv::{Epilogue, Kernels, Window, conv2d, up_conv2d, winograd_conv2d},
+    conv::{Kernels, Window, conv2d, up_conv2d, winograd_conv2d},
+    conv_output::Epilogue,
     linear::{linear, mat_mul},
     memory::Memory,
     movement::{concat, embedding, expand, pad, permute, slice, upsample_nearest},
     norm::{group_norm, layer_norm},
     pointwise::{binary, geglu, map, unary},
     product::Panels,
-    reduce::{reduce, softmax_over},
+    reduce::reduce,
+    softmax::softmax_over,
     tensor::Tensor,
     winograd::Winograd,
 };

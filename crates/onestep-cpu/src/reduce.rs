@@ -2,7 +2,7 @@
 
 use onestep_program::ReduceKind;
 
-use crate::{attention::softmax, memory::Memory, tensor::Tensor};
+use crate::{memory::Memory, tensor::Tensor};
 
 /// Runs the loops of a closure with the widest vectors of this processor.
 #[inline(always)]
@@ -57,28 +57,4 @@ pub(crate) fn reduce(x: &Tensor, kind: ReduceKind, axis: usize, output: &[usize]
         }
     }
     Tensor::new(result, output)
-}
-
-/// Over one axis.
-pub(crate) fn softmax_over(x: Tensor, axis: usize, memory: &Memory) -> Tensor {
-    let shape = x.shape.clone();
-    let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-    let mut elements = x.into_elements(memory);
-    let mut column = vec![0.0; length];
-    for block in elements.chunks_exact_mut(length * inner) {
-        if inner == 1 {
-            softmax(block, 1.0);
-            continue;
-        }
-        for at in 0..inner {
-            for (to, from) in column.iter_mut().zip(block[at..].iter().step_by(inner)) {
-                *to = *from;
-            }
-            softmax(&mut column, 1.0);
-            for (to, from) in block[at..].iter_mut().step_by(inner).zip(&column) {
-                *to = *from;
-            }
-        }
-    }
-    Tensor::new(elements, &shape)
 }

@@ -9,7 +9,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::{
-    conv::{Band, COPY_WORK, Epilogue, bands, scatter},
+    conv_output::{Band, COPY_WORK, Epilogue, bands, scatter},
     memory::{Buffer, Memory},
     pointwise::activate,
     product::{Left, Product, Strips, VECTORS, multiply_panel, panel_width},

@@ -1,6 +1,6 @@
 //! Philox 4×32-10.
 
-use crate::Stream;
+use crate::stream::Stream;
 
 /// One block: four words from a counter and a key, by ten rounds.
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
@@ -57,6 +57,16 @@ impl Philox {
     /// Uniform in [0, 1), 24 bits.
     pub fn unit(&mut self) -> f32 {
         (self.next_u32() >> 8) as f32 / 16_777_216.0
+    }
+
+    /// Two independent standard normal numbers from two words, by Box and Muller's transform.
+    pub fn normal_pair(&mut self) -> [f64; 2] {
+        const SCALE: f64 = 1.0 / 4_294_967_296.0;
+        let (a, b) = (self.next_u32(), self.next_u32());
+        // In (0, 1], so that the logarithm is finite.
+        let radius = libm::sqrt(-2.0 * libm::log((f64::from(a) + 1.0) * SCALE));
+        let angle = 2.0 * core::f64::consts::PI * f64::from(b) * SCALE;
+        [radius * libm::cos(angle), radius * libm::sin(angle)]
     }
 
     /// The numbers `0..count` in random order (Fisher and Yates).

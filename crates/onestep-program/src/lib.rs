@@ -5,21 +5,22 @@
 //! with [`limits`] and with the bytes that exist before anything is allocated.
 
 pub mod bundle;
-pub mod disguise;
 pub mod element;
 pub mod error;
+pub mod file_signature;
 pub mod limits;
 pub mod manifest;
 pub mod op;
 pub mod printable;
 pub mod program;
+pub mod shape;
 pub mod tensor_file;
 pub mod weights;
 
 pub use bundle::{Bundle, BundleWriter, Outline};
 pub use element::ElementType;
 pub use error::{BundleError, Kind};
-pub use manifest::{FileEntry, Generation, Manifest};
+pub use manifest::{FileEntry, FileUse, Generation, Manifest};
 pub use op::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
 pub use printable::printable;
 pub use program::{DType, Node, Port, Program, Value, ValueId};

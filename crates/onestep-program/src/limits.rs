@@ -2,8 +2,8 @@
 //!
 //! `inspect` prints the table; every parser of this crate calls [`check`] before it allocates.
 
-use crate::disguise::{BYTE_ORDER_MARK, disguise};
 use crate::error::{BundleError, Kind};
+use crate::file_signature::{BYTE_ORDER_MARK, wrong_format};
 
 /// A row of the table: what is limited, and the largest value that is accepted.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], size: Limit, pla
     if bytes.is_empty() {
         return Err(refuse("the file is empty, expected JSON; fetch it again".into()));
     }
-    if let Some(told) = disguise(bytes) {
+    if let Some(told) = wrong_format(bytes) {
         return Err(refuse(format!("expected JSON; this is {told}")));
     }
     if [BYTE_ORDER_MARK, b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {

@@ -67,6 +67,21 @@ pub struct FileEntry {
     pub chunks: Vec<String>,
 }
 
+/// What a file of a bundle is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FileUse {
+    /// A component's program.
+    Program,
+    /// Weights.
+    Weights,
+    /// `tokenizer.json`.
+    Tokenizer,
+    /// The model card.
+    Card,
+    /// A file that nothing needs to generate an image, such as a sample image.
+    Extra,
+}
+
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -132,6 +147,21 @@ impl Manifest {
     /// The entry of a file.
     pub fn file(&self, name: &str) -> Option<&FileEntry> {
         self.files.iter().find(|file| file.name == name)
+    }
+
+    /// Every listed file with its use; a file with two uses counts as the first of them, in the order of [`FileUse`].
+    pub fn files_by_use(&self) -> impl Iterator<Item = (FileUse, &FileEntry)> {
+        self.files.iter().map(|file| {
+            let name = &file.name;
+            let file_use = match () {
+                () if self.components.values().any(|program| program == name) => FileUse::Program,
+                () if self.weights.contains(name) => FileUse::Weights,
+                () if self.tokenizer == *name => FileUse::Tokenizer,
+                () if self.card == *name => FileUse::Card,
+                () => FileUse::Extra,
+            };
+            (file_use, file)
+        })
     }
 
     /// Bytes of all files.

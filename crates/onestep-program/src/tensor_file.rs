@@ -9,9 +9,9 @@ use std::fmt;
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 
 use crate::{
-    disguise::{BYTE_ORDER_MARK, disguise},
     element::{ElementType, coordinates},
     error::{BundleError, Kind},
+    file_signature::{BYTE_ORDER_MARK, wrong_format},
     limits,
 };
 
@@ -117,7 +117,7 @@ fn not_safetensors(beginning: &[u8], size: u64) -> Option<String> {
     if size == 0 {
         return Some("the file is empty, expected safetensors; fetch it again".into());
     }
-    if let Some(told) = disguise(beginning) {
+    if let Some(told) = wrong_format(beginning) {
         return Some(format!("expected safetensors; this is {told}"));
     }
     let text = beginning.strip_prefix(BYTE_ORDER_MARK).unwrap_or(beginning).trim_ascii_start();

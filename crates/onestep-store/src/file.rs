@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::{StoreError, StoreErrorKind},
-    leftovers::{ScratchNames, remove},
     lock::Lock,
     overlap::{refuse_overlap, resolved},
+    stale_scratch::{ScratchNames, remove},
     sync_folder,
 };
 
@@ -54,7 +54,7 @@ impl FileDestination {
     ///
     /// # Errors
     /// A folder, a block device, a file of another format, a read-only file, one of the sources or a place inside one; one that another process is writing; storage.
-    pub fn claim(path: &Path, format: FileFormat, sources: &[&Path]) -> Result<Self, StoreError> {
+    pub fn acquire(path: &Path, format: FileFormat, sources: &[&Path]) -> Result<Self, StoreError> {
         refuse_overlap(format.name, path, sources)?;
         let refuse = |found: &str| refuse(path, format, found);
         let given = path.to_owned();
@@ -205,7 +205,7 @@ mod tests {
     const NEWER: &[u8] = b"\x89PNG\r\n\x1a\n two";
 
     fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        FileDestination::claim(path, FileFormat::PNG, &[])?.write(bytes)
+        FileDestination::acquire(path, FileFormat::PNG, &[])?.write(bytes)
     }
 
     fn count(folder: &Path) -> usize {
@@ -244,7 +244,7 @@ mod tests {
         }
         fs::write(at("source.png"), IMAGE).unwrap();
         let source = at("source.png");
-        assert!(FileDestination::claim(&source, FileFormat::PNG, &[&source]).unwrap_err().to_string().contains("it is"));
+        assert!(FileDestination::acquire(&source, FileFormat::PNG, &[&source]).unwrap_err().to_string().contains("it is"));
         let mut permissions = fs::metadata(&source).unwrap().permissions();
         permissions.set_readonly(true);
         fs::set_permissions(&source, permissions).unwrap();
@@ -258,7 +258,7 @@ mod tests {
     fn what_comes_between_is_not_lost() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("a.png");
-        let destination = FileDestination::claim(&path, FileFormat::PNG, &[]).unwrap();
+        let destination = FileDestination::acquire(&path, FileFormat::PNG, &[]).unwrap();
         fs::write(&path, "years of work").unwrap();
         assert!(destination.write(IMAGE).unwrap_err().to_string().contains("another format"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "years of work");
@@ -279,7 +279,7 @@ mod tests {
     fn one_process_at_a_time() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("a.png");
-        let first = FileDestination::claim(&path, FileFormat::PNG, &[]).unwrap();
+        let first = FileDestination::acquire(&path, FileFormat::PNG, &[]).unwrap();
         assert_eq!(write(&path, NEWER).unwrap_err().kind(), StoreErrorKind::Busy);
         first.write(IMAGE).unwrap();
         assert_eq!(fs::read(&path).unwrap(), IMAGE);

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::{StoreError, StoreErrorKind},
-    leftovers::{ScratchNames, is_scratch_of, remove},
     lock::Lock,
     overlap::{refuse_overlap, resolved},
     reading::read_at_most,
     record::{RECORD_BYTES, RECORD_FILE, record},
+    stale_scratch::{ScratchNames, is_scratch_of, remove},
     sync_folder,
 };
 
@@ -65,24 +65,24 @@ impl FolderDestination {
     ///
     /// # Errors
     /// A destination that must not be replaced, is a source, above or inside one; one that another process is writing; storage.
-    pub fn claim(path: &Path, kind: FolderKind, sources: &[&Path]) -> Result<Self, StoreError> {
+    pub fn acquire(path: &Path, kind: FolderKind, sources: &[&Path]) -> Result<Self, StoreError> {
         refuse_overlap(kind.name, path, sources)?;
-        Self::claim_over(path, kind, BTreeSet::new())
+        Self::acquire_over(path, kind, BTreeSet::new())
     }
 
-    /// As [`claim`](Self::claim), for a place that only onestep writes to: a folder there may lack its mark, if it holds nothing but files
+    /// As [`acquire`](Self::acquire), for a place that only onestep writes to: a folder there may lack its mark, if it holds nothing but files
     /// named in `also`. It is what a damaged disk left.
     ///
     /// # Errors
-    /// As [`claim`](Self::claim).
-    pub fn claim_over(path: &Path, kind: FolderKind, also: BTreeSet<String>) -> Result<Self, StoreError> {
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_over(path: &Path, kind: FolderKind, also: BTreeSet<String>) -> Result<Self, StoreError> {
         let target = target(path, kind.name)?;
         check(path, &target, kind, &also)?;
         let (parent, name) = parent_and_name(&target, path, kind.name)?;
         let target = parent.join(&name);
         refuse_mount_point(path, &target, &parent, kind.name)?;
         let created = create_parents(&parent)?;
-        let mut claimed = Self {
+        let mut destination = Self {
             kind,
             given: path.to_owned(),
             names: ScratchNames::new(&parent, &name),
@@ -93,16 +93,16 @@ impl FolderDestination {
             created,
             lock: None,
         };
-        claimed.scratch = claimed.names.fresh();
-        let lock = Lock::acquire_temporary(&claimed.names.lock(), path)?;
+        destination.scratch = destination.names.fresh();
+        let lock = Lock::acquire_temporary(&destination.names.lock(), path)?;
         let may_clear = lock.is_held();
-        claimed.lock = Some(lock);
+        destination.lock = Some(lock);
         if may_clear {
-            claimed.names.clear(&claimed.target)?;
+            destination.names.clear(&destination.target)?;
         }
         // Another process may have written it until it gave us the lock.
-        check(path, &claimed.target, kind, &claimed.also)?;
-        Ok(claimed)
+        check(path, &destination.target, kind, &destination.also)?;
+        Ok(destination)
     }
 
     /// Where the folder is being built: for writers that take a path.
@@ -137,12 +137,17 @@ impl FolderDestination {
     /// Storage; a destination that meanwhile holds something foreign. It is then as it was before.
     pub fn publish(mut self) -> Result<(), StoreError> {
         self.begin()?;
-        let mut files = BTreeSet::new();
-        sync_below(&self.scratch, "", &mut files)?;
+        let Content { mut files, mut paths, folders } = Content::of(&self.scratch)?;
         if self.kind.is_recorded {
             self.write(RECORD_FILE, &record(self.kind.name, &files)?)?;
-            sync_below(&self.scratch, "", &mut files)?;
+            files.insert(RECORD_FILE.to_owned());
+            paths.push(self.scratch.join(RECORD_FILE));
         }
+        for path in &paths {
+            File::open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::storage("writing", path, &error))?;
+        }
+        // The innermost first: an entry is durable when the folder that holds it is synced.
+        folders.iter().rev().try_for_each(|folder| sync_folder(folder))?;
         check(&self.given, &self.target, self.kind, &self.also)?;
         keep_permissions(&self.scratch, &self.target, &files)?;
         let replaced = move_into_place(&self.scratch, &self.target)?;
@@ -170,19 +175,39 @@ impl Drop for FolderDestination {
     }
 }
 
-/// Makes everything in a folder durable; adds the paths of its files to `files`.
-fn sync_below(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) -> Result<(), StoreError> {
-    let storage = |path: &Path, error: &io::Error| StoreError::storage("writing", path, error);
-    for entry in fs::read_dir(folder).map_err(|error| storage(folder, &error))? {
-        let entry = entry.map_err(|error| storage(folder, &error))?;
-        let (path, name) = (entry.path(), format!("{prefix}{}", entry.file_name().to_string_lossy()));
-        if entry.file_type().map_err(|error| storage(&path, &error))?.is_dir() {
-            sync_below(&path, &format!("{name}/"), files)?;
-        } else if files.insert(name) {
-            File::open(&path).and_then(|file| file.sync_all()).map_err(|error| storage(&path, &error))?;
-        }
+/// What a folder holds.
+#[derive(Default)]
+struct Content {
+    /// Paths of its files within the folder, `/` between their parts.
+    files: BTreeSet<String>,
+    /// Where they are; names that are not UTF-8 are whole only here.
+    paths: Vec<PathBuf>,
+    /// The folder and all folders in it, each after the one that holds it.
+    folders: Vec<PathBuf>,
+}
+
+impl Content {
+    fn of(folder: &Path) -> Result<Self, StoreError> {
+        let mut content = Self::default();
+        content.add(folder, "")?;
+        Ok(content)
     }
-    sync_folder(folder)
+
+    fn add(&mut self, folder: &Path, prefix: &str) -> Result<(), StoreError> {
+        let storage = |error: io::Error| StoreError::storage("listing", folder, &error);
+        self.folders.push(folder.to_owned());
+        for entry in fs::read_dir(folder).map_err(storage)? {
+            let entry = entry.map_err(storage)?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().map_err(storage)?.is_dir() {
+                self.add(&entry.path(), &format!("{name}/"))?;
+            } else {
+                self.files.insert(name);
+                self.paths.push(entry.path());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Who may read the old folder and its files may read the new ones, and nobody else.
@@ -394,7 +419,7 @@ mod tests {
     const OTHER: FolderKind = recorded_folder_kind!("another result");
 
     fn write(path: &Path, text: &str) -> Result<(), StoreError> {
-        let mut folder = FolderDestination::claim(path, KIND, &[])?;
+        let mut folder = FolderDestination::acquire(path, KIND, &[])?;
         folder.write("a.txt", text.as_bytes())?;
         folder.write("deep/b.txt", text.as_bytes())?;
         folder.publish()
@@ -415,7 +440,7 @@ mod tests {
         write(&place, "2").unwrap();
         assert_eq!(fs::read_to_string(place.join("deep/b.txt")).unwrap(), "2");
         assert_eq!(names(&home.path().join("above")), ["result"]);
-        assert!(FolderDestination::claim(&place, OTHER, &[]).unwrap_err().to_string().contains("holds a.txt"));
+        assert!(FolderDestination::acquire(&place, OTHER, &[]).unwrap_err().to_string().contains("holds a.txt"));
         // Fewer of its own files, and what file managers leave, are no reason to refuse.
         fs::remove_file(place.join("a.txt")).unwrap();
         fs::write(place.join("deep/.DS_Store"), "").unwrap();
@@ -439,7 +464,7 @@ mod tests {
     fn an_unpublished_one_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
         let place = home.path().join("x/y/result");
-        let mut folder = FolderDestination::claim(&place, KIND, &[]).unwrap();
+        let mut folder = FolderDestination::acquire(&place, KIND, &[]).unwrap();
         folder.write("a.txt", b"a").unwrap();
         drop(folder);
         assert_eq!(names(home.path()), [""; 0]);
@@ -499,8 +524,8 @@ mod tests {
     fn one_process_at_a_time() {
         let home = tempfile::tempdir().unwrap();
         let place = home.path().join("result");
-        let first = FolderDestination::claim(&place, KIND, &[]).unwrap();
-        assert_eq!(FolderDestination::claim(&place, KIND, &[]).unwrap_err().kind(), StoreErrorKind::Busy);
+        let first = FolderDestination::acquire(&place, KIND, &[]).unwrap();
+        assert_eq!(FolderDestination::acquire(&place, KIND, &[]).unwrap_err().kind(), StoreErrorKind::Busy);
         drop(first);
         write(&place, "1").unwrap();
         assert_eq!(names(home.path()), ["result"]);
@@ -524,7 +549,7 @@ mod tests {
     fn what_comes_between_is_not_lost() {
         let home = tempfile::tempdir().unwrap();
         let place = home.path().join("result");
-        let mut folder = FolderDestination::claim(&place, KIND, &[]).unwrap();
+        let mut folder = FolderDestination::acquire(&place, KIND, &[]).unwrap();
         folder.write("a.txt", b"a").unwrap();
         fs::create_dir(&place).unwrap();
         fs::write(place.join("mine"), "mine").unwrap();

@@ -14,20 +14,20 @@
 mod error;
 mod file;
 mod folder;
-mod leftovers;
 mod lock;
 mod overlap;
 mod reading;
 mod record;
+mod stale_scratch;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use file::{FileDestination, FileFormat, replace_file};
 pub use folder::{FolderDestination, FolderKind, check_folder, lock_folder, refuse_foreign};
-pub use leftovers::remove_leftovers;
 pub use lock::Lock;
 pub use overlap::refuse_overlap;
 pub use reading::{read, read_at_most};
 pub use record::{RECORD_FILE, is_marked, mark_folder, record_files};
+pub use stale_scratch::remove_stale_scratch;
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -88,7 +88,7 @@ impl Checkpoint {
         files.push((COMPLETE.into(), json_bytes(&complete, Path::new(COMPLETE))?));
         // A damaged checkpoint of this step, which a resume has passed over, is replaced.
         let names = files.iter().map(|(name, _)| name.clone()).collect();
-        let mut destination = FolderDestination::claim_over(&folder, CHECKPOINT, names)?;
+        let mut destination = FolderDestination::acquire_over(&folder, CHECKPOINT, names)?;
         for (name, bytes) in &files {
             destination.write(name, bytes)?;
         }

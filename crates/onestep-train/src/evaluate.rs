@@ -237,7 +237,7 @@ const EVALUATION: FolderKind = recorded_folder_kind!("an evaluation");
 pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn Observer) -> Result<Report, TrainError> {
     // Models, images, features.
     let config = config_of(options)?;
-    let mut destination = FolderDestination::claim(&options.out, EVALUATION, &[])?;
+    let mut destination = FolderDestination::acquire(&options.out, EVALUATION, &[])?;
     check_options([(format!("--guidance {}", options.guidance), options.guidance.is_finite(), "a number that is finite")])?;
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     teacher.check()?;

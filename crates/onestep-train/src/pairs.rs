@@ -15,7 +15,7 @@ use burn::tensor::{Device, Tensor};
 use onestep_noise::{Philox, Stream};
 use onestep_program::{ElementType, TensorFile, limits};
 use onestep_store::{
-    Lock, RECORD_FILE, create_folder, is_marked, json_bytes, mark_folder, refuse_foreign, remove_leftovers, replace_file, replace_json,
+    Lock, RECORD_FILE, create_folder, is_marked, json_bytes, mark_folder, refuse_foreign, remove_stale_scratch, replace_file, replace_json,
 };
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -174,7 +174,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     let lock = Lock::acquire(&options.out.join(LOCK), &options.out)?;
     check()?;
     mark_folder(&options.out, PAIR_SET)?;
-    remove_leftovers(&options.out, &[], &lock)?;
+    remove_stale_scratch(&options.out, &[], &lock)?;
     let mut index = if index_path.exists() {
         let old = read_index(&options.out)?;
         let same = |index: &PairIndex| {

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use onestep_store::{
-    FolderKind, Lock, RECORD_FILE, check_folder, create_folder, is_marked, mark_folder, refuse_foreign, remove_leftovers, replace_file, replace_json,
+    FolderKind, Lock, RECORD_FILE, check_folder, create_folder, is_marked, mark_folder, refuse_foreign, remove_stale_scratch, replace_file,
+    replace_json,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -69,7 +70,7 @@ impl RunFolder {
         let lock = Lock::acquire(&path.join(LOCK), path)?;
         check()?;
         mark_folder(path, RUN)?;
-        remove_leftovers(path, &["samples", "checkpoints"], &lock)?;
+        remove_stale_scratch(path, &["samples", "checkpoints"], &lock)?;
         // What a run began with stays, once there is something that it led to: a resume with other options is told to look it up.
         if checkpoint::list(&path.join("checkpoints"))?.is_empty() {
             write_description(path, &config)?;

@@ -22,7 +22,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// # Errors
 /// A folder that holds anything else; storage.
 pub fn write_folder(folder: &Path, kind: FolderKind, files: &[(String, Vec<u8>)]) -> Result<(), TrainError> {
-    let mut destination = FolderDestination::claim(folder, kind, &[])?;
+    let mut destination = FolderDestination::acquire(folder, kind, &[])?;
     for (name, bytes) in files {
         destination.write(name, bytes)?;
     }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use onestep_nets::weights::StateTensor;
-use onestep_program::{ElementType, TensorFile, disguise};
+use onestep_program::{ElementType, TensorFile, file_signature};
 use pytorch_reader::{DType, PytorchReader};
 
 use crate::{error::TrainError, guard::guarded, pickle_check::first_misfit};
@@ -34,7 +34,7 @@ pub fn read(path: &Path) -> Result<Vec<StateTensor>, TrainError> {
         of_safetensors(&bytes, &place)?
     } else {
         // The library tells what is no checkpoint by the first byte alone.
-        let told = if bytes.is_empty() { Some("empty; fetch it again") } else { disguise::stand_in(&bytes) };
+        let told = if bytes.is_empty() { Some("empty; fetch it again") } else { file_signature::placeholder(&bytes) };
         if let Some(told) = told {
             return Err(TrainError::input(format!("{place}: expected a checkpoint of PyTorch; this is {told}")));
         }

@@ -4,7 +4,7 @@ use onestep_program::{Program, TensorRef, WeightView};
 #[cfg(feature = "webgpu")]
 use onestep_runtime::{Executor, Gpu, GpuOptions, Plan};
 
-use crate::{backend::Backend, engine::Outputs, error::Result};
+use crate::{backend::Backend, error::Result, outputs::Outputs};
 
 /// Runs a program once on tensors of the caller's; `weights` gives the tensors that it names.
 ///

@@ -22,6 +22,7 @@ pub mod prompt;
 pub mod watch;
 
 mod engine;
+mod outputs;
 mod ports;
 mod tokenizer;
 

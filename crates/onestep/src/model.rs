@@ -8,13 +8,15 @@ use crate::engine::cpu::Cpu;
 use crate::engine::webgpu;
 use crate::{
     backend::{Backend, DeviceInfo},
-    engine::{Engine, Outputs, enter},
+    engine::Engine,
     error::{Error, ErrorKind, Result},
     image::{Image, StageTimes, Timings},
     noise::Noise,
+    outputs::Outputs,
     png, ports,
+    profile::KernelCost,
     prompt::{Prompt, PromptReader},
-    watch::{Stage, Watch},
+    watch::{Stage, Watch, enter},
 };
 
 /// What to make an image from.
@@ -138,20 +140,6 @@ impl Model {
         }
     }
 
-    /// What the networks get: ids and noise.
-    pub(crate) fn inputs(&self, options: &GenerateOptions) -> Result<(Vec<i32>, Vec<f32>)> {
-        Ok((self.reader.read(&options.prompt)?.ids, options.noise.numbers(&self.manifest.generation.latent)?))
-    }
-
-    pub(crate) fn engine_mut(&mut self) -> &mut Engine {
-        &mut self.engine
-    }
-
-    /// What the generator holds of the prompt is another's now.
-    pub(crate) fn forget_prompt(&mut self) {
-        self.encoded = None;
-    }
-
     /// Reads a prompt as [`generate`](Self::generate) would, and runs nothing.
     ///
     /// # Errors
@@ -204,12 +192,24 @@ impl Model {
         Ok(Image { width, height, rgba, prompt, noise: options.noise.clone(), timings: Timings { stages, total: watch.now() - start } })
     }
 
+    /// What each kernel costs in an image of these options, by `clock`, which gives milliseconds. On a GPU each kernel's runs are measured by
+    /// themselves, since few adapters tell times within a run; their sum is not exactly the time of an image. It takes as long as some images.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub async fn profile(&mut self, options: &GenerateOptions, clock: fn() -> f64) -> Result<Vec<KernelCost>> {
+        let ids = self.reader.read(&options.prompt)?.ids;
+        let noise = options.noise.numbers(&self.manifest.generation.latent)?;
+        self.encoded = None;
+        self.engine.profile(&ids, &noise, clock).await
+    }
+
     /// Runs one of the programs on tensors of the caller's: for evaluation and tests.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for a name that is no program; what the backend refuses.
     pub async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
-        self.forget_prompt();
+        self.encoded = None;
         self.engine.run(component, inputs).await
     }
 

@@ -2,6 +2,8 @@
 
 use onestep_program::{BundleError, DType, Op, Outline, Port, Program, error::Kind, manifest};
 
+use crate::error::{Error, ErrorKind};
+
 pub(crate) const TEXT_ENCODER: &str = "text_encoder";
 pub(crate) const GENERATOR: &str = "generator";
 pub(crate) const DECODER: &str = "decoder";
@@ -87,4 +89,9 @@ fn known_ids(encoder: &Program) -> Result<usize, BundleError> {
     let tables = encoder.nodes.iter().filter(|node| matches!(node.op, Op::Embedding) && node.inputs.get(1).copied() == ids);
     let rows = tables.filter_map(|node| encoder.value(*node.inputs.first()?).shape.first().copied()).min();
     rows.ok_or_else(|| BundleError::new(Kind::Malformed, TEXT_ENCODER, "looks its token ids up in no table"))
+}
+
+/// The error for a name that is none of [`COMPONENTS`].
+pub(crate) fn no_component(component: &str) -> Error {
+    Error::new(ErrorKind::InvalidOption, format!("{component:?} is no program of a model; there are {}", COMPONENTS.join(", ")))
 }

@@ -1,10 +1,5 @@
 //! Where the time of an image goes, kernel by kernel.
 
-use crate::{
-    error::Result,
-    model::{GenerateOptions, Model},
-};
-
 /// What the runs of one kernel cost in one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelCost {
@@ -16,17 +11,4 @@ pub struct KernelCost {
     pub runs: usize,
     /// Milliseconds of all those runs.
     pub milliseconds: f64,
-}
-
-impl Model {
-    /// What each kernel costs in an image of these options, by `clock`, which gives milliseconds. On a GPU each kernel's runs are measured by
-    /// themselves, since few adapters tell times within a run; their sum is not exactly the time of an image. It takes as long as some images.
-    ///
-    /// # Errors
-    /// As [`generate`](Self::generate).
-    pub async fn profile(&mut self, options: &GenerateOptions, clock: fn() -> f64) -> Result<Vec<KernelCost>> {
-        let (ids, noise) = self.inputs(options)?;
-        self.forget_prompt();
-        self.engine_mut().profile(&ids, &noise, clock).await
-    }
 }

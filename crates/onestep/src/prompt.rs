@@ -210,6 +210,8 @@ impl PromptReader {
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
+
     use super::*;
 
     /// A tokenizer in the shape that training writes: pieces of words, a template, `<|unk|>`.
@@ -353,17 +355,8 @@ mod tests {
         }
     }
 
-    /// A generator of small numbers: the tests draw the same ones everywhere.
-    fn draws() -> impl FnMut(usize) -> usize {
-        let mut state = 1u64;
-        move |below| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        }
-    }
-
     /// Tries what is still a tokenizer on prompts; either there is an answer or a sentence. Returns whether it was one.
-    fn try_out(file: &[u8]) -> bool {
+    fn read_if_valid(file: &[u8]) -> bool {
         let reader = PromptReader::new(file, "tokenizer.json", 8, 9);
         if let Ok(reader) = &reader {
             for prompt in ["A red 猫 <|unk|> red", "\u{fe0f}e\u{301}\0", "\u{2581}re d<|endoftext|>"] {
@@ -376,19 +369,19 @@ mod tests {
     #[test]
     fn no_change_of_bytes_panics() {
         let bytes = serde_json::to_vec(&json()).unwrap();
-        let mut draw = draws();
+        let mut random = Rng::with_seed(1);
         let mut read = 0;
         for _ in 0..20_000 {
             let mut mutated = bytes.clone();
-            for _ in 0..=draw(3) {
-                let at = draw(mutated.len());
-                match draw(3) {
-                    0 => mutated[at] = draw(256) as u8,
-                    1 => mutated[at] = b"0123456789\"{}[],:truefalsn"[draw(26)],
+            for _ in 0..random.usize(1..=3) {
+                let at = random.usize(..mutated.len());
+                match random.usize(..3) {
+                    0 => mutated[at] = random.u8(..),
+                    1 => mutated[at] = b"0123456789\"{}[],:truefalsn"[random.usize(..26)],
                     _ => drop(mutated.remove(at)),
                 }
             }
-            read += usize::from(try_out(&mutated));
+            read += usize::from(read_if_valid(&mutated));
         }
         assert!(read > 1_000, "only {read} files were still tokenizers, so the prompts were hardly tried");
     }
@@ -438,7 +431,7 @@ mod tests {
             serde_json::json!([]),
             serde_json::json!({}),
         ];
-        let mut draw = draws();
+        let mut random = Rng::with_seed(1);
         let mut places = 0;
         while place(&mut json(), &mut places.clone()).is_some() {
             places += 1;
@@ -446,12 +439,12 @@ mod tests {
         let mut read = 0;
         for _ in 0..20_000 {
             let mut mutated = json();
-            for _ in 0..=draw(3) {
-                if let Some(value) = place(&mut mutated, &mut draw(places)) {
-                    *value = parts[draw(parts.len())].clone();
+            for _ in 0..random.usize(1..=3) {
+                if let Some(value) = place(&mut mutated, &mut random.usize(..places)) {
+                    *value = parts[random.usize(..parts.len())].clone();
                 }
             }
-            read += usize::from(try_out(&serde_json::to_vec(&mutated).unwrap()));
+            read += usize::from(read_if_valid(&serde_json::to_vec(&mutated).unwrap()));
         }
         assert!(read > 1_000, "only {read} files were still tokenizers, so the prompts were hardly tried");
     }

@@ -1,5 +1,7 @@
 //! How a caller follows the work: a clock, the stages, a way to stop.
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,4 +63,12 @@ impl Watch for () {
     fn stage(&mut self, _stage: Stage) -> bool {
         true
     }
+}
+
+/// Announces a stage to the caller.
+///
+/// # Errors
+/// [`ErrorKind::Cancelled`] if the caller asks to stop.
+pub(crate) fn enter(watch: &mut dyn Watch, stage: Stage) -> Result<()> {
+    if watch.stage(stage) { Ok(()) } else { Err(Error::new(ErrorKind::Cancelled, format!("cancelled before the stage {}", stage.name()))) }
 }

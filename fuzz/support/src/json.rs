@@ -1,5 +1,6 @@
 //! Changes of JSON that leave it JSON: bytes that are changed at random hardly get past a parser.
 
+use fastrand::Rng;
 use serde_json::{Value, json};
 
 /// Changes one to four places of the JSON at the beginning of `data[..size]`; what is behind its first NUL stays. Gives the new size, which is at
@@ -9,12 +10,12 @@ pub fn mutate(data: &mut [u8], size: usize, most: usize, seed: u32) -> Option<us
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(size);
     let rest = bytes[end..].to_vec();
     let mut json: Value = serde_json::from_slice(&bytes[..end]).ok()?;
-    let mut draw = Draw(u64::from(seed) | 1 << 40);
-    for _ in 0..=draw.below(4) {
+    let mut random = Rng::with_seed(u64::from(seed));
+    for _ in 0..random.usize(1..=4) {
         let parts = count(&json);
-        let (from, to) = (draw.below(parts), draw.below(parts));
+        let (from, to) = (random.usize(..parts), random.usize(..parts));
         let donor = part(&mut json, &mut from.clone())?.clone();
-        change(part(&mut json, &mut to.clone())?, donor, &mut draw);
+        change(part(&mut json, &mut to.clone())?, donor, &mut random);
     }
     let written = serde_json::to_vec(&json).ok()?;
     let length = written.len() + rest.len();
@@ -22,16 +23,6 @@ pub fn mutate(data: &mut [u8], size: usize, most: usize, seed: u32) -> Option<us
     place[..written.len()].copy_from_slice(&written);
     place[written.len()..].copy_from_slice(&rest);
     Some(length)
-}
-
-/// Numbers that are the same on every machine.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end.max(1)
-    }
 }
 
 fn count(json: &Value) -> usize {
@@ -55,47 +46,47 @@ fn part<'a>(json: &'a mut Value, left: &mut usize) -> Option<&'a mut Value> {
     }
 }
 
-fn change(place: &mut Value, donor: Value, draw: &mut Draw) {
-    let choice = draw.below(8);
+fn change(place: &mut Value, donor: Value, random: &mut Rng) {
+    let choice = random.usize(..8);
     match place {
         Value::Number(number) if choice < 5 => {
             let value = number.as_i64().unwrap_or(0);
-            let large = [0, 1, 2, 3, -1, 1 << 16, 1 << 24, 1 << 31, 1 << 32, i64::MAX][draw.below(10)];
+            let large = [0, 1, 2, 3, -1, 1 << 16, 1 << 24, 1 << 31, 1 << 32, i64::MAX][random.usize(..10)];
             *place = match choice {
                 0 => json!(value.wrapping_add(1)),
                 1 => json!(value.wrapping_sub(1)),
                 2 => json!(value.wrapping_mul(2)),
-                3 => json!(number.as_f64().unwrap_or(1.0) * [0.5, -1.0, 1e39, 1e300][draw.below(4)]),
+                3 => json!(number.as_f64().unwrap_or(1.0) * [0.5, -1.0, 1e39, 1e300][random.usize(..4)]),
                 _ => json!(large),
             };
         }
         Value::Bool(flag) => *flag = !*flag,
         Value::Array(items) if choice < 5 => {
-            let at = draw.below(items.len());
+            let at = random.usize(..items.len().max(1));
             match (choice, items.get(at).cloned()) {
                 (0, Some(_)) => drop(items.remove(at)),
                 (1, Some(item)) => items.insert(at, item),
                 (2, Some(_)) => {
-                    let other = draw.below(items.len());
+                    let other = random.usize(..items.len().max(1));
                     items.swap(at, other);
                 }
                 _ => items.push(donor),
             }
         }
         Value::Object(entries) if choice < 4 => {
-            let at = draw.below(entries.len());
+            let at = random.usize(..entries.len().max(1));
             let Some(key) = entries.keys().nth(at).cloned() else { return };
             match choice {
                 0 => drop(entries.remove(&key)),
-                1 => drop(entries.insert(format!("{key}{}", draw.below(3)), donor)),
+                1 => drop(entries.insert(format!("{key}{}", random.usize(..3)), donor)),
                 _ => drop(entries.insert(key, donor)),
             }
         }
         Value::String(text) if choice < 3 => {
-            let end = text.char_indices().nth(draw.below(text.chars().count() + 1)).map_or(text.len(), |(at, _)| at);
+            let end = text.char_indices().nth(random.usize(..text.chars().count() + 1)).map_or(text.len(), |(at, _)| at);
             match choice {
                 0 => text.truncate(end),
-                1 => text.insert_str(end, ["a", " ", "é", "\u{301}", "</w>", "\\", "\u{0}"][draw.below(7)]),
+                1 => text.insert_str(end, ["a", " ", "é", "\u{301}", "</w>", "\\", "\u{0}"][random.usize(..7)]),
                 _ => *text = text.repeat(2),
             }
         }

@@ -79,7 +79,7 @@ impl Bench {
     /// Times; prints a line for each component.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
-        let destination = self.tensors.as_ref().map(|path| FileDestination::claim(path, FileFormat::SAFETENSORS, &[&folder])).transpose()?;
+        let destination = self.tensors.as_ref().map(|path| FileDestination::acquire(path, FileFormat::SAFETENSORS, &[&folder])).transpose()?;
         let bundle = bundle_folder::open(&folder)?;
         let shapes = self.tensors.as_ref().map(|_| shapes(&bundle)).transpose()?;
         let backend = match self.device {

@@ -57,7 +57,7 @@ enum WeightStorage {
 impl Export {
     /// Compiles and writes; prints the folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut destination = FolderDestination::claim(&self.out, BUNDLE, &[&self.model])?;
+        let mut destination = FolderDestination::acquire(&self.out, BUNDLE, &[&self.model])?;
         bundle_folder::refuse_edited(&self.out)?;
         let model = PipelineFolder::open(&model_of(&self.model)?)?;
         model.check()?;
@@ -102,7 +102,7 @@ impl Export {
         }
         // As those who will run it: from the disk, by the runtime's own readers.
         let written = bundle_folder::open(destination.begin()?)
-            .and_then(|bundle| bundle_folder::check(&self.out, &bundle).and_then(|()| bundle_folder::try_out(bundle)))
+            .and_then(|bundle| bundle_folder::check(&self.out, &bundle).and_then(|()| bundle_folder::smoke_test(bundle)))
             .map_err(|failure| Failure::new(failure.exit(), format!("checking the new bundle {}: {}", self.out.display(), failure.message())))?;
         destination.publish()?;
         if !shared.quiet {

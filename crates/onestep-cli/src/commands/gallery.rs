@@ -90,7 +90,7 @@ impl Gallery {
         let out = self.out.clone().unwrap_or_else(|| folder.join(bundle_folder::GALLERY));
         // A file in the bundle's folder goes with the folder when an export replaces it.
         let _lock = self.out.is_none().then(|| lock_folder(&folder)).transpose()?;
-        let destination = FileDestination::claim(&out, bundle_folder::GALLERY_FORMAT, &[&self.teacher])?;
+        let destination = FileDestination::acquire(&out, bundle_folder::GALLERY_FORMAT, &[&self.teacher])?;
         let mut clock = Clock::new();
         let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
         let device = device::select(Some("cpu"))?;

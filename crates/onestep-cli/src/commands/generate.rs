@@ -59,7 +59,7 @@ impl Generate {
     /// Draws and prints the path.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
-        let destination = FileDestination::claim(&self.out, FileFormat::PNG, &[&folder])?;
+        let destination = FileDestination::acquire(&self.out, FileFormat::PNG, &[&folder])?;
         let bundle = bundle_folder::open(&folder)?;
         bundle_folder::check(&folder, &bundle)?;
         let seed = self.seed.unwrap_or_else(chosen_seed);

@@ -8,7 +8,7 @@ use onestep_program::limits;
 use serde_json::json;
 
 use crate::arguments::Shared;
-use crate::bundle_folder::{self, Trial};
+use crate::bundle_folder::{self, SmokeTest};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -38,7 +38,7 @@ impl Inspect {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let bundle = bundle_folder::open(&folder)?;
         bundle_folder::check(&folder, &bundle)?;
-        let trial = bundle_folder::try_out(bundle.clone())?;
+        let smoke_test = bundle_folder::smoke_test(bundle.clone())?;
         let manifest = bundle.manifest();
         let mut components = Vec::new();
         for (name, program) in bundle.programs() {
@@ -58,7 +58,7 @@ impl Inspect {
                 })
                 .collect();
             return output::json(
-                &json!({ "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "image_computed": trial == Trial::Finite, "components": components }),
+                &json!({ "id": bundle.id(), "title": manifest.title, "license": manifest.license, "bytes": manifest.total_bytes(), "generation": manifest.generation, "image_computed": smoke_test == SmokeTest::Finite, "components": components }),
             );
         }
         output::text(&format!("{} · {} · bundle {}", manifest.title, manifest.license, &bundle.id()[..16]))?;
@@ -67,7 +67,7 @@ impl Inspect {
             "{}×{} pixels from noise {:?}, prompts of {} tokens",
             generation.image[0], generation.image[1], generation.latent, generation.prompt_tokens
         ))?;
-        output::text(&format!("{trial}"))?;
+        output::text(&format!("{smoke_test}"))?;
         output::text(&format!("\n{} bytes to fetch, every hash right:", manifest.total_bytes()))?;
         for file in &manifest.files {
             output::text(&format!("  {:32} {:>12}", file.name, file.size))?;

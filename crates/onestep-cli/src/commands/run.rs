@@ -72,7 +72,7 @@ pub(super) type Tensors = BTreeMap<String, Given>;
 impl Run {
     /// Evaluates; prints the path of the result.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let destination = FileDestination::claim(&self.out, FileFormat::SAFETENSORS, &[&self.inputs, &self.model])?;
+        let destination = FileDestination::acquire(&self.out, FileFormat::SAFETENSORS, &[&self.inputs, &self.model])?;
         let inputs = read_inputs(&self.inputs)?;
         let outputs = if self.model.join(manifest::FILE_NAME).is_file() { self.of_bundle(&inputs)? } else { self.of_folder(&inputs)? };
         let tensors: Vec<_> = outputs.into_iter().map(|(name, given)| (name, given.shape, given.data)).collect();

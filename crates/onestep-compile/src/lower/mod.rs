@@ -16,22 +16,8 @@ use crate::{
     constants::Constants,
     error::CompileError,
     graph::{Constant, Graph},
+    operation_name::operation_name,
 };
-
-/// burn's name of an operation: `NumericFloat.CumSum`.
-pub(crate) fn operation_name(operation: &OperationIr) -> String {
-    if let OperationIr::Custom(custom) = operation {
-        return format!("Custom.{}", custom.id);
-    }
-    // The derived text is `Kind(Operation(…` or `Kind(dtype, Operation(…`.
-    let text = format!("{operation:?}");
-    let head = text.split(" {").next().unwrap_or_default();
-    let mut parts = head.split('(');
-    let kind = parts.next().unwrap_or_default();
-    let name = parts.next().unwrap_or_default();
-    let name = name.rsplit(", ").next().unwrap_or_default();
-    if name.is_empty() { kind.to_owned() } else { format!("{kind}.{name}") }
-}
 
 /// Translates a captured graph.
 pub(crate) fn lower(captured: Captured) -> Result<Graph, CompileError> {
@@ -182,7 +168,7 @@ impl Lowering<'_> {
 
     fn binary(&mut self, a: ValueId, b: ValueId, kind: BinaryKind, operation: &OperationIr) -> Result<ValueId, CompileError> {
         let (left, right) = (self.graph.shape(a), self.graph.shape(b));
-        let shape = onestep_program::op::broadcast(left, right).ok_or_else(|| refuse(operation, &format!("of {left:?} and {right:?}")))?;
+        let shape = onestep_program::shape::broadcast(left, right).ok_or_else(|| refuse(operation, &format!("of {left:?} and {right:?}")))?;
         Ok(self.graph.emit(Op::Binary { binary: kind }, vec![a, b], shape))
     }
 
@@ -196,7 +182,7 @@ impl Lowering<'_> {
         if left.len() < 2 || right.len() < 2 {
             return Err(odd());
         }
-        let mut shape = onestep_program::op::broadcast(&left[..left.len() - 2], &right[..right.len() - 2]).ok_or_else(odd)?;
+        let mut shape = onestep_program::shape::broadcast(&left[..left.len() - 2], &right[..right.len() - 2]).ok_or_else(odd)?;
         shape.extend([left[left.len() - 2], right[right.len() - 1]]);
         Ok(self.graph.emit(Op::MatMul, vec![a, b], shape))
     }

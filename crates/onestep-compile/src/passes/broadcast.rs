@@ -1,6 +1,6 @@
 //! A binary operation broadcasts its operands itself: expanding them first is not needed.
 
-use onestep_program::{Op, op::broadcast};
+use onestep_program::{Op, shape::broadcast};
 
 use super::at_each;
 use crate::{error::CompileError, graph::Graph, uses::Uses};

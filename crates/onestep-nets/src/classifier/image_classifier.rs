@@ -46,6 +46,16 @@ pub struct ImageClassifier {
     pub head: Linear,
 }
 
+impl ImageClassifierConfig {
+    /// A network with fresh weights.
+    ///
+    /// # Panics
+    /// If the configuration would not pass [`Self::validate`].
+    pub fn init(&self, device: &Device) -> ImageClassifier {
+        ImageClassifier::new(self, device)
+    }
+}
+
 impl ImageClassifier {
     pub(crate) fn new(config: &ImageClassifierConfig, device: &Device) -> Self {
         let channels = &config.block_out_channels;

@@ -1,10 +1,8 @@
 //! The configuration of the classifier: its `config.json`.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::ImageClassifier;
 use crate::config::{ConfigError, ConfigReader, object, written};
 
 const CLASS: &str = "ImageClassifier";
@@ -105,14 +103,6 @@ impl ImageClassifierConfig {
             }
         }
         Ok(())
-    }
-
-    /// A network with fresh weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> ImageClassifier {
-        ImageClassifier::new(self, device)
     }
 }
 

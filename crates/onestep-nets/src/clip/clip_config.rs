@@ -1,10 +1,9 @@
 //! The configuration of a whole CLIP: transformers' `config.json`.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{ClipModel, ClipTextConfig, ClipVisionConfig};
+use super::{ClipTextConfig, ClipVisionConfig};
 use crate::config::{ConfigError, ConfigReader, object, written};
 
 const CLASS: &str = "CLIPModel";
@@ -95,13 +94,5 @@ impl ClipConfig {
             return refuse("initializer_factor", json!(self.initializer_factor), "must be positive");
         }
         Ok(())
-    }
-
-    /// A network with fresh weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> ClipModel {
-        ClipModel::new(self, device)
     }
 }

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 
-use super::{ClipActivation, ClipTextConfig, ClipTextOutput};
+use super::{ClipActivation, ClipTextConfig};
 use crate::blocks::{Mlp, scaled_dot_product};
 
 /// Token and position tables.
@@ -53,6 +53,15 @@ pub struct ClipEncoderLayer {
 pub struct ClipEncoder {
     /// First to last.
     pub layers: Vec<ClipEncoderLayer>,
+}
+
+/// What the encoder says about texts.
+#[derive(Debug, Clone)]
+pub struct ClipTextOutput {
+    /// The embeddings and every layer's result, `[batch, tokens, features]` each, **not** normalised: layers + 1 of them.
+    pub hidden_states: Vec<Tensor<3>>,
+    /// The last layer's result, normalised.
+    pub last_hidden_state: Tensor<3>,
 }
 
 /// Everything but the projection.

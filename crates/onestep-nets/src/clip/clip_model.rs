@@ -43,6 +43,16 @@ pub struct ClipModel {
     pub eos_token_id: usize,
 }
 
+impl ClipConfig {
+    /// A network with fresh weights.
+    ///
+    /// # Panics
+    /// If the configuration would not pass [`Self::validate`].
+    pub fn init(&self, device: &Device) -> ClipModel {
+        ClipModel::new(self, device)
+    }
+}
+
 impl ClipModel {
     /// Fresh weights; called by [`ClipConfig::init`].
     pub(crate) fn new(config: &ClipConfig, device: &Device) -> Self {

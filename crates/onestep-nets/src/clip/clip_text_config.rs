@@ -1,10 +1,8 @@
 //! The configuration of the text encoder: transformers' `text_encoder/config.json`.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::ClipTextModel;
 use crate::config::{ConfigError, ConfigReader, object, written};
 
 const CLASS: &str = "CLIPTextModel";
@@ -170,13 +168,5 @@ impl ClipTextConfig {
             }
         }
         Ok(())
-    }
-
-    /// A network with fresh weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> ClipTextModel {
-        ClipTextModel::new(self, device)
     }
 }

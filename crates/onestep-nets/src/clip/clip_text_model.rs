@@ -8,7 +8,7 @@ use burn::{
 
 use super::{
     ClipTextConfig,
-    clip_encoder::{ClipTextTransformer, gaussian_linear},
+    clip_encoder::{ClipTextOutput, ClipTextTransformer, gaussian_linear},
 };
 
 /// transformers' `CLIPTextModel`, or `CLIPTextModelWithProjection` when it has a projection.
@@ -22,13 +22,14 @@ pub struct ClipTextModel {
     pub eos_token_id: usize,
 }
 
-/// What the encoder says about texts.
-#[derive(Debug, Clone)]
-pub struct ClipTextOutput {
-    /// The embeddings and every layer's result, `[batch, tokens, features]` each, **not** normalised: layers + 1 of them.
-    pub hidden_states: Vec<Tensor<3>>,
-    /// The last layer's result, normalised.
-    pub last_hidden_state: Tensor<3>,
+impl ClipTextConfig {
+    /// A network with fresh weights.
+    ///
+    /// # Panics
+    /// If the configuration would not pass [`Self::validate`].
+    pub fn init(&self, device: &Device) -> ClipTextModel {
+        ClipTextModel::new(self, device)
+    }
 }
 
 impl ClipTextModel {

@@ -9,9 +9,9 @@ mod clip_vision_config;
 mod clip_vision_transformer;
 
 pub use clip_config::ClipConfig;
-pub use clip_encoder::{ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextTransformer};
+pub use clip_encoder::{ClipAttention, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipTextOutput, ClipTextTransformer};
 pub use clip_model::{CLIP_MEAN, CLIP_STD, ClipModel};
 pub use clip_text_config::{ClipActivation, ClipTextConfig};
-pub use clip_text_model::{ClipTextModel, ClipTextOutput};
+pub use clip_text_model::ClipTextModel;
 pub use clip_vision_config::ClipVisionConfig;
 pub use clip_vision_transformer::{ClipVisionEmbeddings, ClipVisionTransformer};

@@ -1,12 +1,14 @@
 //! What a metric is made for.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{FEATURES, LatentLpips};
 use crate::config::{ConfigError, parse};
 
 const CLASS: &str = "LatentLpips";
+
+/// Features that are compared.
+pub const FEATURES: usize = 5;
 
 /// Most channels of a latent or of a stage; the full network has 512.
 const LARGEST: usize = 16384;
@@ -121,10 +123,5 @@ impl LatentLpipsConfig {
     /// As [`Self::from_json`] reads it.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-
-    /// Fresh weights.
-    pub fn init(&self, device: &Device) -> LatentLpips {
-        LatentLpips::new(self, device)
     }
 }

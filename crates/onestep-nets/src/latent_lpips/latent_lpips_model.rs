@@ -62,6 +62,13 @@ impl Head {
     }
 }
 
+impl LatentLpipsConfig {
+    /// Fresh weights.
+    pub fn init(&self, device: &Device) -> LatentLpips {
+        LatentLpips::new(self, device)
+    }
+}
+
 impl LatentLpips {
     pub(super) fn new(config: &LatentLpipsConfig, device: &Device) -> Self {
         let head = |stage: usize| Head::new(config.widths[stage], device);

@@ -6,11 +6,9 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 
-use super::{LatentLpipsConfig, MetricSpace, NormKind};
+use super::latent_lpips_config::{FEATURES, LatentLpipsConfig, MetricSpace, NormKind};
 use crate::blocks::{FrozenBatchNorm2d, same_conv};
 
-/// Features that are compared.
-pub const FEATURES: usize = 5;
 /// ε of the batch norms of torchvision's `vgg16_bn`.
 const EPSILON: f64 = 1e-5;
 

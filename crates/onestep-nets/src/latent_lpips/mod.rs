@@ -6,6 +6,6 @@ mod latent_lpips_model;
 mod latent_vgg;
 
 pub use classifier::LatentClassifier;
-pub use latent_lpips_config::{LatentLpipsConfig, LatentScaling, MetricSpace, NormKind};
+pub use latent_lpips_config::{FEATURES, LatentLpipsConfig, LatentScaling, MetricSpace, NormKind};
 pub use latent_lpips_model::LatentLpips;
-pub use latent_vgg::{FEATURES, LatentVgg};
+pub use latent_vgg::LatentVgg;

@@ -1,10 +1,8 @@
 //! The configuration of the U-Net: diffusers' `unet/config.json`.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::UNet2DConditionModel;
 use crate::config::{ConfigError, ConfigReader, PerBlock, object, written};
 
 const CLASS: &str = "UNet2DConditionModel";
@@ -294,14 +292,6 @@ impl UNet2DConditionConfig {
             }
             Some(other) => refuse("addition_embed_type", json!(other), "only text_time is implemented".to_owned()),
         }
-    }
-
-    /// A network with fresh weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> UNet2DConditionModel {
-        UNet2DConditionModel::new(self, device)
     }
 }
 

@@ -57,6 +57,16 @@ pub struct Encoded {
     pub skips: Vec<Tensor<4>>,
 }
 
+impl UNet2DConditionConfig {
+    /// A network with fresh weights.
+    ///
+    /// # Panics
+    /// If the configuration would not pass [`Self::validate`].
+    pub fn init(&self, device: &Device) -> UNet2DConditionModel {
+        UNet2DConditionModel::new(self, device)
+    }
+}
+
 impl UNet2DConditionModel {
     /// Fresh weights; called by [`UNet2DConditionConfig::init`].
     pub(crate) fn new(config: &UNet2DConditionConfig, device: &Device) -> Self {

@@ -27,6 +27,16 @@ pub struct AutoencoderKl {
     pub shift_factor: f64,
 }
 
+impl AutoencoderKlConfig {
+    /// A network with fresh weights.
+    ///
+    /// # Panics
+    /// If the configuration would not pass [`Self::validate`].
+    pub fn init(&self, device: &Device) -> AutoencoderKl {
+        AutoencoderKl::new(self, device)
+    }
+}
+
 impl AutoencoderKl {
     /// Fresh weights; called by [`AutoencoderKlConfig::init`].
     pub(crate) fn new(config: &AutoencoderKlConfig, device: &Device) -> Self {

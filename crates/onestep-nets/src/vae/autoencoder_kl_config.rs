@@ -1,10 +1,8 @@
 //! The configuration of the autoencoder: diffusers' `vae/config.json`.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::AutoencoderKl;
 use crate::config::{ConfigError, ConfigReader, PerBlock, object, written};
 
 const CLASS: &str = "AutoencoderKL";
@@ -162,13 +160,5 @@ impl AutoencoderKlConfig {
     /// How much smaller a latent is than its image: `2^(levels - 1)`.
     pub fn downscale(&self) -> usize {
         1 << self.block_out_channels.len().saturating_sub(1)
-    }
-
-    /// A network with fresh weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> AutoencoderKl {
-        AutoencoderKl::new(self, device)
     }
 }

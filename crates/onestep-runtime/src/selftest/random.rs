@@ -114,7 +114,7 @@ fn step(sketch: &mut Sketch, pool: &[ValueId], x: ValueId) -> Option<ValueId> {
         9 | 10 => {
             let partners: Vec<(ValueId, Vec<usize>)> = pool
                 .iter()
-                .filter_map(|&b| onestep_program::op::broadcast(&shape, &sketch.shape(b)).map(|out| (b, out)))
+                .filter_map(|&b| onestep_program::shape::broadcast(&shape, &sketch.shape(b)).map(|out| (b, out)))
                 .filter(|(_, out)| out.iter().product::<usize>() < 20_000)
                 .collect();
             let (b, out) = partners.get(sketch.dice.below(partners.len()))?.clone();

@@ -204,7 +204,7 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         check_folder(&options.out, EMOJI_FOLDER)?;
         None
     } else {
-        Some(FolderDestination::claim(&options.out, EMOJI_FOLDER, &sources)?)
+        Some(FolderDestination::acquire(&options.out, EMOJI_FOLDER, &sources)?)
     };
     let file = EmojiFontFile::read(&options.font)?;
     let font = file.open()?;

@@ -7,7 +7,7 @@
 //! | c | brightness, contrast, saturation | + U(−½,½); about the mean by U(½,3/2); about the channels' mean by U(0,2) |
 //! | o | cutout | a square of half the width and height becomes 0 |
 
-use std::f64::consts::{FRAC_PI_2, PI, TAU};
+use std::f64::consts::{FRAC_PI_2, PI};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_noise::{Philox, Stream};
@@ -147,10 +147,8 @@ impl Random {
         self.unit() < probability
     }
 
-    /// Box and Muller's transform.
     fn normal(&mut self) -> f64 {
-        let (radius, angle) = (1.0 - self.unit(), self.unit());
-        (-2.0 * radius.ln()).sqrt() * (TAU * angle).cos()
+        self.0.normal_pair()[0]
     }
 }
 

@@ -67,7 +67,7 @@ pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Ob
     check_options([(format!("--ensemble {}", options.ensemble), options.ensemble <= MOST_DRAWS, "at most 100000")])?;
     let mut sources: Vec<&Path> = vec![&options.weights];
     sources.extend(options.inputs.iter().map(PathBuf::as_path));
-    let destination = FileDestination::claim(&options.out, FileFormat::SAFETENSORS, &sources)?;
+    let destination = FileDestination::acquire(&options.out, FileFormat::SAFETENSORS, &sources)?;
     let metric = Metric::open(&options.weights, options.encoder.as_deref(), device)?;
     let pairs = match options.inputs.as_slice() {
         [file] if file.is_file() => pairs_of_file(file)?,

@@ -106,7 +106,7 @@ const OVERFIT: FolderKind = recorded_folder_kind!("an overfitting report");
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
 pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, observer: &mut dyn Observer) -> Result<Vec<OverfitRun>, TrainError> {
     config_of(options)?;
-    let destination = if options.out.as_os_str().is_empty() { None } else { Some(FolderDestination::claim(&options.out, OVERFIT, &[])?) };
+    let destination = if options.out.as_os_str().is_empty() { None } else { Some(FolderDestination::acquire(&options.out, OVERFIT, &[])?) };
     let rate = options.learning_rate;
     check_options([
         (format!("--steps {}", options.steps), (1..=MOST_STEPS).contains(&options.steps), "a number from 1 to 9999999"),

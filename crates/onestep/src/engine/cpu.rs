@@ -5,12 +5,12 @@ use onestep_program::{Bundle, TensorRef};
 
 use crate::{
     backend::DeviceInfo,
-    engine::{Outputs, enter, no_component, only},
     error::Result,
     image::{finite, rgba},
-    ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LATENTS, NOISE, TEXT_ENCODER},
+    outputs::{Outputs, only},
+    ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LATENTS, NOISE, TEXT_ENCODER, no_component},
     profile::KernelCost,
-    watch::{Stage, Watch},
+    watch::{Stage, Watch, enter},
 };
 
 pub(crate) struct Cpu {

@@ -17,12 +17,14 @@ pub use onestep_runtime::{
 
 use crate::{
     backend::DeviceInfo,
-    engine::{Outputs, enter, no_component},
     error::{Error, ErrorKind, Result},
     image::finite,
-    ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LAST_HIDDEN_STATE, LATENTS, NOISE, SAMPLE, TEXT_ENCODER},
+    outputs::Outputs,
+    ports::{
+        COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LAST_HIDDEN_STATE, LATENTS, NOISE, SAMPLE, TEXT_ENCODER, no_component,
+    },
     profile::KernelCost,
-    watch::{Stage, Watch},
+    watch::{Stage, Watch, enter},
 };
 
 pub(crate) struct WebGpu {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use fastrand::Rng;
 use serde_json::{Value as Json, json};
 use tokenizers::Tokenizer as Library;
 
@@ -10,19 +11,6 @@ use super::{Tokenizer, words::byte_sign};
 /// Texts for each kind of file that bundles carry, and for those that are made up here.
 const TEXTS: usize = 100_000;
 const FEWER: usize = 10_000;
-
-/// The same numbers everywhere.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-    fn of<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {
-        list[self.below(list.len())]
-    }
-}
 
 const WORDS: &[&str] = &[
     "red",
@@ -209,33 +197,33 @@ fn is_old(sign: char) -> bool {
     !recent.iter().any(|range| range.contains(&u32::from(sign)))
 }
 
-fn text(draw: &mut Draw) -> String {
+fn text(random: &mut Rng) -> String {
     let mut text = String::new();
-    for _ in 0..=draw.below(8) {
-        match draw.below(12) {
-            0..=5 => text.push_str(draw.of(WORDS)),
-            6 | 7 => text.push_str(draw.of(SIGNS)),
+    for _ in 0..random.usize(1..=8) {
+        match random.usize(..12) {
+            0..=5 => text.push_str(WORDS[random.usize(..WORDS.len())]),
+            6 | 7 => text.push_str(SIGNS[random.usize(..SIGNS.len())]),
             8 => {
-                let upper = draw.of(WORDS).to_uppercase();
+                let upper = WORDS[random.usize(..WORDS.len())].to_uppercase();
                 text.push_str(&upper);
             }
             9 => {
-                let code = [0x250, 0x3000, 0x1_0000, 0x11_0000][draw.below(4)];
-                text.extend(char::from_u32(draw.below(code) as u32).filter(|sign| is_old(*sign)));
+                let code = [0x250, 0x3000, 0x1_0000, 0x11_0000][random.usize(..4)];
+                text.extend(char::from_u32(random.u32(..code)).filter(|sign| is_old(*sign)));
             }
             10 => {
                 // Marks of several classes in any order.
-                for _ in 0..=draw.below(4) {
-                    text.extend(char::from_u32(0x300 + draw.below(0x70) as u32));
+                for _ in 0..random.usize(1..=4) {
+                    text.extend(char::from_u32(random.u32(0x300..0x370)));
                 }
             }
             _ => {
-                for _ in 0..=draw.below(6) {
-                    text.push(char::from(b' ' + draw.below(95) as u8));
+                for _ in 0..random.usize(1..=6) {
+                    text.push(char::from(random.u8(b' '..=b'~')));
                 }
             }
         }
-        text.push_str(draw.of(SPACES));
+        text.push_str(SPACES[random.usize(..SPACES.len())]);
     }
     text
 }
@@ -244,10 +232,10 @@ fn equal(file: &Json, texts: usize) {
     let bytes = serde_json::to_vec(file).unwrap();
     let theirs = Library::from_bytes(bytes).unwrap();
     let ours = Tokenizer::new(file, "tokenizer.json").unwrap();
-    let mut draw = Draw(1);
+    let mut random = Rng::with_seed(1);
     let mut used = BTreeSet::new();
     for _ in 0..texts {
-        let text = text(&mut draw);
+        let text = text(&mut random);
         let expected = theirs.encode(text.as_str(), false).unwrap().get_ids().to_vec();
         let found: Vec<u32> = ours.encode(&text).iter().map(|token| token.id).collect();
         assert_eq!(found, expected, "{text:?}");

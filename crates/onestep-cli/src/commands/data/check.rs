@@ -32,7 +32,7 @@ pub struct Check {
 impl Check {
     /// Prints the report; a folder that training would refuse is a failure.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let sheet = self.contact_sheet.as_ref().map(|file| FileDestination::claim(file, FileFormat::PNG, &[&self.folder])).transpose()?;
+        let sheet = self.contact_sheet.as_ref().map(|file| FileDestination::acquire(file, FileFormat::PNG, &[&self.folder])).transpose()?;
         let mut progress = Progress::new(shared);
         let mut begun = false;
         let report = check_image_folder(&self.folder, &mut |done, total| {

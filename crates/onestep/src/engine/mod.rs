@@ -7,15 +7,7 @@ pub mod webgpu;
 
 use onestep_program::TensorRef;
 
-use crate::{
-    backend::DeviceInfo,
-    error::{Error, ErrorKind, Result},
-    profile::KernelCost,
-    watch::{Stage, Watch},
-};
-
-/// Named tensors that a program computed.
-pub(crate) type Outputs = Vec<(String, Vec<f32>)>;
+use crate::{backend::DeviceInfo, error::Result, outputs::Outputs, profile::KernelCost};
 
 pub(crate) enum Engine {
     #[cfg(feature = "webgpu")]
@@ -111,20 +103,4 @@ impl Engine {
             Engine::Cpu(engine) => engine.run(component, inputs),
         }
     }
-}
-
-/// Announces a stage; an error when the caller does not want it.
-pub(crate) fn enter(watch: &mut dyn Watch, stage: Stage) -> Result<()> {
-    if watch.stage(stage) { Ok(()) } else { Err(Error::new(ErrorKind::Cancelled, format!("cancelled before the stage {}", stage.name()))) }
-}
-
-/// What every engine says to a name that is not a program.
-pub(crate) fn no_component(component: &str) -> Error {
-    Error::new(ErrorKind::InvalidOption, format!("{component:?} is no program of a model; there are {}", crate::ports::COMPONENTS.join(", ")))
-}
-
-/// The only output, whatever its name.
-#[cfg(feature = "cpu")]
-pub(crate) fn only(outputs: Outputs) -> Result<Vec<f32>> {
-    outputs.into_iter().next().map(|(_, values)| values).ok_or_else(|| Error::new(ErrorKind::Internal, "a program computed nothing"))
 }

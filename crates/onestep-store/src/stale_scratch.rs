@@ -117,7 +117,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// Storage.
-pub fn remove_leftovers(folder: &Path, inner: &[&str], lock: &Lock) -> Result<(), StoreError> {
+pub fn remove_stale_scratch(folder: &Path, inner: &[&str], lock: &Lock) -> Result<(), StoreError> {
     if !lock.is_held() {
         return Ok(());
     }
