@@ -1,6 +1,6 @@
 //! Composes, validates and reflects every variant, and writes them as constants.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +8,9 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 #[path = "src/compose.rs"]
 mod compose;
+#[path = "src/flags.rs"]
+#[allow(dead_code, reason = "the crate uses the rest")]
+mod flags;
 #[path = "build/reflect.rs"]
 mod reflect;
 #[path = "build/table.rs"]
@@ -28,14 +31,14 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), Vec<String>> {
     let one = |error: String| vec![error];
-    for path in ["variants", "kernels", "shared", "build", "build.rs", "src/compose.rs"] {
+    for path in ["variants", "kernels", "shared", "build", "build.rs", "src/compose.rs", "src/flags.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
     let table = read(Path::new("variants")).map_err(one)?;
     let shared = folder("shared").map_err(one)?;
     let mut kernels = folder("kernels").map_err(one)?;
     let mut variants = table::variants(&table).map_err(one)?;
-    // A browser's module carries nothing that no browser runs.
+    // Browsers cannot run native kernels, so a WebAssembly build leaves them out.
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|target| target == "wasm32") {
         let native = |file: &str| variants.iter().any(|variant| variant.native && variant.file == file);
         kernels.retain(|file, _| !native(file));
@@ -43,21 +46,12 @@ fn build() -> Result<(), Vec<String>> {
     }
     let mut errors = Vec::new();
     for file in kernels.keys().filter(|file| !variants.iter().any(|variant| variant.file == **file)) {
-        errors.push(format!("kernels/{file}.wgsl has no row in the table of variants"));
+        errors.push(format!("kernels/{file}.wgsl has no line in the table of variants"));
     }
     let mut text = String::new();
     let mut lists = reflect::Lists::default();
     for variant in &variants {
-        let narrow = variants.iter().find(|other| other.name == format!("{}_narrow", variant.name)).map(|other| other.name.as_str());
-        let with: BTreeSet<&str> = variant.defines.iter().map(String::as_str).chain(["STATS"]).collect();
-        let statistics = variants
-            .iter()
-            .find(|other| {
-                other.file == variant.file && other.defines.len() == with.len() && other.defines.iter().all(|define| with.contains(define.as_str()))
-            })
-            .filter(|other| other.name != variant.name)
-            .map(|other| other.name.as_str());
-        match compile(variant, [narrow, statistics], &kernels, &shared, &mut lists) {
+        match compile(variant, &kernels, &shared, &mut lists) {
             Ok(constant) => text.push_str(&constant),
             Err(error) => errors.push(format!("{}: {error}", variant.name)),
         }
@@ -66,7 +60,7 @@ fn build() -> Result<(), Vec<String>> {
         return Err(errors);
     }
     text.push_str(&lists.text);
-    // The texts that the kernels are composed of when they are used: written out they would be a megabyte.
+    // Kernels are composed from these sources when they are first used: written out, all variants take a megabyte.
     for (name, files) in [("SOURCES", &kernels), ("SNIPPETS", &shared)] {
         text.push_str(&format!("static {name}: [(&str, &str); {}] = [\n", files.len()));
         for (file, source) in files {
@@ -78,11 +72,11 @@ fn build() -> Result<(), Vec<String>> {
     let bytes = [&table].into_iter().chain(kernels.values()).chain(shared.values()).flat_map(|text| text.bytes());
     let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     text.push_str(&format!(
-        "/// Another number for other kernels: what was measured of some says nothing of others.\npub const HASH: u32 = {hash:#010x};\n"
+        "/// A hash of all kernel sources: measurements of one set of kernels do not hold for another.\npub const HASH: u32 = {hash:#010x};\n"
     ));
     let names: Vec<String> = variants.iter().map(|variant| format!("&{}", variant.name.to_uppercase())).collect();
     text.push_str(&format!(
-        "/// All of them, in the order of the table.\npub static KERNELS: [&Kernel; {}] = [{}];\n",
+        "/// All kernels, in the order of the table.\npub static KERNELS: [&Kernel; {}] = [{}];\n",
         names.len(),
         names.join(", ")
     ));
@@ -92,26 +86,25 @@ fn build() -> Result<(), Vec<String>> {
 
 fn compile(
     variant: &table::Variant,
-    relatives: [Option<&str>; 2],
     kernels: &BTreeMap<String, String>,
     shared: &BTreeMap<String, String>,
     lists: &mut reflect::Lists,
 ) -> Result<String, String> {
-    let source = kernels.get(&variant.file).ok_or_else(|| format!("no kernels/{}.wgsl", variant.file))?;
+    let source = kernels.get(&variant.file).ok_or_else(|| format!("there is no kernels/{}.wgsl", variant.file))?;
     if !source.starts_with("//") {
-        return Err("a kernel opens with its contract".into());
+        return Err("a kernel must open with its contract".into());
     }
     let defines: Vec<&str> = variant.defines.iter().map(String::as_str).collect();
     let shared: Vec<(&str, &str)> = shared.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let wgsl = compose::compose(source, &defines, &shared)?;
     let module = naga::front::wgsl::parse_str(&wgsl).map_err(|error| error.emit_to_string(&wgsl))?;
-    // What every WebGPU adapter can, where the one capability is that of `unpack2x16float`; and what native kernels ask for.
+    // Every WebGPU adapter has `unpack2x16float`, which naga counts as a capability; native kernels may use more.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     if variant.native {
         capabilities |= Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX;
     }
     Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| error.emit_to_string(&wgsl))?;
-    reflect::constant(variant, relatives, &module, lists)
+    reflect::constant(variant, &module, lists)
 }
 
 fn folder(name: &str) -> Result<BTreeMap<String, String>, String> {

@@ -1,20 +1,20 @@
-//! What a shader says about itself, read from naga's representation and written as a Rust constant.
+//! Reads bindings, uniform layout, constants and workgroup size of a shader from naga's module, and writes them as a Rust constant.
 
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::table::Variant;
 use naga::{AddressSpace, Expression, Literal, Module, Scalar, ScalarKind, StorageAccess, TypeInner};
 
-/// Lists that many variants share, each written once.
+/// Lists that many variants have in common; each is written once.
 #[derive(Default)]
 pub struct Lists {
     names: BTreeMap<String, String>,
-    /// Their definitions.
+    /// The Rust text that defines them.
     pub text: String,
 }
 
 impl Lists {
-    /// The name of a list of that type.
+    /// The Rust name of a list of type `of`.
     fn name(&mut self, of: &str, elements: &str) -> String {
         let (names, text) = (&mut self.names, &mut self.text);
         let number = names.len();
@@ -27,9 +27,9 @@ impl Lists {
     }
 }
 
-/// The constant of one variant, with its forms for narrow activations and with statistics.
-pub fn constant(variant: &Variant, relatives: [Option<&str>; 2], module: &Module, lists: &mut Lists) -> Result<String, String> {
-    let (name, file) = (&variant.name, &variant.file);
+/// The Rust text of the constant of one variant.
+pub fn constant(variant: &Variant, module: &Module, lists: &mut Lists) -> Result<String, String> {
+    let Variant { name, family, file, .. } = variant;
     let entry = module.entry_points.first().ok_or("no entry point")?;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|error| error.to_string())?;
@@ -74,10 +74,10 @@ pub fn constant(variant: &Variant, relatives: [Option<&str>; 2], module: &Module
     let entries: Vec<String> = module.entry_points.iter().map(|entry| format!("{:?}", entry.name)).collect();
     let mut text = String::new();
     let upper = name.to_uppercase();
-    let [narrow, statistics] = relatives.map(|name| name.map_or_else(|| "None".to_owned(), |name| format!("Some(&{})", name.to_uppercase())));
     writeln!(
         text,
-        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    file: {file:?},\n    narrow: {narrow},\n    statistics: {statistics},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: {},\n    params: {},\n    params_size: {params_size},\n    constants: {},\n    native: {},\n}};",
+        "/// Variant `{name}` of `kernels/{file}.wgsl`.\npub static {upper}: Kernel = Kernel {{\n    name: {name:?},\n    family: {family:?},\n    flags: Flags::from_bits({}),\n    file: {file:?},\n    defines: &{:?},\n    entry_points: &[{}],\n    workgroup_size: {:?},\n    workgroup_bytes: {workgroup_bytes},\n    bindings: {},\n    params: {},\n    params_size: {params_size},\n    constants: {},\n    native: {},\n}};",
+        variant.flags.bits(),
         variant.defines.iter().collect::<Vec<_>>(),
         entries.join(", "),
         workgroup(module, entry)?,
@@ -90,7 +90,7 @@ pub fn constant(variant: &Variant, relatives: [Option<&str>; 2], module: &Module
     Ok(text)
 }
 
-/// The workgroup size, where it is an override as that is by default.
+/// The workgroup size; for an override its default.
 fn workgroup(module: &Module, entry: &naga::EntryPoint) -> Result<[u32; 3], String> {
     let mut size = entry.workgroup_size;
     for (side, expression) in size.iter_mut().zip(entry.workgroup_size_overrides.unwrap_or_default()) {
@@ -123,7 +123,7 @@ fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(String, u32)
     Ok((texts.join(", "), *span))
 }
 
-/// The scalar and the number of them in a type that lies in memory without gaps.
+/// The scalar type of a type without gaps in memory, and how many scalars it has.
 fn scalars(module: &Module, ty: naga::Handle<naga::Type>) -> Option<(Scalar, u32)> {
     match module.types[ty].inner {
         TypeInner::Scalar(scalar) => Some((scalar, 1)),

@@ -1,71 +1,122 @@
-//! The table of variants: which kernels are compiled, and with which names defined.
+//! The table of variants: which kernels are compiled, and with which preprocessor definitions.
 
 use std::collections::BTreeSet;
 
-/// A row of the variant table.
+use super::flags::Flags;
+
+/// One variant of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// The compiled shader's name.
+    /// The family's name with the suffixes of the flags.
     pub name: String,
-    /// Its kernel's file, without the extension.
+    /// The family's name.
+    pub family: String,
+    /// The flags among the definitions.
+    pub flags: Flags,
+    /// The kernel's file, without the extension.
     pub file: String,
-    /// What it defines.
+    /// All definitions, flags included.
     pub defines: BTreeSet<String>,
-    /// Whether it is for native adapters alone.
+    /// True if browsers cannot run it.
     pub native: bool,
 }
 
-/// Reads the variant table.
-pub fn variants(table: &str) -> Result<Vec<Variant>, String> {
-    /// A kernel whose rows are being read: its file, whether it is compiled narrow too or natively alone, whether it has had a row.
-    struct Open {
-        file: String,
-        narrow: bool,
-        native: bool,
-        has_rows: bool,
+/// A file's header line while its rows are read.
+struct Header {
+    file: String,
+    /// The groups of optional definitions that all of its families have.
+    groups: Vec<Vec<Vec<String>>>,
+    native: bool,
+    has_rows: bool,
+}
+
+impl Header {
+    /// Adds all variants of a family: one for every choice from the groups.
+    fn add(&self, variants: &mut Vec<Variant>, family: &str, groups: &[Vec<Vec<String>>], fixed: &[String]) {
+        let mut choices: Vec<BTreeSet<String>> = vec![fixed.iter().cloned().collect()];
+        for group in groups.iter().chain(&self.groups) {
+            choices = choices
+                .iter()
+                .flat_map(|defines| group.iter().map(move |choice| defines.iter().cloned().chain(choice.iter().cloned()).collect()))
+                .collect();
+        }
+        for defines in choices {
+            let flags = defines.iter().filter_map(|define| Flags::of_definition(define)).fold(Flags::NONE, |flags, flag| flags | flag);
+            variants.push(Variant {
+                name: format!("{family}{}", flags.suffix()),
+                family: family.to_owned(),
+                flags,
+                file: self.file.clone(),
+                defines,
+                native: self.native,
+            });
+        }
     }
-    let mut rows: Vec<Variant> = Vec::new();
-    let add = |rows: &mut Vec<Variant>, open: &Open, name: &str, defines: BTreeSet<String>| {
-        rows.push(Variant { name: name.to_owned(), file: open.file.clone(), defines: defines.clone(), native: open.native });
-        if open.narrow {
-            let defines = defines.into_iter().chain(["UNIT_F16", "WEIGHT_F16"].map(str::to_owned)).collect();
-            rows.push(Variant { name: format!("{name}_narrow"), file: open.file.clone(), defines, native: open.native });
+}
+
+/// Reads the table; an error names the line.
+pub fn variants(table: &str) -> Result<Vec<Variant>, String> {
+    let mut variants: Vec<Variant> = Vec::new();
+    let mut header: Option<Header> = None;
+    let finish = |header: &Option<Header>, variants: &mut Vec<Variant>| {
+        if let Some(header) = header.as_ref().filter(|header| !header.has_rows) {
+            header.add(variants, &header.file, &[], &[]);
         }
     };
-    let finish = |open: &Option<Open>, rows: &mut Vec<Variant>| {
-        if let Some(open) = open.as_ref().filter(|open| !open.has_rows) {
-            add(rows, open, &open.file, BTreeSet::new());
-        }
-    };
-    let mut open: Option<Open> = None;
     for (number, line) in table.lines().enumerate() {
         let text = line.split('#').next().unwrap_or_default();
+        let at = |message: &str| format!("variants, line {}: {message}", number + 1);
         if text.trim().is_empty() {
             continue;
         }
         if !text.starts_with(' ') {
-            finish(&open, &mut rows);
-            let (file, mark) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-            if !["", "narrow", "native"].contains(&mark) {
-                return Err(format!("variants, line {}: {mark:?} is neither `narrow` nor `native`", number + 1));
+            finish(&header, &mut variants);
+            let (file, groups, words) = parts(text).map_err(|error| at(&error))?;
+            if let Some(word) = words.iter().find(|word| *word != "native") {
+                return Err(at(&format!("{word:?} is neither `native` nor a group of definitions")));
             }
-            open = Some(Open { file: file.to_owned(), narrow: mark == "narrow", native: mark == "native", has_rows: false });
+            header = Some(Header { file, groups, native: !words.is_empty(), has_rows: false });
             continue;
         }
-        let (name, defines) = text.split_once(':').ok_or_else(|| format!("variants, line {}: a variant is `name: DEFINES`", number + 1))?;
-        let kernel = open.as_mut().ok_or_else(|| format!("variants, line {}: no file above it", number + 1))?;
-        kernel.has_rows = true;
-        add(&mut rows, kernel, name.trim(), defines.split_whitespace().map(str::to_owned).collect());
+        let (row, defines) = text.split_once(':').ok_or_else(|| at("a family is `name [FLAG]: DEFINITIONS`"))?;
+        let header = header.as_mut().ok_or_else(|| at("no file above it"))?;
+        header.has_rows = true;
+        let (family, groups, words) = parts(row).map_err(|error| at(&error))?;
+        if let Some(word) = words.first() {
+            return Err(at(&format!("{word:?} is not a group of definitions")));
+        }
+        let fixed: Vec<String> = defines.split_whitespace().map(str::to_owned).collect();
+        header.add(&mut variants, &family, &groups, &fixed);
     }
-    finish(&open, &mut rows);
+    finish(&header, &mut variants);
     let mut names = BTreeSet::new();
-    match rows.iter().find(|row| !names.insert(&row.name)) {
+    match variants.iter().find(|variant| !names.insert(&variant.name)) {
         Some(twice) => Err(format!("variants: {} is there twice", twice.name)),
-        None => Ok(rows),
+        None => Ok(variants),
     }
 }
 
-/// A file without comments and indentation; what is composed of such files is the same.
+/// The name at the start of a line, its groups, and the other words. `[A|B+C]` is a choice among none, A, and B with C; `(A|B)` one of A and B.
+#[allow(clippy::type_complexity, reason = "read in two places, where it is taken apart at once")]
+fn parts(text: &str) -> Result<(String, Vec<Vec<Vec<String>>>, Vec<String>), String> {
+    let mut words = text.split_whitespace();
+    let name = words.next().ok_or("a name is missing")?.to_owned();
+    let (mut groups, mut others) = (Vec::new(), Vec::new());
+    for word in words {
+        let optional = word.strip_prefix('[').and_then(|word| word.strip_suffix(']'));
+        let required = word.strip_prefix('(').and_then(|word| word.strip_suffix(')'));
+        match optional.or(required) {
+            Some(choices) => {
+                let none = optional.map(|_| Vec::new());
+                groups.push(none.into_iter().chain(choices.split('|').map(|choice| choice.split('+').map(str::to_owned).collect())).collect());
+            }
+            None => others.push(word.to_owned()),
+        }
+    }
+    Ok((name, groups, others))
+}
+
+/// A file without comments and indentation; composing such files gives the same text as composing the originals.
 pub fn stripped(source: &str) -> String {
     source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).flat_map(|line| [line, "\n"]).collect()
 }

@@ -1,14 +1,14 @@
-// Attention in one pass over the keys, in tiles that a workgroup shares: 4 · GROUPS queries of one head, of which an invocation computes
-// four, in KEYS units of keys for the scores and in FEATURES units of features for the result. For GPUs.
+// Attention in one pass over the keys, in tiles that a workgroup computes together: QUERIES queries of one head. Each invocation computes four
+// queries, KEYS blocks of keys for the scores and FEATURES blocks of features for the result. Used on GPUs.
 //
-// The formula and the tensors are those of shared/attention.wgsl; E is at most 16 · LANES · FEATURES. Both products are those of
-// gemm_tile: CHUNK units of depth, then CHUNK units of keys, are staged at a time, queries and keys side by side.
-// Grid: a workgroup per tile, tiles of queries first. LANES invocations share the same four queries.
-// The maximum runs along: what is summed is rescaled when a larger score comes. An invocation sums the shares of its own keys; at the end
-// the lanes are added in a fixed order.
+// Formula and tensors: shared/attention.wgsl; E is at most 4 · FEATURE_BLOCKS. Both products are computed as in gemm_tile: CHUNK blocks of depth,
+// then CHUNK blocks of keys, are staged in workgroup memory at a time, transposed so that queries and keys are contiguous.
+// Grid: one workgroup per tile, query tiles fastest. LANES invocations share the same four queries; GROUPS such groups make a workgroup.
+// The softmax is online: when a larger score arrives, the running sums are rescaled. Each invocation sums the weights of the keys it computed; at the end
+// the lanes are added up in a fixed order.
 // CHUNK divides LANES, LANES <= 4 · CHUNK, KEYS <= FEATURES.
-// In bounds: queries, keys and features in the tail read the last one; keys count as hidden, the others are not stored. Depth beyond D is
-// staged as zero.
+// In bounds: queries, keys and features past the end read the last one; such keys are masked, the others are not stored. Depth past D is staged
+// as zero.
 #import attention
 
 const LANES = {LANES}u;
@@ -16,16 +16,16 @@ const GROUPS = {GROUPS}u;
 const CHUNK = {CHUNK}u;
 const WORKGROUP = LANES * GROUPS;
 const QUERIES = 4u * GROUPS;
-// Units of keys and of features of a tile.
-const KEY_UNITS = {KEYS}u * LANES;
-const FEATURE_UNITS = {FEATURES}u * LANES;
-// Rows of a chunk.
+// Blocks of keys and of features of a tile.
+const KEY_BLOCKS = {KEYS}u * LANES;
+const FEATURE_BLOCKS = {FEATURES}u * LANES;
+// Rows of a staged chunk.
 const ROWS = 4u * CHUNK;
 
-// [depth or keys][queries / 4], and for a moment [lanes][queries / 4].
+// [depth or keys][queries / 4]; for reductions over the lanes, [lanes][queries / 4].
 var<workgroup> a_tile: array<vec4<f32>, ROWS * GROUPS>;
 // [depth][keys / 4] or [keys][features / 4].
-var<workgroup> b_tile: array<vec4<f32>, ROWS * FEATURE_UNITS>;
+var<workgroup> b_tile: array<vec4<f32>, ROWS * FEATURE_BLOCKS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -37,60 +37,60 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let batch = tile / p.query_tiles;
   let n = batch / p.heads;
   let head = batch % p.heads;
-  let all_q = p.q_start + n * p.q_n + head * p.q_head;
-  let all_k = p.k_start + n * p.k_n + head * p.k_head;
-  let all_v = p.v_start + n * p.v_n + head * p.v_head;
-  let all_y = p.y_start + n * p.y_n + head * p.y_head;
+  let q_base = p.q_start + n * p.q_n + head * p.q_head;
+  let k_base = p.k_start + n * p.k_n + head * p.k_head;
+  let v_base = p.v_start + n * p.v_n + head * p.v_head;
+  let y_base = p.y_start + n * p.y_n + head * p.y_head;
   let lane = local % LANES;
-  let quad = local / LANES;
-  let mine = query + quad * 4u;
-  // Of the four queries.
-  var largest = vec4<f32>(HIDDEN);
-  var total = vec4<f32>();
+  let query_group = local / LANES;
+  let first_query = query + query_group * 4u;
+  // Maximum and sum of the exponentials of the four queries.
+  var running_max = vec4<f32>(MASKED);
+  var denominator = vec4<f32>();
 #for i 4
 #for f {FEATURES}
   var sum{i}_{f} = vec4<f32>();
 #end
 #end
-  // The last query sees the most.
+  // The last query attends to the most keys.
   let end = select(p.keys, min(p.keys, query + QUERIES), p.causal != 0u);
-  for (var first = 0u; first < end; first += KEY_UNITS * 4u) {
+  for (var first = 0u; first < end; first += KEY_BLOCKS * 4u) {
 #for i 4
 #for j {KEYS}
     var s{i}_{j} = vec4<f32>();
 #end
 #end
-    for (var c = 0u; c < p.depth; c += CHUNK) {
-      // An item is one unit of four queries, or of four keys.
-      for (var turn = 0u; turn < (CHUNK * (GROUPS + KEY_UNITS) + WORKGROUP - 1u) / WORKGROUP; turn++) {
-        let at = turn * WORKGROUP + local;
-        let row = at / CHUNK;
-        let to = (at % CHUNK) * 4u;
-        let d = c + at % CHUNK;
-        let near = min(d, p.depth - 1u);
-        let known = select(0.0, 1.0, d < p.depth);
+    for (var c = 0u; c < p.depth_blocks; c += CHUNK) {
+      // Each invocation stages one block of depth of four queries or of four keys.
+      for (var iteration = 0u; iteration < (CHUNK * (GROUPS + KEY_BLOCKS) + WORKGROUP - 1u) / WORKGROUP; iteration++) {
+        let index = iteration * WORKGROUP + local;
+        let row = index / CHUNK;
+        let depth_row = (index % CHUNK) * 4u;
+        let d = c + index % CHUNK;
+        let clamped = min(d, p.depth_blocks - 1u);
+        let valid = select(0.0, 1.0, d < p.depth_blocks);
         if (row < GROUPS) {
 #for i 4
-          let a{i} = up(q[all_q + min(query + row * 4u + {i}u, p.queries - 1u) * p.q_token + near]) * known;
+          let a{i} = unpack_block(q[q_base + min(query + row * 4u + {i}u, p.queries - 1u) * p.q_token + clamped]) * valid;
 #end
 #for l 4
-          a_tile[(to + {l}u) * GROUPS + row] = vec4<f32>(a0[{l}], a1[{l}], a2[{l}], a3[{l}]);
+          a_tile[(depth_row + {l}u) * GROUPS + row] = vec4<f32>(a0[{l}], a1[{l}], a2[{l}], a3[{l}]);
 #end
-        } else if (row < GROUPS + KEY_UNITS) {
-          let unit = row - GROUPS;
+        } else if (row < GROUPS + KEY_BLOCKS) {
+          let block = row - GROUPS;
 #for i 4
-          let b{i} = up(k[all_k + min(first + unit * 4u + {i}u, p.keys - 1u) * p.k_token + near]);
+          let b{i} = unpack_block(k[k_base + min(first + block * 4u + {i}u, p.keys - 1u) * p.k_token + clamped]);
 #end
 #for l 4
-          b_tile[(to + {l}u) * KEY_UNITS + unit] = vec4<f32>(b0[{l}], b1[{l}], b2[{l}], b3[{l}]);
+          b_tile[(depth_row + {l}u) * KEY_BLOCKS + block] = vec4<f32>(b0[{l}], b1[{l}], b2[{l}], b3[{l}]);
 #end
         }
       }
       workgroupBarrier();
       for (var d = 0u; d < ROWS; d++) {
-        let a = a_tile[d * GROUPS + quad];
+        let a = a_tile[d * GROUPS + query_group];
 #for j {KEYS}
-        let b{j} = b_tile[d * KEY_UNITS + {j}u * LANES + lane];
+        let b{j} = b_tile[d * KEY_BLOCKS + {j}u * LANES + lane];
 #for i 4
         s{i}_{j} = fma(vec4<f32>(a[{i}]), b{j}, s{i}_{j});
 #end
@@ -98,30 +98,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       }
       workgroupBarrier();
     }
-    var raised = vec4<f32>(HIDDEN);
+    var new_max = vec4<f32>(MASKED);
 #for i 4
 #for j {KEYS}
-    s{i}_{j} = seen(s{i}_{j}, first + ({j}u * LANES + lane) * 4u, mine + {i}u);
-    raised[{i}] = max(max(raised[{i}], max(s{i}_{j}.x, s{i}_{j}.y)), max(s{i}_{j}.z, s{i}_{j}.w));
+    s{i}_{j} = mask_scores(s{i}_{j}, first + ({j}u * LANES + lane) * 4u, first_query + {i}u);
+    new_max[{i}] = max(max(new_max[{i}], max(s{i}_{j}.x, s{i}_{j}.y)), max(s{i}_{j}.z, s{i}_{j}.w));
 #end
 #end
-    a_tile[lane * GROUPS + quad] = raised;
+    a_tile[lane * GROUPS + query_group] = new_max;
     workgroupBarrier();
-    raised = largest;
+    new_max = running_max;
     for (var l = 0u; l < LANES; l++) {
-      raised = max(raised, a_tile[l * GROUPS + quad]);
+      new_max = max(new_max, a_tile[l * GROUPS + query_group]);
     }
     workgroupBarrier();
-    let keep = exp(max(largest - raised, vec4<f32>(-87.0)));
-    largest = raised;
-    total *= keep;
+    let rescale = exp(max(running_max - new_max, vec4<f32>(-87.0)));
+    running_max = new_max;
+    denominator *= rescale;
 #for i 4
 #for j {KEYS}
-    s{i}_{j} = select(exp(max(s{i}_{j} - raised[{i}], vec4<f32>(-87.0))), vec4<f32>(), s{i}_{j} <= vec4<f32>(HIDDEN));
-    total[{i}] += dot(s{i}_{j}, vec4<f32>(1.0));
+    s{i}_{j} = select(exp(max(s{i}_{j} - new_max[{i}], vec4<f32>(-87.0))), vec4<f32>(), s{i}_{j} <= vec4<f32>(MASKED));
+    denominator[{i}] += dot(s{i}_{j}, vec4<f32>(1.0));
 #end
 #for f {FEATURES}
-    sum{i}_{f} *= keep[{i}];
+    sum{i}_{f} *= rescale[{i}];
 #end
 #end
 #for j {KEYS}
@@ -129,23 +129,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       let start = first + ({j}u * LANES + part * CHUNK) * 4u;
       if (start < end) {
         if (lane / CHUNK == part) {
-          let to = (lane % CHUNK) * 4u;
+          let key_row = (lane % CHUNK) * 4u;
 #for l 4
-          a_tile[(to + {l}u) * GROUPS + quad] = vec4<f32>(s0_{j}[{l}], s1_{j}[{l}], s2_{j}[{l}], s3_{j}[{l}]);
+          a_tile[(key_row + {l}u) * GROUPS + query_group] = vec4<f32>(s0_{j}[{l}], s1_{j}[{l}], s2_{j}[{l}], s3_{j}[{l}]);
 #end
         }
-        for (var turn = 0u; turn < (ROWS * FEATURE_UNITS + WORKGROUP - 1u) / WORKGROUP; turn++) {
-          let at = turn * WORKGROUP + local;
-          if (at < ROWS * FEATURE_UNITS) {
-            let row = min(start + at / FEATURE_UNITS, p.keys - 1u);
-            b_tile[at] = up(v[all_v + row * p.v_token + min(at % FEATURE_UNITS, p.features - 1u)]);
+        for (var iteration = 0u; iteration < (ROWS * FEATURE_BLOCKS + WORKGROUP - 1u) / WORKGROUP; iteration++) {
+          let index = iteration * WORKGROUP + local;
+          if (index < ROWS * FEATURE_BLOCKS) {
+            let row = min(start + index / FEATURE_BLOCKS, p.keys - 1u);
+            b_tile[index] = unpack_block(v[v_base + row * p.v_token + min(index % FEATURE_BLOCKS, p.feature_blocks - 1u)]);
           }
         }
         workgroupBarrier();
         for (var r = 0u; r < ROWS; r++) {
-          let a = a_tile[r * GROUPS + quad];
+          let a = a_tile[r * GROUPS + query_group];
 #for f {FEATURES}
-          let b{f} = b_tile[r * FEATURE_UNITS + {f}u * LANES + lane];
+          let b{f} = b_tile[r * FEATURE_BLOCKS + {f}u * LANES + lane];
 #for i 4
           sum{i}_{f} = fma(vec4<f32>(a[{i}]), b{f}, sum{i}_{f});
 #end
@@ -156,19 +156,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 #end
   }
-  a_tile[lane * GROUPS + quad] = total;
+  a_tile[lane * GROUPS + query_group] = denominator;
   workgroupBarrier();
-  total = vec4<f32>();
+  denominator = vec4<f32>();
   for (var l = 0u; l < LANES; l++) {
-    total += a_tile[l * GROUPS + quad];
+    denominator += a_tile[l * GROUPS + query_group];
   }
 #for i 4
-  if (mine + {i}u < p.queries) {
-    let scale = 1.0 / max(total[{i}], 1.0e-30);
-    let to = all_y + (mine + {i}u) * p.y_token;
+  if (first_query + {i}u < p.queries) {
+    let norm = 1.0 / max(denominator[{i}], 1.0e-30);
+    let output = y_base + (first_query + {i}u) * p.y_token;
 #for f {FEATURES}
-    if ({f}u * LANES + lane < p.features) {
-      y[to + {f}u * LANES + lane] = down(sum{i}_{f} * scale);
+    if ({f}u * LANES + lane < p.feature_blocks) {
+      y[output + {f}u * LANES + lane] = pack_block(sum{i}_{f} * norm);
     }
 #end
   }

@@ -1,11 +1,11 @@
 // A pointwise function of two tensors with broadcasting: y[…, j] = f(a[…, j], b[…, j]).
 //
-// a, b, y: units; the last axis of `shape` counts the units along the innermost axis, strides count units, 0 repeats an axis.
-// A splat operand has one element along the innermost axis, which stands for all.
-// Grid: one invocation per unit of y. The padding of y becomes zero.
-// In bounds: the planner's strides reach no further than the elements of a and b.
+// a, b, y: blocks along j. The last dim of `shape` counts blocks; strides are in blocks, 0 repeats a dim.
+// A splat operand has one element along j, which is used for all j.
+// Grid: one invocation per block of y. The padding of y is set to zero.
+// In bounds: the planner's strides stay inside a and b.
 #import grid
-#import unit
+#import block
 #import math
 #import shape
 
@@ -20,33 +20,33 @@ const MAX = 6u;
 const GEGLU = 7u;
 
 struct Params {
-  // Units of y.
+  // Blocks of y.
   count: u32,
-  // Units and elements along the innermost axis.
-  units: u32,
+  // Blocks and elements along j.
+  blocks: u32,
   length: u32,
   // One of the functions above.
   kind: u32,
-  // Axes after merging those that run together; at least 1.
+  // Dims of `shape`, after merging contiguous ones; at least 1.
   rank: u32,
   a_start: u32,
   b_start: u32,
   y_start: u32,
-  // 1: one element along the innermost axis.
+  // 1: the operand is a splat.
   a_splat: u32,
   b_splat: u32,
-  // Lengths, first axis first.
+  // Sizes, outermost dim first.
   shape: array<vec4<u32>, 2>,
-  // Units between neighbours along each axis.
+  // Blocks between neighbours along each dim.
   a_strides: array<vec4<u32>, 2>,
   b_strides: array<vec4<u32>, 2>,
   y_strides: array<vec4<u32>, 2>,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<Unit>;
-@group(0) @binding(2) var<storage, read> b: array<Unit>;
-@group(0) @binding(3) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(1) var<storage, read> a: array<Block>;
+@group(0) @binding(2) var<storage, read> b: array<Block>;
+@group(0) @binding(3) var<storage, read_write> y: array<Block>;
 
 fn apply(u: f32, v: f32) -> f32 {
   switch p.kind {
@@ -64,15 +64,15 @@ fn apply(u: f32, v: f32) -> f32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = item(invocation, groups);
+  let i = flat_index(invocation, groups);
   if (i >= p.count) {
     return;
   }
-  let ua = up(a[p.a_start + place(i, p.rank, p.shape, p.a_strides)]);
-  let ub = up(b[p.b_start + place(i, p.rank, p.shape, p.b_strides)]);
-  let u = select(ua, vec4<f32>(ua.x), p.a_splat != 0u);
-  let v = select(ub, vec4<f32>(ub.x), p.b_splat != 0u);
-  let inside = lanes_inside(i % p.units, p.length) > vec4<f32>(0.5);
+  let a_block = unpack_block(a[p.a_start + strided_offset(i, p.rank, p.shape, p.a_strides)]);
+  let b_block = unpack_block(b[p.b_start + strided_offset(i, p.rank, p.shape, p.b_strides)]);
+  let u = select(a_block, vec4<f32>(a_block.x), p.a_splat != 0u);
+  let v = select(b_block, vec4<f32>(b_block.x), p.b_splat != 0u);
+  let valid = valid_elements(i % p.blocks, p.length) > vec4<f32>(0.5);
   let value = vec4<f32>(apply(u.x, v.x), apply(u.y, v.y), apply(u.z, v.z), apply(u.w, v.w));
-  y[p.y_start + place(i, p.rank, p.shape, p.y_strides)] = down(select(vec4<f32>(), value, inside));
+  y[p.y_start + strided_offset(i, p.rank, p.shape, p.y_strides)] = pack_block(select(vec4<f32>(), value, valid));
 }

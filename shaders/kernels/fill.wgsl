@@ -1,26 +1,26 @@
-// The same value everywhere: y[…, j] = value, in units whose padding becomes zero.
+// Sets every element to one value: y[…, j] = value. The padding of y is set to zero.
 //
-// y: units, `length` elements along the innermost axis. Grid: one invocation per unit.
+// y: blocks, `length` elements along j. Grid: one invocation per block.
 #import grid
-#import unit
+#import block
 
 struct Params {
-  // Units in all.
+  // Blocks in all.
   count: u32,
-  // Units along the innermost axis.
-  units: u32,
+  // Blocks along j.
+  blocks: u32,
   length: u32,
   value: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(1) var<storage, read_write> y: array<Block>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = item(invocation, groups);
+  let i = flat_index(invocation, groups);
   if (i >= p.count) {
     return;
   }
-  y[i] = down(p.value * lanes_inside(i % p.units, p.length));
+  y[i] = pack_block(p.value * valid_elements(i % p.blocks, p.length));
 }

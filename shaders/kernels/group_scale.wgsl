@@ -1,11 +1,13 @@
-// The second step of a group norm: from the statistics of chunks of channels to what is done to each channel.
+// Group norm, step 2 of 3: combines the statistics of chunks and channels into a mean, a factor and an offset for each channel.
 //
-// For a group of channels: mean and variance over all its channels and chunks; factor[c] = gamma[c] / √(variance + epsilon). The mean stays
-// apart: as a part of what is added it would cancel where it is large. stats: f32 [N, chunks, 2, stats_width], as channel_stats or
-// shared/tile.wgsl leaves it, the channels from `stats_start` on; gamma, beta: f32 [padded channels]; scale: f32 [N, 3, padded channels],
-// means, factors, betas. Grid: one invocation per n and group. Padded channels become zero.
-// Chunks are joined by their counts, means and squared differences, in their order: no difference of large squares.
+// For each group, mean and variance over all of its channels and chunks; factor[c] = gamma[c] / √(variance + epsilon). The mean is stored apart
+// from the offset: folded into it, a large mean would cancel.
+// stats: f32 [N, chunks, 2, stats_width], as channel_stats or shared/store_tile.wgsl writes it, the channels from `stats_start` on;
+// gamma, beta: f32 [padded channels]; scale: f32 [N, 3, padded channels]: means, factors, betas. Padded channels are set to zero.
+// Grid: one invocation per n and group.
+// Chunks are combined by their counts, means and squared deviations, in order, which avoids differences of large squares.
 #import grid
+#import group_norm
 
 struct Params {
   // N · groups.
@@ -13,11 +15,11 @@ struct Params {
   groups: u32,
   // Channels of a group.
   group_channels: u32,
-  // Channels, and channels with the padding.
+  // Channels without and with padding.
   channels: u32,
   padded: u32,
   chunks: u32,
-  // Pixels of a chunk, and of all chunks.
+  // Pixels of a chunk, pixels of all chunks.
   chunk: u32,
   pixels: u32,
   stats_start: u32,
@@ -33,7 +35,7 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = item(invocation, groups);
+  let i = flat_index(invocation, groups);
   if (i >= p.count) {
     return;
   }
@@ -42,9 +44,9 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   var sum = 0.0;
   for (var chunk = 0u; chunk < p.chunks; chunk++) {
     let length = f32(min(p.pixels - chunk * p.chunk, p.chunk));
-    let at = p.stats_start + (n * p.chunks + chunk) * 2u * p.stats_width + first;
+    let index = p.stats_start + (n * p.chunks + chunk) * STAT_VECTORS * p.stats_width + first;
     for (var c = 0u; c < p.group_channels; c++) {
-      sum = fma(stats[at + c], length, sum);
+      sum = fma(stats[index + c], length, sum);
     }
   }
   let count = f32(p.pixels) * f32(p.group_channels);
@@ -52,24 +54,24 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workg
   var squares = 0.0;
   for (var chunk = 0u; chunk < p.chunks; chunk++) {
     let length = f32(min(p.pixels - chunk * p.chunk, p.chunk));
-    let at = p.stats_start + (n * p.chunks + chunk) * 2u * p.stats_width + first;
+    let index = p.stats_start + (n * p.chunks + chunk) * STAT_VECTORS * p.stats_width + first;
     for (var c = 0u; c < p.group_channels; c++) {
-      let difference = stats[at + c] - mean;
-      squares += fma(difference * difference, length, stats[at + p.stats_width + c]);
+      let difference = stats[index + c] - mean;
+      squares += fma(difference * difference, length, stats[index + p.stats_width + c]);
     }
   }
   let factor = 1.0 / sqrt(squares / count + p.epsilon);
-  let to = n * 3u * p.padded;
+  let output = n * SCALE_VECTORS * p.padded;
   for (var c = first; c < first + p.group_channels; c++) {
-    scale[to + c] = mean;
-    scale[to + p.padded + c] = gamma[c] * factor;
-    scale[to + 2u * p.padded + c] = beta[c];
+    scale[output + c] = mean;
+    scale[output + p.padded + c] = gamma[c] * factor;
+    scale[output + 2u * p.padded + c] = beta[c];
   }
   if (i % p.groups == 0u) {
     for (var c = p.channels; c < p.padded; c++) {
-      scale[to + c] = 0.0;
-      scale[to + p.padded + c] = 0.0;
-      scale[to + 2u * p.padded + c] = 0.0;
+      scale[output + c] = 0.0;
+      scale[output + p.padded + c] = 0.0;
+      scale[output + 2u * p.padded + c] = 0.0;
     }
   }
 }

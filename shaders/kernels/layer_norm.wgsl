@@ -1,20 +1,21 @@
-// Rows brought to zero mean and unit variance: y[…, d] = (x[…, d] - mean) / √(variance + epsilon) · gamma[d] + beta[d].
+// Layer norm: y[…, d] = (x[…, d] - mean) / √(variance + epsilon) · gamma[d] + beta[d], over each row.
 //
-// x, y: units of D, strides between rows in units; gamma, beta: f32, padded to units. AFFINE: 0 leaves gamma and beta out.
-// Grid: a row per workgroup (LANES_64) or per invocation. Mean first, then the mean of squared differences, both in f32, in a fixed order.
-#import lanes
-#import unit
+// x, y: blocks of D, strides between rows in blocks; gamma, beta: f32, padded to blocks. `affine` = 0 omits gamma and beta.
+// Grid: one row per workgroup, or per invocation with SERIAL. The mean is computed first, then the mean of squared deviations, both in f32 in
+// a fixed order.
+#import row_reduce
+#import block
 #import shape
 
 struct Params {
   rows: u32,
-  // Axes of rows.
+  // Dims of the rows.
   rank: u32,
-  // Units of D, and D.
-  units: u32,
+  // Blocks of D, and D.
+  blocks: u32,
   length: u32,
-  // Turns of a lane: units / LANES, rounded up.
-  turns: u32,
+  // Blocks per lane: blocks / LANES, rounded up.
+  iterations: u32,
   x_start: u32,
   y_start: u32,
   affine: u32,
@@ -25,47 +26,47 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Unit>;
+@group(0) @binding(1) var<storage, read> x: array<Block>;
 @group(0) @binding(2) var<storage, read> gamma: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> beta: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(4) var<storage, read_write> y: array<Block>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(num_workgroups) groups: vec3<u32>) {
-  let row = row_of(group, local, groups);
+  let row = row_index(group, local, groups);
   if (row >= p.rows) {
     return;
   }
-  let lane = lane_of(local);
-  let source = p.x_start + place(row, p.rank, p.shape, p.x_strides);
-  let to = p.y_start + place(row, p.rank, p.shape, p.y_strides);
-  // Sums of differences from one element lose less than sums of elements far from zero.
-  let shift = up(x[source]).x;
+  let lane = lane_index(local);
+  let x_row = p.x_start + strided_offset(row, p.rank, p.shape, p.x_strides);
+  let y_row = p.y_start + strided_offset(row, p.rank, p.shape, p.y_strides);
+  // Sums of differences from one element lose less precision than sums of elements far from zero.
+  let first_value = unpack_block(x[x_row]).x;
   var sums = vec4<f32>();
-  for (var turn = 0u; turn < p.turns; turn++) {
-    let unit = turn * LANES + lane;
-    if (unit < p.units) {
-      sums += (up(x[source + unit]) - shift) * lanes_inside(unit, p.length);
+  for (var iteration = 0u; iteration < p.iterations; iteration++) {
+    let block = iteration * LANES + lane;
+    if (block < p.blocks) {
+      sums += (unpack_block(x[x_row + block]) - first_value) * valid_elements(block, p.length);
     }
   }
-  let mean = shift + lanes_sum(lane, dot(sums, vec4<f32>(1.0))) / f32(p.length);
+  let mean = first_value + row_sum(lane, dot(sums, vec4<f32>(1.0))) / f32(p.length);
   var squares = vec4<f32>();
-  for (var turn = 0u; turn < p.turns; turn++) {
-    let unit = turn * LANES + lane;
-    if (unit < p.units) {
-      let difference = (up(x[source + unit]) - mean) * lanes_inside(unit, p.length);
+  for (var iteration = 0u; iteration < p.iterations; iteration++) {
+    let block = iteration * LANES + lane;
+    if (block < p.blocks) {
+      let difference = (unpack_block(x[x_row + block]) - mean) * valid_elements(block, p.length);
       squares = fma(difference, difference, squares);
     }
   }
-  let scale = 1.0 / sqrt(lanes_sum(lane, dot(squares, vec4<f32>(1.0))) / f32(p.length) + p.epsilon);
-  for (var turn = 0u; turn < p.turns; turn++) {
-    let unit = turn * LANES + lane;
-    if (unit < p.units) {
-      var value = (up(x[source + unit]) - mean) * scale * lanes_inside(unit, p.length);
+  let scale = 1.0 / sqrt(row_sum(lane, dot(squares, vec4<f32>(1.0))) / f32(p.length) + p.epsilon);
+  for (var iteration = 0u; iteration < p.iterations; iteration++) {
+    let block = iteration * LANES + lane;
+    if (block < p.blocks) {
+      var value = (unpack_block(x[x_row + block]) - mean) * scale * valid_elements(block, p.length);
       if (p.affine != 0u) {
-        value = fma(value, gamma[unit], beta[unit]);
+        value = fma(value, gamma[block], beta[block]);
       }
-      y[to + unit] = down(value);
+      y[y_row + block] = pack_block(value);
     }
   }
 }

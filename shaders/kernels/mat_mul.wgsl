@@ -1,28 +1,29 @@
-// Batched product of two computed tensors: y[b, m, n] = Σ_k a[b, m, k] · c[b, k, n]; an invocation computes 4 rows of one unit of columns.
+// Batched product of two computed tensors: y[b, m, n] = Σ_k a[b, m, k] · c[b, k, n]. Each invocation computes ROWS rows of one column block.
 //
-// a: units along k; c, y: units along n; strides in units. Batches count through `shape`, a stride of 0 repeats. y: dense.
-// Grid: one invocation per tile, units of columns first. Sums run over k.
-// In bounds: rows in the tail compute the last row and are not stored. The padding of a and c is zero, and so is that of y.
+// a: blocks along k; c, y: blocks along n; strides in blocks. Batch b runs over `shape`; a stride of 0 repeats a matrix. y is dense.
+// Grid: one invocation per tile, column blocks fastest. Sums run over k.
+// In bounds: rows past the end compute the last row and are not stored. The padding of a and c is zero, hence that of y.
 #import grid
-#import unit
+#import block
 #import shape
 
-const ROWS = 4u;
+// Rows of a tile.
+const ROWS = {ROWS}u;
 
 struct Params {
   count: u32,
-  // Tiles of the rows, and rows.
+  // Tiles along the rows, and rows.
   row_tiles: u32,
   rows: u32,
-  // Units of the columns.
-  columns: u32,
+  // Blocks of the columns.
+  column_blocks: u32,
   // K.
   depth: u32,
   a_start: u32,
   a_row: u32,
   c_start: u32,
   c_row: u32,
-  // Axes of batches.
+  // Dims of b.
   rank: u32,
   shape: array<vec4<u32>, 2>,
   a_strides: array<vec4<u32>, 2>,
@@ -30,36 +31,36 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<Unit>;
-@group(0) @binding(2) var<storage, read> c: array<Unit>;
-@group(0) @binding(3) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(1) var<storage, read> a: array<Block>;
+@group(0) @binding(2) var<storage, read> c: array<Block>;
+@group(0) @binding(3) var<storage, read_write> y: array<Block>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let tile = item(invocation, groups);
+  let tile = flat_index(invocation, groups);
   if (tile >= p.count) {
     return;
   }
-  let unit = tile % p.columns;
-  let row = ((tile / p.columns) % p.row_tiles) * ROWS;
-  let batch = tile / (p.columns * p.row_tiles);
-  let source = p.a_start + place(batch, p.rank, p.shape, p.a_strides);
-  var at = p.c_start + place(batch, p.rank, p.shape, p.c_strides) + unit;
-#for i 4
-  let row{i} = source + min(row + {i}u, p.rows - 1u) * p.a_row;
+  let block = tile % p.column_blocks;
+  let row = ((tile / p.column_blocks) % p.row_tiles) * ROWS;
+  let batch = tile / (p.column_blocks * p.row_tiles);
+  let a_base = p.a_start + strided_offset(batch, p.rank, p.shape, p.a_strides);
+  var c_index = p.c_start + strided_offset(batch, p.rank, p.shape, p.c_strides) + block;
+#for i {ROWS}
+  let row{i} = a_base + min(row + {i}u, p.rows - 1u) * p.a_row;
   var sum{i} = vec4<f32>();
 #end
   for (var k = 0u; k < p.depth; k++) {
-    let v = up(c[at]);
-    at += p.c_row;
-#for i 4
-    sum{i} = fma(vec4<f32>(up(a[row{i} + k / 4u])[k % 4u]), v, sum{i});
+    let v = unpack_block(c[c_index]);
+    c_index += p.c_row;
+#for i {ROWS}
+    sum{i} = fma(vec4<f32>(unpack_block(a[row{i} + k / 4u])[k % 4u]), v, sum{i});
 #end
   }
-  let to = (batch * p.rows + row) * p.columns + unit;
-#for i 4
+  let y_base = (batch * p.rows + row) * p.column_blocks + block;
+#for i {ROWS}
   if (row + {i}u < p.rows) {
-    y[to + {i}u * p.columns] = down(sum{i});
+    y[y_base + {i}u * p.column_blocks] = pack_block(sum{i});
   }
 #end
 }

@@ -1,15 +1,16 @@
-// The last step of a group norm: y[n, pixel, c] = act((x[n, pixel, c] - mean[n, c]) · factor[n, c] + beta[n, c]).
+// Group norm, step 3 of 3: y[n, pixel, c] = act((x[n, pixel, c] - mean[n, c]) · factor[n, c] + beta[n, c]).
 //
-// x, y: units of channels, strides between n, rows and pixels in units; scale: f32 units [N, 3, units], means, factors, betas.
-// Grid: one invocation per unit of y.
+// x, y: blocks of channels, strides between n, rows and pixels in blocks; scale: f32 blocks [N, 3, blocks]: means, factors, betas.
+// Grid: one invocation per block of y.
 #import grid
-#import unit
+#import block
+#import group_norm
 #import activation
 
 struct Params {
-  // N · H · W · units.
+  // N · H · W · blocks.
   count: u32,
-  units: u32,
+  blocks: u32,
   // H, W.
   height: u32,
   width: u32,
@@ -23,27 +24,27 @@ struct Params {
   y_x: u32,
   // ACT_….
   act: u32,
-  // Units before the first n that is computed here.
+  // Where scale begins for the first n of this dispatch, in blocks.
   scale_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Unit>;
+@group(0) @binding(1) var<storage, read> x: array<Block>;
 @group(0) @binding(2) var<storage, read> scale: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(3) var<storage, read_write> y: array<Block>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = item(invocation, groups);
+  let i = flat_index(invocation, groups);
   if (i >= p.count) {
     return;
   }
-  let unit = i % p.units;
-  let pixel = i / p.units;
+  let block = i % p.blocks;
+  let pixel = i / p.blocks;
   let column = pixel % p.width;
-  let line = (pixel / p.width) % p.height;
+  let row = (pixel / p.width) % p.height;
   let n = pixel / (p.width * p.height);
-  let v = up(x[p.x_start + n * p.x_n + line * p.x_y + column * p.x_x + unit]);
-  let at = p.scale_start + n * 3u * p.units + unit;
-  y[p.y_start + n * p.y_n + line * p.y_y + column * p.y_x + unit] = down(activate4(p.act, fma(v - scale[at], scale[at + p.units], scale[at + 2u * p.units])));
+  let value = unpack_block(x[p.x_start + n * p.x_n + row * p.x_y + column * p.x_x + block]);
+  let index = p.scale_start + n * SCALE_VECTORS * p.blocks + block;
+  y[p.y_start + n * p.y_n + row * p.y_y + column * p.y_x + block] = pack_block(activate4(p.act, fma(value - scale[index], scale[index + p.blocks], scale[index + 2u * p.blocks])));
 }

@@ -1,19 +1,20 @@
-// Softmax along the innermost axis: y[…, j] = exp(x[…, j] - max) / Σ exp(x[…, j] - max).
+// Softmax along the innermost dim: y[…, j] = exp(x[…, j] - max) / Σ exp(x[…, j] - max).
 //
-// x, y: units, strides between rows in units. Grid: a row per workgroup (LANES_64) or per invocation. The padding of y becomes zero.
-#import lanes
-#import unit
+// x, y: blocks along j, strides between rows in blocks. The padding of y is set to zero.
+// Grid: one row per workgroup, or per invocation with SERIAL.
+#import row_reduce
+#import block
 #import shape
 
 struct Params {
   rows: u32,
-  // Axes of rows.
+  // Dims of the rows.
   rank: u32,
-  // Units and elements of a row.
-  units: u32,
+  // Blocks and elements of a row.
+  blocks: u32,
   length: u32,
-  // Turns of a lane: units / LANES, rounded up.
-  turns: u32,
+  // Blocks per lane: blocks / LANES, rounded up.
+  iterations: u32,
   x_start: u32,
   y_start: u32,
   shape: array<vec4<u32>, 2>,
@@ -22,43 +23,43 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Unit>;
-@group(0) @binding(2) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(1) var<storage, read> x: array<Block>;
+@group(0) @binding(2) var<storage, read_write> y: array<Block>;
 
-// A unit of x whose padding is lower than everything.
-fn values(at: u32, unit: u32) -> vec4<f32> {
-  return select(vec4<f32>(LOWEST), up(x[at + unit]), lanes_inside(unit, p.length) > vec4<f32>(0.5));
+// A block of x with its padding replaced by the lowest number.
+fn masked_block(base: u32, block: u32) -> vec4<f32> {
+  return select(vec4<f32>(LOWEST), unpack_block(x[base + block]), valid_elements(block, p.length) > vec4<f32>(0.5));
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(num_workgroups) groups: vec3<u32>) {
-  let row = row_of(group, local, groups);
+  let row = row_index(group, local, groups);
   if (row >= p.rows) {
     return;
   }
-  let lane = lane_of(local);
-  let source = p.x_start + place(row, p.rank, p.shape, p.x_strides);
-  let to = p.y_start + place(row, p.rank, p.shape, p.y_strides);
+  let lane = lane_index(local);
+  let x_row = p.x_start + strided_offset(row, p.rank, p.shape, p.x_strides);
+  let y_row = p.y_start + strided_offset(row, p.rank, p.shape, p.y_strides);
   var highest = vec4<f32>(LOWEST);
-  for (var turn = 0u; turn < p.turns; turn++) {
-    let unit = turn * LANES + lane;
-    if (unit < p.units) {
-      highest = max(highest, values(source, unit));
+  for (var iteration = 0u; iteration < p.iterations; iteration++) {
+    let block = iteration * LANES + lane;
+    if (block < p.blocks) {
+      highest = max(highest, masked_block(x_row, block));
     }
   }
-  let largest = lanes_max(lane, max(max(highest.x, highest.y), max(highest.z, highest.w)));
+  let largest = row_max(lane, max(max(highest.x, highest.y), max(highest.z, highest.w)));
   var sums = vec4<f32>();
-  for (var turn = 0u; turn < p.turns; turn++) {
-    let unit = turn * LANES + lane;
-    if (unit < p.units) {
-      sums += exp(max(values(source, unit) - largest, vec4<f32>(-87.0))) * lanes_inside(unit, p.length);
+  for (var iteration = 0u; iteration < p.iterations; iteration++) {
+    let block = iteration * LANES + lane;
+    if (block < p.blocks) {
+      sums += exp(max(masked_block(x_row, block) - largest, vec4<f32>(-87.0))) * valid_elements(block, p.length);
     }
   }
-  let scale = 1.0 / lanes_sum(lane, dot(sums, vec4<f32>(1.0)));
-  for (var turn = 0u; turn < p.turns; turn++) {
-    let unit = turn * LANES + lane;
-    if (unit < p.units) {
-      y[to + unit] = down(exp(max(values(source, unit) - largest, vec4<f32>(-87.0))) * scale * lanes_inside(unit, p.length));
+  let scale = 1.0 / row_sum(lane, dot(sums, vec4<f32>(1.0)));
+  for (var iteration = 0u; iteration < p.iterations; iteration++) {
+    let block = iteration * LANES + lane;
+    if (block < p.blocks) {
+      y[y_row + block] = pack_block(exp(max(masked_block(x_row, block) - largest, vec4<f32>(-87.0))) * scale * valid_elements(block, p.length));
     }
   }
 }

@@ -1,10 +1,10 @@
 // A pointwise function of one tensor: y[…, j] = f(x[…, j]).
 //
-// x, y: units; the last axis of `shape` counts the units along the innermost axis, strides count units.
-// Grid: one invocation per unit of y. The padding of y becomes zero.
-// Accuracy: no worse than 4e-7 relative, or absolute where |y| < 1; sin and cos while |x| < 10,000; exp saturates at the ends of f32.
+// x, y: blocks along j. The last dim of `shape` counts blocks; strides are in blocks.
+// Grid: one invocation per block of y. The padding of y is set to zero.
+// Accuracy: 4e-7 relative, or absolute if |y| < 1; sin and cos for |x| < 10,000; exp saturates at the ends of f32.
 #import grid
-#import unit
+#import block
 #import math
 #import shape
 
@@ -27,12 +27,12 @@ const AFFINE = 15u;
 const CLAMP = 16u;
 
 struct Params {
-  // Units in all.
+  // Blocks in all.
   count: u32,
-  // Units and elements along the innermost axis.
-  units: u32,
+  // Blocks and elements along j.
+  blocks: u32,
   length: u32,
-  // Axes of units; at least 1.
+  // Dims of `shape`; at least 1.
   rank: u32,
   x_start: u32,
   y_start: u32,
@@ -48,8 +48,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Unit>;
-@group(0) @binding(2) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(1) var<storage, read> x: array<Block>;
+@group(0) @binding(2) var<storage, read_write> y: array<Block>;
 
 fn apply(v: f32) -> f32 {
   switch p.kind {
@@ -59,8 +59,8 @@ fn apply(v: f32) -> f32 {
     case LOG: { return log(v); }
     case SQRT: { return sqrt(v); }
     case RECIP: { return 1.0 / v; }
-    case SIN: { return sin_turned(v, 0u); }
-    case COS: { return sin_turned(v, 1u); }
+    case SIN: { return sin_shifted(v, 0u); }
+    case COS: { return sin_shifted(v, 1u); }
     case TANH: { return tanh_safe(v); }
     case ERF: { return erf(v); }
     case SIGMOID: { return sigmoid(v); }
@@ -76,12 +76,12 @@ fn apply(v: f32) -> f32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = item(invocation, groups);
+  let i = flat_index(invocation, groups);
   if (i >= p.count) {
     return;
   }
-  let v = up(x[p.x_start + place(i, p.rank, p.shape, p.x_strides)]);
-  let inside = lanes_inside(i % p.units, p.length) > vec4<f32>(0.5);
+  let v = unpack_block(x[p.x_start + strided_offset(i, p.rank, p.shape, p.x_strides)]);
+  let valid = valid_elements(i % p.blocks, p.length) > vec4<f32>(0.5);
   let value = vec4<f32>(apply(v.x), apply(v.y), apply(v.z), apply(v.w));
-  y[p.y_start + place(i, p.rank, p.shape, p.y_strides)] = down(select(vec4<f32>(), value, inside));
+  y[p.y_start + strided_offset(i, p.rank, p.shape, p.y_strides)] = pack_block(select(vec4<f32>(), value, valid));
 }

@@ -1,4 +1,4 @@
-// The pointwise functions at the end of other operations. All of them keep zero.
+// Activation functions that other kernels apply to their results. Each maps zero to zero, so the padding of a block stays zero.
 #import math
 
 const ACT_NONE = 0u;
@@ -6,10 +6,10 @@ const ACT_RELU = 1u;
 const ACT_SILU = 2u;
 const ACT_GELU = 3u;
 const ACT_QUICK_GELU = 4u;
-// Of two sums, one of them a gate: a · gelu(b).
+// A gated sum, from two columns: a · gelu(b).
 const ACT_GEGLU = 5u;
 
-// `kind` comes from a uniform: the branch is the same for all.
+// `kind` is an ACT_… constant. It comes from a uniform, so all invocations take the same branch.
 fn activate(kind: u32, x: f32) -> f32 {
   switch kind {
     case ACT_RELU: { return max(x, 0.0); }

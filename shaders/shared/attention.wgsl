@@ -1,30 +1,32 @@
-// What the forms of attention share: their uniform, their buffers, and which keys a query sees. The importing kernel declares QUERIES, the
-// queries of a tile.
+// The uniform, buffers and mask of the attention kernels. The importing kernel declares QUERIES, the number of queries of a tile.
 //
-// y[n, h, i, e] = Σ_j softmax_j(scale · Σ_d q[n, h, i, d] · k[n, h, j, d]) · v[n, h, j, e]; a causal query i sees keys 0..=i.
+// y[n, h, i, e] = Σ_j softmax_j(scale · Σ_d q[n, h, i, d] · k[n, h, j, d]) · v[n, h, j, e]; if causal, query i attends to keys 0..=i only.
 //
-// q, k, v, y: units of D or E, with starts and strides between n, heads and tokens in units, so that heads may lie side by side.
-#import unit
+// q [N, H, Lq, D], k [N, H, Lk, D], v [N, H, Lk, E], y [N, H, Lq, E]: blocks along D or E. Each has its own start and strides between n, heads
+// and tokens, in blocks, so heads may be interleaved in one tensor.
+#import block
 
-// Lower than every score, and its exponential is zero; finite, because implementations may assume that no infinity exists.
-const HIDDEN = -1.0e30;
+// The score of a masked key: lower than every real score, with an exponential of zero. Finite, because WGSL implementations may assume
+// that infinities do not occur.
+const MASKED = -1.0e30;
 
 struct Params {
-  // What the grid counts.
+  // Tiles in all.
   count: u32,
 #ifndef LANES
-  // Tiles of the features.
+  // Tiles along E.
   feature_tiles: u32,
 #endif
+  // Tiles along Lq.
   query_tiles: u32,
   heads: u32,
   // Lq, Lk.
   queries: u32,
   keys: u32,
-  // Units of D, of E.
-  depth: u32,
-  features: u32,
-  // 1: later keys are hidden.
+  // Blocks of D, blocks of E.
+  depth_blocks: u32,
+  feature_blocks: u32,
+  // 1: causal.
   causal: u32,
   scale: f32,
   q_start: u32,
@@ -46,14 +48,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> q: array<Unit>;
-@group(0) @binding(2) var<storage, read> k: array<Unit>;
-@group(0) @binding(3) var<storage, read> v: array<Unit>;
-@group(0) @binding(4) var<storage, read_write> y: array<Unit>;
+@group(0) @binding(1) var<storage, read> q: array<Block>;
+@group(0) @binding(2) var<storage, read> k: array<Block>;
+@group(0) @binding(3) var<storage, read> v: array<Block>;
+@group(0) @binding(4) var<storage, read_write> y: array<Block>;
 
-// The scores of one query for the keys j..j+3, hidden where it does not see them.
-fn seen(scores: vec4<f32>, j: u32, query: u32) -> vec4<f32> {
+// Scales the scores of one query for the keys j..j+3 and masks those that it does not attend to.
+fn mask_scores(scores: vec4<f32>, j: u32, query: u32) -> vec4<f32> {
   let end = select(p.keys, min(p.keys, query + 1u), p.causal != 0u);
   let keys = vec4<u32>(j, j + 1u, j + 2u, j + 3u);
-  return select(vec4<f32>(HIDDEN), scores * p.scale, keys < vec4<u32>(end));
+  return select(vec4<f32>(MASKED), scores * p.scale, keys < vec4<u32>(end));
 }

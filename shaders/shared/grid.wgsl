@@ -1,9 +1,9 @@
-// One invocation per item, the items counted through a grid that may be folded into two dimensions.
+// A grid of one invocation per element, folded into two dimensions if one dimension would exceed the adapter's limit.
 
 // Invocations of a workgroup.
 const WORKGROUP = 64u;
 
-// The item of this invocation; at or above the number of items in the tail, where the caller returns.
-fn item(invocation: vec3<u32>, groups: vec3<u32>) -> u32 {
+// The index of this invocation in the whole grid. Invocations beyond the last element get larger indices, and the caller returns early.
+fn flat_index(invocation: vec3<u32>, groups: vec3<u32>) -> u32 {
   return invocation.y * (groups.x * WORKGROUP) + invocation.x;
 }

@@ -1,6 +1,6 @@
-// Pointwise functions that do not depend on the accuracy of an adapter's own, and meet no infinity on the way.
+// Pointwise functions whose accuracy does not depend on the adapter's builtins and which produce no infinities in between.
 
-// exp, with arguments kept where the result is a normal number.
+// exp with its argument clamped to where the result is a normal number.
 fn exp_safe(x: f32) -> f32 {
   return exp(clamp(x, -87.0, 88.0));
 }
@@ -9,7 +9,7 @@ fn sigmoid(x: f32) -> f32 {
   return 1.0 / (1.0 + exp_safe(-x));
 }
 
-// The error function, within 2e-7: a polynomial near zero, 1 - exp(polynomial) outside; flat from 4 on, where 1 - erf < 2e-8.
+// The error function within 2e-7: a polynomial near zero, 1 - exp(polynomial) elsewhere; constant from 4 on, where 1 - erf < 2e-8.
 fn erf(x: f32) -> f32 {
   let s = x * x;
   let t = min(abs(x), 4.0);
@@ -42,7 +42,7 @@ fn quick_gelu(x: f32) -> f32 {
   return x * sigmoid(1.702 * x);
 }
 
-// A polynomial near zero, where 1 - 2/(exp(2x) + 1) would cancel.
+// tanh: a polynomial near zero, where 1 - 2/(exp(2x) + 1) would cancel.
 fn tanh_safe(x: f32) -> f32 {
   let s = x * x;
   var near = fma(-5.70498872745e-3, s, 2.06390887954e-2);
@@ -54,8 +54,8 @@ fn tanh_safe(x: f32) -> f32 {
   return select(near, select(tail, -tail, x < 0.0), abs(x) > 0.625);
 }
 
-// Sine of r + quarter turns, by reduction to |r| <= π/4 in three steps of π/2; good to a few 1e-7 while |x| < 10,000.
-fn sin_turned(x: f32, quarters: u32) -> f32 {
+// sin(x + quarters · π/2), by a three-step reduction of x modulo π/2 to |r| <= π/4. The error is a few 1e-7 for |x| < 10,000.
+fn sin_shifted(x: f32, quarters: u32) -> f32 {
   let n = floor(fma(x, 0.63661977, 0.5));
   var r = fma(n, -1.5703125, x);
   r = fma(n, -4.83751297e-4, r);
@@ -74,7 +74,7 @@ fn sin_turned(x: f32, quarters: u32) -> f32 {
   return select(value, -value, quadrant >= 2u);
 }
 
-// a to the power b; of a negative a the sign follows the parity of a whole b.
+// a to the power b. For a negative a, the sign follows the parity of an integer b.
 fn power(a: f32, b: f32) -> f32 {
   let half_b = floor(b) * 0.5;
   let odd = floor(half_b) != half_b;

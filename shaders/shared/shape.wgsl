@@ -1,20 +1,20 @@
-// Shapes and strides of up to eight axes, as two vec4.
+// Shapes and strides of up to eight dims, packed into two vec4.
 
-// The entry of an axis.
-fn along(list: array<vec4<u32>, 2>, axis: u32) -> u32 {
-  let part = select(list[0], list[1], axis >= 4u);
-  return part[axis % 4u];
+// The component of a dim.
+fn component(values: array<vec4<u32>, 2>, dim: u32) -> u32 {
+  let half = select(values[0], values[1], dim >= 4u);
+  return half[dim % 4u];
 }
 
-// The place of an index that counts through `shape`, the last axis fastest.
-fn place(index: u32, rank: u32, shape: array<vec4<u32>, 2>, strides: array<vec4<u32>, 2>) -> u32 {
+// The offset of a flat index into `shape`, last dim fastest, under the given strides.
+fn strided_offset(index: u32, rank: u32, shape: array<vec4<u32>, 2>, strides: array<vec4<u32>, 2>) -> u32 {
   var rest = index;
-  var at = 0u;
+  var offset = 0u;
   for (var step = 0u; step < rank; step++) {
-    let axis = rank - 1u - step;
-    let length = along(shape, axis);
-    at += (rest % length) * along(strides, axis);
-    rest /= length;
+    let dim = rank - 1u - step;
+    let size = component(shape, dim);
+    offset += (rest % size) * component(strides, dim);
+    rest /= size;
   }
-  return at;
+  return offset;
 }

@@ -1,26 +1,24 @@
-//! The preprocessor: `#import name` (a file of `shared/`, once), `#ifdef`, `#ifndef`, `#else`, `#endif`; `#for i 8` … `#end` writes its
-//! lines once for each number below 8, with `{i}` replaced by it and sums like `{i+1}` by what they come to; `{NAME}`, also as such a
-//! count, stands for the value of a definition `NAME=8`; and nothing more.
+//! The preprocessor of the kernels; `README.md` describes its directives.
 //!
-//! Loops are unrolled here because a list of accumulators that a shader's own loop indexes falls out of the registers wherever a driver
-//! does not unroll it.
+//! `#for` unrolls loops in the text because drivers that do not unroll a shader's own loop keep an accumulator array that it indexes in memory
+//! instead of registers. naga_oil and WESL have no unrolling, hence this module.
 
-/// The most text that one kernel may unroll to: a mistaken count is refused, not written.
-const BYTES: usize = 1 << 20;
+/// The largest text that one kernel may unroll to, in bytes: a mistaken count is refused.
+const MAX_BYTES: usize = 1 << 20;
 
-/// Whether a name is defined, with a value or without.
+/// True if a name is defined, with a value or without.
 fn is_defined(defines: &[&str], name: &str) -> bool {
     defines.iter().any(|define| define.split('=').next() == Some(name))
 }
 
-/// A line with `{NAME}` replaced by the value of every definition that has one.
-fn valued(line: &str, defines: &[&str]) -> String {
+/// Replaces `{NAME}` by the value of the definition `NAME=value`.
+fn insert_values(line: &str, defines: &[&str]) -> String {
     let values = defines.iter().filter_map(|define| define.split_once('='));
     values.fold(line.to_owned(), |line, (name, value)| line.replace(&format!("{{{name}}}"), value))
 }
 
-/// A line in which a loop's number stands for its name, alone or in a sum.
-fn turned(line: &str, name: &str, number: &str) -> String {
+/// Replaces `{name}` by a loop's number, also as a term of a sum, and `{sum}` of two numbers by its value.
+fn insert_index(line: &str, name: &str, number: &str) -> String {
     let line = line
         .replace(&format!("{{{name}}}"), number)
         .replace(&format!("{{{name}+"), &format!("{{{number}+"))
@@ -48,7 +46,9 @@ fn turned(line: &str, name: &str, number: &str) -> String {
     text
 }
 
-/// The text of a kernel with its imports, without comments and indentation.
+/// The WGSL text of a kernel with its imports, without comments and indentation.
+///
+/// `defines` are names or `NAME=value`; `shared` are the snippets by name. An error names the line.
 pub fn compose(kernel: &str, defines: &[&str], shared: &[(&str, &str)]) -> Result<String, String> {
     let mut text = String::new();
     append(&mut text, kernel, defines, shared, &mut Vec::new())?;
@@ -56,22 +56,22 @@ pub fn compose(kernel: &str, defines: &[&str], shared: &[(&str, &str)]) -> Resul
 }
 
 fn append(text: &mut String, source: &str, defines: &[&str], shared: &[(&str, &str)], imported: &mut Vec<String>) -> Result<(), String> {
-    let lines: Vec<(usize, String)> = source.lines().enumerate().map(|(number, line)| (number + 1, valued(line.trim(), defines))).collect();
-    lines_into(text, &lines, defines, shared, imported)
+    let lines: Vec<(usize, String)> = source.lines().enumerate().map(|(number, line)| (number + 1, insert_values(line.trim(), defines))).collect();
+    append_lines(text, &lines, defines, shared, imported)
 }
 
-fn lines_into(
+fn append_lines(
     text: &mut String,
     lines: &[(usize, String)],
     defines: &[&str],
     shared: &[(&str, &str)],
     imported: &mut Vec<String>,
 ) -> Result<(), String> {
-    // For every open condition: whether its current branch is taken, and whether its `#else` has come.
+    // For every open condition: is its current branch taken, and has its `#else` come?
     let mut open: Vec<(bool, bool)> = Vec::new();
-    let mut at_line = 0;
-    while let Some((number, line)) = lines.get(at_line) {
-        at_line += 1;
+    let mut next = 0;
+    while let Some((number, line)) = lines.get(next) {
+        next += 1;
         let at = |message: &str| format!("line {number}: {message}");
         let mut words = line.split_whitespace();
         match words.next() {
@@ -93,17 +93,17 @@ fn lines_into(
                 let (Some(name), Some(count), None) = (words.next(), words.next().and_then(|count| count.parse::<usize>().ok()), words.next()) else {
                     return Err(at("a loop is `#for name count`"));
                 };
-                let length = body(&lines[at_line..]).ok_or_else(|| at("a loop is not closed by #end"))?;
-                for turn in 0..count {
-                    let turn = turn.to_string();
+                let length = loop_length(&lines[next..]).ok_or_else(|| at("a loop is not closed by #end"))?;
+                for index in 0..count {
+                    let index = index.to_string();
                     let lines: Vec<(usize, String)> =
-                        lines[at_line..at_line + length].iter().map(|(number, line)| (*number, turned(line, name, &turn))).collect();
-                    lines_into(text, &lines, defines, shared, imported)?;
-                    if text.len() > BYTES {
-                        return Err(at("too many turns"));
+                        lines[next..next + length].iter().map(|(number, line)| (*number, insert_index(line, name, &index))).collect();
+                    append_lines(text, &lines, defines, shared, imported)?;
+                    if text.len() > MAX_BYTES {
+                        return Err(at("the loop unrolls to more than a MiB"));
                     }
                 }
-                at_line += length + 1;
+                next += length + 1;
             }
             Some("#end") => return Err(at("#end without a loop")),
             Some("#import") => {
@@ -124,8 +124,8 @@ fn lines_into(
     if open.is_empty() { Ok(()) } else { Err("a condition is not closed".into()) }
 }
 
-/// How many lines a loop has, up to its own `#end`.
-fn body(lines: &[(usize, String)]) -> Option<usize> {
+/// The number of lines of a loop, up to its own `#end`.
+fn loop_length(lines: &[(usize, String)]) -> Option<usize> {
     let mut depth = 1;
     lines.iter().position(|(_, line)| {
         match line.split_whitespace().next() {

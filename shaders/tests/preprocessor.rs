@@ -1,7 +1,10 @@
-//! The preprocessor does what its first line says, and refuses the rest with the line.
+//! The preprocessor and the table of variants: what they accept, and that mistakes are refused with their line.
 
 #[path = "../src/compose.rs"]
 mod compose;
+#[path = "../src/flags.rs"]
+#[allow(dead_code, reason = "the crate uses the rest")]
+mod flags;
 #[path = "../build/table.rs"]
 #[allow(dead_code, reason = "the build alone strips")]
 mod table;
@@ -38,7 +41,7 @@ fn mistakes_are_refused_with_their_line() {
         ("#for i", "line 1: a loop is"),
         ("x\n#for i 2\nx", "line 2: a loop is not closed"),
         ("#end", "line 1: #end without"),
-        ("#for i 2000\n#for j 2000\nx\n#end\n#end", "too many turns"),
+        ("#for i 2000\n#for j 2000\nx\n#end\n#end", "more than a MiB"),
     ] {
         let error = composed(source, &[]).unwrap_err();
         assert!(error.contains(says), "{source:?}: {error}");
@@ -54,29 +57,46 @@ fn loops_are_written_out_and_nest() {
     assert_eq!(composed("#ifdef X\n#for i 2\nx\n#end\n#endif\nend", &[]).unwrap(), "end\n");
 }
 
+fn names(table: &str) -> Vec<String> {
+    table::variants(table).unwrap().into_iter().map(|variant| variant.name).collect()
+}
+
 #[test]
-fn narrow_kernels_come_twice() {
-    let rows = table::variants("alone narrow\nmany narrow\n  one: A\nlast").unwrap();
-    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-    assert_eq!(names, ["alone", "alone_narrow", "one", "one_narrow", "last"]);
-    assert!(rows[3].defines.contains("UNIT_F16") && rows[3].defines.contains("A"));
-    assert!(table::variants("alone wide").unwrap_err().contains("narrow"));
+fn groups_multiply_the_variants_of_a_family() {
+    assert_eq!(names("alone [ACTIVATION_F16]"), ["alone", "alone_a16"]);
+    assert_eq!(
+        names("many [TAPS]\n  one (WEIGHT_F16|WEIGHT_F16+ACTIVATION_F16): SIZE=2\nlast"),
+        ["one_w16", "one_taps_w16", "one_w16_a16", "one_taps_w16_a16", "last"]
+    );
+    let rows = table::variants("many\n  one [TAPS]: SIZE=2").unwrap();
+    assert_eq!((rows[1].family.as_str(), rows[1].flags), ("one", flags::Flags::TAPS));
+    assert!(rows[1].defines.contains("SIZE=2") && rows[1].defines.contains("TAPS"));
+}
+
+#[test]
+fn mistakes_in_the_table_are_refused_with_their_line() {
+    for (table, says) in [
+        ("alone wide", "line 1: \"wide\" is neither"),
+        ("  one: A", "line 1: no file"),
+        ("file\n  one", "line 2: a family is"),
+        ("file\n  one wide: A", "line 2: \"wide\""),
+        ("one\none", "one is there twice"),
+    ] {
+        let error = table::variants(table).unwrap_err();
+        assert!(error.contains(says), "{table:?}: {error}");
+    }
 }
 
 #[test]
 fn native_kernels_are_marked_in_every_variant() {
-    let rows = table::variants("many native\n  one: A\n  two:\nlast narrow").unwrap();
+    let rows = table::variants("many native\n  one: A\n  two:\nlast [ACTIVATION_F16]").unwrap();
     let marks: Vec<(&str, bool)> = rows.iter().map(|row| (row.name.as_str(), row.native)).collect();
-    assert_eq!(marks, [("one", true), ("two", true), ("last", false), ("last_narrow", false)]);
+    assert_eq!(marks, [("one", true), ("two", true), ("last", false), ("last_a16", false)]);
 }
 
 #[test]
-fn a_kernel_without_variants_is_one_variant() {
+fn a_file_without_families_is_one_family() {
     let rows = table::variants("# comment\nalone\nmany\n  one: A B\n  two:\nlast").unwrap();
-    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-    assert_eq!(names, ["alone", "one", "two", "last"]);
-    assert_eq!(rows[1].file, "many");
-    assert_eq!(rows[1].defines.len(), 2);
-    assert!(table::variants("  one: A").is_err());
-    assert!(table::variants("one\none").is_err());
+    assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["alone", "one", "two", "last"]);
+    assert_eq!((rows[1].file.as_str(), rows[1].defines.len()), ("many", 2));
 }

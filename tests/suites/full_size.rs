@@ -99,7 +99,7 @@ fn check(compiled: &Compiled, inputs: &[(&str, Vec<f32>)], expected: &[f32]) {
     if std::env::var_os("ONESTEP_FULL_SIZE_GPU").is_some() {
         let gpu = pollster::block_on(Gpu::request(&GpuOptions::default())).unwrap();
         let began = Instant::now();
-        let plan = Plan::new(&compiled.program, &Capabilities { forms: gpu.capabilities().forms, ..Capabilities::default() }).unwrap();
+        let plan = Plan::new(&compiled.program, &Capabilities { variants: gpu.capabilities().variants, ..Capabilities::default() }).unwrap();
         let executor = pollster::block_on(Executor::new(&gpu, plan, &|name| compiled.weight(name))).unwrap();
         let ready = began.elapsed();
         let found = pollster::block_on(executor.run(&given)).unwrap();

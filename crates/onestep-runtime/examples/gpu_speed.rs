@@ -1,14 +1,14 @@
-//! How long programs of the shipped size take on this machine's adapter, and which kernels take it:
-//! `cargo run --release -p onestep-runtime --example gpu_speed`; an argument restricts it to the programs whose names contain it. Before it,
-//! `narrow` keeps activations in 16 bits, `gpu` or `software` takes the forms of kernels that suit such an adapter, and `tall` those of `gpu` with
-//! the tallest tiles.
+//! Measures programs of the shipped model's size on this machine's adapter:
+//! `cargo run --release -p onestep-runtime --example gpu_speed -- [f16] [gpu|software|tile128] [NAME]`.
+//!
+//! `f16` stores activations as f16; `gpu`, `software` and `tile128` choose kernel variants; NAME restricts it to programs whose names contain it.
 
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use onestep_program::{Activation, DType, Op, ValueId};
-use onestep_runtime::plan::{Forms, MatrixForm, PlanOptions};
+use onestep_runtime::plan::{KernelVariants, MatrixVariant, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, Executor, Gpu, GpuOptions, Plan, RunError};
 
@@ -16,13 +16,13 @@ fn main() -> Result<(), RunError> {
     let gpu = pollster::block_on(Gpu::request(&GpuOptions::default()))?;
     println!("{}", gpu.adapter());
     let mut capabilities = gpu.capabilities().clone();
-    let (mut narrow, mut filter) = (false, String::new());
+    let (mut f16_activations, mut filter) = (false, String::new());
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
-            "narrow" => narrow = true,
-            "gpu" => capabilities.forms = Forms::GPU,
-            "tall" => capabilities.forms = Forms { matrix: MatrixForm::Tall, ..Forms::GPU },
-            "software" => capabilities.forms = Forms::SOFTWARE,
+            "f16" => f16_activations = true,
+            "gpu" => capabilities.variants = KernelVariants::GPU,
+            "tile128" => capabilities.variants = KernelVariants { matrix: MatrixVariant::Tile128, ..KernelVariants::GPU },
+            "software" => capabilities.variants = KernelVariants::SOFTWARE,
             _ => filter = argument,
         }
     }
@@ -42,14 +42,14 @@ fn main() -> Result<(), RunError> {
         attention(256, 256, 160),
     ];
     for sketch in all.into_iter().filter(|sketch| sketch.program.name.contains(&filter)) {
-        measure(&gpu, &capabilities, &sketch, narrow)?;
+        measure(&gpu, &capabilities, &sketch, f16_activations)?;
     }
     Ok(())
 }
 
-fn measure(gpu: &Gpu, capabilities: &Capabilities, sketch: &Sketch, narrow: bool) -> Result<(), RunError> {
-    let (start, before) = (Instant::now(), processor_seconds());
-    let options = PlanOptions { narrow, ..PlanOptions::default() };
+fn measure(gpu: &Gpu, capabilities: &Capabilities, sketch: &Sketch, f16_activations: bool) -> Result<(), RunError> {
+    let (start, before) = (Instant::now(), cpu_seconds());
+    let options = PlanOptions { f16_activations, ..PlanOptions::default() };
     let plan = Plan::with_options(&sketch.program, capabilities, options)?;
     let planned = start.elapsed();
     let executor = pollster::block_on(Executor::new(gpu, plan, &|name| sketch.view(name)))?;
@@ -57,19 +57,19 @@ fn measure(gpu: &Gpu, capabilities: &Capabilities, sketch: &Sketch, narrow: bool
     // Software adapters compile when a kernel first runs.
     let start = Instant::now();
     pollster::block_on(executor.run(&sketch.inputs()))?;
-    let (first, compiled) = (start.elapsed().as_secs_f64() * 1e3, processor_seconds() - before);
+    let (first, compiled) = (start.elapsed().as_secs_f64() * 1e3, cpu_seconds() - before);
     let mut times = Vec::new();
-    let before = processor_seconds();
+    let before = cpu_seconds();
     for _ in 0..20 {
         let start = Instant::now();
         pollster::block_on(executor.run(&sketch.inputs()))?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    let processor = (processor_seconds() - before) / times.len() as f64;
+    let cpu = (cpu_seconds() - before) / times.len() as f64;
     times.sort_by(f64::total_cmp);
     let gflop = executor.plan().flops() as f64 / 1e9;
     println!(
-        "{:<22} {:4} dispatches {gflop:7.3} GFLOP  plan {:6.2} ms  open {:7.1} ms  first {first:8.2} ms (processor so far {:6.0} ms)  best {:8.2} ms  median {:8.2} ms  {:7.2} GFLOP/s  processor {:8.2} ms",
+        "{:<22} {:4} dispatches {gflop:7.3} GFLOP  plan {:6.2} ms  open {:7.1} ms  first {first:8.2} ms (CPU so far {:6.0} ms)  best {:8.2} ms  median {:8.2} ms  {:7.2} GFLOP/s  CPU {:8.2} ms",
         sketch.program.name,
         executor.plan().dispatches.len(),
         planned.as_secs_f64() * 1e3,
@@ -78,14 +78,14 @@ fn measure(gpu: &Gpu, capabilities: &Capabilities, sketch: &Sketch, narrow: bool
         times[0],
         times[times.len() / 2],
         gflop / times[0] * 1e3,
-        processor * 1e3,
+        cpu * 1e3,
     );
     Ok(())
 }
 
-/// Seconds that this process has computed on all processors together: what a software adapter takes, however busy the machine is.
-/// Nothing where the system does not say.
-fn processor_seconds() -> f64 {
+/// The CPU time of this process over all cores, in seconds: a software adapter's work, however busy the machine is. 0 if the system does not report
+/// it.
+fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> = text.rsplit(')').next().unwrap_or_default().split_whitespace().filter_map(|field| field.parse().ok()).collect();
     // After the name and the state letter: user and system time are the eleventh and twelfth, in hundredths of a second.

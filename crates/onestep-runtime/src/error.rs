@@ -1,22 +1,22 @@
-//! What can go wrong between a program and its result.
+//! Errors of planning and running.
 
-/// The category to branch on. New members may appear.
+/// The category of an error, to branch on. New members may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no adapter, or the program needs more than the adapter allows.
+    /// There is no adapter, or the program exceeds the adapter's limits.
     Unsupported,
     /// The adapter's memory does not suffice.
     OutOfMemory,
-    /// The device is gone: driver reset, another process, a closed laptop. A new device may work.
+    /// The device is lost: a driver reset, another process, a closed laptop. A new device may work.
     DeviceLost,
-    /// What the caller gave does not fit the program: names, lengths, weights.
+    /// The caller's input does not fit the program: names, sizes, weights.
     Invalid,
-    /// A mistake in this library or in a driver.
+    /// A mistake of this library or of a driver.
     Internal,
 }
 
-/// One finding, in a sentence.
+/// An error: a kind and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RunError {
@@ -25,11 +25,11 @@ pub struct RunError {
 }
 
 impl RunError {
-    /// A finding of that kind.
+    /// An error of that kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
-    /// The category of this error.
+    /// The category.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -1,15 +1,16 @@
 //! Runs a [`Program`](onestep_program::Program) on a GPU, natively and in a browser.
 //!
-//! Two halves. [`plan`] turns a program and what an adapter can do into a list of dispatches with every buffer placed; it calls no GPU,
-//! can be printed, and is where everything unsupported is refused. [`exec`] is the only code that calls wgpu: it takes a device, uploads
-//! weights, runs plans, reads back, presents.
+//! The crate has two halves. [`plan`] turns a program and an adapter's capabilities into a list of dispatches with a buffer for every tensor. It calls
+//! no GPU, its result can be printed, and it refuses everything that is unsupported. [`exec`] is the only code that calls wgpu: it opens a device,
+//! uploads weights, runs plans, reads results back and shows images.
 //!
-//! Nothing here opens a file, reads a clock, starts a thread or blocks; what waits is a future. Nothing panics on any program or device:
-//! what goes wrong is a [`RunError`] with a kind and a sentence.
+//! The crate opens no files, reads no clock, starts no threads and never blocks; waiting is a future. No program and no device makes it panic: every
+//! failure is a [`RunError`] with a kind and a sentence.
 
 pub mod error;
 pub mod exec;
 pub mod plan;
+mod random;
 #[cfg(feature = "selftest")]
 pub mod selftest;
 
@@ -18,5 +19,5 @@ pub use exec::{AdapterReport, Batch, Canvas, Executor, Gpu, GpuOptions, Image, L
 pub use onestep_program::{TensorRef, WeightView};
 pub use onestep_shaders as shaders;
 pub use plan::{Capabilities, Plan};
-/// For the types of canvases and of devices that callers bring along.
+/// For the types of canvases and devices that callers pass in.
 pub use wgpu;

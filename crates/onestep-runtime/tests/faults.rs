@@ -1,5 +1,5 @@
-//! Every call to the GPU may fail, may find its memory full, or may be the one before which the device is lost: each is tried, and each
-//! ends in an error of its kind; nothing panics, nothing wrong is returned, and the next attempt works.
+//! Fault injection: for every GPU call in turn, the call fails, the adapter is out of memory, or the device is lost before it. Each fault must give
+//! an error of its kind, never a panic or a wrong result, and the next attempt must succeed.
 
 mod adapter;
 
@@ -8,7 +8,7 @@ use onestep_runtime::exec::Fault;
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Batch, ErrorKind, Executor, Gpu, GpuOptions, Image, Plan, RunError};
 
-/// An image from noise, in four operations.
+/// A small decoder.
 fn sketch() -> Sketch {
     let mut sketch = Sketch::new("decoder");
     let x = sketch.input(&[1, 4, 8, 8]);
@@ -22,7 +22,7 @@ fn sketch() -> Sketch {
     sketch
 }
 
-/// Everything that a caller does: the floats, then the image.
+/// Everything that a caller does: a run, a copy to another plan, an image.
 async fn generate(gpu: &Gpu, sketch: &Sketch) -> Result<(Vec<f32>, Vec<u8>), RunError> {
     let plan = Plan::new(&sketch.program, gpu.capabilities())?;
     let executor = Executor::new(gpu, plan, &|name| sketch.view(name)).await?;
@@ -40,7 +40,7 @@ async fn generate(gpu: &Gpu, sketch: &Sketch) -> Result<(Vec<f32>, Vec<u8>), Run
     Ok((floats, image.read_rgba8().await?.1))
 }
 
-/// A program that gives what it takes.
+/// A program that copies its input.
 fn sketch_copy() -> Sketch {
     let mut sketch = Sketch::new("copy");
     let x = sketch.input(&[1, 3, 8, 8]);
@@ -58,7 +58,7 @@ fn a_fault_at_any_call_is_an_error_of_its_kind() {
     assert!(calls > 20, "only {calls} calls are counted");
     for (fault, kind) in [(Fault::Fail, ErrorKind::Internal), (Fault::OutOfMemory, ErrorKind::OutOfMemory)] {
         for k in 0.. {
-            // A device of its own: one that has compiled nothing yet makes more calls.
+            // A new device, which has compiled nothing and so makes more calls.
             let gpu = pollster::block_on(Gpu::request(&GpuOptions::default())).unwrap();
             gpu.inject(Some((k, fault)));
             let outcome = pollster::block_on(generate(&gpu, &sketch));
@@ -88,13 +88,13 @@ fn a_device_lost_before_any_call_gives_no_result() {
         }
         assert_eq!(outcome.map(|_| ()).unwrap_err().kind(), ErrorKind::DeviceLost, "lost before call {k}");
         assert!(gpu.is_lost());
-        // It stays lost, and says so.
+        // Later calls report the loss too.
         assert_eq!(pollster::block_on(generate(&gpu, &sketch)).map(|_| ()).unwrap_err().kind(), ErrorKind::DeviceLost);
     }
 }
 
 #[test]
-fn what_does_not_fit_the_program_is_refused_by_name() {
+fn inputs_and_weights_that_do_not_fit_the_program_are_refused_by_name() {
     let Some(gpu) = adapter::gpu() else { return };
     let sketch = sketch();
     let plan = Plan::new(&sketch.program, gpu.capabilities()).unwrap();
@@ -110,7 +110,7 @@ fn what_does_not_fit_the_program_is_refused_by_name() {
     refused(executor.write_input("latent", onestep_runtime::TensorRef::F32(&[0.0; 256])), "latent");
     refused(executor.write_input("input0", onestep_runtime::TensorRef::F32(&[0.0; 255])), "255");
     refused(executor.write_input("input0", onestep_runtime::TensorRef::I32(&[0; 256])), "I32");
-    refused(pollster::block_on(executor.run(&[])).map(|_| ()), "wants the input input0");
+    refused(pollster::block_on(executor.run(&[])).map(|_| ()), "needs the input input0");
     refused(pollster::block_on(executor.read_output("output0")).map(|_| ()), "has not run");
     refused(Batch::new(&gpu).unwrap().copy(&executor, "output0", &executor, "input0"), "does not fit");
     refused(pollster::block_on(executor.read_output("pixels")).map(|_| ()), "it has output0");

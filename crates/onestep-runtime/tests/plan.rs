@@ -1,7 +1,7 @@
 //! Plans, without a GPU.
 
 use onestep_program::{Activation, BinaryKind, DType, Op, UnaryKind, ValueId};
-use onestep_runtime::plan::{BufferId, Cooperative, Forms, MatrixForm, PlanOptions};
+use onestep_runtime::plan::{BufferId, CooperativeMatrix, KernelVariants, MatrixVariant, PlanOptions};
 use onestep_runtime::selftest::Sketch;
 use onestep_runtime::{Capabilities, ErrorKind, Plan};
 
@@ -19,17 +19,17 @@ fn chain(operations: usize, elements: usize) -> Sketch {
 #[test]
 fn a_long_chain_needs_the_memory_of_two_tensors() {
     let plan = Plan::new(&chain(50, 1000).program, &Capabilities::default()).unwrap();
-    // What the caller gives is laid out first, and what the caller gets last.
+    // A copy into the blocked layout first, and one into the plain layout last.
     assert_eq!(plan.dispatches.len(), 52);
     assert_eq!(plan.arenas.len(), 2);
     assert_eq!(plan.arena_bytes(), 2 * 4096);
-    let apart = PlanOptions { reuse: false, ..PlanOptions::default() };
-    let wide = Plan::with_options(&chain(50, 1000).program, &Capabilities::default(), apart).unwrap();
+    let no_reuse = PlanOptions { reuse: false, ..PlanOptions::default() };
+    let wide = Plan::with_options(&chain(50, 1000).program, &Capabilities::default(), no_reuse).unwrap();
     assert_eq!(wide.arena_bytes(), 52 * 4096);
 }
 
 #[test]
-fn what_an_adapter_cannot_do_is_refused_with_the_operation_and_the_numbers() {
+fn a_program_beyond_the_adapter_is_refused_with_the_operation_and_the_sizes() {
     let tight = Capabilities { max_storage_binding: 4000, ..Capabilities::default() };
     let error = Plan::new(&chain(3, 1001).program, &tight).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -104,7 +104,7 @@ fn reshapes_cost_nothing_and_optional_tensors_are_zeros() {
     let z = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[tokens, point], &[1, 6, 5]);
     sketch.output(z);
     let plan = Plan::new(&sketch.program, &Capabilities::default()).unwrap();
-    assert_eq!(kernels(&plan), ["copy_in", "gemm_taps_thin_f16", "gemm_thin_f16", "copy_out"]);
+    assert_eq!(kernels(&plan), ["copy_plain_in", "gemm_register_c8_taps_w16", "gemm_register_c8_w16", "copy_plain_out"]);
     let linear = &plan.dispatches[2];
     let absent = linear.kernel.bindings.iter().zip(&linear.bindings).find(|(binding, _)| binding.name == "bias").map(|(_, slice)| *slice).unwrap();
     assert_eq!((absent.buffer, absent.offset), (BufferId::Weights(0), 0));
@@ -113,7 +113,7 @@ fn reshapes_cost_nothing_and_optional_tensors_are_zeros() {
 }
 
 #[test]
-fn what_is_concatenated_is_written_in_its_place() {
+fn the_parts_of_a_concatenation_are_written_in_place() {
     let mut sketch = Sketch::new("concat");
     let x = sketch.input(&[1, 4, 2, 3]);
     let w = sketch.weight(&[8, 4, 3, 3], DType::F16);
@@ -123,11 +123,11 @@ fn what_is_concatenated_is_written_in_its_place() {
     let both = sketch.op(Op::Concat { axis: 1 }, &[a, b], &[1, 16, 2, 3]);
     sketch.output(both);
     let plan = Plan::new(&sketch.program, &Capabilities::default()).unwrap();
-    assert_eq!(kernels(&plan), ["copy_in", "gemm_taps_thin_f16", "gemm_taps_thin_f16", "copy_out"]);
+    assert_eq!(kernels(&plan), ["copy_plain_in", "gemm_register_c8_taps_w16", "gemm_register_c8_taps_w16", "copy_plain_out"]);
     assert_eq!(plan.dispatches[1].bindings[5], plan.dispatches[2].bindings[5]);
 }
 
-/// A convolution of 3x3 in 16 bits, with a residual where one is given.
+/// A convolution with 3x3 taps and f16 weights, and a residual if one is given.
 fn conv(sketch: &mut Sketch, x: ValueId, channels: usize, residual: Option<ValueId>) -> ValueId {
     let shape = sketch.shape(x);
     let w = sketch.weight(&[channels, shape[1], 3, 3], DType::F16);
@@ -144,33 +144,33 @@ fn group_norm(sketch: &mut Sketch, x: ValueId, groups: usize) -> ValueId {
 }
 
 #[test]
-fn products_leave_the_statistics_of_the_norms_behind_them() {
+fn products_write_the_statistics_of_the_norms_that_follow() {
     let mut sketch = Sketch::new("norms");
     let x = sketch.input(&[1, 64, 96, 96]);
     let a = conv(&mut sketch, x, 64, None);
     let y = group_norm(&mut sketch, a, 32);
     let b = conv(&mut sketch, y, 32, None);
-    // The first part is normalised twice, alone and in a group with the second, from statistics that are written once.
+    // The first part is normalised twice, alone and together with the second, from statistics that are written once.
     let both = sketch.op(Op::Concat { axis: 1 }, &[a, b], &[1, 96, 96, 96]);
     let y = group_norm(&mut sketch, both, 1);
     let small = sketch.op(Op::Slice { start: vec![0, 0, 88, 87] }, &[y], &[1, 96, 8, 9]);
     let y = conv(&mut sketch, small, 40, None);
     let y = group_norm(&mut sketch, y, 10);
     sketch.output(y);
-    let plan = |forms| Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+    let plan = |variants| Plan::new(&sketch.program, &Capabilities { variants, ..Capabilities::default() }).unwrap();
     let norm = ["group_scale", "scale_shift"];
-    let tiles = [&["copy_in", "gemm_tile_taps_stats_f16"][..], &norm, &["gemm_tile_taps_stats_f16"], &norm];
-    let split = [&["gemm_tile_taps_split_f16", "split_sum_stats"][..], &norm, &["copy_out"]];
-    assert_eq!(kernels(&plan(Forms::GPU)), [tiles.concat(), split.concat()].concat());
-    assert_eq!(plan(Forms::SOFTWARE).kernels().iter().find(|(name, _)| *name == "channel_stats"), Some(&("channel_stats", 3)));
-    assert_eq!(plan(Forms::GPU).flops(), sketch.program.flops());
+    let tiles = [&["copy_plain_in", "gemm_tile_r64_taps_stats_w16"][..], &norm, &["gemm_tile_r64_taps_stats_w16"], &norm];
+    let split = [&["gemm_tile_r64_taps_split_w16", "split_sum_stats"][..], &norm, &["copy_plain_out"]];
+    assert_eq!(kernels(&plan(KernelVariants::GPU)), [tiles.concat(), split.concat()].concat());
+    assert_eq!(plan(KernelVariants::SOFTWARE).kernels().iter().find(|(name, _)| *name == "channel_stats"), Some(&("channel_stats", 3)));
+    assert_eq!(plan(KernelVariants::GPU).flops(), sketch.program.flops());
 }
 
 #[test]
-fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
-    let passes = |draw: &dyn Fn(&mut Sketch) -> ValueId, groups: usize| {
+fn statistics_need_a_dispatch_of_their_own_if_chunks_and_tiles_differ() {
+    let passes = |build: &dyn Fn(&mut Sketch) -> ValueId, groups: usize| {
         let mut sketch = Sketch::new("norm");
-        let x = draw(&mut sketch);
+        let x = build(&mut sketch);
         let y = group_norm(&mut sketch, x, groups);
         sketch.output(y);
         let plan = Plan::new(&sketch.program, &Capabilities::default()).unwrap();
@@ -183,7 +183,7 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
         }
     };
     assert_eq!(passes(&images(2, 8), 4), 0);
-    // Tiles that hold rows of two images.
+    // Chunks that span two images.
     assert_eq!(passes(&images(1, 9), 4), 0);
     assert_eq!(passes(&images(2, 9), 4), 1);
     let upsampled = |batch: usize, side: usize| {
@@ -203,7 +203,7 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
         sketch.op(Op::Concat { axis: 1 }, &[y, other], &[1, 36, 8, 8])
     };
     assert_eq!(passes(&with_input, 6), 1);
-    // An image on its side, and half of the channels that were stored together.
+    // A transposed image, and half of the channels that a product stores.
     let turned = |sketch: &mut Sketch| {
         let x = sketch.input(&[1, 32, 8, 16]);
         let y = conv(sketch, x, 32, None);
@@ -219,25 +219,61 @@ fn statistics_are_a_pass_of_their_own_where_chunks_and_tiles_differ() {
 }
 
 #[test]
-fn tall_tiles_are_for_many_rows() {
+fn tiles_of_128_rows_are_for_many_rows() {
     let of = |height: usize, width: usize, channels: usize| {
         let mut sketch = Sketch::new("rows");
         let x = sketch.input(&[1, 64, height, width]);
         let y = conv(&mut sketch, x, channels, None);
         sketch.output(y);
-        let forms = Forms { matrix: MatrixForm::Tall, ..Forms::GPU };
-        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        let variants = KernelVariants { matrix: MatrixVariant::Tile128, ..KernelVariants::GPU };
+        let plan = Plan::new(&sketch.program, &Capabilities { variants, ..Capabilities::default() }).unwrap();
         (kernels(&plan)[1], plan.dispatches[1].grid)
     };
-    assert_eq!(of(64, 64, 256), ("gemm_tall_taps_f16", [128, 1, 1]));
-    assert_eq!(of(65, 64, 250), ("gemm_tall_taps_f16", [132, 1, 1]));
+    assert_eq!(of(64, 64, 256), ("gemm_tile_r128_taps_w16", [128, 1, 1]));
+    assert_eq!(of(65, 64, 250), ("gemm_tile_r128_taps_w16", [132, 1, 1]));
     // Too few tiles, too few rows.
-    assert_eq!(of(64, 64, 192), ("gemm_tile_taps_f16", [192, 1, 1]));
-    assert_eq!(of(30, 34, 1024), ("gemm_tile_taps_f16", [256, 1, 1]));
+    assert_eq!(of(64, 64, 192), ("gemm_tile_r64_taps_w16", [192, 1, 1]));
+    assert_eq!(of(30, 34, 1024), ("gemm_tile_r64_taps_w16", [256, 1, 1]));
+}
+
+/// Column blocks, image rows and tiles of a product, computed from the constants of the kernel that the plan chose.
+fn expected_workgroups(kernel: &onestep_shaders::Kernel, [n, height, width]: [usize; 3], columns: usize) -> usize {
+    let constant = |name: &str| kernel.constant(name).map(|value| value as usize);
+    let row_tiles = match constant("PIXELS") {
+        Some(pixels) => n * height * width.div_ceil(pixels),
+        None => (n * height * width).div_ceil(constant("ROWS").unwrap()),
+    };
+    let tiles = row_tiles * columns.div_ceil(4).div_ceil(constant("COLUMNS").unwrap());
+    let per_workgroup = if constant("WORKGROUP").is_some() { kernel.workgroup_size[0] as usize } else { 1 };
+    tiles.div_ceil(per_workgroup)
 }
 
 #[test]
-fn a_linear_layer_applies_the_gates_behind_it() {
+fn the_tiles_of_a_product_are_those_of_its_kernel() {
+    let all = vec![CooperativeMatrix::F16x16, CooperativeMatrix::F16x8, CooperativeMatrix::F32x8];
+    let mut files = std::collections::BTreeSet::new();
+    for matrix in MatrixVariant::ALL {
+        for (rows, columns, taps) in [([1, 65, 70], 250, 3), ([2, 9, 31], 7, 3), ([1, 13, 12], 20, 2), ([1, 5, 11], 40, 1), ([1, 70, 61], 300, 1)] {
+            let mut sketch = Sketch::new("tiles");
+            let [n, height, width] = rows;
+            let x = sketch.input(&[n, 37, height + taps - 1, width + taps - 1]);
+            let w = sketch.weight(&[columns, 37, taps, taps], DType::F16);
+            let op = Op::Conv2d { stride: [1, 1], padding: [0; 4], dilation: [1, 1], groups: 1, bias: false, act: Activation::None, residual: false };
+            let y = sketch.op(op, &[x, w], &[n, columns, height, width]);
+            sketch.output(y);
+            let variants = KernelVariants { matrix, ..KernelVariants::GPU };
+            let plan = Plan::new(&sketch.program, &Capabilities { variants, cooperative: all.clone(), ..Capabilities::default() }).unwrap();
+            let dispatch = &plan.dispatches[1];
+            let [x, y, _] = dispatch.grid;
+            assert_eq!((x * y) as usize, expected_workgroups(dispatch.kernel, rows, columns), "{} for {rows:?}", dispatch.kernel.name);
+            files.insert(dispatch.kernel.file);
+        }
+    }
+    assert_eq!(files.into_iter().collect::<Vec<_>>(), ["conv_row_strip", "gemm_cooperative", "gemm_register", "gemm_tile"]);
+}
+
+#[test]
+fn geglu_is_fused_into_a_linear_layer() {
     let gated = |rows: usize, depth: usize, half: usize, twice: bool| {
         let mut sketch = Sketch::new("gates");
         let (x, w, bias) = (sketch.input(&[rows, depth]), sketch.weight(&[2 * half, depth], DType::F16), sketch.weight(&[2 * half], DType::F16));
@@ -249,21 +285,21 @@ fn a_linear_layer_applies_the_gates_behind_it() {
         }
         sketch
     };
-    let of = |sketch: &Sketch, forms| {
-        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+    let of = |sketch: &Sketch, variants| {
+        let plan = Plan::new(&sketch.program, &Capabilities { variants, ..Capabilities::default() }).unwrap();
         assert_eq!(plan.flops(), sketch.program.flops());
         kernels(&plan)
     };
-    assert_eq!(of(&gated(64, 64, 64, false), Forms::GPU), ["copy_in", "gemm_tile_f16", "copy_out"]);
-    assert_eq!(of(&gated(64, 320, 64, false), Forms::GPU), ["copy_in", "gemm_tile_split_f16", "split_sum", "copy_out"]);
-    assert_eq!(of(&gated(64, 64, 64, false), Forms::SOFTWARE), ["copy_in", "gemm_f16", "copy_out"]);
-    // Halves that are no whole units, and a result that is wanted as it is.
-    assert!(of(&gated(64, 64, 62, false), Forms::GPU).contains(&"binary"));
-    assert!(of(&gated(64, 64, 64, true), Forms::GPU).contains(&"binary"));
+    assert_eq!(of(&gated(64, 64, 64, false), KernelVariants::GPU), ["copy_plain_in", "gemm_tile_r64_w16", "copy_plain_out"]);
+    assert_eq!(of(&gated(64, 320, 64, false), KernelVariants::GPU), ["copy_plain_in", "gemm_tile_r64_split_w16", "split_sum", "copy_plain_out"]);
+    assert_eq!(of(&gated(64, 64, 64, false), KernelVariants::SOFTWARE), ["copy_plain_in", "gemm_register_c16_w16", "copy_plain_out"]);
+    // Halves that are not whole blocks, and a result that is also an output.
+    assert!(of(&gated(64, 64, 62, false), KernelVariants::GPU).contains(&"binary"));
+    assert!(of(&gated(64, 64, 64, true), KernelVariants::GPU).contains(&"binary"));
 }
 
 #[test]
-fn wide_heads_store_their_scores_while_they_are_few() {
+fn scores_of_wide_heads_are_stored_up_to_a_limit() {
     let mut sketch = Sketch::new("attention");
     let q = sketch.input(&[1, 1, 64, 200]);
     let y = sketch.op(Op::Attention { scale: 0.25, causal: false }, &[q, q, q], &[1, 1, 64, 200]);
@@ -272,73 +308,73 @@ fn wide_heads_store_their_scores_while_they_are_few() {
         Plan::with_options(&sketch.program, &Capabilities::default(), PlanOptions { stored_scores, ..PlanOptions::default() }).unwrap()
     };
     assert!(kernels(&plan(64 * 64 * 4)).contains(&"softmax"));
-    assert_eq!(kernels(&plan(64 * 64 * 4 - 1)), ["copy_in", "attention", "copy_out"]);
+    assert_eq!(kernels(&plan(64 * 64 * 4 - 1)), ["copy_plain_in", "attention", "copy_plain_out"]);
 }
 
 #[test]
-fn workgroups_share_attention_where_it_fills_their_tiles() {
-    let of = |forms, queries, depth, features| {
+fn attention_uses_workgroup_tiles_that_it_fills() {
+    let of = |variants, queries, depth, features| {
         let mut sketch = Sketch::new("attention");
         let (q, k) = (sketch.input(&[2, 3, queries, depth]), sketch.input(&[2, 3, 7, depth]));
         let v = sketch.input(&[2, 3, 7, features]);
         let y = sketch.op(Op::Attention { scale: 0.25, causal: false }, &[q, k, v], &[2, 3, queries, features]);
         sketch.output(y);
-        let plan = Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap();
+        let plan = Plan::new(&sketch.program, &Capabilities { variants, ..Capabilities::default() }).unwrap();
         let dispatch = plan.dispatches.iter().find(|dispatch| dispatch.name == "attention" && dispatch.kernel.name.starts_with("attention")).unwrap();
         (dispatch.kernel.name, dispatch.grid)
     };
     // 65 queries are two tiles of 64 in each of six heads, three tiles of 32, and one of 128.
     for (depth, features, kernel, groups) in [
-        (32, 32, "attention_40", 6),
-        (40, 33, "attention_40", 6),
-        (41, 32, "attention_64", 12),
-        (64, 80, "attention_80", 12),
-        (81, 32, "attention_160", 18),
-        (160, 160, "attention_160", 18),
+        (32, 32, "attention_tile_40", 6),
+        (40, 33, "attention_tile_40", 6),
+        (41, 32, "attention_tile_64", 12),
+        (64, 80, "attention_tile_80", 12),
+        (81, 32, "attention_tile_160", 18),
+        (160, 160, "attention_tile_160", 18),
     ] {
-        assert_eq!(of(Forms::GPU, 65, depth, features), (kernel, [groups, 1, 1]), "{depth} to {features}");
-        assert_eq!(of(Forms::SOFTWARE, 65, depth, features).0, "attention");
+        assert_eq!(of(KernelVariants::GPU, 65, depth, features), (kernel, [groups, 1, 1]), "{depth} to {features}");
+        assert_eq!(of(KernelVariants::SOFTWARE, 65, depth, features).0, "attention");
     }
     for (queries, depth, features) in [(31, 64, 64), (65, 31, 64), (65, 64, 31), (65, 161, 64), (65, 64, 161)] {
-        assert_eq!(of(Forms::GPU, queries, depth, features).0, "attention", "{queries} queries, {depth} to {features}");
+        assert_eq!(of(KernelVariants::GPU, queries, depth, features).0, "attention", "{queries} queries, {depth} to {features}");
     }
 }
 
 #[test]
-fn an_adapters_own_matrices_are_taken_only_where_it_has_them_and_they_hold_the_weights() {
-    let of = |form, cooperative: &[Cooperative], rows, depth, dtype| {
+fn cooperative_matrices_are_used_only_if_the_adapter_has_them_and_they_do_not_round_weights() {
+    let of = |form, cooperative: &[CooperativeMatrix], rows, depth, dtype| {
         let mut sketch = Sketch::new("linear");
         let (x, w) = (sketch.input(&[rows, depth]), sketch.weight(&[70, depth], dtype));
         let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[x, w], &[rows, 70]);
         sketch.output(y);
-        let forms = Forms { matrix: MatrixForm::Cooperative(form), ..Forms::GPU };
-        let capabilities = Capabilities { forms, cooperative: cooperative.to_vec(), ..Capabilities::default() };
+        let variants = KernelVariants { matrix: MatrixVariant::Cooperative(form), ..KernelVariants::GPU };
+        let capabilities = Capabilities { variants, cooperative: cooperative.to_vec(), ..Capabilities::default() };
         Plan::new(&sketch.program, &capabilities).map(|plan| kernels(&plan)[1])
     };
-    let (halves, floats) = (Cooperative::Halves16, Cooperative::Floats8);
-    let both = [halves, floats];
-    assert_eq!(of(halves, &both, 4200, 40, DType::F16).unwrap(), "gemm_halves_16_f16");
-    assert_eq!(of(halves, &both, 4200, 40, DType::F32).unwrap(), "gemm_tile");
-    assert_eq!(of(floats, &both, 4200, 40, DType::F32).unwrap(), "gemm_floats_8");
-    assert_eq!(of(floats, &both, 4200, 40, DType::F16).unwrap(), "gemm_floats_8_f16");
-    // Few tiles of a long k, and none.
-    assert_eq!(of(halves, &both, 64, 400, DType::F16).unwrap(), "gemm_tile_split_f16");
-    assert_eq!(of(halves, &both, 31, 40, DType::F16).unwrap(), "gemm_f16");
-    let error = of(floats, &[halves], 64, 40, DType::F16).unwrap_err();
+    let (f16, f32) = (CooperativeMatrix::F16x16, CooperativeMatrix::F32x8);
+    let both = [f16, f32];
+    assert_eq!(of(f16, &both, 4200, 40, DType::F16).unwrap(), "gemm_coop_f16_16x16_w16");
+    assert_eq!(of(f16, &both, 4200, 40, DType::F32).unwrap(), "gemm_tile_r64");
+    assert_eq!(of(f32, &both, 4200, 40, DType::F32).unwrap(), "gemm_coop_f32_8x8");
+    assert_eq!(of(f32, &both, 4200, 40, DType::F16).unwrap(), "gemm_coop_f32_8x8_w16");
+    // Split-K, and too few rows for tiles.
+    assert_eq!(of(f16, &both, 64, 400, DType::F16).unwrap(), "gemm_tile_r64_split_w16");
+    assert_eq!(of(f16, &both, 31, 40, DType::F16).unwrap(), "gemm_register_c16_w16");
+    let error = of(f32, &[f16], 64, 40, DType::F16).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("Floats8") && error.to_string().contains("Halves16"), "{error}");
-    for forms in [Forms::GPU, Forms::SOFTWARE] {
-        assert!(!matches!(forms.matrix, MatrixForm::Cooperative(_)), "unproven on the adapter, and so nobody's default");
+    assert!(error.to_string().contains("F32x8") && error.to_string().contains("F16x16"), "{error}");
+    for variants in [KernelVariants::GPU, KernelVariants::SOFTWARE] {
+        assert!(!matches!(variants.matrix, MatrixVariant::Cooperative(_)), "their results must be checked on the adapter first");
     }
-    // In bands where they are too much for one dispatch.
+    // In row bands, if one dispatch would take too long.
     let mut sketch = Sketch::new("long");
     let (x, w) = (sketch.input(&[8400, 64]), sketch.weight(&[64, 64], DType::F16));
     let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[x, w], &[8400, 64]);
     sketch.output(y);
-    let forms = Forms { matrix: MatrixForm::Cooperative(halves), ..Forms::GPU };
-    let capabilities = Capabilities { forms, cooperative: vec![halves], max_work: 20_000_000, ..Capabilities::default() };
+    let variants = KernelVariants { matrix: MatrixVariant::Cooperative(f16), ..KernelVariants::GPU };
+    let capabilities = Capabilities { variants, cooperative: vec![f16], max_flops: 20_000_000, ..Capabilities::default() };
     let plan = Plan::new(&sketch.program, &capabilities).unwrap();
-    assert_eq!(kernels(&plan).iter().filter(|name| **name == "gemm_halves_16_f16").count(), 4);
+    assert_eq!(kernels(&plan).iter().filter(|name| **name == "gemm_coop_f16_16x16_w16").count(), 4);
 }
 
 #[test]
@@ -350,14 +386,14 @@ fn software_adapters_get_kernels_without_barriers() {
     let y = sketch.op(Op::LayerNorm { epsilon: 1e-5, affine: true }, &[x, gamma, beta], &[64, 128]);
     let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[y, w], &[64, 128]);
     sketch.output(y);
-    let of = |forms| kernels(&Plan::new(&sketch.program, &Capabilities { forms, ..Capabilities::default() }).unwrap());
-    assert_eq!(of(Forms::GPU)[1..], ["layer_norm", "gemm_tile_split_f16", "split_sum", "copy_out"]);
-    assert_eq!(of(Forms::SOFTWARE)[1..], ["layer_norm_serial", "gemm_f16", "copy_out"]);
-    assert_eq!(of(Forms { halves: false, ..Forms::SOFTWARE })[2], "gemm");
+    let of = |variants| kernels(&Plan::new(&sketch.program, &Capabilities { variants, ..Capabilities::default() }).unwrap());
+    assert_eq!(of(KernelVariants::GPU)[1..], ["layer_norm", "gemm_tile_r64_split_w16", "split_sum", "copy_plain_out"]);
+    assert_eq!(of(KernelVariants::SOFTWARE)[1..], ["layer_norm_serial", "gemm_register_c16_w16", "copy_plain_out"]);
+    assert_eq!(of(KernelVariants { f16_weights: false, ..KernelVariants::SOFTWARE })[2], "gemm_register_c16");
 }
 
 #[test]
-fn two_plans_share_a_hash_only_if_they_do_the_same() {
+fn plans_that_differ_have_different_hashes() {
     let hash = |sketch: &Sketch| Plan::new(&sketch.program, &Capabilities::default()).unwrap().hash();
     assert_eq!(hash(&chain(3, 100)), hash(&chain(3, 100)));
     assert_ne!(hash(&chain(3, 100)), hash(&chain(3, 101)));
@@ -372,7 +408,7 @@ fn two_plans_share_a_hash_only_if_they_do_the_same() {
 }
 
 #[test]
-fn a_plan_prints_what_it_costs() {
+fn a_plan_prints_a_summary_of_its_costs() {
     let plan = Plan::new(&chain(2, 1000).program, &Capabilities::default()).unwrap();
     let summary = plan.to_string();
     for part in ["chain: 2 operations, 4 dispatches", "arenas   8192 B (4096 B + 4096 B)", "input    input0 [1000] f32", "unary ×2"] {
@@ -381,7 +417,7 @@ fn a_plan_prints_what_it_costs() {
     assert_eq!(summary.lines().count() + 4, format!("{plan:#}").lines().count());
 }
 
-/// The end of a decoder, as Stable Diffusion's: from 256 channels to 128 at its full size, and to an image.
+/// The last layers of a decoder like that of Stable Diffusion: 256 channels to 128 at full size, then to an image.
 fn decoder(side: usize) -> Sketch {
     let mut sketch = Sketch::new("decoder");
     let x = sketch.input(&[1, 4, side / 2, side / 2]);
@@ -401,22 +437,22 @@ fn decoder(side: usize) -> Sketch {
     sketch
 }
 
-/// The largest part of an arena that a dispatch sees, and the most operations of one.
+/// The largest binding of an arena, and the most floating-point operations of a dispatch.
 fn most(plan: &Plan) -> (u64, u64) {
     let bound = plan.dispatches.iter().flat_map(|dispatch| &dispatch.bindings).filter(|slice| matches!(slice.buffer, BufferId::Arena(_)));
     (bound.map(|slice| slice.size).max().unwrap(), plan.dispatches.iter().map(|dispatch| dispatch.flops).max().unwrap())
 }
 
 #[test]
-fn what_kernels_cannot_see_at_once_is_computed_in_bands() {
+fn tensors_beyond_the_largest_binding_are_computed_in_row_bands() {
     let capabilities = Capabilities::default();
     let sketch = decoder(512);
     let plan = Plan::with_options(&sketch.program, &capabilities, PlanOptions::default()).unwrap();
     // 512 · 512 pixels of 256 channels are exactly the largest buffer.
     assert_eq!(plan.activations.iter().map(|slice| slice.size).max(), Some(capabilities.max_buffer));
-    let (seen, work) = most(&plan);
-    assert!(seen <= capabilities.max_storage_binding, "{seen}");
-    assert!(work <= capabilities.max_work, "{work}");
+    let (binding, flops) = most(&plan);
+    assert!(binding <= capabilities.max_storage_binding, "{binding}");
+    assert!(flops <= capabilities.max_flops, "{flops}");
     assert_eq!(plan.flops(), sketch.program.flops());
     assert!(plan.arena_bytes() as f64 <= 1.10 * plan.live_bytes as f64, "{} of {}", plan.arena_bytes(), plan.live_bytes);
     // 155 GFLOP in four bands.
@@ -427,11 +463,11 @@ fn what_kernels_cannot_see_at_once_is_computed_in_bands() {
     assert_eq!([0, 1, 2, 3].map(|band| of(band, "x").size), [129, 130, 130, 129].map(|rows| rows * 512 * 256 * 4));
     assert_eq!([0, 1, 2, 3].map(|band| of(band, "y").size), [128 * 512 * 128 * 4; 4]);
     assert_eq!(of(1, "y").offset - of(0, "y").offset, 128 * 512 * 128 * 4);
-    // By itself, a plan takes 16 bits where that spares it such tensors.
-    let narrow = Plan::new(&sketch.program, &capabilities).unwrap();
-    assert_eq!(narrow.activations.iter().map(|slice| slice.size).max(), Some(capabilities.max_storage_binding));
-    assert!(kernels(&narrow).contains(&"scale_shift_narrow"));
-    // Where it does not, 16 bits come in bands.
+    // By default, a plan uses f16 activations if that avoids such tensors.
+    let f16 = Plan::new(&sketch.program, &capabilities).unwrap();
+    assert_eq!(f16.activations.iter().map(|slice| slice.size).max(), Some(capabilities.max_storage_binding));
+    assert!(kernels(&f16).contains(&"scale_shift_a16"));
+    // If it does not, f16 tensors are computed in row bands.
     let roomy = Capabilities { max_buffer: 1 << 30, ..capabilities };
     let large = Plan::new(&decoder(1024).program, &roomy).unwrap();
     assert_eq!(large.activations.iter().map(|slice| slice.size).max(), Some(512 << 20));
@@ -440,18 +476,18 @@ fn what_kernels_cannot_see_at_once_is_computed_in_bands() {
 }
 
 #[test]
-fn what_takes_long_is_cut_and_nothing_else() {
+fn products_that_take_long_are_split_and_nothing_else() {
     let sketch = decoder(128);
-    let plan = |max_work| Plan::new(&sketch.program, &Capabilities { max_work, ..Capabilities::default() }).unwrap();
-    let (whole, cut) = (plan(u64::MAX), plan(1_000_000_000));
-    assert_eq!(whole.dispatches.len(), plan(Capabilities::default().max_work).dispatches.len());
-    assert!(cut.dispatches.len() > whole.dispatches.len());
-    assert!(most(&whole).1 > 9_000_000_000 && most(&cut).1 <= 1_000_000_000);
-    assert_eq!((whole.flops(), whole.arena_bytes()), (cut.flops(), cut.arena_bytes()));
+    let plan = |max_flops| Plan::new(&sketch.program, &Capabilities { max_flops, ..Capabilities::default() }).unwrap();
+    let (whole, split) = (plan(u64::MAX), plan(1_000_000_000));
+    assert_eq!(whole.dispatches.len(), plan(Capabilities::default().max_flops).dispatches.len());
+    assert!(split.dispatches.len() > whole.dispatches.len());
+    assert!(most(&whole).1 > 9_000_000_000 && most(&split).1 <= 1_000_000_000);
+    assert_eq!((whole.flops(), whole.arena_bytes()), (split.flops(), split.arena_bytes()));
 }
 
 #[test]
-fn what_cannot_be_cut_is_refused() {
+fn operations_that_cannot_be_split_are_refused() {
     let mut sketch = Sketch::new("rows");
     let x = sketch.input(&[64, 64]);
     let y = sketch.op(Op::Softmax { axis: 1 }, &[x], &[64, 64]);

@@ -69,7 +69,7 @@ impl Loading {
     /// Where chunks are written.
     #[cfg(target_arch = "wasm32")]
     pub fn raw(&self) -> Option<&webgpu::GpuBuffer> {
-        self.weights.raw()
+        self.weights.staging()
     }
 
     /// The device, whose queue writes them.

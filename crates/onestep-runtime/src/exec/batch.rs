@@ -1,9 +1,9 @@
-//! Work that reaches the GPU in one submission: runs of several plans, what passes between them, the image at the end.
+//! Several runs, copies between them and the conversion to an image in one submission.
 
-use super::{Executor, Gpu, Image};
+use super::{executor::Executor, gpu::Gpu, image::Image};
 use crate::error::RunError;
 
-/// Commands in the order in which they were added; nothing runs before [`submit`](Batch::submit).
+/// Commands that [`submit`](Batch::submit) runs in the order in which they were added.
 pub struct Batch {
     gpu: Gpu,
     encoder: wgpu::CommandEncoder,
@@ -16,47 +16,43 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// Empty.
+    /// An empty batch.
     ///
     /// # Errors
     /// `DeviceLost`.
     pub fn new(gpu: &Gpu) -> Result<Self, RunError> {
-        gpu.check()?;
-        let encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("onestep") });
-        Ok(Self { gpu: gpu.clone(), encoder })
+        Ok(Self { gpu: gpu.clone(), encoder: gpu.encoder()? })
     }
 
-    /// One run with the inputs as they are then. A batch holds one run of an executor at most: its number is written when it is added.
+    /// Adds a run with the inputs as they are then. A batch may hold one run of an executor, because the run's number is written when it is added.
     ///
     /// # Errors
-    /// `Internal` for faults of ours.
+    /// `Internal` for a mistake of this library.
     pub fn run(&mut self, executor: &Executor) -> Result<(), RunError> {
         executor.encode(&mut self.encoder)
     }
 
-    /// A copy of an output into an input of another plan.
+    /// Adds a copy of an output into an input of another executor.
     ///
     /// # Errors
-    /// `Invalid` for unknown names, other lengths or types, or another device.
+    /// `Invalid` for an unknown name, a different number or type of elements, or another device.
     pub fn copy(&mut self, from: &Executor, output: &str, to: &Executor, input: &str) -> Result<(), RunError> {
         from.encode_copy(output, to, input, &mut self.encoder)
     }
 
-    /// The conversion of a decoder's run into pixels.
+    /// Adds the conversion of the decoder's output to pixels.
     ///
     /// # Errors
-    /// `Internal` for faults of ours.
+    /// `Internal` for a mistake of this library.
     pub fn image(&mut self, image: &Image) -> Result<(), RunError> {
         image.encode(&mut self.encoder)
     }
 
-    /// Queues everything; returns at once.
+    /// Submits all commands, and returns at once.
     ///
     /// # Errors
-    /// `Internal` for faults of ours. What the device reports is told when something is read.
+    /// `Internal` for a mistake of this library. Errors of the device are reported when something is read.
     pub fn submit(self) -> Result<(), RunError> {
-        self.gpu.call("submit")?;
-        self.gpu.queue().submit([self.encoder.finish()]);
-        Ok(())
+        self.gpu.submit(self.encoder)
     }
 }

@@ -5,7 +5,7 @@ use onestep_shaders::SHOW;
 use super::{gpu::Gpu, image::Image, kernel};
 use crate::{error::RunError, plan::Params};
 
-/// A configured surface. Images of any size are stretched over it, nearest pixel.
+/// A configured surface. Images of any size are scaled to it, nearest pixel.
 pub struct Canvas {
     gpu: Gpu,
     surface: wgpu::Surface<'static>,
@@ -22,16 +22,16 @@ impl std::fmt::Debug for Canvas {
 }
 
 impl Canvas {
-    /// Takes a canvas; `width` and `height` are its own pixels.
+    /// Configures a canvas or window of `width` by `height` pixels.
     ///
     /// # Errors
-    /// `Unsupported` where the adapter cannot show there; what the device reports.
+    /// `Unsupported` if the adapter cannot render to it; errors that the device reports.
     pub async fn new(gpu: &Gpu, target: impl Into<wgpu::SurfaceTarget<'static>>, width: u32, height: u32) -> Result<Self, RunError> {
         gpu.check()?;
         let surface =
-            gpu.instance().create_surface(target).map_err(|error| RunError::unsupported(format!("the canvas cannot be drawn on: {error}")))?;
+            gpu.instance().create_surface(target).map_err(|error| RunError::unsupported(format!("the canvas cannot be rendered to: {error}")))?;
         let offered = surface.get_capabilities(gpu.wgpu_adapter());
-        // The pixels are encoded as sRGB already: a format that encodes again would brighten them.
+        // The pixels are already encoded as sRGB; an sRGB format would encode them again.
         let format = offered
             .formats
             .iter()
@@ -43,17 +43,17 @@ impl Canvas {
             .ok_or_else(|| RunError::unsupported("this adapter cannot show images on the canvas"))?;
         configuration.format = format;
         configuration.usage = wgpu::TextureUsages::RENDER_ATTACHMENT;
-        let made = gpu
+        let (bindings, pipeline, params) = gpu
             .scoped("preparing the canvas", || {
                 surface.configure(gpu.device(), &configuration);
                 let stages = wgpu::ShaderStages::FRAGMENT;
-                let bindings = kernel::layout(gpu, &SHOW, stages);
+                let bindings = kernel::layout(gpu.device(), &SHOW, stages);
                 let layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                     label: Some(SHOW.name),
                     bind_group_layouts: &[Some(&bindings)],
                     ..Default::default()
                 });
-                let module = kernel::module(gpu, &SHOW);
+                let module = kernel::module(gpu.device(), &SHOW);
                 let pipeline = gpu.device().create_render_pipeline(&wgpu::RenderPipelineDescriptor {
                     label: Some(SHOW.name),
                     layout: Some(&layout),
@@ -81,14 +81,13 @@ impl Canvas {
                 Ok((bindings, pipeline, params))
             })
             .await?;
-        let (bindings, pipeline, params) = made;
         Ok(Self { gpu: gpu.clone(), surface, configuration, pipeline, bindings, params })
     }
 
-    /// Shows what was last submitted for an image.
+    /// Shows the last image that was submitted.
     ///
     /// # Errors
-    /// `DeviceLost`; `Internal` where the surface gives no texture twice; what the device reports.
+    /// `DeviceLost`; `Internal` if the surface gives no texture even after it is configured again; errors that the device reports.
     pub async fn show(&self, image: &Image) -> Result<(), RunError> {
         self.gpu.check()?;
         let mut values = Params::new(&SHOW);
@@ -101,7 +100,7 @@ impl Canvas {
                 let texture = self.texture()?;
                 self.gpu.queue().write_buffer(&self.params, 0, &values);
                 let group = kernel::bind(
-                    &self.gpu,
+                    self.gpu.device(),
                     &SHOW,
                     &self.bindings,
                     &[(&self.params, 0, self.params.size()), (image.pixels(), 0, image.pixels().size())],
@@ -130,7 +129,7 @@ impl Canvas {
             .await
     }
 
-    /// The texture that is shown next; a surface that has changed is configured once more.
+    /// The next texture of the surface, which is configured again if it has changed.
     fn texture(&self) -> Result<wgpu::SurfaceTexture, RunError> {
         use wgpu::CurrentSurfaceTexture::{Suboptimal, Success};
         if let Success(texture) | Suboptimal(texture) = self.surface.get_current_texture() {
@@ -139,7 +138,7 @@ impl Canvas {
         self.surface.configure(self.gpu.device(), &self.configuration);
         match self.surface.get_current_texture() {
             Success(texture) | Suboptimal(texture) => Ok(texture),
-            other => Err(RunError::internal(format!("the canvas gives nothing to draw on: {other:?}"))),
+            other => Err(RunError::internal(format!("the canvas gives no texture to render to: {other:?}"))),
         }
     }
 }

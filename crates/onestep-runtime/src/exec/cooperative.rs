@@ -1,43 +1,43 @@
-//! Matrices that an adapter multiplies as such, which wgpu offers natively as an experiment.
+//! Cooperative matrices (the adapter's matrix units), an experimental feature of wgpu that is native only.
 
 use wgpu::{CooperativeMatrixProperties as Properties, CooperativeScalarType as Scalar, Features};
 
-use crate::plan::Cooperative;
+use crate::plan::CooperativeMatrix;
 
-/// What the kernels need beside the limits of every device.
+/// The features that the kernels need.
 const FEATURES: Features = Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
 
-/// Asks for the features in which they come, where the adapter has some that the kernels can use.
-pub(super) fn ask(adapter: &wgpu::Adapter, description: &mut wgpu::DeviceDescriptor<'_>) {
-    if of(adapter, adapter.features()).is_empty() {
+/// Requests those features if the adapter has a kind of cooperative matrices that the kernels can use.
+pub(super) fn request(adapter: &wgpu::Adapter, description: &mut wgpu::DeviceDescriptor<'_>) {
+    if supported(adapter, adapter.features()).is_empty() {
         return;
     }
     description.required_features |= FEATURES;
-    #[allow(unsafe_code, reason = "wgpu's word for having read what follows")]
-    // SAFETY: what it asks is to know that an experimental feature may have bugs that safe calls meet. Only kernels of our own table use
-    // this one, naga has checked them when they were built, and no plan takes them unless its forms say so.
-    let agreed = unsafe { wgpu::ExperimentalFeatures::enabled() };
-    description.experimental_features = agreed;
+    #[allow(unsafe_code, reason = "wgpu asks for it before it enables an experimental feature")]
+    // SAFETY: the caller acknowledges that safe calls may meet bugs of an experimental feature. Only kernels of `shaders/` use this one, naga has
+    // validated them, and plans use them only if their kernel variants say so.
+    let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    description.experimental_features = experimental;
 }
 
-/// Those that kernels can use with these features, the fastest first.
-pub(super) fn of(adapter: &wgpu::Adapter, features: Features) -> Vec<Cooperative> {
+/// The kinds of cooperative matrices that the kernels can use with these features, fastest first.
+pub(super) fn supported(adapter: &wgpu::Adapter, features: Features) -> Vec<CooperativeMatrix> {
     if !features.contains(FEATURES) || workgroup(adapter).is_none() {
         return Vec::new();
     }
     let offered = adapter.cooperative_matrix_properties();
     let has = |side: u32, ab: Scalar| {
-        let fits = |own: &Properties| [own.m_size, own.n_size, own.k_size] == [side; 3] && own.ab_type == ab && own.cr_type == Scalar::F32;
+        let fits = |kind: &Properties| [kind.m_size, kind.n_size, kind.k_size] == [side; 3] && kind.ab_type == ab && kind.cr_type == Scalar::F32;
         offered.iter().any(fits)
     };
-    [(Cooperative::Halves16, 16, Scalar::F16), (Cooperative::Halves8, 8, Scalar::F16), (Cooperative::Floats8, 8, Scalar::F32)]
+    [(CooperativeMatrix::F16x16, 16, Scalar::F16), (CooperativeMatrix::F16x8, 8, Scalar::F16), (CooperativeMatrix::F32x8, 8, Scalar::F32)]
         .into_iter()
         .filter(|&(_, side, ab)| has(side, ab))
-        .map(|(form, _, _)| form)
+        .map(|(matrix, _, _)| matrix)
         .collect()
 }
 
-/// The invocations of four subgroups, where their size is known beforehand and they fit in a workgroup.
+/// The invocations of four subgroups; none if the adapter's subgroup size varies or if they do not fit into a workgroup.
 pub(super) fn workgroup(adapter: &wgpu::Adapter) -> Option<u32> {
     let info = adapter.get_info();
     let size = 4 * info.subgroup_min_size;

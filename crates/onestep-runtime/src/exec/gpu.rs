@@ -1,42 +1,44 @@
-//! The device: which one, what it can, and whether it is still there.
+//! A device: choosing and opening it, its capabilities, its pipelines, its errors.
 
 use std::fmt;
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, Mutex};
 
 use onestep_shaders::Kernel;
 
-use super::{kernel::Pipeline, wait::Wait};
+use super::{
+    device_status::{DeviceStatus, of_wgpu},
+    faults::Calls,
+    kernel::Pipeline,
+    wait::Wait,
+};
 use crate::{
-    error::{ErrorKind, RunError},
-    plan::{Capabilities, Forms, MAX_WORK},
+    error::RunError,
+    plan::{Capabilities, KernelVariants, MAX_FLOPS},
 };
 
-/// Which adapter is wanted where there are several.
+/// Which adapter to choose if there are several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// The fast one.
+    /// The fastest, usually a discrete GPU.
     #[default]
     HighPerformance,
-    /// The frugal one.
+    /// The one that uses the least power, usually an integrated GPU.
     LowPower,
-    /// One that runs on the processor: for tests.
+    /// A software adapter, which runs on the CPU: for tests.
     Software,
 }
 
-/// How to choose a device.
+/// Options of [`Gpu::request`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Which adapter.
+    /// The preferred adapter. Default: the fastest.
     pub prefer: Preference,
 }
 
-/// What is known of the adapter, for people and for reports.
+/// A description of an adapter, for people and for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterReport {
-    /// As the driver names it; browsers often say nothing.
+    /// The name that the driver reports; often empty in browsers.
     pub name: String,
     /// The driver and its version.
     pub driver: String,
@@ -44,12 +46,12 @@ pub struct AdapterReport {
     pub backend: String,
     /// `discrete`, `integrated`, `virtual`, `software`, `other`.
     pub device_type: String,
-    /// The adapter is a processor that plays a GPU; everything is far slower, and users are to be told.
+    /// True if the adapter is a software rasteriser (SwiftShader, lavapipe), which is far slower; tell users.
     pub software: bool,
 }
 
 impl AdapterReport {
-    /// What a choice of forms holds for: this adapter with this driver, and these kernels.
+    /// A key under which measured kernel variants can be stored: a hash of the adapter, its driver and the kernels.
     pub fn key(&self) -> String {
         let text = format!("{}|{}|{}|{}|{}", self.name, self.driver, self.backend, self.device_type, onestep_shaders::HASH);
         // FNV-1a.
@@ -69,10 +71,10 @@ impl fmt::Display for AdapterReport {
     }
 }
 
-/// Names under which processors play GPUs, for browsers that do not say so.
+/// Names of software adapters, for browsers that report another device type.
 const SOFTWARE_NAMES: [&str; 5] = ["swiftshader", "llvmpipe", "lavapipe", "softpipe", "basic render"];
 
-/// A device and its queue. Clones share it.
+/// A device and its queue. Clones share them.
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -85,44 +87,10 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     report: AdapterReport,
-    fate: Arc<Fate>,
-    /// Compiled once, whatever number of plans runs them.
+    status: Arc<DeviceStatus>,
+    /// By kernel name. Each kernel is compiled once for all plans.
     pipelines: Mutex<Vec<(&'static str, Arc<Pipeline>)>>,
-    #[cfg(feature = "faults")]
-    calls: super::calls::Calls,
-}
-
-/// What the device's callbacks have told.
-#[derive(Default)]
-struct Fate {
-    lost: AtomicBool,
-    why: Mutex<String>,
-    /// The first error that no scope caught.
-    fault: Mutex<Option<RunError>>,
-}
-
-impl Fate {
-    fn listen(self: &Arc<Self>, device: &wgpu::Device) {
-        device.set_device_lost_callback({
-            let fate = self.clone();
-            move |reason, message| fate.lose(format!("{reason:?}: {message}"))
-        });
-        device.on_uncaptured_error({
-            let fate = self.clone();
-            Arc::new(move |error| {
-                if let Ok(mut fault) = fate.fault.lock() {
-                    fault.get_or_insert(of_wgpu("the device reports", &error));
-                }
-            })
-        });
-    }
-
-    fn lose(&self, reason: String) {
-        if let Ok(mut why) = self.why.lock() {
-            *why = reason;
-        }
-        self.lost.store(true, Ordering::SeqCst);
-    }
+    calls: Calls,
 }
 
 impl fmt::Debug for Gpu {
@@ -132,10 +100,10 @@ impl fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Looks for an adapter and opens a device with the limits that it has.
+    /// Finds an adapter and opens a device with the adapter's largest buffers and bindings.
     ///
     /// # Errors
-    /// `Unsupported` where there is no adapter or it refuses a device.
+    /// `Unsupported` if there is no adapter, or if it gives no device.
     pub async fn request(options: &GpuOptions) -> Result<Self, RunError> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let power_preference = match options.prefer {
@@ -145,9 +113,7 @@ impl Gpu {
         let wanted =
             wgpu::RequestAdapterOptions { power_preference, force_fallback_adapter: options.prefer == Preference::Software, ..Default::default() };
         let adapter = instance.request_adapter(&wanted).await.map_err(|error| {
-            RunError::unsupported(format!(
-                "there is no GPU that can be used here: {error}. Natively a Vulkan, Metal or DirectX 12 driver is needed, in a browser WebGPU"
-            ))
+            RunError::unsupported(format!("no GPU can be used here: {error}. A Vulkan, Metal or DirectX 12 driver is needed, or WebGPU in a browser"))
         })?;
         let offered = adapter.limits();
         let required_limits = wgpu::Limits {
@@ -158,11 +124,11 @@ impl Gpu {
         let description = wgpu::DeviceDescriptor { label: Some("onestep"), required_limits, ..Default::default() };
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let mut more = description.clone();
-            super::cooperative::ask(&adapter, &mut more);
-            // A driver that offers an experiment and then refuses it still gives the device without.
-            if more.required_features != description.required_features
-                && let Ok((device, queue)) = adapter.request_device(&more).await
+            let mut extended = description.clone();
+            super::cooperative::request(&adapter, &mut extended);
+            // A driver may offer an experimental feature and then refuse it; the device is opened without the feature then.
+            if extended.required_features != description.required_features
+                && let Ok((device, queue)) = adapter.request_device(&extended).await
             {
                 return Ok(Self::from_wgpu(instance, adapter, device, queue));
             }
@@ -174,25 +140,25 @@ impl Gpu {
         Ok(Self::from_wgpu(instance, adapter, device, queue))
     }
 
-    /// Takes a device that the caller has opened; its callbacks for loss and for uncaught errors become ours.
+    /// Takes over a device that the caller has opened, with its callbacks for loss and for uncaught errors.
     pub fn from_wgpu(instance: wgpu::Instance, adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let fate = Arc::new(Fate::default());
-        fate.listen(&device);
-        Self::with_fate(instance, adapter, device, queue, fate)
+        let status = Arc::new(DeviceStatus::default());
+        status.listen(&device);
+        Self::with_status(instance, adapter, device, queue, status)
     }
 
-    /// Shares a device with a caller who goes on using it and keeps its callbacks; from the one for its loss, [`lose`](Self::lose) is to be called.
-    /// Dropped, everything that was made here is freed, and the device is as it was.
+    /// Shares a device with a caller that keeps its callbacks and must call [`lose`](Self::lose) from the one for loss. Dropping the last clone frees
+    /// everything that was created on the device, and nothing else.
     pub fn shared(instance: wgpu::Instance, adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        Self::with_fate(instance, adapter, device, queue, Arc::new(Fate::default()))
+        Self::with_status(instance, adapter, device, queue, Arc::new(DeviceStatus::default()))
     }
 
-    /// Notes that the device is gone: what waits for it ends with an error.
-    pub fn lose(&self, why: &str) {
-        self.inner.fate.lose(why.to_owned());
+    /// Marks the device as lost, with a reason: everything that waits for it ends with `DeviceLost`.
+    pub fn lose(&self, reason: &str) {
+        self.inner.status.lose(reason.to_owned());
     }
 
-    fn with_fate(instance: wgpu::Instance, adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, fate: Arc<Fate>) -> Self {
+    fn with_status(instance: wgpu::Instance, adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, status: Arc<DeviceStatus>) -> Self {
         let info = adapter.get_info();
         let names = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
         let software = info.device_type == wgpu::DeviceType::Cpu || SOFTWARE_NAMES.iter().any(|name| names.contains(name));
@@ -217,125 +183,145 @@ impl Gpu {
             max_workgroups: limits.max_compute_workgroups_per_dimension,
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
             max_invocations: limits.max_compute_invocations_per_workgroup,
-            max_work: MAX_WORK,
+            max_flops: MAX_FLOPS,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment)),
             #[cfg(not(target_arch = "wasm32"))]
-            cooperative: super::cooperative::of(&adapter, device.features()),
+            cooperative: super::cooperative::supported(&adapter, device.features()),
             #[cfg(target_arch = "wasm32")]
             cooperative: Vec::new(),
-            forms: Forms { halves: !names.contains("swiftshader"), ..if software { Forms::SOFTWARE } else { Forms::GPU } },
+            variants: KernelVariants {
+                f16_weights: !names.contains("swiftshader"),
+                ..if software { KernelVariants::SOFTWARE } else { KernelVariants::GPU }
+            },
         };
         Self {
             capabilities,
-            inner: Arc::new(Inner {
-                instance,
-                adapter,
-                device,
-                queue,
-                report,
-                fate,
-                pipelines: Mutex::new(Vec::new()),
-                #[cfg(feature = "faults")]
-                calls: super::calls::Calls::default(),
-            }),
+            inner: Arc::new(Inner { instance, adapter, device, queue, report, status, pipelines: Mutex::new(Vec::new()), calls: Calls::default() }),
         }
     }
 
-    /// Which adapter it is.
+    /// The adapter.
     pub fn adapter(&self) -> &AdapterReport {
         &self.inner.report
     }
 
-    /// What [`Plan::new`](crate::Plan::new) wants to know.
+    /// What [`Plan::new`](crate::Plan::new) needs to know about the adapter.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// The same device for plans of other forms: what [`fastest_forms`](Self::fastest_forms) found, now or at an earlier time.
+    /// The same device for plans with other kernel variants, such as those that [`fastest_variants`](Self::fastest_variants) found.
     #[must_use]
-    pub fn with_forms(&self, forms: Forms) -> Self {
-        Self { inner: self.inner.clone(), capabilities: Capabilities { forms, ..self.capabilities.clone() } }
+    pub fn with_variants(&self, variants: KernelVariants) -> Self {
+        Self { inner: self.inner.clone(), capabilities: Capabilities { variants, ..self.capabilities.clone() } }
     }
 
-    /// Whether the device is gone. It does not come back: open another.
+    /// True if the device is lost. A lost device stays lost; open another.
     pub fn is_lost(&self) -> bool {
-        self.inner.fate.lost.load(Ordering::SeqCst)
+        self.inner.status.is_lost()
     }
 
-    pub(crate) fn instance(&self) -> &wgpu::Instance {
+    pub(super) fn instance(&self) -> &wgpu::Instance {
         &self.inner.instance
     }
 
-    pub(crate) fn wgpu_adapter(&self) -> &wgpu::Adapter {
+    pub(super) fn wgpu_adapter(&self) -> &wgpu::Adapter {
         &self.inner.adapter
     }
 
-    /// The browser's own device, for what it does better than wgpu: compiling ahead, and taking bytes that are not in our memory.
+    /// The browser's device, for what wgpu does not expose: asynchronous compilation, and uploads from memory outside the WebAssembly memory.
     #[cfg(target_arch = "wasm32")]
     pub fn handle(&self) -> Option<&wgpu::webgpu::GpuDevice> {
         self.inner.device.as_webgpu()
     }
 
-    /// The invocations of four subgroups, for the kernels that multiply the adapter's own matrices.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn cooperative_workgroup(&self) -> u32 {
-        super::cooperative::workgroup(&self.inner.adapter).unwrap_or(1)
+    /// The workgroup size of native kernels: four subgroups.
+    fn native_workgroup(&self) -> u32 {
+        #[cfg(not(target_arch = "wasm32"))]
+        return super::cooperative::workgroup(&self.inner.adapter).unwrap_or(1);
+        #[cfg(target_arch = "wasm32")]
+        return 1;
     }
 
-    pub(crate) fn device(&self) -> &wgpu::Device {
+    pub(super) fn device(&self) -> &wgpu::Device {
         &self.inner.device
     }
 
-    pub(crate) fn queue(&self) -> &wgpu::Queue {
+    pub(super) fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
 
-    #[cfg(feature = "faults")]
-    pub(crate) fn calls(&self) -> &super::calls::Calls {
-        &self.inner.calls
+    /// Counts a call that may fail, and returns the fault that a test planned for it.
+    pub(super) fn call(&self, what: &str) -> Result<(), RunError> {
+        self.inner.calls.count(&self.inner.device, what)
     }
 
-    /// Lets the device deliver its callbacks, without waiting. A browser does so by itself.
-    pub(crate) fn poll(&self) {
+    /// Plans a fault for the k-th call from now on, or none.
+    #[cfg(feature = "faults")]
+    pub fn inject(&self, fault: Option<(u64, super::faults::Fault)>) {
+        self.inner.calls.inject(fault);
+    }
+
+    /// The number of calls so far.
+    #[cfg(feature = "faults")]
+    pub fn call_count(&self) -> u64 {
+        self.inner.calls.total()
+    }
+
+    /// A new command encoder.
+    pub(super) fn encoder(&self) -> Result<wgpu::CommandEncoder, RunError> {
+        self.check()?;
+        Ok(self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("onestep") }))
+    }
+
+    /// Submits the commands of an encoder, and returns at once.
+    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<(), RunError> {
+        self.call("submit")?;
+        self.inner.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+
+    /// A device callback as a future; `start` passes the callback to the device.
+    pub(super) fn wait(&self, start: impl FnOnce(Box<dyn FnOnce(bool) + Send>)) -> Wait<'_> {
+        Wait::new(&self.inner.device, &self.inner.status, start)
+    }
+
+    /// Lets the device run its callbacks, without waiting. A browser runs them without it.
+    fn poll(&self) {
         // The result says only whether the queue is empty.
         let _ = self.inner.device.poll(wgpu::PollType::Poll);
     }
 
-    /// An error once the device is known to be lost.
-    pub(crate) fn check(&self) -> Result<(), RunError> {
+    /// `DeviceLost` if the device is known to be lost.
+    pub(super) fn check(&self) -> Result<(), RunError> {
         self.poll();
-        if !self.is_lost() {
-            return Ok(());
-        }
-        let why = self.inner.fate.why.lock().map(|why| why.clone()).unwrap_or_default();
-        Err(RunError::new(ErrorKind::DeviceLost, format!("the GPU is gone ({why}); open a new device")))
+        self.inner.status.check()
     }
 
-    /// An error once the device is lost, or has reported what no scope caught.
-    pub(crate) async fn verdict(&self) -> Result<(), RunError> {
+    /// An error if the device is lost, or has reported an error that no scope caught.
+    pub(super) async fn check_reports(&self) -> Result<(), RunError> {
         self.check()?;
-        let fault = self.inner.fate.fault.lock().ok().and_then(|mut fault| fault.take());
-        match fault {
-            Some(fault) => {
+        match self.inner.status.take_uncaught() {
+            Some(error) => {
                 self.settle().await?;
-                Err(fault)
+                Err(error)
             }
             None => Ok(()),
         }
     }
 
-    /// Waits until the queue is empty, when a loss is told at the latest; then as [`check`](Self::check). Whatever goes wrong on a lost
-    /// device is reported before the loss itself.
-    pub(crate) async fn settle(&self) -> Result<(), RunError> {
+    /// Waits until the queue is empty, then checks for loss. A device reports the errors that its loss causes before the loss, so an error is
+    /// returned only after this.
+    pub(super) async fn settle(&self) -> Result<(), RunError> {
         self.check()?;
-        Wait::new(self, |done| self.inner.queue.on_submitted_work_done(|| done(true))).await;
-        // The loss is told after the work.
+        self.wait(|done| self.inner.queue.on_submitted_work_done(|| done(true))).await;
+        // The loss is reported after the work.
         self.poll();
         self.check()
     }
 
-    /// The pipeline of a kernel, compiled when it is first asked for.
-    pub(crate) async fn pipeline(&self, kernel: &'static Kernel) -> Result<Arc<Pipeline>, RunError> {
+    /// The pipeline of a kernel; the first call compiles it.
+    pub(super) async fn pipeline(&self, kernel: &'static Kernel) -> Result<Arc<Pipeline>, RunError> {
         let known = self
             .inner
             .pipelines
@@ -348,7 +334,7 @@ impl Gpu {
         let compiled = self
             .scoped(&format!("compiling the kernel {}", kernel.name), || {
                 self.call("pipeline")?;
-                Ok(Arc::new(Pipeline::new(self, kernel)))
+                Ok(Arc::new(Pipeline::new(&self.inner.device, kernel, self.native_workgroup())))
             })
             .await?;
         if let Ok(mut pipelines) = self.inner.pipelines.lock() {
@@ -357,40 +343,30 @@ impl Gpu {
         Ok(compiled)
     }
 
-    /// Runs `make` and gives the errors that the device reports for it.
-    pub(crate) async fn scoped<T>(&self, what: &str, make: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    /// Runs `make`, and returns the errors that the device reports for it; `what` says what it does.
+    pub(super) async fn scoped<T>(&self, what: &str, make: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
         let device = &self.inner.device;
         let made;
-        let verdicts = {
+        let reports = {
             let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation]
                 .map(|filter| device.push_error_scope(filter));
             made = make();
-            // The innermost scope is the last pushed.
+            // The innermost scope was pushed last.
             let [internal, memory, validation] = scopes;
             (validation.pop(), memory.pop(), internal.pop())
         };
-        let (validation, memory, internal) = (verdicts.0.await, verdicts.1.await, verdicts.2.await);
+        let (validation, memory, internal) = (reports.0.await, reports.1.await, reports.2.await);
         let value = made?;
-        // Out of memory first: what follows from it is reported as invalid.
+        // Out of memory first, because it also causes validation errors.
         match memory.or(validation).or(internal) {
             Some(error) => {
                 self.settle().await?;
                 Err(of_wgpu(what, &error))
             }
             None => {
-                self.verdict().await?;
+                self.check_reports().await?;
                 Ok(value)
             }
-        }
-    }
-}
-
-/// Our kinds for wgpu's.
-fn of_wgpu(what: &str, error: &wgpu::Error) -> RunError {
-    match error {
-        wgpu::Error::OutOfMemory { .. } => RunError::new(ErrorKind::OutOfMemory, format!("{what}: the adapter's memory does not suffice")),
-        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
-            RunError::internal(format!("{what}: {description}"))
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Weights on their way into the buffers of plans. A window of their file at a time lies in one buffer as it is, and a kernel brings what it
-//! holds into the plans' layouts: whatever the size of a file, no more of it is anywhere at once.
+//! Loads weights into the buffers of plans. One window of a weight file at a time is copied to a staging buffer, and the kernel `pack` converts it to
+//! the plans' layouts, so memory use does not grow with the size of the file.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use onestep_program::{TensorPlace, WeightView};
-use onestep_shaders::{Kernel, PACK, PRESENT, SENTINEL};
+use onestep_shaders::{COMPLETION_MARKER, Kernel, PACK, PRESENT};
 
 use super::{
     executor::{Executor, find},
@@ -14,41 +14,39 @@ use super::{
 };
 use crate::{
     error::RunError,
-    plan::{BufferId, CARRIED_BYTES, Plan, WINDOW_BYTES},
+    plan::{ALIGNMENT, BufferId, CARRIED_BYTES, Plan, WINDOW_BYTES},
 };
 
-/// Bytes that may be queued before the device is waited for: a browser keeps a copy of each until then.
+/// Bytes that may be queued before waiting for the device: a browser keeps a copy of them until then.
 const QUEUED_BYTES: u64 = 64 << 20;
 
-/// Where parameters of a dispatch may start.
-const SLICE: usize = 256;
-
-/// Plans in their buffers, to which weights are given. Dropped, it frees what no [`Executor`] has taken.
+/// Plans with buffers whose weights are being loaded. Dropping it frees the buffers of plans that no [`Executor`] has taken.
 pub struct Loading {
     gpu: Gpu,
-    plans: Vec<Prepared>,
-    /// By plan and weight: how many of its elements have come.
-    reached: Vec<Vec<u64>>,
+    plans: Vec<PlanBuffers>,
+    /// By plan and weight: the number of elements that are loaded.
+    loaded: Vec<Vec<u64>>,
     pipeline: Arc<Pipeline>,
-    raw: wgpu::Buffer,
-    /// The largest window that the raw buffer holds.
-    window: u64,
-    /// What the file that is being read holds.
+    staging: wgpu::Buffer,
+    /// The largest window, in bytes.
+    max_window: u64,
+    /// The tensors of the current file.
     sources: Vec<Source>,
+    /// Bytes since the device was last waited for.
     queued: u64,
 }
 
-/// A plan in its buffers.
-struct Prepared {
+/// A plan and its buffers.
+struct PlanBuffers {
     plan: Plan,
     buffers: Vec<(BufferId, wgpu::Buffer)>,
 }
 
-/// A tensor of the file and a weight that is made of it.
+/// A tensor of the file, and the plan and weight that it fills.
 struct Source {
     plan: usize,
     weight: usize,
-    /// The tensor's first byte.
+    /// The tensor's first byte in the file.
     start: u64,
 }
 
@@ -60,44 +58,57 @@ impl std::fmt::Debug for Loading {
 
 impl Drop for Loading {
     fn drop(&mut self) {
-        self.raw.destroy();
-        self.plans.iter().flat_map(|prepared| &prepared.buffers).for_each(|(_, buffer)| buffer.destroy());
+        self.staging.destroy();
+        self.plans.iter().flat_map(|plan_buffers| &plan_buffers.buffers).for_each(|(_, buffer)| buffer.destroy());
+    }
+}
+
+impl Executor {
+    /// Uploads the weights of a plan and compiles its kernels. `weights` is called at least once for every tensor that the plan names.
+    ///
+    /// # Errors
+    /// `Invalid` for a weight that is missing or differs from the program's; errors that the device reports.
+    pub async fn new<'w>(gpu: &Gpu, plan: Plan, weights: &dyn Fn(&str) -> Option<WeightView<'w>>) -> Result<Self, RunError> {
+        let bytes = plan.weights.iter().fold(0, |bytes: u64, slot| bytes.saturating_add((slot.elements() * slot.dtype.size()) as u64));
+        let mut loading = Loading::new(gpu, vec![plan], bytes).await?;
+        loading.fill(weights).await?;
+        loading.executor().await
     }
 }
 
 impl Loading {
-    /// Makes the buffers of plans; no file of their weights has more than `largest_file` bytes.
+    /// Creates the buffers of plans. No weight file may have more than `largest_file` bytes.
     ///
     /// # Errors
-    /// `Unsupported` for a plan beyond the adapter; what the device reports.
+    /// `Unsupported` for a plan that exceeds the adapter; errors that the device reports.
     pub async fn new(gpu: &Gpu, plans: Vec<Plan>, largest_file: u64) -> Result<Self, RunError> {
         Self::in_windows(gpu, plans, largest_file.min(WINDOW_BYTES)).await
     }
 
-    /// As [`Loading::new`], for windows of at most that many bytes.
-    pub(crate) async fn in_windows(gpu: &Gpu, plans: Vec<Plan>, window: u64) -> Result<Self, RunError> {
+    /// As [`Loading::new`], for windows of at most so many bytes.
+    pub(crate) async fn in_windows(gpu: &Gpu, plans: Vec<Plan>, max_window: u64) -> Result<Self, RunError> {
         gpu.check()?;
         plans.iter().try_for_each(|plan| plan.verify(gpu.capabilities()))?;
         let pipeline = gpu.pipeline(&PACK).await?;
-        // A word more, where an element that starts anywhere may end.
-        let size = window.next_multiple_of(4) + CARRIED_BYTES + 4;
+        // One more word, because an element may end past the last word.
+        let size = max_window.next_multiple_of(4) + CARRIED_BYTES + 4;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let raw = buffer(gpu, "weights on their way", "raw buffer", size, usage).await?;
-        let reached = plans.iter().map(|plan| vec![0; plan.weights.len()]).collect();
-        let mut loading = Self { gpu: gpu.clone(), plans: Vec::new(), reached, pipeline, raw, window, sources: Vec::new(), queued: 0 };
+        let staging = buffer(gpu, "weight staging", "creating the staging buffer for weights", size, usage).await?;
+        let loaded = plans.iter().map(|plan| vec![0; plan.weights.len()]).collect();
+        let mut loading = Self { gpu: gpu.clone(), plans: Vec::new(), loaded, pipeline, staging, max_window, sources: Vec::new(), queued: 0 };
         for plan in plans {
-            // In its place before it has buffers: what fails later frees those that are there.
-            loading.plans.push(Prepared { plan, buffers: Vec::new() });
-            let Some(prepared) = loading.plans.last_mut() else { break };
-            prepared.make(gpu).await?;
+            // Pushed before it has buffers, so that an error frees those that were created.
+            loading.plans.push(PlanBuffers { plan, buffers: Vec::new() });
+            let Some(plan_buffers) = loading.plans.last_mut() else { break };
+            plan_buffers.create(gpu).await?;
         }
         Ok(loading)
     }
 
-    /// Every kernel that is going to run, once each.
+    /// The kernels that will run, each once.
     pub fn kernels(&self) -> Vec<&'static Kernel> {
-        let mut kernels: Vec<&'static Kernel> = vec![&PACK, &SENTINEL, &PRESENT];
-        for dispatch in self.plans.iter().flat_map(|prepared| &prepared.plan.dispatches) {
+        let mut kernels: Vec<&'static Kernel> = vec![&PACK, &COMPLETION_MARKER, &PRESENT];
+        for dispatch in self.plans.iter().flat_map(|plan_buffers| &plan_buffers.plan.dispatches) {
             if !kernels.iter().any(|known| known.name == dispatch.kernel.name) {
                 kernels.push(dispatch.kernel);
             }
@@ -105,63 +116,63 @@ impl Loading {
         kernels
     }
 
-    /// Begins a file: `find` says which tensors it holds and where. A file that was begun before starts anew.
+    /// Begins a weight file. `find` returns where the file holds a tensor; none if it does not. A file may be begun again.
     ///
     /// # Errors
-    /// `Invalid` for a tensor that is not what a program says.
+    /// `Invalid` for a tensor that differs from the program's.
     pub fn file<'t>(&mut self, find: impl Fn(&str) -> Option<&'t TensorPlace>) -> Result<(), RunError> {
         self.sources.clear();
-        for (plan, (prepared, reached)) in self.plans.iter().zip(&mut self.reached).enumerate() {
-            for (weight, (slot, reached)) in prepared.plan.weights.iter().zip(reached).enumerate() {
-                if let Some(place) = find(&slot.name) {
-                    slot.check(&place.shape, place.dtype, place.size)?;
-                    *reached = 0;
-                    self.sources.push(Source { plan, weight, start: place.start });
+        for (plan, (plan_buffers, loaded)) in self.plans.iter().zip(&mut self.loaded).enumerate() {
+            for (weight, (slot, loaded)) in plan_buffers.plan.weights.iter().zip(loaded).enumerate() {
+                if let Some(tensor) = find(&slot.name) {
+                    slot.check(&tensor.shape, tensor.dtype, tensor.size)?;
+                    *loaded = 0;
+                    self.sources.push(Source { plan, weight, start: tensor.start });
                 }
             }
         }
         Ok(())
     }
 
-    /// Packs a window of the file. Its bytes lie in the raw buffer behind the last [`CARRIED_BYTES`] of the window before; the first window of
-    /// a file begins with it, every other where the one before has ended.
+    /// Packs a window (a byte range) of the file. The staging buffer must hold the last [`CARRIED_BYTES`] of the previous window, then the window. The
+    /// first window begins at byte 0, every other where the previous one ended.
     ///
     /// # Errors
-    /// `Invalid` for a window that is larger than [`WINDOW_BYTES`] or out of turn; `DeviceLost`; what the device reports.
+    /// `Invalid` for a window that is larger than [`WINDOW_BYTES`] or out of order; errors that the device reports.
     pub async fn pack(&mut self, window: Range<u64>) -> Result<(), RunError> {
         self.gpu.check()?;
         let length = window.end.saturating_sub(window.start);
-        if length > self.window {
-            return Err(RunError::invalid(format!("{length} bytes of a weight file at once, and {} are taken", self.window)));
+        if length > self.max_window {
+            return Err(RunError::invalid(format!("a window of a weight file has {length} bytes; at most {} are accepted", self.max_window)));
         }
         let mut params = Vec::new();
         let mut parts = Vec::new();
         for source in &self.sources {
-            let Prepared { plan, buffers } = &self.plans[source.plan];
+            let PlanBuffers { plan, buffers } = &self.plans[source.plan];
             let slot = &plan.weights[source.weight];
             let Some(packing) = slot.packing(source.start, &window)? else { continue };
-            let reached = &mut self.reached[source.plan][source.weight];
-            if packing.elements.start > *reached {
-                return Err(RunError::invalid(format!("a part of the weight {} of {} is missing", slot.name, plan.name)));
+            let loaded = &mut self.loaded[source.plan][source.weight];
+            if packing.elements.start > *loaded {
+                return Err(RunError::invalid(format!("a part of the weight {} of {} is missing before this window", slot.name, plan.name)));
             }
-            *reached = packing.elements.end;
+            *loaded = packing.elements.end;
             if packing.words > 0 {
                 let offset = params.len();
                 params.extend(packing.params);
                 let size = params.len() - offset;
-                params.resize(params.len().next_multiple_of(SLICE), 0);
-                let groups = packing.words.div_ceil(u64::from(PACK.workgroup_size[0].max(1)));
+                params.resize(params.len().next_multiple_of(ALIGNMENT as usize), 0);
+                let workgroups = packing.words.div_ceil(u64::from(PACK.workgroup_size[0].max(1)));
                 let sink = find(buffers, BufferId::Weights(slot.buffer))?;
-                parts.push((offset as u64, size as u64, sink, slot.offset, slot.size, groups));
+                parts.push((offset as u64, size as u64, sink, slot.offset, slot.size, workgroups));
             }
         }
         if parts.is_empty() {
             return Ok(());
         }
-        let (gpu, raw, pipeline) = (&self.gpu, &self.raw, &self.pipeline);
+        let (gpu, staging, pipeline) = (&self.gpu, &self.staging, &self.pipeline);
         let limit = u64::from(gpu.capabilities().max_workgroups.max(1));
         let uniform = gpu
-            .scoped("bringing weights into place", || {
+            .scoped("packing weights", || {
                 gpu.call("pack parameters")?;
                 let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
                 let label = Some("pack");
@@ -172,12 +183,12 @@ impl Loading {
                 {
                     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
                     pass.set_pipeline(&pipeline.pipeline);
-                    for &(at, size, sink, offset, bytes, groups) in &parts {
-                        let group =
-                            kernel::bind(gpu, &PACK, &pipeline.bindings, &[(&uniform, at, size), (raw, 0, raw.size()), (sink, offset, bytes)]);
+                    for &(params_offset, size, sink, offset, bytes, workgroups) in &parts {
+                        let bound = [(&uniform, params_offset, size), (staging, 0, staging.size()), (sink, offset, bytes)];
+                        let group = kernel::bind(gpu.device(), &PACK, &pipeline.bindings, &bound);
                         pass.set_bind_group(0, &group, &[]);
-                        let x = groups.min(limit);
-                        pass.dispatch_workgroups(x as u32, groups.div_ceil(x) as u32, 1);
+                        let x = workgroups.min(limit);
+                        pass.dispatch_workgroups(x as u32, workgroups.div_ceil(x) as u32, 1);
                     }
                 }
                 gpu.call("pack")?;
@@ -194,93 +205,93 @@ impl Loading {
         Ok(())
     }
 
-    /// Gives all weights from memory: `weights` is asked for every tensor that a plan names, once or more.
+    /// Loads all weights from memory. `weights` is called at least once for every tensor that a plan names.
     ///
     /// # Errors
-    /// `Invalid` for a weight that is missing or not what its program says; what the device reports.
+    /// `Invalid` for a weight that is missing or differs from the program's; errors that the device reports.
     pub async fn fill<'w>(&mut self, weights: &dyn Fn(&str) -> Option<WeightView<'w>>) -> Result<(), RunError> {
-        // As if they followed each other in one file.
+        // As if all tensors were contiguous in one file.
         let mut views = Vec::new();
         let mut start = 0;
         self.sources.clear();
-        for (plan, (prepared, reached)) in self.plans.iter().zip(&mut self.reached).enumerate() {
-            let Plan { weights: slots, name, .. } = &prepared.plan;
-            for (weight, (slot, reached)) in slots.iter().zip(reached).enumerate() {
+        for (plan, (plan_buffers, loaded)) in self.plans.iter().zip(&mut self.loaded).enumerate() {
+            let Plan { weights: slots, name, .. } = &plan_buffers.plan;
+            for (weight, (slot, loaded)) in slots.iter().zip(loaded).enumerate() {
                 let view = weights(&slot.name).ok_or_else(|| RunError::invalid(format!("the weight {} of {name} is missing", slot.name)))?;
                 slot.check(view.shape, view.dtype, view.bytes.len() as u64)?;
-                *reached = 0;
+                *loaded = 0;
                 self.sources.push(Source { plan, weight, start });
                 start += view.bytes.len() as u64;
                 views.push(view.bytes);
             }
         }
         let carried = CARRIED_BYTES as usize;
-        let room = carried + usize::try_from(self.window).unwrap_or(usize::MAX - carried);
+        let full = carried + usize::try_from(self.max_window).unwrap_or(usize::MAX - carried);
         let mut window = vec![0; carried];
-        let mut at = 0;
+        let mut start = 0;
         let mut views = views.into_iter();
         let mut rest: &[u8] = &[];
         loop {
-            if window.len() == room || (rest.is_empty() && views.len() == 0) {
+            if window.len() == full || (rest.is_empty() && views.len() == 0) {
                 let length = (window.len() - carried) as u64;
                 if length == 0 {
                     return Ok(());
                 }
-                let kept = window[window.len() - carried..].to_vec();
+                let tail = window[window.len() - carried..].to_vec();
                 self.write(&mut window)?;
-                self.pack(at..at + length).await?;
-                at += length;
-                window = kept;
+                self.pack(start..start + length).await?;
+                start += length;
+                window = tail;
             }
             if rest.is_empty() {
                 rest = views.next().unwrap_or_default();
             }
-            let (now, later) = rest.split_at(rest.len().min(room - window.len()));
+            let (now, later) = rest.split_at(rest.len().min(full - window.len()));
             window.extend_from_slice(now);
             rest = later;
         }
     }
 
-    /// Puts a window into the raw buffer, behind what is carried.
+    /// Writes carried bytes and a window to the staging buffer.
     pub(crate) fn write(&self, window: &mut Vec<u8>) -> Result<(), RunError> {
         window.resize(window.len().next_multiple_of(4), 0);
         self.gpu.call("write weights")?;
-        self.gpu.queue().write_buffer(&self.raw, 0, window);
+        self.gpu.queue().write_buffer(&self.staging, 0, window);
         Ok(())
     }
 
-    /// The next plan, once all of its weights have come: in the order in which they were given.
+    /// The executor of the next plan, in the order in which the plans were given. All of its weights must be loaded.
     ///
     /// # Errors
-    /// `Invalid` where a weight is missing or no plan is left; what the device reports.
+    /// `Invalid` if a weight is missing or no plan is left; errors that the device reports.
     pub async fn executor(&mut self) -> Result<Executor, RunError> {
-        let (Some(Prepared { plan, buffers }), Some(reached)) = (self.plans.first(), self.reached.first()) else {
-            return Err(RunError::invalid("there is no other plan"));
+        let (Some(PlanBuffers { plan, buffers }), Some(loaded)) = (self.plans.first(), self.loaded.first()) else {
+            return Err(RunError::invalid("there is no plan left to execute"));
         };
-        if let Some((slot, _)) = plan.weights.iter().zip(reached).find(|(slot, reached)| slot.elements() as u64 != **reached) {
+        if let Some((slot, _)) = plan.weights.iter().zip(loaded).find(|(slot, loaded)| slot.elements() as u64 != **loaded) {
             return Err(RunError::invalid(format!("the weight {} of {} is missing", slot.name, plan.name)));
         }
-        let executor = Executor::of(&self.gpu, plan, buffers).await?;
+        let executor = Executor::with_buffers(&self.gpu, plan, buffers).await?;
         self.plans.remove(0);
-        self.reached.remove(0);
-        // They count plans.
+        self.loaded.remove(0);
+        // Sources refer to plans by index.
         self.sources.clear();
         Ok(executor)
     }
 
-    /// Where a browser writes windows, for [`pack`](Self::pack).
+    /// The staging buffer, to which a browser writes windows for [`pack`](Self::pack).
     #[cfg(target_arch = "wasm32")]
-    pub fn raw(&self) -> Option<&wgpu::webgpu::GpuBuffer> {
-        self.raw.as_webgpu()
+    pub fn staging(&self) -> Option<&wgpu::webgpu::GpuBuffer> {
+        self.staging.as_webgpu()
     }
 }
 
-/// For tests: what lay in the buffers before.
+/// For tests: the initial contents of buffers.
 #[cfg(feature = "selftest")]
 impl Loading {
-    /// Fills the buffers of weights with one word.
+    /// Fills the weight buffers with one word.
     pub(crate) fn poison(&self, word: u32) {
-        for (id, buffer) in self.plans.iter().flat_map(|prepared| &prepared.buffers) {
+        for (id, buffer) in self.plans.iter().flat_map(|plan_buffers| &plan_buffers.buffers) {
             if let BufferId::Weights(_) = id {
                 self.gpu.queue().write_buffer(buffer, 0, &word.to_le_bytes().repeat(buffer.size() as usize / 4));
             }
@@ -288,8 +299,8 @@ impl Loading {
     }
 }
 
-impl Prepared {
-    async fn make(&mut self, gpu: &Gpu) -> Result<(), RunError> {
+impl PlanBuffers {
+    async fn create(&mut self, gpu: &Gpu) -> Result<(), RunError> {
         let plan = &self.plan;
         let what = format!("preparing {}", plan.name);
         let sizes = std::iter::once((BufferId::Params, plan.params.len() as u64))
@@ -300,7 +311,7 @@ impl Prepared {
             let usage = match id {
                 BufferId::Params => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
                 BufferId::Inputs => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-                // Tests look into them.
+                // Tests read them.
                 BufferId::Weights(_) if cfg!(feature = "selftest") => {
                     wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC
                 }
@@ -317,6 +328,7 @@ impl Prepared {
     }
 }
 
+/// A new buffer; `what` says what is being done, for errors.
 async fn buffer(gpu: &Gpu, label: &str, what: &str, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer, RunError> {
     gpu.scoped(what, || {
         gpu.call("buffer")?;

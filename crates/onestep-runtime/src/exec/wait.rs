@@ -1,32 +1,34 @@
-//! Waiting for the GPU as a future that never blocks.
+//! Waiting for a device callback as a future that never blocks.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::gpu::Gpu;
+use super::device_status::DeviceStatus;
 
-/// Between two questions to a native device: far below a frame, far above the cost of asking.
+/// The interval between polls of a native device: far shorter than a frame, far longer than a poll takes.
 #[cfg(not(target_arch = "wasm32"))]
-const NAP: std::time::Duration = std::time::Duration::from_micros(50);
+const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_micros(50);
 
-/// What a callback leaves for the future.
+/// Shared between the callback and the future.
 #[derive(Default)]
 struct State {
     result: Option<bool>,
     waker: Option<Waker>,
 }
 
-/// A callback of the device as a future: what it was called with, or false once the device is lost.
-pub(crate) struct Wait<'a> {
-    gpu: &'a Gpu,
+/// A callback of a device as a future: the callback's argument, or false once the device is lost.
+pub(super) struct Wait<'a> {
+    device: &'a wgpu::Device,
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser calls back on loss too"))]
+    status: &'a DeviceStatus,
     state: Arc<Mutex<State>>,
 }
 
 impl<'a> Wait<'a> {
-    /// Hands `start` the callback.
-    pub(crate) fn new(gpu: &'a Gpu, start: impl FnOnce(Box<dyn FnOnce(bool) + Send>)) -> Self {
+    /// Calls `start` with the callback to pass to the device.
+    pub(super) fn new(device: &'a wgpu::Device, status: &'a DeviceStatus, start: impl FnOnce(Box<dyn FnOnce(bool) + Send>)) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         start(Box::new({
             let state = state.clone();
@@ -39,7 +41,7 @@ impl<'a> Wait<'a> {
                 }
             }
         }));
-        Self { gpu, state }
+        Self { device, status, state }
     }
 }
 
@@ -47,8 +49,8 @@ impl Future for Wait<'_> {
     type Output = bool;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
-        // Outside the lock: the callback may run in here.
-        self.gpu.poll();
+        // Before the state is locked, because the callback may run during this call. The result says only whether the queue is empty.
+        let _ = self.device.poll(wgpu::PollType::Poll);
         let Ok(mut state) = self.state.lock() else { return Poll::Ready(false) };
         if let Some(result) = state.result {
             return Poll::Ready(result);
@@ -57,12 +59,12 @@ impl Future for Wait<'_> {
         drop(state);
         #[cfg(not(target_arch = "wasm32"))]
         {
-            if self.gpu.is_lost() {
+            if self.status.is_lost() {
                 return Poll::Ready(false);
             }
-            // Nobody else drives a native device: ask again, after a nap that leaves the processor to a software adapter. A yield would
-            // leave it to every other program, too, and for as long as they like.
-            std::thread::sleep(NAP);
+            // Nothing else polls a native device, so the future wakes itself. It sleeps to leave the CPU to a software adapter; yielding would leave
+            // it to other processes too, for an unbounded time.
+            std::thread::sleep(POLL_INTERVAL);
             context.waker().wake_by_ref();
         }
         Poll::Pending

@@ -1,11 +1,11 @@
-//! What a plan needs to know of an adapter, without an adapter.
+//! What the planner needs to know about an adapter.
 
-use super::forms::{Cooperative, Forms};
+use super::variants::{CooperativeMatrix, KernelVariants};
 
-/// Limits and nature of a device.
+/// Limits of an adapter, and the kernel variants that suit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The largest part of a buffer that a kernel may see, in bytes.
+    /// The largest storage binding, in bytes.
     pub max_storage_binding: u64,
     /// The largest buffer, in bytes.
     pub max_buffer: u64,
@@ -15,23 +15,23 @@ pub struct Capabilities {
     pub max_storage_buffers: u32,
     /// Invocations of one workgroup.
     pub max_invocations: u32,
-    /// Floating-point operations of one dispatch, beyond which a product is computed in bands: what takes long without a pause stalls the
-    /// screen, and drivers end it.
-    pub max_work: u64,
-    /// Where a part of a buffer may start: a multiple of this many bytes.
+    /// Floating-point operations of one dispatch. A larger product is computed in row bands, because a dispatch that takes long stalls the screen,
+    /// and drivers abort it.
+    pub max_flops: u64,
+    /// The alignment of bindings, in bytes.
     pub alignment: u64,
-    /// The matrices that it multiplies as such, the fastest first: those that `forms` may name.
-    pub cooperative: Vec<Cooperative>,
-    /// Which form of its kernels suits it.
-    pub forms: Forms,
+    /// The kinds of cooperative matrices that the adapter has, fastest first.
+    pub cooperative: Vec<CooperativeMatrix>,
+    /// The kernel variants that plans use.
+    pub variants: KernelVariants,
 }
 
-/// 50 ms of a GPU that does 10¹² operations a second, the slowest for which images of 512x512 are worth waiting for; kernels reach half of
-/// what a GPU does, so that a dispatch takes about 100 ms there.
-pub(crate) const MAX_WORK: u64 = 50_000_000_000;
+/// 50 ms of a GPU of 1 TFLOPS, the slowest on which 512x512 images are worth the wait. Kernels reach half of the peak, so such a dispatch takes
+/// about 100 ms.
+pub(crate) const MAX_FLOPS: u64 = 50_000_000_000;
 
 impl Default for Capabilities {
-    /// What WebGPU promises everywhere.
+    /// The default limits of WebGPU, which every adapter has.
     fn default() -> Self {
         Self {
             max_storage_binding: 128 << 20,
@@ -39,10 +39,10 @@ impl Default for Capabilities {
             max_workgroups: 65_535,
             max_storage_buffers: 8,
             max_invocations: 256,
-            max_work: MAX_WORK,
+            max_flops: MAX_FLOPS,
             alignment: 256,
             cooperative: Vec::new(),
-            forms: Forms::GPU,
+            variants: KernelVariants::GPU,
         }
     }
 }

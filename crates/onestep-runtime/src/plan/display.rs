@@ -1,8 +1,8 @@
-//! A plan in words: the summary, and with `{:#}` every dispatch.
+//! Printing a plan: a summary, and with `{:#}` every dispatch.
 
 use std::fmt;
 
-use super::{BufferId, Plan, PortSlot, Slice};
+use super::dispatch_plan::{BufferId, Plan, PortSlot, Slice};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,7 +24,7 @@ impl fmt::Display for Plan {
                 let [x, y, z] = dispatch.grid;
                 write!(f, "  {number:4}  {:<16} {:<22} {x}×{y}×{z}", dispatch.name, dispatch.kernel.name)?;
                 for (binding, slice) in dispatch.kernel.bindings.iter().zip(&dispatch.bindings).skip(1) {
-                    write!(f, "  {}={}", binding.name, Place(slice))?;
+                    write!(f, "  {}={}", binding.name, Location(slice))?;
                 }
                 if dispatch.flops > 0 {
                     write!(f, "  {}", Flops(dispatch.flops))?;
@@ -61,6 +61,7 @@ impl fmt::Display for Flops {
     }
 }
 
+/// Name, shape and type of an input or output.
 struct Port<'a>(&'a PortSlot);
 
 impl fmt::Display for Port<'_> {
@@ -69,9 +70,10 @@ impl fmt::Display for Port<'_> {
     }
 }
 
-struct Place<'a>(&'a Slice);
+/// Buffer and offset of a slice.
+struct Location<'a>(&'a Slice);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.buffer {
             BufferId::Params => write!(f, "params")?,

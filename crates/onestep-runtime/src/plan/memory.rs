@@ -1,139 +1,143 @@
-//! Where activations live: few arenas, places reused as soon as the last reader is done, and no dispatch that reads and writes
-//! one arena, because WebGPU forbids a buffer to be bound for both.
+//! Places activations in few arenas. Memory is reused after the last read, and no dispatch reads and writes the same arena, because WebGPU forbids
+//! binding a buffer for both.
 
-use crate::error::RunError;
+use crate::{error::RunError, random::SplitMix64};
 
-/// Bytes between the starts of placed tensors: what WebGPU accepts as an offset everywhere.
+/// The alignment of allocations in bytes: WebGPU accepts it as a binding offset on every adapter.
 pub(crate) const ALIGNMENT: u64 = 256;
 
-/// A tensor to be placed.
+/// Memory for a tensor.
 #[derive(Clone, Debug)]
-pub(crate) struct Tenant {
+pub(crate) struct Allocation {
     /// Bytes.
     pub(crate) size: u64,
-    /// The first step that writes it, and the last that uses it.
-    pub(crate) life: Option<(usize, usize)>,
-    /// What must not share an arena with it: what is read where it is written, and written where it is read.
-    pub(crate) apart: Vec<usize>,
-    /// What its place is called in errors.
+    /// The live range: the first step that writes it and the last that uses it.
+    pub(crate) live: Option<(usize, usize)>,
+    /// Allocations that must be in another arena, by index: those that a step reads while it writes this one, or the reverse.
+    pub(crate) conflicts: Vec<usize>,
+    /// The name in errors.
     pub(crate) name: String,
 }
 
-/// A place: arena and offset.
-pub(crate) type Place = (usize, u64);
+/// Where an allocation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placement {
+    /// The arena, by index.
+    pub(crate) arena: usize,
+    /// Bytes from its start.
+    pub(crate) offset: u64,
+}
 
-/// How tenants are placed.
+/// Options of placing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    /// The largest arena.
+pub(crate) struct ArenaOptions {
+    /// The largest arena, in bytes.
     pub(crate) max_buffer: u64,
-    /// Whether places are used again; off, every tensor can be inspected after a run.
+    /// False to reuse no memory, so that every tensor can be inspected after a run.
     pub(crate) reuse: bool,
-    /// Bytes left free behind every tenant.
+    /// Unused bytes after every allocation.
     pub(crate) guard: u64,
 }
 
-/// Places all tenants; gives the places and the sizes of the arenas.
+/// Places all allocations, and returns their placements and the sizes of the arenas.
 ///
-/// Which order of placing packs best depends on the program: several are tried, and the smallest result is taken.
-pub(crate) fn place(tenants: &[Tenant], rules: Rules) -> Result<(Vec<Place>, Vec<u64>), RunError> {
-    let life = |tenant: usize| tenants[tenant].life.unwrap_or((0, 0));
+/// Allocations are attempt greedily. Which order gives the smallest arenas depends on the program, so several orders are tried.
+pub(crate) fn place(allocations: &[Allocation], options: ArenaOptions) -> Result<(Vec<Placement>, Vec<u64>), RunError> {
+    let live_range = |allocation: usize| allocations[allocation].live.unwrap_or((0, 0));
     let orders: [&dyn Fn(usize) -> (u64, u64); 4] = [
-        // As they come.
-        &|tenant| (life(tenant).0 as u64, 0),
-        // Large ones first.
-        &|tenant| (u64::MAX - tenants[tenant].size, life(tenant).0 as u64),
-        // Those that live long first, among them the large ones.
-        &|tenant| ((u64::MAX - life(tenant).1.saturating_sub(life(tenant).0) as u64), u64::MAX - tenants[tenant].size),
-        // What takes much room for a long time first.
-        &|tenant| {
-            let steps = (life(tenant).1.saturating_sub(life(tenant).0) as u64).min(1 << 20);
-            (u64::MAX - tenants[tenant].size.saturating_mul(steps + 1), 0)
+        // By time.
+        &|allocation| (live_range(allocation).0 as u64, 0),
+        // Largest first.
+        &|allocation| (u64::MAX - allocations[allocation].size, live_range(allocation).0 as u64),
+        // Longest live range first, then largest.
+        &|allocation| {
+            ((u64::MAX - live_range(allocation).1.saturating_sub(live_range(allocation).0) as u64), u64::MAX - allocations[allocation].size)
+        },
+        // Largest product of size and live range first.
+        &|allocation| {
+            let steps = (live_range(allocation).1.saturating_sub(live_range(allocation).0) as u64).min(1 << 20);
+            (u64::MAX - allocations[allocation].size.saturating_mul(steps + 1), 0)
         },
     ];
-    let least = live_bytes(tenants);
-    let mut best: Option<Placed> = None;
-    let enough = |best: &Option<Placed>| best.as_ref().is_some_and(|best| best.bytes() as f64 <= ENOUGH * least as f64);
-    let mut attempt = |order: &[usize]| -> Result<Option<usize>, RunError> {
-        let placed = place_in(order, tenants, rules)?;
-        let late = placed.late;
-        if best.as_ref().is_none_or(|best| placed.bytes() < best.bytes()) {
-            best = Some(placed);
+    let least = live_bytes(allocations);
+    let mut best: Option<Attempt> = None;
+    let enough = |best: &Option<Attempt>| best.as_ref().is_some_and(|best| best.bytes() as f64 <= ENOUGH * least as f64);
+    let mut try_order = |order: &[usize]| -> Result<Option<usize>, RunError> {
+        let attempt = place_in_order(order, allocations, options)?;
+        let last_growth = attempt.last_growth;
+        if best.as_ref().is_none_or(|best| attempt.bytes() < best.bytes()) {
+            best = Some(attempt);
         }
-        Ok(late.filter(|_| !enough(&best)))
+        Ok(last_growth.filter(|_| !enough(&best)))
     };
     let sorted = |key: &dyn Fn(usize) -> (u64, u64)| {
-        let mut order: Vec<usize> = (0..tenants.len()).collect();
-        order.sort_by_key(|&tenant| (key(tenant), tenant));
+        let mut order: Vec<usize> = (0..allocations.len()).collect();
+        order.sort_by_key(|&allocation| (key(allocation), allocation));
         order
     };
-    // Without reuse everything lies side by side, in whatever order.
-    let attempts = if rules.reuse { ATTEMPTS } else { 1 };
+    // Without reuse, the order does not matter.
+    let attempts = if options.reuse { ATTEMPTS } else { 1 };
     for key in orders {
         let mut order = sorted(key);
-        // What came too late and made an arena grow comes first in the next attempt.
+        // In the next attempt, the allocation that made an arena grow last is placed first.
         for _ in 0..attempts {
-            match attempt(&order)?.and_then(|late| order.iter().position(|&tenant| tenant == late)) {
+            match try_order(&order)?.and_then(|last| order.iter().position(|&allocation| allocation == last)) {
                 Some(at) if at > 0 => order[..=at].rotate_right(1),
                 _ => break,
             }
         }
     }
-    // Large ones first, more or less: the same attempts on every machine.
-    let mut state = 1u64;
-    let mut dice = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state >> 56
-    };
-    let random = (RANDOM_WORK / (tenants.len() * tenants.len()).max(1)).min(RANDOM_ATTEMPTS);
-    for _ in 0..if rules.reuse { random } else { 0 } {
-        let factors: Vec<u64> = tenants.iter().map(|_| 64 + dice()).collect();
-        if attempt(&sorted(&|tenant| (u64::MAX - tenants[tenant].size.saturating_mul(factors[tenant]), 0)))?.is_none() {
+    // Random orders, roughly by size. The seed is fixed, so that every machine makes the same plan.
+    let mut random = SplitMix64(1);
+    let random_attempts = (RANDOM_WORK / (allocations.len() * allocations.len()).max(1)).min(RANDOM_ATTEMPTS);
+    for _ in 0..if options.reuse { random_attempts } else { 0 } {
+        let factors: Vec<u64> = allocations.iter().map(|_| 64 + (random.bits() >> 56)).collect();
+        if try_order(&sorted(&|allocation| (u64::MAX - allocations[allocation].size.saturating_mul(factors[allocation]), 0)))?.is_none() {
             break;
         }
     }
-    Ok(best.map(|placed| (placed.places, placed.arenas)).unwrap_or_default())
+    Ok(best.map(|attempt| (attempt.placements, attempt.arenas)).unwrap_or_default())
 }
 
-/// A placing within this of what no placing can go below is good enough.
+/// Arenas within this factor of the live bytes, which are a lower bound, are small enough.
 const ENOUGH: f64 = 1.08;
 
 /// How many random orders are tried.
 const RANDOM_ATTEMPTS: usize = 200;
 
-/// Comparisons that may go into random orders: a fraction of a second for the largest programs.
+/// The most comparisons for random orders: a fraction of a second for the largest programs.
 const RANDOM_WORK: usize = 10_000_000;
 
-/// How often a placing is tried again from each of the orders.
+/// The most attempts from each fixed order.
 const ATTEMPTS: usize = 40;
 
-/// A placing.
-struct Placed {
-    places: Vec<Place>,
+/// The result of one attempt.
+struct Attempt {
+    placements: Vec<Placement>,
     arenas: Vec<u64>,
-    /// The last tenant for which an arena grew.
-    late: Option<usize>,
+    /// The last allocation for which an arena grew.
+    last_growth: Option<usize>,
 }
 
-impl Placed {
+impl Attempt {
     fn bytes(&self) -> u64 {
         self.arenas.iter().sum()
     }
 }
 
-/// Places tenants one after the other where an arena grows least.
-fn place_in(order: &[usize], tenants: &[Tenant], rules: Rules) -> Result<Placed, RunError> {
-    /// What is in an arena: from where, to where, and which tenant.
+/// Places allocations one after the other where an arena grows least.
+fn place_in_order(order: &[usize], allocations: &[Allocation], options: ArenaOptions) -> Result<Attempt, RunError> {
+    /// Start, end and index of an allocation in an arena.
     type Resident = (u64, u64, usize);
-    let life = |tenant: usize| tenants[tenant].life.unwrap_or((0, 0));
-    let mut places: Vec<Option<Place>> = vec![None; tenants.len()];
+    let live_range = |allocation: usize| allocations[allocation].live.unwrap_or((0, 0));
+    let mut placements: Vec<Option<Placement>> = vec![None; allocations.len()];
     let mut arenas: Vec<(u64, Vec<Resident>)> = vec![(0, Vec::new())];
-    let mut late = None;
+    let mut last_growth = None;
     for &index in order {
-        let tenant = &tenants[index];
-        let (first, last) = life(index);
-        let size = (tenant.size.max(16) + rules.guard).next_multiple_of(ALIGNMENT);
-        let forbidden: Vec<usize> = tenant.apart.iter().filter_map(|&other| places[other]).map(|(arena, _)| arena).collect();
+        let allocation = &allocations[index];
+        let (first, last) = live_range(index);
+        let size = (allocation.size.max(16) + options.guard).next_multiple_of(ALIGNMENT);
+        let forbidden: Vec<usize> = allocation.conflicts.iter().filter_map(|&other| placements[other]).map(|placement| placement.arena).collect();
         let mut best: Option<(u64, usize, u64)> = None;
         for (number, (length, residents)) in arenas.iter().enumerate() {
             if forbidden.contains(&number) {
@@ -141,8 +145,8 @@ fn place_in(order: &[usize], tenants: &[Tenant], rules: Rules) -> Result<Placed,
             }
             let mut offset = 0;
             for &(start, end, other) in residents {
-                let (from, until) = life(other);
-                let meet = !rules.reuse || (from <= last && first <= until);
+                let (from, until) = live_range(other);
+                let meet = !options.reuse || (from <= last && first <= until);
                 if !meet {
                     continue;
                 }
@@ -152,43 +156,47 @@ fn place_in(order: &[usize], tenants: &[Tenant], rules: Rules) -> Result<Placed,
                 offset = offset.max(end);
             }
             let growth = (offset + size).saturating_sub(*length);
-            if offset + size <= rules.max_buffer && best.is_none_or(|(least, _, _)| growth < least) {
+            if offset + size <= options.max_buffer && best.is_none_or(|(least, _, _)| growth < least) {
                 best = Some((growth, number, offset));
             }
         }
         let (number, offset) = match best {
             Some((_, number, offset)) => (number, offset),
-            None if size <= rules.max_buffer => {
+            None if size <= options.max_buffer => {
                 arenas.push((0, Vec::new()));
                 (arenas.len() - 1, 0)
             }
             None => {
                 return Err(RunError::unsupported(format!(
                     "{} takes {size} bytes, and this adapter's largest buffer has {}",
-                    tenant.name, rules.max_buffer
+                    allocation.name, options.max_buffer
                 )));
             }
         };
         let (length, residents) = &mut arenas[number];
         if offset + size > *length {
-            (*length, late) = (offset + size, Some(index));
+            (*length, last_growth) = (offset + size, Some(index));
         }
         let at = residents.partition_point(|&(start, _, _)| start < offset);
         residents.insert(at, (offset, offset + size, index));
-        places[index] = Some((number, offset));
+        placements[index] = Some(Placement { arena: number, offset });
     }
-    Ok(Placed { places: places.into_iter().flatten().collect(), arenas: arenas.into_iter().map(|(length, _)| length).collect(), late })
+    Ok(Attempt {
+        placements: placements.into_iter().flatten().collect(),
+        arenas: arenas.into_iter().map(|(length, _)| length).collect(),
+        last_growth,
+    })
 }
 
-/// The most bytes of tenants that live at the same time.
-pub(crate) fn live_bytes(tenants: &[Tenant]) -> u64 {
+/// The largest sum of allocations that are live at once, in bytes.
+pub(crate) fn live_bytes(allocations: &[Allocation]) -> u64 {
     let mut changes: Vec<(usize, bool, u64)> = Vec::new();
-    for tenant in tenants {
-        let (first, last) = tenant.life.unwrap_or((0, 0));
-        // A tensor still lives in the step that reads it last.
-        changes.extend([(first, true, tenant.size), (last.saturating_add(1), false, tenant.size)]);
+    for allocation in allocations {
+        let (first, last) = allocation.live.unwrap_or((0, 0));
+        // A tensor is live until after the step that reads it last.
+        changes.extend([(first, true, allocation.size), (last.saturating_add(1), false, allocation.size)]);
     }
-    // Those that end before a step leave first.
+    // At each step, ends come before beginnings.
     changes.sort_unstable();
     let (mut live, mut most) = (0u64, 0u64);
     for (_, begins, size) in changes {
@@ -202,80 +210,82 @@ pub(crate) fn live_bytes(tenants: &[Tenant]) -> u64 {
 mod tests {
     use super::*;
 
-    fn tenant(size: u64, life: (usize, usize), reads: &[usize]) -> Tenant {
-        Tenant { size, life: Some(life), apart: reads.to_vec(), name: "t".into() }
+    fn allocation(size: u64, live: (usize, usize), reads: &[usize]) -> Allocation {
+        Allocation { size, live: Some(live), conflicts: reads.to_vec(), name: "t".into() }
     }
-    const RULES: Rules = Rules { max_buffer: 1 << 20, reuse: true, guard: 0 };
+    const OPTIONS: ArenaOptions = ArenaOptions { max_buffer: 1 << 20, reuse: true, guard: 0 };
 
     #[test]
     fn a_chain_alternates_between_two_arenas_of_one_tensor_each() {
-        let chain: Vec<Tenant> = (0..6).map(|i| tenant(1024, (i, i + 1), [&[1][..], &[0, 2], &[1, 3], &[2, 4], &[3, 5], &[4]][i])).collect();
-        let (places, arenas) = place(&chain, RULES).unwrap();
+        let chain: Vec<Allocation> = (0..6).map(|i| allocation(1024, (i, i + 1), [&[1][..], &[0, 2], &[1, 3], &[2, 4], &[3, 5], &[4]][i])).collect();
+        let (placements, arenas) = place(&chain, OPTIONS).unwrap();
         assert_eq!(arenas, [1024, 1024]);
-        assert!(places.windows(2).all(|pair| pair[0].0 != pair[1].0));
+        assert!(placements.windows(2).all(|pair| pair[0].arena != pair[1].arena));
     }
 
     #[test]
-    fn what_lives_together_never_overlaps() {
-        let mut state = 1u32;
-        let mut next = |below: usize| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as usize % below
-        };
-        let mut tenants: Vec<Tenant> = (0..300)
+    fn allocations_that_are_live_at_once_never_overlap() {
+        let mut random = SplitMix64(1);
+        let mut next = |below: usize| random.below(below);
+        let mut allocations: Vec<Allocation> = (0..300)
             .map(|i| {
                 let reads: Vec<usize> = if i == 0 { vec![] } else { (0..3).map(|_| i - 1 - next(i.min(4))).collect() };
-                tenant(next(5000) as u64, (i, i + 4 + next(10)), &reads)
+                allocation(next(5000) as u64, (i, i + 4 + next(10)), &reads)
             })
             .collect();
-        for i in 0..tenants.len() {
-            for other in tenants[i].apart.clone() {
-                tenants[other].apart.push(i);
+        for i in 0..allocations.len() {
+            for other in allocations[i].conflicts.clone() {
+                allocations[other].conflicts.push(i);
             }
         }
-        let (places, arenas) = place(&tenants, RULES).unwrap();
-        for a in 0..tenants.len() {
-            assert!(places[a].1 % ALIGNMENT == 0 && places[a].1 + tenants[a].size <= arenas[places[a].0]);
-            assert!(tenants[a].apart.iter().all(|&b| places[a].0 != places[b].0));
+        let (placements, arenas) = place(&allocations, OPTIONS).unwrap();
+        for a in 0..allocations.len() {
+            assert!(placements[a].offset % ALIGNMENT == 0 && placements[a].offset + allocations[a].size <= arenas[placements[a].arena]);
+            assert!(allocations[a].conflicts.iter().all(|&b| placements[a].arena != placements[b].arena));
             for b in 0..a {
-                let (first, last) = (tenants[a].life.unwrap(), tenants[b].life.unwrap());
-                if places[a].0 == places[b].0 && first.0 <= last.1 && last.0 <= first.1 {
-                    let apart = places[a].1 + tenants[a].size <= places[b].1 || places[b].1 + tenants[b].size <= places[a].1;
-                    assert!(apart, "{a} and {b}");
+                let (first, last) = (allocations[a].live.unwrap(), allocations[b].live.unwrap());
+                if placements[a].arena == placements[b].arena && first.0 <= last.1 && last.0 <= first.1 {
+                    let disjoint = placements[a].offset + allocations[a].size <= placements[b].offset
+                        || placements[b].offset + allocations[b].size <= placements[a].offset;
+                    assert!(disjoint, "{a} and {b}");
                 }
             }
         }
-        let everything: u64 = tenants.iter().map(|tenant| tenant.size).sum();
-        assert!(arenas.iter().sum::<u64>() < everything / 4, "places are used again");
+        let everything: u64 = allocations.iter().map(|allocation| allocation.size).sum();
+        assert!(arenas.iter().sum::<u64>() < everything / 4, "memory is reused");
     }
 
     #[test]
-    fn a_full_arena_opens_the_next_and_a_giant_is_refused() {
-        let rules = Rules { max_buffer: 2048, ..RULES };
-        let (_, arenas) = place(&[tenant(1500, (0, 9), &[]), tenant(1500, (1, 9), &[])], rules).unwrap();
+    fn a_full_arena_opens_another_and_an_allocation_beyond_the_limit_is_refused() {
+        let options = ArenaOptions { max_buffer: 2048, ..OPTIONS };
+        let (_, arenas) = place(&[allocation(1500, (0, 9), &[]), allocation(1500, (1, 9), &[])], options).unwrap();
         assert_eq!(arenas.len(), 2);
-        assert_eq!(place(&[tenant(4096, (0, 1), &[])], rules).unwrap_err().kind(), crate::ErrorKind::Unsupported);
+        assert_eq!(place(&[allocation(4096, (0, 1), &[])], options).unwrap_err().kind(), crate::ErrorKind::Unsupported);
     }
 
-    /// Whether tenants fit into arenas of those sizes, by trying every place; sizes are small numbers.
-    fn fits(tenants: &[Tenant], arenas: &[u64], places: &mut Vec<Place>) -> bool {
-        let Some(tenant) = tenants.get(places.len()) else { return true };
-        let (first, last) = tenant.life.unwrap();
+    /// True if allocations fit into arenas of those sizes, by exhaustive search; sizes are small numbers.
+    fn fits(allocations: &[Allocation], arenas: &[u64], placements: &mut Vec<Placement>) -> bool {
+        let Some(allocation) = allocations.get(placements.len()) else { return true };
+        let (first, last) = allocation.live.unwrap();
         for (arena, &length) in arenas.iter().enumerate() {
-            if tenant.apart.iter().any(|&other| places.get(other).is_some_and(|place| place.0 == arena)) {
+            if allocation.conflicts.iter().any(|&other| placements.get(other).is_some_and(|placement| placement.arena == arena)) {
                 continue;
             }
-            for offset in 0..(length + 1).saturating_sub(tenant.size) {
-                let free = places.iter().zip(tenants).all(|(&(number, at), other)| {
-                    let (from, until) = other.life.unwrap();
-                    number != arena || until < first || last < from || at + other.size <= offset || offset + tenant.size <= at
+            for offset in 0..(length + 1).saturating_sub(allocation.size) {
+                let free = placements.iter().zip(allocations).all(|(placed, other)| {
+                    let (from, until) = other.live.unwrap();
+                    placed.arena != arena
+                        || until < first
+                        || last < from
+                        || placed.offset + other.size <= offset
+                        || offset + allocation.size <= placed.offset
                 });
                 if free {
-                    places.push((arena, offset));
-                    if fits(tenants, arenas, places) {
+                    placements.push(Placement { arena, offset });
+                    if fits(allocations, arenas, placements) {
                         return true;
                     }
-                    places.pop();
+                    placements.pop();
                 }
             }
         }
@@ -291,11 +301,11 @@ mod tests {
         (1..=largest.min(number)).flat_map(with).collect()
     }
 
-    /// A text encoder of two blocks, as the shipped one: at most six times its width lives at once, yet no placing does with six, because
-    /// of what a step reads and writes in different arenas. The seventh is what [`place`] takes.
+    /// A text encoder of two blocks: at most six times its width is live at once, yet no placement needs only six, because a step must read and
+    /// write different arenas. [`place`] needs seven.
     #[test]
-    fn a_transformer_takes_one_tensor_more_than_live_at_once() {
-        // What is read, and the width of what is written.
+    fn a_transformer_needs_one_tensor_more_than_are_live_at_once() {
+        // For each step, what it reads and the width of what it writes.
         let mut steps: Vec<(Vec<usize>, u64)> = vec![(vec![], 1), (vec![], 1), (vec![0, 1], 1)];
         for _ in 0..2 {
             let x = steps.len() - 1;
@@ -304,21 +314,22 @@ mod tests {
             steps.extend([(vec![attended], 1), (vec![attended + 1], 4), (vec![hidden, attended], 1)]);
         }
         steps.extend([(vec![steps.len() - 1], 1), (vec![steps.len()], 1)]);
-        let of = |unit: u64| {
-            let mut tenants: Vec<Tenant> = steps.iter().enumerate().map(|(step, (read, width))| tenant(width * unit, (step, step), read)).collect();
+        let scaled = |width_bytes: u64| {
+            let mut allocations: Vec<Allocation> =
+                steps.iter().enumerate().map(|(step, (read, width))| allocation(width * width_bytes, (step, step), read)).collect();
             for (step, (read, _)) in steps.iter().enumerate() {
                 for &other in read {
-                    tenants[other].apart.push(step);
-                    tenants[other].life = Some((other, step));
+                    allocations[other].conflicts.push(step);
+                    allocations[other].live = Some((other, step));
                 }
             }
-            tenants
+            allocations
         };
-        let tenants = of(1);
-        assert_eq!(live_bytes(&tenants), 6);
-        let in_all = |sum: u64| divisions(sum, sum).iter().any(|arenas| fits(&tenants, arenas, &mut Vec::new()));
+        let allocations = scaled(1);
+        assert_eq!(live_bytes(&allocations), 6);
+        let in_all = |sum: u64| divisions(sum, sum).iter().any(|arenas| fits(&allocations, arenas, &mut Vec::new()));
         assert!(!in_all(6) && in_all(7));
-        let (_, arenas) = place(&of(8192), RULES).unwrap();
+        let (_, arenas) = place(&scaled(8192), OPTIONS).unwrap();
         assert_eq!(arenas.iter().sum::<u64>(), 7 * 8192);
     }
 }

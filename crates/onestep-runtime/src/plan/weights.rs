@@ -1,32 +1,32 @@
-//! How weights lie on the GPU, and how a window of their file is brought into that layout.
+//! The layouts of weights on the GPU, and how a window of their file is packed into them.
 
 use std::ops::Range;
 
 use onestep_program::{DType, limits};
 use onestep_shaders::PACK;
 
-use super::Params;
+use super::{axes::BLOCK, params::Params};
 use crate::error::RunError;
 
-/// Bytes of a file that are packed at a time: the chunks that bundles have hashes of.
+/// The size of a window of a weight file, in bytes: that of the chunks whose hashes a bundle lists.
 pub const WINDOW_BYTES: u64 = limits::CHUNK_BYTES.max;
-/// Bytes of the window before that stay in front of a window: an element that both share is whole there.
+/// Bytes of the previous window that precede a window in the staging buffer, so that an element across the boundary is complete.
 pub const CARRIED_BYTES: u64 = 4;
 
 /// The order of a weight's elements in its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layout {
-    /// As in the file.
+    /// Row-major, as in the file.
     Plain,
-    /// A vector with zeros behind it.
+    /// A vector, padded with zeros.
     Padded {
-        /// Elements with the zeros.
+        /// Elements with padding.
         padded: usize,
     },
-    /// A matrix [columns, depth, taps] as [columns / panel][taps][depth rounded up to 4][panel]: neighbours in memory are neighbouring output
-    /// channels, and what a tile of the matrix kernel reads follows itself. Zeros in the tails.
+    /// A matrix [columns, depth, taps] as [columns / panel][taps][depth in whole blocks][panel], padded with zeros: output channels are contiguous,
+    /// and so is what a tile of a matrix kernel reads.
     Panels {
-        /// The first of its elements in the file: several matrices may lie in one tensor.
+        /// The index of its first element in the tensor, which may hold several matrices.
         start: usize,
         /// Output channels.
         columns: usize,
@@ -36,7 +36,7 @@ pub enum Layout {
         taps: usize,
         /// Columns of a panel.
         panel: usize,
-        /// Whether the columns lie in units of the first half and of the second by turns; the halves are whole units.
+        /// True for GEGLU: blocks of the first half of the columns (values) and of the second (gates) alternate. Both halves are whole blocks.
         gated: bool,
     },
 }
@@ -48,42 +48,42 @@ impl Layout {
             Layout::Plain => elements,
             Layout::Padded { padded } => padded,
             Layout::Panels { columns, depth, taps, panel, .. } => {
-                columns.next_multiple_of(panel.max(1)).saturating_mul(taps).saturating_mul(depth.next_multiple_of(4))
+                columns.next_multiple_of(panel.max(1)).saturating_mul(taps).saturating_mul(depth.next_multiple_of(BLOCK))
             }
         }
     }
 }
 
-/// A weight to be uploaded: which, how, and where to.
+/// A weight on the GPU: its source, its layout and its location.
 #[derive(Clone, Debug)]
 pub struct WeightSlot {
-    /// Its name in the weight files.
+    /// The name in the weight files.
     pub name: String,
-    /// Its shape there.
+    /// The shape in the file.
     pub shape: Vec<usize>,
-    /// Its storage there.
+    /// The element type in the file.
     pub dtype: DType,
-    /// Its storage on the GPU, as the kernel wants it.
+    /// The element type on the GPU.
     pub stored: DType,
-    /// The order of its elements on the GPU.
+    /// The layout on the GPU.
     pub layout: Layout,
-    /// Which of [`Plan::weight_buffers`](super::Plan::weight_buffers).
+    /// The index in [`Plan::weight_buffers`](super::Plan::weight_buffers).
     pub buffer: usize,
-    /// Bytes from its start.
+    /// Bytes from the start of the buffer.
     pub offset: u64,
     /// Bytes.
     pub size: u64,
 }
 
 impl WeightSlot {
-    /// Refuses a tensor that is not what the program says.
+    /// Refuses a tensor whose shape, type or size differs from the program's.
     pub(crate) fn check(&self, shape: &[usize], dtype: DType, bytes: u64) -> Result<(), RunError> {
         let size = (self.elements() as u64).saturating_mul(self.dtype.size() as u64);
         if shape == self.shape && dtype == self.dtype && bytes == size {
             return Ok(());
         }
         Err(RunError::invalid(format!(
-            "the weight {} is {dtype:?} {shape:?} in {bytes} bytes, the program says {:?} {:?}",
+            "the weight {} is {dtype:?} {shape:?} in {bytes} bytes; the program expects {:?} {:?}",
             self.name, self.dtype, self.shape
         )))
     }
@@ -93,7 +93,8 @@ impl WeightSlot {
         self.shape.iter().product()
     }
 
-    /// What packs the part of the tensor that lies in a window of its file, if any does; the tensor begins at byte `start` of it.
+    /// The dispatch that packs the part of the tensor inside a window of its file; none if no element is inside. The tensor begins at byte `start` of
+    /// the file.
     pub(crate) fn packing(&self, start: u64, window: &Range<u64>) -> Result<Option<Packing>, RunError> {
         let (width, elements) = (self.dtype.size() as u64, self.elements() as u64);
         let held = window.start.saturating_sub(CARRIED_BYTES)..window.end;
@@ -106,25 +107,26 @@ impl WeightSlot {
         if base >= end || end <= first as u64 || columns == 0 || depth == 0 || taps == 0 || panel == 0 {
             return Ok((base < end).then_some(Packing { elements: base..end, params: Vec::new(), words: 0 }));
         }
-        // The panels that the elements are in; elements that are not panelled are one long row.
+        // The range of packed elements that the window touches: whole panels, or the elements themselves in other layouts.
         let row = (depth * taps) as u64;
-        let line = (panel * taps * depth.next_multiple_of(4)) as u64;
+        let panel_elements = (panel * taps * depth.next_multiple_of(BLOCK)) as u64;
         let column = |element: u64| element.saturating_sub(first as u64) / row;
         let touched = match self.layout {
             Layout::Panels { .. } => {
                 let (from, to) = (column(base), column(end - 1));
                 let half = columns as u64 / 2;
-                // Values and gates lie by turns: their columns are spread over twice as many, and what reaches from these to those is everywhere.
+                let (block, pair) = (BLOCK as u64, 2 * BLOCK as u64);
+                // Values and gates alternate, so a range of columns spreads over twice as many; one with both values and gates spreads over all.
                 let spread = match gated {
                     false => from..to + 1,
                     true if from < half && to >= half => 0..columns as u64,
-                    true => from % half / 4 * 8..to.min(columns as u64 - 1) % half / 4 * 8 + 8,
+                    true => from % half / block * pair..to.min(columns as u64 - 1) % half / block * pair + pair,
                 };
-                spread.start / panel as u64 * line..spread.end.div_ceil(panel as u64).saturating_mul(line)
+                spread.start / panel as u64 * panel_elements..spread.end.div_ceil(panel as u64).saturating_mul(panel_elements)
             }
             _ => base..end,
         };
-        // All zeros are written, too: those behind the last element with it.
+        // Padding is written too, that after the last element together with it.
         let per_word = 4 / self.stored.size() as u64;
         let last = self.size / 4;
         let words = touched.start / per_word..if end == elements { last } else { touched.end.div_ceil(per_word).min(last) };
@@ -134,28 +136,28 @@ impl WeightSlot {
         let mut params = Params::new(&PACK);
         let mut set = |name, value: u64| params.set(name, usize::try_from(value).unwrap_or(usize::MAX));
         set("count", words.end - words.start);
-        set("first", words.start);
-        set("x_half", u64::from(self.dtype == DType::F16));
-        set("y_half", u64::from(self.stored == DType::F16));
-        set("base", base);
-        set("length", end - base);
-        set("lead", start + base * width + CARRIED_BYTES - window.start);
+        set("first_word", words.start);
+        set("x_f16", u64::from(self.dtype == DType::F16));
+        set("y_f16", u64::from(self.stored == DType::F16));
+        set("first_element", base);
+        set("elements", end - base);
+        set("first_byte", start + base * width + CARRIED_BYTES - window.start);
         set("start", first as u64);
         set("columns", columns as u64);
         set("depth", depth as u64);
-        set("padded", depth.next_multiple_of(4) as u64);
+        set("padded_depth", depth.next_multiple_of(BLOCK) as u64);
         set("taps", taps as u64);
         set("panel", panel as u64);
-        set("gates", if gated { columns as u64 / 2 } else { 0 });
+        set("half_columns", if gated { columns as u64 / 2 } else { 0 });
         Ok(Some(Packing { elements: base..end, params: params.finish()?, words: words.end - words.start }))
     }
 }
 
-/// One dispatch of the kernel `pack`.
+/// A dispatch of the kernel `pack`.
 pub(crate) struct Packing {
-    /// The elements that it brings.
+    /// The elements that the window holds.
     pub(crate) elements: Range<u64>,
-    /// Its parameters; nothing where the layout takes none of the elements.
+    /// The parameters; empty if the layout uses none of the elements.
     pub(crate) params: Vec<u8>,
     /// Words that it writes.
     pub(crate) words: u64,
@@ -170,19 +172,19 @@ mod tests {
     }
 
     #[test]
-    fn every_element_is_whole_in_some_window() {
+    fn every_element_is_complete_in_some_window() {
         for layout in [Layout::Plain, Layout::Panels { start: 0, columns: 3, depth: 5, taps: 2, panel: 2, gated: false }] {
             for start in 0..9 {
                 for length in 1..70 {
-                    let (mut at, mut reached) = (0, 0);
-                    while at < start + 60 {
-                        let window = at..(at + length).min(start + 60);
+                    let (mut offset, mut reached) = (0, 0);
+                    while offset < start + 60 {
+                        let window = offset..(offset + length).min(start + 60);
                         if let Some(packing) = slot(layout).packing(start, &window).unwrap() {
-                            // Nothing is left out; what is carried into a short window may come again.
+                            // No element is left out; a short window may repeat elements.
                             assert!(packing.elements.start <= reached, "{start} {length}");
                             reached = reached.max(packing.elements.end);
                         }
-                        at = window.end;
+                        offset = window.end;
                     }
                     assert_eq!(reached, 30, "a tensor at {start} in windows of {length}");
                 }
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_that_is_another_is_refused() {
+    fn a_tensor_of_another_shape_type_or_size_is_refused() {
         let slot = slot(Layout::Plain);
         assert!(slot.check(&[3, 5, 2], DType::F16, 60).is_ok());
         for (shape, dtype, bytes) in [([3, 2, 5], DType::F16, 60), ([3, 5, 2], DType::F32, 60), ([3, 5, 2], DType::F16, 59)] {

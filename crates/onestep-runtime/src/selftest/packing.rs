@@ -1,16 +1,17 @@
-//! Weights in their layouts: what the GPU makes of a file's bytes, to the bit what the processor makes of them.
+//! Packing of weights: the kernel `pack` must give the same bits as a packing on the CPU.
 
 use half::f16;
 use onestep_program::{DType, TensorPlace, WeightView};
 
-use super::{CaseResult, Dice, Failure, POISONS};
+use super::case::{CaseResult, Failure, POISONS};
 use crate::{
     error::RunError,
     exec::{Gpu, Loading},
     plan::{Layout, Plan, WeightSlot},
+    random::SplitMix64,
 };
 
-/// A kind of weight: its shape and how it is to lie.
+/// Kinds of weights: name, shape, layout.
 const LAYOUTS: [(&str, &[usize], Layout); 10] = [
     ("plain", &[7, 3, 5], Layout::Plain),
     ("one element", &[1], Layout::Plain),
@@ -24,12 +25,12 @@ const LAYOUTS: [(&str, &[usize], Layout); 10] = [
     ("panels of even depth", &[33, 8], Layout::Panels { start: 0, columns: 33, depth: 8, taps: 1, panel: 32, gated: false }),
 ];
 
-/// What a weight is stored as in its file and on the GPU.
+/// Element types in the file and on the GPU.
 const STORED: [(DType, DType); 5] =
     [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::F16, DType::F32), (DType::F32, DType::F16), (DType::I32, DType::F32)];
 
-/// Numbers at which conversions go wrong, as f32 and as f16.
-const ODD_WORDS: [u32; 16] = [
+/// Bits of f32 and of f16 numbers at the boundaries of rounding, range and finiteness.
+const ODD_F32: [u32; 16] = [
     0,
     0x8000_0000,
     1,
@@ -47,12 +48,12 @@ const ODD_WORDS: [u32; 16] = [
     0x3f80_3000,
     0xb8ff_f000,
 ];
-const ODD_HALVES: [u16; 8] = [0, 0x8000, 1, 0x83ff, 0x0400, 0x7c00, 0xfc00, 0x7d01];
+const ODD_F16: [u16; 8] = [0, 0x8000, 1, 0x83ff, 0x0400, 0x7c00, 0xfc00, 0x7d01];
 
-/// Every layout, stored in every way, at every alignment, in windows of several sizes.
+/// Every layout and pair of element types, at every alignment, in windows of several sizes.
 pub(super) async fn cases(gpu: &Gpu, filter: &str) -> Vec<CaseResult> {
     let mut results = Vec::new();
-    // A window that holds everything, and odd ones that part elements.
+    // A window that holds the whole file, and odd ones that cut elements.
     for window in [1 << 16, 509, 61] {
         for shift in 0..4 {
             let name = format!("weights are packed from byte {shift} on in windows of {window}");
@@ -67,55 +68,55 @@ pub(super) async fn cases(gpu: &Gpu, filter: &str) -> Vec<CaseResult> {
 }
 
 async fn case(gpu: &Gpu, window: usize, shift: usize) -> Result<(), Failure> {
-    let mut dice = Dice(shift as u64);
+    let mut random = SplitMix64(shift as u64);
     let mut plan = Plan::with_weights("packing");
     let mut file = vec![0xff; 3 + shift];
-    let mut places = Vec::new();
+    let mut tensors = Vec::new();
     for (name, shape, layout) in LAYOUTS {
         for (dtype, stored) in STORED {
             let elements: usize = shape.iter().product();
             let start = file.len() as u64;
             for number in 0..elements {
-                let (word, odd) = (dice.below(usize::MAX) as u32, number % 3 == 0);
+                let (word, odd) = (random.below(usize::MAX) as u32, number % 3 == 0);
                 match dtype {
-                    DType::F16 => file.extend(if odd { dice.of(&ODD_HALVES) } else { word as u16 }.to_le_bytes()),
-                    _ => file.extend(if odd { dice.of(&ODD_WORDS) } else { word }.to_le_bytes()),
+                    DType::F16 => file.extend(if odd { random.choose(&ODD_F16) } else { word as u16 }.to_le_bytes()),
+                    _ => file.extend(if odd { random.choose(&ODD_F32) } else { word }.to_le_bytes()),
                 }
             }
-            let place = TensorPlace { shape: shape.to_vec(), dtype, start, size: file.len() as u64 - start };
+            let tensor = TensorPlace { shape: shape.to_vec(), dtype, start, size: file.len() as u64 - start };
             let size = ((layout.elements(elements) * stored.size()).max(16) as u64).next_multiple_of(16);
             let offset = plan.weight_buffers[0].next_multiple_of(256);
             plan.weight_buffers[0] = offset + size;
             let name = format!("{name} {dtype:?} as {stored:?}");
             plan.weights.push(WeightSlot { name: name.clone(), shape: shape.to_vec(), dtype, stored, layout, buffer: 0, offset, size });
-            places.push((name, place));
+            tensors.push((name, tensor));
         }
     }
     let slots = plan.weights.clone();
     let mut loading = Loading::in_windows(gpu, vec![plan], window as u64).await?;
     loading.poison(POISONS[1]);
-    // Begun twice: the second time counts.
+    // The file is begun twice, and the second time counts.
     for end in [file.len() / 2, file.len()] {
-        loading.file(|name| places.iter().find(|(known, _)| known == name).map(|(_, place)| place))?;
+        loading.file(|name| tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor))?;
         loading.bytes(&file[..end], window).await?;
     }
     let executor = loading.executor().await?;
     executor.submit()?;
     let packed = executor.read_weights().await?;
-    for (slot, (_, place)) in slots.iter().zip(&places) {
-        let bytes = &file[place.start as usize..(place.start + place.size) as usize];
+    for (slot, (_, tensor)) in slots.iter().zip(&tensors) {
+        let bytes = &file[tensor.start as usize..(tensor.start + tensor.size) as usize];
         let view = WeightView { shape: &slot.shape, dtype: slot.dtype, bytes };
         let expected = pack(slot, &view);
         let found = &packed[slot.offset as usize..(slot.offset + slot.size) as usize];
-        if let Some(at) = expected.iter().zip(found).position(|(a, b)| a != b).filter(|_| slot.elements() > 0) {
-            let what = format!("{}: byte {at} of {} is {:#x}, expected {:#x}", slot.name, slot.size, found[at], expected[at]);
-            return Err(Failure { what, worst: f64::INFINITY });
+        if let Some(byte) = expected.iter().zip(found).position(|(a, b)| a != b).filter(|_| slot.elements() > 0) {
+            let what = format!("{}: byte {byte} of {} is {:#x}, expected {:#x}", slot.name, slot.size, found[byte], expected[byte]);
+            return Err(Failure::new(what));
         }
     }
     Ok(())
 }
 
-/// The same on the processor.
+/// The packing on the CPU.
 fn pack(slot: &WeightSlot, view: &WeightView<'_>) -> Vec<u8> {
     let source: Vec<u8> = match (slot.dtype, slot.stored) {
         (DType::F16, DType::F32) => view.to_f32().into_iter().flat_map(f32::to_le_bytes).collect(),
@@ -128,17 +129,17 @@ fn pack(slot: &WeightSlot, view: &WeightView<'_>) -> Vec<u8> {
         Layout::Plain | Layout::Padded { .. } => packed[..source.len()].copy_from_slice(&source),
         Layout::Panels { start, columns, depth, taps, panel, gated } => {
             let padded = depth.next_multiple_of(4);
-            // Units of values and of gates by turns.
-            let place = |column: usize| match gated {
+            // Blocks of values and of gates alternate.
+            let packed_column = |column: usize| match gated {
                 true => column % (columns / 2) / 4 * 8 + column / (columns / 2) * 4 + column % 4,
                 false => column,
             };
             for (column, values) in source[start * width..].chunks_exact(depth * taps * width).take(columns).enumerate() {
-                let column = place(column);
+                let column = packed_column(column);
                 for (index, value) in values.chunks_exact(width).enumerate() {
                     let (channel, tap) = (index / taps, index % taps);
-                    let to = (((column / panel * taps + tap) * padded + channel) * panel + column % panel) * width;
-                    packed[to..to + width].copy_from_slice(value);
+                    let target = (((column / panel * taps + tap) * padded + channel) * panel + column % panel) * width;
+                    packed[target..target + width].copy_from_slice(value);
                 }
             }
         }
@@ -147,13 +148,13 @@ fn pack(slot: &WeightSlot, view: &WeightView<'_>) -> Vec<u8> {
 }
 
 impl Plan {
-    /// A plan that does nothing and has weights.
+    /// A plan without dispatches, to which weights can be added.
     fn with_weights(name: &str) -> Self {
         Self {
             name: name.into(),
             dispatches: Vec::new(),
             prologue: 0,
-            kept: Vec::new(),
+            persistent_inputs: Vec::new(),
             params: Vec::new(),
             inputs_size: 256,
             weight_buffers: vec![256],
@@ -169,7 +170,7 @@ impl Plan {
 }
 
 impl Loading {
-    /// The first bytes of the file that was begun, in windows of that size.
+    /// Packs the first bytes of the current file, in windows of that size.
     async fn bytes(&mut self, file: &[u8], window: usize) -> Result<(), RunError> {
         for start in (0..file.len()).step_by(window) {
             let end = (start + window).min(file.len());

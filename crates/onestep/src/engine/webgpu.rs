@@ -3,7 +3,7 @@
 use onestep_program::{Outline, TensorRef};
 use onestep_runtime::{
     Batch, Executor, GpuOptions, Image, Loading, Plan,
-    plan::{Forms, PlanOptions},
+    plan::{KernelVariants, PlanOptions},
 };
 
 #[cfg(target_arch = "wasm32")]
@@ -62,30 +62,30 @@ fn info(gpu: &Gpu) -> DeviceInfo {
     DeviceInfo { name: adapter.name.clone(), interface: adapter.backend.clone(), software: adapter.software }
 }
 
-/// The device with the forms of the kernels that are fastest on it: remembered, else measured. For a software adapter they are known.
+/// The device with the kernel variants that are fastest on it: remembered, otherwise measured. For a software adapter they are known.
 async fn fastest(gpu: Gpu, watch: &mut dyn Watch) -> Result<Gpu> {
     if gpu.adapter().software {
         return Ok(gpu);
     }
     let key = gpu.adapter().key();
-    let remembered = watch.recall().and_then(|line| Forms::parse(line.strip_prefix(&key)?.trim_start()));
-    if let Some(forms) = remembered {
-        return Ok(gpu.with_forms(forms));
+    let remembered = watch.recall().and_then(|line| KernelVariants::parse(line.strip_prefix(&key)?.trim_start()));
+    if let Some(variants) = remembered {
+        return Ok(gpu.with_variants(variants));
     }
     enter(watch, Stage::Measure)?;
-    let forms = gpu.fastest_forms(&|| watch.now()).await?;
-    watch.remember(&format!("{key} {forms}"));
-    Ok(gpu.with_forms(forms))
+    let variants = gpu.fastest_variants(&|| watch.now()).await?;
+    watch.remember(&format!("{key} {variants}"));
+    Ok(gpu.with_variants(variants))
 }
 
 impl WebGpu {
-    /// The device with its fastest forms, and the programs planned for it, whose weights are to come.
+    /// The device with its fastest kernel variants, and the programs planned for it, whose weights are to come.
     pub(crate) async fn prepare(bundle: &Outline, gpu: Gpu, watch: &mut dyn Watch) -> Result<(Gpu, Loading)> {
         let gpu = fastest(gpu, watch).await?;
         let mut plans = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
             // From image to image the noise changes; what the generator makes of the prompt alone is kept.
-            let options = PlanOptions { kept: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
+            let options = PlanOptions { persistent_inputs: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
             plans.push(Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?);
         }
         let manifest = bundle.manifest();

@@ -1,122 +1,122 @@
-//! Operations that move elements: most are other views of the same memory.
+//! Operations that move elements. Most are other views of the same memory.
 
-use onestep_program::{Node, Op, Program, ValueId};
-use onestep_shaders as shaders;
+use onestep_program::{Node, ValueId};
+use onestep_shaders::{self as shaders, Flags};
 
-use super::{Destination, Lowering, Params, UNIT, View, around, constant, elements, order, unit_strides};
-use crate::{error::RunError, plan::axes::IndexBox};
-
-/// For every value that is a part of a concatenation, and of that alone: its place there.
-pub(super) fn destinations(program: &Program) -> Vec<Option<Destination>> {
-    let mut computed = vec![false; program.values.len()];
-    program.nodes.iter().for_each(|node| computed[node.output.index()] = true);
-    let mut destinations = vec![None; program.values.len()];
-    for node in &program.nodes {
-        let Op::Concat { axis } = node.op else { continue };
-        let mut at = 0;
-        for &part in &node.inputs {
-            let shape = &program.value(part).shape;
-            let once = node.inputs.iter().filter(|&&other| other == part).count() == 1;
-            if once && computed[part.index()] && destinations[part.index()].is_none() {
-                let mut start = vec![0; shape.len()];
-                start[axis] = at;
-                destinations[part.index()] = Some(Destination { whole: node.output, start });
-            }
-            at += shape[axis];
-        }
-    }
-    destinations
-}
+use super::super::{axes::IndexBox, params::Params};
+use super::{
+    concat_slots::ConcatSlot,
+    layout::{BLOCK, View, dim_order, elements, outer_dims},
+    lowering::Lowering,
+    step::constant,
+};
+use crate::error::RunError;
 
 impl Lowering<'_> {
-    /// A copy of a box from one view to another; `keep` says which lanes beside it stay as they are.
+    /// Copies from view to view. `keep` is KEEP_BEFORE, KEEP_AFTER, both or 0: which elements of partly written blocks keep their values.
     pub(super) fn copy(&mut self, shape: &[usize], source: &View, sink: &View, keep: usize) -> Result<(), RunError> {
         if elements(shape) == 0 {
             return Ok(());
         }
-        if source.bound == sink.bound {
-            // No kernel reads what it writes.
-            let between = self.units(shape, source.inner.or(sink.inner).unwrap_or(shape.len().saturating_sub(1)))?;
+        if source.resource == sink.resource {
+            // A kernel cannot read the buffer that it writes.
+            let between = self.allocate_blocked(shape, source.block_axis.or(sink.block_axis).unwrap_or(shape.len().saturating_sub(1)))?;
             self.copy(shape, source, &between, 0)?;
             return self.copy(shape, &between, sink, keep);
         }
-        let kernel = self.form(match (source.raw, sink.raw) {
-            (false, false) => &shaders::COPY,
-            (true, false) => &shaders::COPY_IN,
-            (false, true) => &shaders::COPY_OUT,
-            (true, true) => &shaders::COPY_RAW,
-        });
-        // A scalar is a row of one.
+        let kernel = self.kernel("copy", Flags::PLAIN_IN.when(source.plain) | Flags::PLAIN_OUT.when(sink.plain))?;
+        // A scalar is a row of one element.
         let scalar = [1];
         let (shape, source, sink) = match shape.is_empty() {
             true => (
                 &scalar[..],
                 &View { strides: vec![1], ..source.clone() },
-                &View { strides: vec![1], inner: (!sink.raw).then_some(0), ..sink.clone() },
+                &View { strides: vec![1], block_axis: (!sink.plain).then_some(0), ..sink.clone() },
             ),
             false => (shape, source, sink),
         };
-        let inner = match (sink.raw, sink.inner) {
+        let innermost = match (sink.plain, sink.block_axis) {
             (true, _) => shape.len() - 1,
-            (false, Some(inner)) => inner,
+            (false, Some(axis)) => axis,
             (false, None) => sink.strides.iter().position(|&stride| stride == 1).unwrap_or(shape.len() - 1),
         };
-        let (outer, per) = (around(shape, inner), if sink.raw { 1 } else { UNIT });
+        let (outer, width) = (outer_dims(shape, innermost), if sink.plain { 1 } else { BLOCK });
         let lengths: Vec<usize> = outer.iter().map(|&axis| shape[axis]).collect();
-        let of_source: Vec<usize> = outer.iter().map(|&axis| source.strides[axis]).collect();
-        let of_sink: Vec<usize> = outer.iter().map(|&axis| sink.strides[axis] / per).collect();
-        let merged = IndexBox::merged(&lengths, [&of_source, &of_sink]);
-        let shift = if sink.raw { 0 } else { sink.start % UNIT };
-        let units = if sink.raw { shape[inner] } else { (shift + shape[inner]).div_ceil(UNIT) };
+        let source_strides: Vec<usize> = outer.iter().map(|&axis| source.strides[axis]).collect();
+        let sink_strides: Vec<usize> = outer.iter().map(|&axis| sink.strides[axis] / width).collect();
+        let merged = IndexBox::merged(&lengths, [&source_strides, &sink_strides]);
+        let shift = if sink.plain { 0 } else { sink.start % BLOCK };
+        let blocks = if sink.plain { shape[innermost] } else { (shift + shape[innermost]).div_ceil(BLOCK) };
         let mut params = Params::new(kernel);
         params.set("rank", merged.shape.len());
-        params.set("units", units);
-        params.set("length", shape[inner]);
+        params.set("blocks", blocks);
+        params.set("length", shape[innermost]);
         params.set("x_start", source.start);
-        params.set("x_inner", source.strides[inner]);
-        params.set("y_start", sink.start / per);
+        params.set("x_inner", source.strides[innermost]);
+        params.set("y_start", sink.start / width);
         params.set("shift", shift);
-        params.set("keep", keep);
-        params.flag("whole", !source.raw && source.inner == Some(inner) && shift == 0 && keep == 0);
+        params.set("keep_outside", keep);
+        params.flag("blockwise", !source.plain && source.block_axis == Some(innermost) && shift == 0 && keep == 0);
         params.list("shape", &merged.shape);
         params.list("x_strides", &merged.strides[0]);
         params.list("y_strides", &merged.strides[1]);
-        self.items(kernel, params, vec![("x", source.bound), ("y", sink.bound)], elements(&merged.shape) * units);
+        self.dispatch_invocations(kernel, params, vec![("x", source.resource), ("y", sink.resource)], elements(&merged.shape) * blocks);
         Ok(())
     }
 
-    /// A result that is another view of its input: of each of the ways in which that lies in memory.
-    pub(super) fn moved(&mut self, node: &Node, x: ValueId, turn: impl Fn(&View) -> Option<View>) -> Result<bool, RunError> {
+    /// Makes the result of an operation a view of its input: one for each view of the input that `change` can express. False if there is none.
+    fn alias(&mut self, node: &Node, x: ValueId, change: impl Fn(&View) -> Option<View>) -> Result<bool, RunError> {
         self.view(x)?;
-        let views: Vec<View> = self.views[x.index()].iter().filter_map(turn).collect();
+        let views: Vec<View> = self.views[x.index()].iter().filter_map(change).collect();
         let found = !views.is_empty();
-        // One in units first, for whoever takes the first.
-        let (units, others): (Vec<View>, Vec<View>) = views.into_iter().partition(|view| view.inner.is_some());
-        self.views[node.output.index()] = units.into_iter().chain(others).collect();
+        // Blocked views first, because most operations take the first view.
+        let (blocked, others): (Vec<View>, Vec<View>) = views.into_iter().partition(|view| view.block_axis.is_some());
+        self.views[node.output.index()] = blocked.into_iter().chain(others).collect();
         Ok(found)
+    }
+
+    pub(super) fn slice(&mut self, node: &Node, start: &[usize]) -> Result<(), RunError> {
+        let x = self.input(node, 0)?;
+        let (whole, shape) = (self.shape(x), self.shape(node.output));
+        self.alias(node, x, |view| Some(view.part(whole, start, shape)))?;
+        Ok(())
+    }
+
+    pub(super) fn permute(&mut self, node: &Node, axes: &[usize]) -> Result<(), RunError> {
+        let x = self.input(node, 0)?;
+        self.alias(node, x, |view| Some(view.permuted(axes)))?;
+        Ok(())
+    }
+
+    pub(super) fn expand(&mut self, node: &Node) -> Result<(), RunError> {
+        let x = self.input(node, 0)?;
+        let (shape, to) = (self.shape(x), self.shape(node.output));
+        self.alias(node, x, |view| Some(view.broadcast(shape, to)))?;
+        Ok(())
     }
 
     pub(super) fn reshape(&mut self, node: &Node) -> Result<(), RunError> {
         let x = self.input(node, 0)?;
-        let (own, to) = (self.shape(x), self.shape(node.output));
-        if elements(own) == 0 {
-            self.views[node.output.index()] = vec![View { inner: None, ..View::raw(self.view(x)?.bound, to) }];
+        let (shape, to) = (self.shape(x), self.shape(node.output));
+        if elements(shape) == 0 {
+            let resource = self.view(x)?.resource;
+            self.set_view(node, View { block_axis: None, ..View::plain(resource, to) });
             return Ok(());
         }
-        if !self.moved(node, x, |view| view.reshaped(own, to))? {
-            let bound = self.raw(x)?;
-            self.views[node.output.index()] = vec![View::raw(bound, to)];
+        if !self.alias(node, x, |view| view.reshaped(shape, to))? {
+            let resource = self.plain(x)?;
+            self.set_view(node, View::plain(resource, to));
         }
         Ok(())
     }
 
-    /// Each pixel repeated: the image with two more axes along which nothing moves.
+    /// Nearest-neighbour upsampling: a copy from a view with two more axes of stride 0.
     pub(super) fn upsample(&mut self, node: &Node, scale: [usize; 2]) -> Result<(), RunError> {
         let x = self.input(node, 0)?;
-        let (own, to) = (self.shape(x), self.shape(node.output));
-        let x = self.along(x, 1)?;
-        let y = self.output(node, &order(4, 1), &[&x])?;
-        let shape = [own[0], own[1], own[2], scale[0], own[3], scale[1]];
+        let (from, to) = (self.shape(x), self.shape(node.output));
+        let x = self.blocked(x, 1)?;
+        let y = self.output(node, &dim_order(4, 1), &[&x])?;
+        let shape = [from[0], from[1], from[2], scale[0], from[3], scale[1]];
         let (xs, ys) = (&x.strides, &y.strides);
         debug_assert_eq!(elements(&shape), elements(to));
         let source = View { strides: vec![xs[0], xs[1], xs[2], 0, xs[3], 0], ..x.clone() };
@@ -127,46 +127,47 @@ impl Lowering<'_> {
     pub(super) fn pad(&mut self, node: &Node, padding: &[[usize; 2]], value: f32) -> Result<(), RunError> {
         let id = self.input(node, 0)?;
         let (inside, shape) = (self.shape(id), self.shape(node.output));
-        let inner = self.inner_or(id, shape.len().saturating_sub(1))?;
+        let block_axis = self.block_axis_or(id, shape.len().saturating_sub(1))?;
         let x = self.view(id)?;
-        let y = self.units(shape, inner)?;
-        self.views[node.output.index()] = vec![y.clone()];
-        self.fill(shape, inner, &y, value);
+        let y = self.allocate_blocked(shape, block_axis)?;
+        self.set_view(node, y.clone());
+        self.fill(shape, block_axis, &y, value)?;
         let start: Vec<usize> = padding.iter().map(|padding| padding[0]).collect();
-        let sink = View { inner: Some(inner), ..y.part(shape, &start, inside) };
+        let sink = View { block_axis: Some(block_axis), ..y.part(shape, &start, inside) };
         let keep = constant(&shaders::COPY, "KEEP_BEFORE")? | constant(&shaders::COPY, "KEEP_AFTER")?;
         self.copy(inside, &x, &sink, keep)
     }
 
-    /// The same value in all of a tensor that lies dense in units.
-    pub(super) fn fill(&mut self, shape: &[usize], inner: usize, y: &View, value: f32) {
-        let kernel = self.form(&shaders::FILL);
-        let length = shape.get(inner).copied().unwrap_or(1);
-        let units = length.div_ceil(UNIT);
+    /// Sets all of a whole blocked tensor to one value.
+    pub(super) fn fill(&mut self, shape: &[usize], block_axis: usize, y: &View, value: f32) -> Result<(), RunError> {
+        let kernel = self.kernel("fill", Flags::NONE)?;
+        let length = shape.get(block_axis).copied().unwrap_or(1);
+        let blocks = length.div_ceil(BLOCK);
         let mut params = Params::new(kernel);
-        params.set("units", units.max(1));
+        params.set("blocks", blocks.max(1));
         params.set("length", length);
         params.float("value", value);
-        let outer: usize = around(shape, inner).iter().map(|&axis| shape[axis]).product();
-        self.items(kernel, params, vec![("y", y.bound)], outer * units);
+        let outer: usize = outer_dims(shape, block_axis).iter().map(|&axis| shape[axis]).product();
+        self.dispatch_invocations(kernel, params, vec![("y", y.resource)], outer * blocks);
+        Ok(())
     }
 
-    /// The place of a value in the concatenation that it is a part of: if it lies in the order that its operation writes, and nothing
-    /// that the operation reads lies in the same memory.
-    pub(super) fn place_in_whole(&mut self, id: ValueId, order: &[usize], reads: &[&View]) -> Result<Option<View>, RunError> {
-        let Some(Destination { whole, start }) = &self.destinations[id.index()] else { return Ok(None) };
+    /// The view of a value in the concatenation that it is a part of; none if the dim order differs from the one that the operation writes, or if
+    /// the operation reads the same memory.
+    pub(super) fn slot_view(&mut self, id: ValueId, order: &[usize], reads: &[&View]) -> Result<Option<View>, RunError> {
+        let Some(ConcatSlot { whole, start }) = &self.concat_slots[id.index()] else { return Ok(None) };
         let (whole, start) = (*whole, start.clone());
         let (shape, whole_shape) = (self.shape(id), self.shape(whole));
         if elements(whole_shape) == 0 {
             return Ok(None);
         }
         if self.views[whole.index()].is_empty() {
-            let view = self.units_in(whole_shape, order)?;
+            let view = self.allocate_ordered(whole_shape, order)?;
             self.views[whole.index()].push(view);
         }
         let all = self.views[whole.index()][0].clone();
         let part = all.part(whole_shape, &start, shape);
-        let fits = part.inner.is_some() && part.inner == order.last().copied() && reads.iter().all(|read| read.bound != all.bound);
+        let fits = part.block_axis.is_some() && part.block_axis == order.last().copied() && reads.iter().all(|read| read.resource != all.resource);
         Ok(fits.then_some(part))
     }
 
@@ -174,46 +175,32 @@ impl Lowering<'_> {
         let shape = self.shape(node.output);
         if self.views[node.output.index()].is_empty() {
             let first = self.input(node, 0)?;
-            let inner = self.inner_or(first, axis)?;
-            let view = self.units(shape, inner)?;
+            let block_axis = self.block_axis_or(first, axis)?;
+            let view = self.allocate_blocked(shape, block_axis)?;
             self.views[node.output.index()].push(view);
         }
         let whole = self.views[node.output.index()][0].clone();
         let mut start = vec![0; shape.len()];
-        // What cuts units is written in order, each part clearing what follows it in its last unit, unless that is there already.
-        let mut there: Vec<bool> = Vec::new();
+        // Parts that were computed in their slots need no copy.
+        let mut in_slot: Vec<bool> = Vec::new();
         for &part in &node.inputs {
-            let place = whole.part(shape, &start, self.shape(part));
-            there.push(self.view(part)? == place);
+            let slot = whole.part(shape, &start, self.shape(part));
+            in_slot.push(self.view(part)? == slot);
             start[axis] += self.shape(part)[axis];
         }
         start[axis] = 0;
-        for (&part, &there) in node.inputs.iter().zip(&there) {
-            let own = self.shape(part);
-            if !there {
+        for (&part, &in_slot) in node.inputs.iter().zip(&in_slot) {
+            let part_shape = self.shape(part);
+            if !in_slot {
                 let source = self.view(part)?;
-                let sink = View { inner: whole.inner, ..whole.part(shape, &start, own) };
-                let cuts = whole.inner == Some(axis) && !(start[axis].is_multiple_of(UNIT) && own[axis].is_multiple_of(UNIT));
+                let sink = View { block_axis: whole.block_axis, ..whole.part(shape, &start, part_shape) };
+                // Parts that cut blocks are copied in order, and each zeroes the rest of its last block.
+                let cuts = whole.block_axis == Some(axis) && !(start[axis].is_multiple_of(BLOCK) && part_shape[axis].is_multiple_of(BLOCK));
                 let keep = if cuts { constant(&shaders::COPY, "KEEP_BEFORE")? } else { 0 };
-                self.copy(own, &source, &sink, keep)?;
+                self.copy(part_shape, &source, &sink, keep)?;
             }
-            start[axis] += own[axis];
+            start[axis] += part_shape[axis];
         }
         Ok(())
     }
-}
-
-/// Units of all axes of tensors that lie in units along `inner`, merged: the innermost last.
-pub(super) fn units_of<const TENSORS: usize>(shape: &[usize], inner: usize, views: [&View; TENSORS]) -> IndexBox<TENSORS> {
-    let outer = around(shape, inner);
-    let mut lengths: Vec<usize> = outer.iter().map(|&axis| shape[axis]).collect();
-    lengths.push(shape.get(inner).copied().unwrap_or(1).div_ceil(UNIT));
-    let strides: Vec<Vec<usize>> = views
-        .iter()
-        .map(|view| {
-            let splat = view.inner.is_none();
-            unit_strides(view, &outer).into_iter().chain([usize::from(!splat)]).collect()
-        })
-        .collect();
-    IndexBox::merged(&lengths, std::array::from_fn(|tensor| strides[tensor].as_slice()))
 }

@@ -1,171 +1,151 @@
 //! Functions of one or two tensors, element by element.
 
-use onestep_program::{BinaryKind, Node, UnaryKind, ValueId};
-use onestep_shaders as shaders;
+use onestep_program::{Node, ValueId};
+use onestep_shaders::Flags;
 
-use super::{Lowering, Params, UNIT, View, constant, elements, movement::units_of, order};
+use super::super::params::Params;
+use super::{
+    layout::{BLOCK, View, dim_order, elements, merged_blocks},
+    lowering::Lowering,
+    step::constant,
+};
 use crate::error::RunError;
 
-/// The shader's name of a function.
-pub(super) fn unary(kind: UnaryKind) -> &'static str {
-    match kind {
-        UnaryKind::Neg => "NEG",
-        UnaryKind::Abs => "ABS",
-        UnaryKind::Exp => "EXP",
-        UnaryKind::Log => "LOG",
-        UnaryKind::Sqrt => "SQRT",
-        UnaryKind::Recip => "RECIP",
-        UnaryKind::Sin => "SIN",
-        UnaryKind::Cos => "COS",
-        UnaryKind::Tanh => "TANH",
-        UnaryKind::Erf => "ERF",
-        UnaryKind::Sigmoid => "SIGMOID",
-        UnaryKind::Relu => "RELU",
-        UnaryKind::Silu => "SILU",
-        UnaryKind::Gelu => "GELU",
-        UnaryKind::QuickGelu => "QUICK_GELU",
-    }
-}
-
-/// The shader's name of a function.
-pub(super) fn binary(kind: BinaryKind) -> &'static str {
-    match kind {
-        BinaryKind::Add => "ADD",
-        BinaryKind::Sub => "SUB",
-        BinaryKind::Mul => "MUL",
-        BinaryKind::Div => "DIV",
-        BinaryKind::Pow => "POW",
-        BinaryKind::Min => "MIN",
-        BinaryKind::Max => "MAX",
-    }
-}
-
 impl Lowering<'_> {
-    /// A function of one tensor.
+    /// A function of one tensor; `kind` is a constant of the kernel.
     pub(super) fn unary(&mut self, node: &Node, kind: &str, a: f32, b: f32) -> Result<(), RunError> {
         let id = self.input(node, 0)?;
         let shape = self.shape(id);
-        let inner = self.inner_or(id, shape.len().saturating_sub(1))?;
-        let x = self.along(id, inner)?;
-        let y = self.output(node, &order(shape.len(), inner), &[&x])?;
-        self.apply(shape, inner, kind, [a, b], &x, &y)
+        let block_axis = self.block_axis_or(id, shape.len().saturating_sub(1))?;
+        let x = self.blocked(id, block_axis)?;
+        let y = self.output(node, &dim_order(shape.len(), block_axis), &[&x])?;
+        self.apply_unary(shape, block_axis, kind, [a, b], &x, &y)
     }
 
-    /// A function of one tensor, from view to view.
-    pub(super) fn apply(&mut self, shape: &[usize], inner: usize, kind: &str, [a, b]: [f32; 2], x: &View, y: &View) -> Result<(), RunError> {
+    /// A function of one tensor, from view to view; both have the block axis `block_axis`.
+    pub(super) fn apply_unary(
+        &mut self,
+        shape: &[usize],
+        block_axis: usize,
+        kind: &str,
+        [a, b]: [f32; 2],
+        x: &View,
+        y: &View,
+    ) -> Result<(), RunError> {
         if elements(shape) == 0 {
             return Ok(());
         }
-        let kernel = self.form(&shaders::UNARY);
-        let (x, y) = (&of_scalar(shape, x), &of_scalar(shape, y));
-        let merged = units_of(shape, inner, [x, y]);
-        let length = shape.get(inner).copied().unwrap_or(1);
+        let kernel = self.kernel("unary", Flags::NONE)?;
+        let (x, y) = (&scalar_view(shape, x), &scalar_view(shape, y));
+        let merged = merged_blocks(shape, block_axis, [x, y]);
+        let length = shape.get(block_axis).copied().unwrap_or(1);
         let mut params = Params::new(kernel);
         params.set("kind", constant(kernel, kind)?);
         params.float("a", a);
         params.float("b", b);
-        params.set("units", length.div_ceil(UNIT));
+        params.set("blocks", length.div_ceil(BLOCK));
         params.set("length", length);
         params.set("rank", merged.shape.len());
-        params.set("x_start", x.start / UNIT);
-        params.set("y_start", y.start / UNIT);
+        params.set("x_start", x.start / BLOCK);
+        params.set("y_start", y.start / BLOCK);
         params.list("shape", &merged.shape);
         params.list("x_strides", &merged.strides[0]);
         params.list("y_strides", &merged.strides[1]);
-        self.items(kernel, params, vec![("x", x.bound), ("y", y.bound)], elements(&merged.shape));
+        self.dispatch_invocations(kernel, params, vec![("x", x.resource), ("y", y.resource)], elements(&merged.shape));
         Ok(())
     }
 
-    /// A function of two tensors that broadcast to the result's shape.
-    pub(super) fn binary(&mut self, node: &Node, kind: &str, a: ValueId, b: ValueId) -> Result<(), RunError> {
+    /// A function of two tensors that broadcast to the result's shape; `kind` is a constant of the kernel.
+    pub(super) fn binary(&mut self, node: &Node, kind: &str) -> Result<(), RunError> {
+        let (a, b) = (self.input(node, 0)?, self.input(node, 1)?);
         let shape = self.shape(node.output);
         let last = shape.len().saturating_sub(1);
-        // As the operand lies that has every element of the result.
-        let inner = match (self.shape(a) == shape, self.shape(b) == shape) {
-            (true, _) => self.inner_or(a, last)?,
-            (false, true) => self.inner_or(b, last)?,
+        // The block axis of the operand that is not broadcast.
+        let block_axis = match (self.shape(a) == shape, self.shape(b) == shape) {
+            (true, _) => self.block_axis_or(a, last)?,
+            (false, true) => self.block_axis_or(b, last)?,
             (false, false) => last,
         };
-        let a = self.operand(a, shape, inner)?;
-        let b = self.operand(b, shape, inner)?;
-        let y = self.output(node, &order(shape.len(), inner), &[&a, &b])?;
-        self.combine(shape, inner, kind, &a, &b, &y)
+        let a = self.operand(a, shape, block_axis)?;
+        let b = self.operand(b, shape, block_axis)?;
+        let y = self.output(node, &dim_order(shape.len(), block_axis), &[&a, &b])?;
+        self.apply_binary(shape, block_axis, kind, &a, &b, &y)
     }
 
-    /// A tensor as an operand of a result of `shape` that lies along `inner`: in units along that axis, or, without an innermost axis, with
-    /// one element for all of them.
-    fn operand(&mut self, id: ValueId, shape: &[usize], inner: usize) -> Result<View, RunError> {
-        let own = self.shape(id);
-        if own == shape {
-            return if shape.is_empty() { self.scalar(id) } else { self.along(id, inner) };
+    /// A tensor as an operand of a result of `shape` with the block axis `block_axis`: with the same block axis, or with none if it is broadcast along
+    /// that axis (a splat).
+    fn operand(&mut self, id: ValueId, shape: &[usize], block_axis: usize) -> Result<View, RunError> {
+        let operand_shape = self.shape(id);
+        if operand_shape == shape {
+            return if shape.is_empty() { self.scalar(id) } else { self.blocked(id, block_axis) };
         }
-        let new = shape.len() - own.len();
-        // The shape with the axes in front that it lacks.
-        let full: Vec<usize> = std::iter::repeat_n(1, new).chain(own.iter().copied()).collect();
+        let new = shape.len() - operand_shape.len();
+        // Its shape with leading axes of length 1.
+        let full: Vec<usize> = std::iter::repeat_n(1, new).chain(operand_shape.iter().copied()).collect();
         let view = self.view(id)?;
-        let wide = View { inner: view.inner.map(|inner| inner + new), strides: view.broadcast(own, &full).strides, ..view };
-        let units = self.rearranged(&full, &wide, inner)?;
-        let splat = full[inner] != shape[inner];
-        Ok(View { inner: (!splat).then_some(inner), ..units.broadcast(&full, shape) })
+        let wide = View { block_axis: view.block_axis.map(|axis| axis + new), strides: view.broadcast(operand_shape, &full).strides, ..view };
+        let blocked = self.to_blocked(&full, &wide, block_axis)?;
+        let splat = full[block_axis] != shape[block_axis];
+        Ok(View { block_axis: (!splat).then_some(block_axis), ..blocked.broadcast(&full, shape) })
     }
 
-    /// A tensor without axes as one unit.
+    /// A tensor without axes as one block.
     fn scalar(&mut self, id: ValueId) -> Result<View, RunError> {
         let view = self.view(id)?;
-        if !view.raw {
+        if !view.plain {
             return Ok(view);
         }
-        let copy = self.units(&[], 0)?;
+        let copy = self.allocate_blocked(&[], 0)?;
         self.copy(&[], &view, &copy, 0)?;
         Ok(copy)
     }
 
-    /// A function of two tensors, from views to a view; operands without an innermost axis have one element for all of it.
-    pub(super) fn combine(&mut self, shape: &[usize], inner: usize, kind: &str, a: &View, b: &View, y: &View) -> Result<(), RunError> {
+    /// A function of two tensors, from views to a view. Views without a block axis are splats along `block_axis`.
+    pub(super) fn apply_binary(&mut self, shape: &[usize], block_axis: usize, kind: &str, a: &View, b: &View, y: &View) -> Result<(), RunError> {
         if elements(shape) == 0 {
             return Ok(());
         }
-        let kernel = self.form(&shaders::BINARY);
-        let (a, b, y) = (&of_scalar(shape, a), &of_scalar(shape, b), &of_scalar(shape, y));
-        let merged = units_of(shape, inner, [a, b, y]);
-        let length = shape.get(inner).copied().unwrap_or(1);
+        let kernel = self.kernel("binary", Flags::NONE)?;
+        let (a, b, y) = (&scalar_view(shape, a), &scalar_view(shape, b), &scalar_view(shape, y));
+        let merged = merged_blocks(shape, block_axis, [a, b, y]);
+        let length = shape.get(block_axis).copied().unwrap_or(1);
         let mut params = Params::new(kernel);
         params.set("kind", constant(kernel, kind)?);
-        params.set("units", length.div_ceil(UNIT));
+        params.set("blocks", length.div_ceil(BLOCK));
         params.set("length", length);
         params.set("rank", merged.shape.len());
         for (name, splat, view) in [("a_start", "a_splat", a), ("b_start", "b_splat", b)] {
-            params.set(name, view.start / UNIT);
-            params.flag(splat, view.inner.is_none());
+            params.set(name, view.start / BLOCK);
+            params.flag(splat, view.block_axis.is_none());
         }
-        params.set("y_start", y.start / UNIT);
+        params.set("y_start", y.start / BLOCK);
         params.list("shape", &merged.shape);
         params.list("a_strides", &merged.strides[0]);
         params.list("b_strides", &merged.strides[1]);
         params.list("y_strides", &merged.strides[2]);
-        self.items(kernel, params, vec![("a", a.bound), ("b", b.bound), ("y", y.bound)], elements(&merged.shape));
+        self.dispatch_invocations(kernel, params, vec![("a", a.resource), ("b", b.resource), ("y", y.resource)], elements(&merged.shape));
         Ok(())
     }
 
-    /// `a · gelu(b)` of the two halves of the last axis.
+    /// GEGLU: `a · gelu(b)` of the two halves of the last axis.
     pub(super) fn geglu(&mut self, node: &Node) -> Result<(), RunError> {
         let id = self.input(node, 0)?;
         let (whole, shape) = (self.shape(id), self.shape(node.output));
         let last = shape.len() - 1;
         let view = self.view(id)?;
         let mut start = vec![0; shape.len()];
-        let a = self.rearranged(shape, &view.part(whole, &start, shape), last)?;
+        let a = self.to_blocked(shape, &view.part(whole, &start, shape), last)?;
         start[last] = shape[last];
-        let b = self.rearranged(shape, &view.part(whole, &start, shape), last)?;
-        let y = self.output(node, &order(shape.len(), last), &[&a, &b])?;
-        self.combine(shape, last, "GEGLU", &a, &b, &y)
+        let b = self.to_blocked(shape, &view.part(whole, &start, shape), last)?;
+        let y = self.output(node, &dim_order(shape.len(), last), &[&a, &b])?;
+        self.apply_binary(shape, last, "GEGLU", &a, &b, &y)
     }
 }
 
-/// A tensor without axes lies in one unit, and that is its innermost axis.
-fn of_scalar(shape: &[usize], view: &View) -> View {
+/// A tensor without axes is one block; its view gets a block axis so that it is not taken for a splat.
+fn scalar_view(shape: &[usize], view: &View) -> View {
     match shape.is_empty() {
-        true => View { inner: Some(0), ..view.clone() },
+        true => View { block_axis: Some(0), ..view.clone() },
         false => view.clone(),
     }
 }
