@@ -16,7 +16,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{AutoencoderKlConfig, LatentLpipsConfig, MetricSpace};
 use onestep_noise::{Stream, normal};
-use onestep_train::latent_metric::{augmentation::AugmentationOptions, ensemble};
+use onestep_train::latent_metric::{e_latent_lpips, latent_augmentation::LatentAugmentationOptions};
 
 const SIDES: [&str; 2] = ["e-latent-lpips", "decode + pixel-lpips"];
 /// Channels, rows, columns of a latent of Stable Diffusion.
@@ -89,8 +89,8 @@ fn distance_of(side: &str, batch: usize, device: &Device) -> Distance {
         let metric = config.init(device).no_grad();
         let device = device.clone();
         return Box::new(move |round, student, teacher| {
-            let draw = AugmentationOptions::default().draw(0, round, batch, [LATENT[1], LATENT[2]], &device);
-            ensemble::distance(&metric, &draw, 0.0, student, teacher).mean()
+            let augmentation = LatentAugmentationOptions::default().sample(0, round, batch, [LATENT[1], LATENT[2]], &device);
+            e_latent_lpips::distance(&metric, Some(&augmentation), 0.0, student, teacher).mean()
         });
     }
     config.space = MetricSpace::Pixel;

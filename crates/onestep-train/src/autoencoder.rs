@@ -1,7 +1,8 @@
-//! `train autoencoder`: images ↔ latents at a quarter of the size.
+//! `train autoencoder`: trains the autoencoder (VAE), from images to latents of a quarter of their size and back.
 //!
-//! Loss: mean absolute error + mean squared error of the reconstruction + `kl_weight` · KL divergence of the posterior from a standard
-//! normal, per latent element. After training `scaling_factor` is set to 1/std of the training latents, so that the denoiser sees unit variance.
+//! The loss is the mean absolute error plus the mean squared error of the reconstruction plus `kl_weight` times the KL divergence of the posterior
+//! from a standard normal, per latent element. After training, `scaling_factor` is set to 1/std of the training latents, so that the denoiser
+//! trains on latents of unit variance.
 
 use std::path::PathBuf;
 
@@ -21,10 +22,10 @@ use crate::{
     pipeline_folder::{MODEL, PipelineFolder, VAE_WEIGHTS, component_files, model_index},
     presets,
     run_folder::{Entry, RunFolder},
-    training_loop::{self, LoopOptions, Task},
+    training_loop::{self, LoopOptions, RunOptions, Task},
 };
 
-/// Side of an image at most, in pixels.
+/// Largest side of an image, in pixels.
 pub const LARGEST_SIDE: usize = 4096;
 
 /// Options of `train autoencoder`.
@@ -41,7 +42,7 @@ pub struct AutoencoderOptions {
     pub preset: String,
     /// Weight of the KL divergence.
     pub kl_weight: f64,
-    /// Share of the images, in percent, that only serve to measure, where the folder has none for validation.
+    /// Percentage of the images that are held out, if the folder has no validation split.
     pub held_out_percent: u32,
     /// Steps and update rule.
     pub training: LoopOptions,
@@ -54,14 +55,21 @@ impl Default for AutoencoderOptions {
     }
 }
 
-/// What the training reached.
+impl RunOptions for AutoencoderOptions {
+    fn fixed_for_resume(&self) -> Self {
+        let Self { data, out, .. } = Self::default();
+        Self { data, out, training: self.training.fixed_for_resume(), ..self.clone() }
+    }
+}
+
+/// Reconstruction quality.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AutoencoderReport {
-    /// Peak signal-to-noise ratio over all trained images, dB.
+    /// Peak signal-to-noise ratio (PSNR) on the training images, dB.
     pub psnr_trained: f64,
-    /// The same over the images that were held out.
+    /// PSNR on the held-out images, dB.
     pub psnr_held_out: f64,
-    /// Images in each.
+    /// Numbers of training and held-out images.
     pub images: [usize; 2],
     /// 1/std of the training latents.
     pub scaling_factor: f64,
@@ -90,13 +98,19 @@ pub fn train(
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
     let (trained, held_out) = split(&images, percent)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
-    let task =
-        Autoencoding { options, config: config.clone(), images: &images, trained: &trained, held_out: &held_out, device: device.clone().autodiff() };
+    let task = Reconstruction {
+        options,
+        config: config.clone(),
+        images: &images,
+        trained: &trained,
+        held_out: &held_out,
+        device: device.clone().autodiff(),
+    };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
-    let net = training_loop::train(&task, net, &options.training, images.content_hash(), &mut folder, entry, device, observer)?;
+    let net = training_loop::train(&task, net, images.content_hash(), &mut folder, observer)?;
 
-    // Measure, and bring the latents to unit variance.
+    // Scale the latents to unit variance.
     let latents = encode_all(&net, &images, &trained, device);
     let count = latents.len() as f64;
     let mean = latents.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
@@ -116,7 +130,7 @@ pub fn train(
     Ok(report)
 }
 
-/// The folder's images for validation are held out, or where it has none every `100/percent`-th by a fixed rule.
+/// Training and held-out images: the splits of the folder, or a random split that is the same in every run.
 fn split(images: &ImageFolder, percent: u32) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
     let (trained, validation) = images.splits()?;
     if !validation.is_empty() {
@@ -140,7 +154,7 @@ fn encode_all(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], devi
     indices.chunks(32).flat_map(|chunk| net.encode(batch(images, chunk, device)).mean.to_data().try_to_vec::<f32>().unwrap_or_default()).collect()
 }
 
-/// 10·log₁₀(4/MSE) with images in −1…1 (range 2), over all images together.
+/// PSNR = 10·log₁₀(4/MSE) of images in −1…1, with the MSE over all images.
 fn psnr(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], device: &Device) -> f64 {
     let mut sum = 0.0;
     for chunk in indices.chunks(32) {
@@ -151,7 +165,7 @@ fn psnr(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], device: &D
     10.0 * (4.0 * indices.len() as f64 / sum).log10()
 }
 
-struct Autoencoding<'a> {
+struct Reconstruction<'a> {
     options: &'a AutoencoderOptions,
     config: AutoencoderKlConfig,
     images: &'a ImageFolder,
@@ -160,11 +174,16 @@ struct Autoencoding<'a> {
     device: Device,
 }
 
-impl Task for Autoencoding<'_> {
+impl Task for Reconstruction<'_> {
     type Net = AutoencoderKl;
+    type Options = AutoencoderOptions;
 
-    fn identity(&self) -> String {
-        training_loop::identity(self.options)
+    fn options(&self) -> &AutoencoderOptions {
+        self.options
+    }
+
+    fn training(&self) -> &LoopOptions {
+        &self.options.training
     }
 
     fn loss(&self, net: &AutoencoderKl, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
@@ -193,6 +212,7 @@ impl Task for Autoencoding<'_> {
             .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
+    /// Four rows: training images and their reconstructions, held-out images and their reconstructions.
     fn sample(&self, net: &AutoencoderKl) -> ImageGrid {
         let mut grid = ImageGrid::new(self.images.size());
         for indices in [self.trained, self.held_out] {
@@ -205,7 +225,7 @@ impl Task for Autoencoding<'_> {
     }
 }
 
-/// The samples of a step: epochs in random order, one after the other, cut into batches.
+/// The samples of a step: random permutations of `all`, one per epoch, concatenated and cut into batches.
 pub fn epoch_indices(all: &[usize], seed: u64, step: u64, batch: usize) -> Vec<usize> {
     let count = all.len() as u64;
     let (mut epoch, mut order) = (u64::MAX, Vec::new());

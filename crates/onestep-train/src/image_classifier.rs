@@ -1,7 +1,7 @@
-//! `train image-classifier`: which of the folder's images is this?
+//! `train image-classifier`: trains a classifier of the folder's images.
 //!
-//! Evaluation needs a space in which images that look alike lie close, and somebody who says what a drawn image shows. Where no network
-//! trained on the world's images is at hand, this one serves for both: it learns to tell the folder's own images apart through strong
+//! The evaluation needs features in which similar images are close, and a classifier of generated images. If no pretrained network is available,
+//! this one serves for both: it learns to classify the folder's images under strong
 //! [`augmentation`](crate::augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Images of one name are one class.
 
 use std::path::{Path, PathBuf};
@@ -26,19 +26,19 @@ use crate::{
     pipeline_folder::component_files,
     run_folder::{Entry, RunFolder, in_run},
     store,
-    training_loop::{self, LoopOptions, Task},
+    training_loop::{self, LoopOptions, RunOptions, Task},
 };
 
-/// Its configuration file, in a folder of its own.
+/// The configuration in a classifier folder.
 const CONFIG: &str = "config.json";
-/// A folder with a classifier of images.
+/// The kind of a classifier folder.
 const CLASSIFIER: FolderKind = recorded_folder_kind!("a classifier");
-/// Its weight file.
+/// The weights in a classifier folder.
 const WEIGHTS: &str = "model.safetensors";
-/// Changed copies of each image on which the result is measured.
-const MEASURED_DRAWS: u64 = 4;
-/// Images looked at together.
-const TOGETHER: usize = 32;
+/// Augmented copies of each image on which the accuracy is measured.
+const COPIES: u64 = 4;
+/// Images per forward pass outside of training.
+const CHUNK: usize = 32;
 
 /// Options of `train image-classifier`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub struct ImageClassifierOptions {
     pub channels: Vec<usize>,
     /// Convolutions of each level.
     pub layers: usize,
-    /// Share of a target that is spread over all classes.
+    /// Label smoothing: the probability that a target spreads over all classes.
     pub label_smoothing: f32,
     /// Steps and update rule.
     pub training: LoopOptions,
@@ -79,16 +79,23 @@ impl Default for ImageClassifierOptions {
     }
 }
 
-/// What the training reached.
+impl RunOptions for ImageClassifierOptions {
+    fn fixed_for_resume(&self) -> Self {
+        let Self { data, out, .. } = Self::default();
+        Self { data, out, training: self.training.fixed_for_resume(), ..self.clone() }
+    }
+}
+
+/// Accuracy of the classifier, as fractions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageClassifierReport {
-    /// Names that it tells apart.
+    /// Number of classes.
     pub classes: usize,
-    /// Share of the folder's images that it names rightly as they are.
+    /// Top-1 accuracy on the images of the folder.
     pub top_1: f64,
-    /// The same for changed copies that it was not trained on.
+    /// Top-1 accuracy on augmented copies that were not trained on.
     pub top_1_augmented: f64,
-    /// Changed copies that were looked at.
+    /// Number of these copies.
     pub augmented: usize,
 }
 
@@ -106,14 +113,14 @@ pub fn train(
     let smoothing = options.label_smoothing;
     check_options([
         (format!("--size {}", options.size), (1..=LARGEST_SIDE).contains(&options.size), "a number of pixels from 1 to 4096"),
-        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1"),
+        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a fraction from 0 to below 1"),
     ])?;
     options.training.check_batch([3, options.size, options.size])?;
     let images = ImageFolder::open_trained(&options.data, options.size)?;
     let (names, classes) = images.names();
     if names.len() < 2 {
         return Err(TrainError::input(format!(
-            "a classifier tells at least 2 names apart; {} has {} image(s) with {} name(s) between them: add images of other things",
+            "a classifier needs at least 2 names; {} has {} image(s) with {} name(s): add images with other names",
             options.data.display(),
             images.len(),
             names.len()
@@ -130,25 +137,25 @@ pub fn train(
     config.validate().map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("{given}: {error}")))?;
     training_loop::check_parameters(&config.init(device), &given)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", CLASSIFIER))?;
-    let task = Classifying { options, config: config.clone(), images: &images, classes: &classes, device: device.clone().autodiff() };
+    let task = ImageClassification { options, config: config.clone(), images: &images, classes: &classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
-    let net = training_loop::train(&task, net, &options.training, images.content_hash(), &mut folder, entry, device, observer)?;
+    let net = training_loop::train(&task, net, images.content_hash(), &mut folder, observer)?;
 
-    // Measure on copies of streams that no step has.
+    // Training numbers its random streams from 0 upwards, so these copies are new.
     let all: Vec<usize> = (0..images.len()).collect();
-    observer.begin("measuring", MEASURED_DRAWS + 1, 0);
+    observer.begin("measuring", COPIES + 1, 0);
     let mut hits = [0usize; 2];
-    for draw in 0..=MEASURED_DRAWS {
-        let mut source = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - draw);
-        for chunk in all.chunks(TOGETHER) {
-            let shown = if draw == 0 { batch(&images, chunk, device) } else { augmented_batch(&images, chunk, &mut source, device) };
+    for copy in 0..=COPIES {
+        let mut source = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - copy);
+        for chunk in all.chunks(CHUNK) {
+            let shown = if copy == 0 { batch(&images, chunk, device) } else { augmented_batch(&images, chunk, &mut source, device) };
             let found = most_likely(&net.logits(net.features(shown)));
-            hits[usize::from(draw > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
+            hits[usize::from(copy > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
         }
-        observer.step(draw + 1, "");
+        observer.step(copy + 1, "");
     }
-    let augmented = all.len() * MEASURED_DRAWS as usize;
+    let augmented = all.len() * COPIES as usize;
     let report = ImageClassifierReport {
         classes: config.names.len(),
         top_1: hits[0] as f64 / all.len() as f64,
@@ -191,14 +198,14 @@ pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
     values.chunks(classes).map(largest).collect()
 }
 
-/// Changed copies of images as [N,3,H,W].
-fn augmented_batch(images: &ImageFolder, indices: &[usize], draw: &mut Philox, device: &Device) -> Tensor<4> {
+/// Augmented copies of images: [N,3,H,W].
+fn augmented_batch(images: &ImageFolder, indices: &[usize], random: &mut Philox, device: &Device) -> Tensor<4> {
     let size = images.size();
-    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(images.pixels(index), size, draw)).collect();
+    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(images.pixels(index), size, random)).collect();
     Tensor::from_data(TensorData::new(data, [indices.len(), 3, size, size]), device)
 }
 
-struct Classifying<'a> {
+struct ImageClassification<'a> {
     options: &'a ImageClassifierOptions,
     config: ImageClassifierConfig,
     images: &'a ImageFolder,
@@ -207,11 +214,16 @@ struct Classifying<'a> {
     device: Device,
 }
 
-impl Task for Classifying<'_> {
+impl Task for ImageClassification<'_> {
     type Net = ImageClassifier;
+    type Options = ImageClassifierOptions;
 
-    fn identity(&self) -> String {
-        training_loop::identity(self.options)
+    fn options(&self) -> &ImageClassifierOptions {
+        self.options
+    }
+
+    fn training(&self) -> &LoopOptions {
+        &self.options.training
     }
 
     fn loss(&self, net: &ImageClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
@@ -244,7 +256,7 @@ impl Task for Classifying<'_> {
             .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
-    /// Rows: images, changed copies, and the images for which the copies are taken.
+    /// Three rows: images, augmented copies, and an image of the class that each copy is classified as.
     fn sample(&self, net: &ImageClassifier) -> ImageGrid {
         let device = self.device.clone().inner();
         let count = self.images.len().min(16);
@@ -252,11 +264,11 @@ impl Task for Classifying<'_> {
         let shown = augmented_batch(self.images, &chosen, &mut Philox::new(self.options.training.seed, Stream::Augmentation, u64::MAX), &device);
         let found = most_likely(&net.logits(net.features(shown.clone())));
         let of_class = |class: usize| self.classes.iter().position(|&other| other == class).unwrap_or_default();
-        let taken_for: Vec<usize> = found.into_iter().map(of_class).collect();
+        let classified_as: Vec<usize> = found.into_iter().map(of_class).collect();
         let mut grid = ImageGrid::new(self.images.size());
         grid.row(&batch(self.images, &chosen, &device));
         grid.row(&shown);
-        grid.row(&batch(self.images, &taken_for, &device));
+        grid.row(&batch(self.images, &classified_as, &device));
         grid
     }
 }

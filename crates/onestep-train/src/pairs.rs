@@ -402,10 +402,10 @@ impl Pairs {
         Ok(pairs)
     }
 
-    /// What each pair's image shows: equal numbers for equal names.
-    pub fn things(&self) -> Vec<usize> {
+    /// The class label of each pair: equal numbers for equal names of images.
+    pub fn labels(&self) -> Vec<usize> {
         let mut numbers = BTreeMap::new();
-        let of_prompt: Vec<usize> = self
+        let label_of_prompt: Vec<usize> = self
             .index
             .names
             .iter()
@@ -414,7 +414,7 @@ impl Pairs {
                 *numbers.entry(name).or_insert(next)
             })
             .collect();
-        self.rows.iter().map(|&row| of_prompt[row]).collect()
+        self.rows.iter().map(|&row| label_of_prompt[row]).collect()
     }
 
     /// A hash of the set: of its latents, seeds, prompts and their names.

@@ -6,6 +6,7 @@ use onestep_train::distil::mix_and_match::MixOptions;
 use onestep_train::distil::precision::PRECISIONS;
 use onestep_train::distil::regression::DISTANCES;
 use onestep_train::distil::{DistilOptions, train};
+use onestep_train::latent_metric::latent_augmentation::AugmentationKinds;
 
 use crate::arguments::Shared;
 use crate::commands::training::{Averaging, Run, Training};
@@ -22,7 +23,7 @@ pub struct Distil {
     /// The pair set
     #[arg(long, value_name = "DIR")]
     pairs: Option<PathBuf>,
-    /// The distance that leads the student
+    /// The distance that the student minimises
     #[arg(long, value_parser = onestep_train::distil::regression::DISTANCES.map(|distance| distance.0))]
     distance: Option<String>,
     /// The metric of distances that have one, from onestep train latent-vgg or latent-lpips
@@ -31,23 +32,23 @@ pub struct Distil {
     /// Whose latents a published metric measures, where its file's name does not say so
     #[arg(long, value_name = "sd15|sd21|sdxl|sd3|flux")]
     encoder: Option<String>,
-    /// Random changes of e-latent-lpips: letters of b, g, c, o
-    #[arg(long, value_name = "LETTERS")]
-    groups: Option<String>,
-    /// Weight of the mean absolute difference of the latents beside the distance
+    /// Augmentations of e-latent-lpips: none, or names joined by +, of blit, geom, color, cutout and their parts such as xflip
+    #[arg(long, value_name = "NAMES")]
+    augmentations: Option<AugmentationKinds>,
+    /// Weight of the mean absolute difference of the latents, which is added to the distance
     #[arg(long, value_name = "WEIGHT")]
     absolute: Option<f64>,
-    /// Cut a batch into so many parts to need less memory
-    #[arg(long, value_name = "PARTS")]
+    /// Gradient accumulation steps: split each batch into N micro-batches
+    #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
-    /// Compute activations again in the backward pass, where that is cheap, to need less memory
+    /// Compute cheap activations again in the backward pass, to save memory
     #[arg(long)]
-    checkpointing: bool,
-    /// What student and discriminator compute in; parameters, losses, the metric and R1 are f32 either way
+    gradient_checkpointing: bool,
+    /// Compute dtype of student and discriminator; parameters, losses, the metric and R1 are always f32
     #[arg(long, value_parser = PRECISIONS.map(|precision| precision.0))]
     precision: Option<String>,
     #[command(flatten)]
-    game: Game,
+    adversarial: Adversarial,
     #[command(flatten)]
     run: Run,
     #[command(flatten)]
@@ -59,34 +60,34 @@ pub struct Distil {
 /// The discriminator and its parts.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Discriminator")]
-struct Game {
-    /// The distance alone
+struct Adversarial {
+    /// Train with the distance alone
     #[arg(long)]
     no_discriminator: bool,
-    /// It does not see the noise
+    /// Do not condition the discriminator on the noise
     #[arg(long)]
     no_noise: bool,
-    /// One input and one readout, at the latent's own size
+    /// One input and one head of the discriminator, at full resolution
     #[arg(long)]
     single_scale: bool,
-    /// No false rows but the student's
+    /// No mix-and-match fakes
     #[arg(long)]
     no_mix: bool,
     /// γ of the R1 penalty; 0 for none
     #[arg(long, value_name = "GAMMA")]
     r1_gamma: Option<f64>,
-    /// Weight of the adversarial loss; 0 to follow the gradients
+    /// Weight of the adversarial loss; 0 for an adaptive weight
     #[arg(long, value_name = "WEIGHT")]
     lambda: Option<f64>,
-    /// The adversarial gradient's length as a multiple of the distance's
+    /// Norm of the adversarial gradient relative to that of the distance, for the adaptive weight
     #[arg(long, value_name = "RATIO")]
     gradient_ratio: Option<f64>,
-    /// Share of the run in which the distance leads alone
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of the run, at its start, that trains with the distance alone
+    #[arg(long, value_name = "FRACTION")]
     regression_fraction: Option<f64>,
-    /// The discriminator's step size
+    /// Learning rate of the discriminator
     #[arg(long, value_name = "RATE")]
-    discriminator_rate: Option<f64>,
+    discriminator_learning_rate: Option<f64>,
 }
 
 impl Distil {
@@ -101,25 +102,25 @@ impl Distil {
         }
         options.metric = self.metric.unwrap_or(options.metric);
         options.encoder = self.encoder.or(options.encoder);
-        options.ensemble.augmentation.groups = self.groups.unwrap_or(options.ensemble.augmentation.groups);
-        options.ensemble.absolute = self.absolute.unwrap_or(options.ensemble.absolute);
+        options.e_latent_lpips.augmentation.kinds = self.augmentations.unwrap_or(options.e_latent_lpips.augmentation.kinds);
+        options.e_latent_lpips.absolute = self.absolute.unwrap_or(options.e_latent_lpips.absolute);
         options.accumulate = self.accumulate.unwrap_or(options.accumulate);
-        options.checkpointing |= self.checkpointing;
+        options.gradient_checkpointing |= self.gradient_checkpointing;
         if let Some(name) = self.precision {
             options.precision = PRECISIONS.into_iter().find(|precision| precision.0 == name).map_or(options.precision, |precision| precision.1);
         }
-        let (game, given) = (&mut options.adversarial, self.game);
-        game.enabled &= !given.no_discriminator;
-        game.noise &= !given.no_noise;
-        game.scales &= !given.single_scale;
+        let (adversarial, given) = (&mut options.adversarial, self.adversarial);
+        adversarial.enabled &= !given.no_discriminator;
+        adversarial.noise &= !given.no_noise;
+        adversarial.scales &= !given.single_scale;
         if given.no_mix {
-            game.mix = MixOptions::NONE;
+            adversarial.mix = MixOptions::NONE;
         }
-        game.r1_gamma = given.r1_gamma.unwrap_or(game.r1_gamma);
-        game.lambda = given.lambda.unwrap_or(game.lambda);
-        game.ratio = given.gradient_ratio.unwrap_or(game.ratio);
-        game.warmup_fraction = given.regression_fraction.unwrap_or(game.warmup_fraction);
-        game.optimizer.learning_rate = given.discriminator_rate.unwrap_or(game.optimizer.learning_rate);
+        adversarial.r1_gamma = given.r1_gamma.unwrap_or(adversarial.r1_gamma);
+        adversarial.lambda = given.lambda.unwrap_or(adversarial.lambda);
+        adversarial.gradient_ratio = given.gradient_ratio.unwrap_or(adversarial.gradient_ratio);
+        adversarial.regression_fraction = given.regression_fraction.unwrap_or(adversarial.regression_fraction);
+        adversarial.optimizer.learning_rate = given.discriminator_learning_rate.unwrap_or(adversarial.optimizer.learning_rate);
         self.averaging.apply(&mut options.training);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();

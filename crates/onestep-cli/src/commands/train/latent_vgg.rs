@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use onestep_train::latent_metric::classifier::{LatentVggOptions, train};
+use onestep_train::latent_metric::latent_augmentation::AugmentationKinds;
+use onestep_train::latent_metric::latent_vgg::{LatentVggOptions, train};
 
 use crate::arguments::Shared;
 use crate::commands::training::{Averaging, Run, Training};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-/// Train the features that latents are compared by, on naming what a latent shows.
+/// Train the features of LatentLPIPS: a VGG that classifies latents.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train latent-vgg --autoencoder runs/autoencoder --data emoji --out runs/features")]
 pub struct LatentVgg {
@@ -28,9 +29,9 @@ pub struct LatentVgg {
     /// What stands behind each convolution: batch norms, as in the published metrics, or group norms, which do not see contrast
     #[arg(long, value_parser = ["batch", "group"])]
     norm: Option<String>,
-    /// Random changes of the latents: letters of b, g, c, o
-    #[arg(long, value_name = "LETTERS")]
-    groups: Option<String>,
+    /// Augmentations of the latents: none, or names joined by +, of blit, geom, color, cutout and their parts such as xflip
+    #[arg(long, value_name = "NAMES")]
+    augmentations: Option<AugmentationKinds>,
     #[command(flatten)]
     run: Run,
     #[command(flatten)]
@@ -60,7 +61,7 @@ impl LatentVgg {
                 .filter(|widths| !widths.contains(&0))
                 .ok_or_else(|| Failure::new(Exit::Usage, "expected --widths to be five numbers of at least 1, as 32,64,128,256,256"))?;
         }
-        options.augmentation.groups = self.groups.unwrap_or(options.augmentation.groups);
+        options.augmentation.kinds = self.augmentations.unwrap_or(options.augmentation.kinds);
         self.averaging.apply(&mut options.training);
         self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
@@ -72,11 +73,11 @@ impl LatentVgg {
         }
         if !shared.quiet {
             output::message(&format!(
-                "of {} latents of {} labels {:.1} % were named rightly as they are, {:.1} % under random changes",
-                report.judged,
+                "accuracy on {} latents of {} labels: {:.1} %, with augmentations {:.1} %",
+                report.evaluated,
                 report.classes,
                 report.top_1 * 100.0,
-                report.top_1_changed * 100.0
+                report.top_1_augmented * 100.0
             ));
         }
         output::data(&options.out.join("metric").display().to_string())
