@@ -1,7 +1,7 @@
-//! `train image-classifier`: trains a classifier of the folder's images.
+//! `train image-classifier`: which of the folder's images is this?
 //!
-//! The evaluation needs features in which similar images are close, and a classifier of generated images. If no pretrained network is available,
-//! this one serves for both: it learns to classify the folder's images under strong
+//! Evaluation needs a space in which images that look alike lie close, and somebody who says what a drawn image shows. Where no network
+//! trained on the world's images is at hand, this one serves for both: it learns to tell the folder's own images apart through strong
 //! [`augmentation`](crate::augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Images of one name are one class.
 
 use std::path::{Path, PathBuf};
@@ -29,16 +29,16 @@ use crate::{
     training_loop::{self, LoopOptions, RunOptions, Task},
 };
 
-/// The configuration in a classifier folder.
+/// Its configuration file, in a folder of its own.
 const CONFIG: &str = "config.json";
-/// The kind of a classifier folder.
+/// A folder with a classifier of images.
 const CLASSIFIER: FolderKind = recorded_folder_kind!("a classifier");
-/// The weights in a classifier folder.
+/// Its weight file.
 const WEIGHTS: &str = "model.safetensors";
-/// Augmented copies of each image on which the accuracy is measured.
-const COPIES: u64 = 4;
-/// Images per forward pass outside of training.
-const CHUNK: usize = 32;
+/// Changed copies of each image on which the result is measured.
+const MEASURED_DRAWS: u64 = 4;
+/// Images looked at together.
+const TOGETHER: usize = 32;
 
 /// Options of `train image-classifier`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub struct ImageClassifierOptions {
     pub channels: Vec<usize>,
     /// Convolutions of each level.
     pub layers: usize,
-    /// Label smoothing: the probability that a target spreads over all classes.
+    /// Share of a target that is spread over all classes.
     pub label_smoothing: f32,
     /// Steps and update rule.
     pub training: LoopOptions,
@@ -86,16 +86,16 @@ impl RunOptions for ImageClassifierOptions {
     }
 }
 
-/// Accuracy of the classifier, as fractions.
+/// What the training reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageClassifierReport {
-    /// Number of classes.
+    /// Names that it tells apart.
     pub classes: usize,
-    /// Top-1 accuracy on the images of the folder.
+    /// Share of the folder's images that it names rightly as they are.
     pub top_1: f64,
-    /// Top-1 accuracy on augmented copies that were not trained on.
+    /// The same for changed copies that it was not trained on.
     pub top_1_augmented: f64,
-    /// Number of these copies.
+    /// Changed copies that were looked at.
     pub augmented: usize,
 }
 
@@ -113,14 +113,14 @@ pub fn train(
     let smoothing = options.label_smoothing;
     check_options([
         (format!("--size {}", options.size), (1..=LARGEST_SIDE).contains(&options.size), "a number of pixels from 1 to 4096"),
-        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a fraction from 0 to below 1"),
+        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1"),
     ])?;
     options.training.check_batch([3, options.size, options.size])?;
     let images = ImageFolder::open_trained(&options.data, options.size)?;
     let (names, classes) = images.names();
     if names.len() < 2 {
         return Err(TrainError::input(format!(
-            "a classifier needs at least 2 names; {} has {} image(s) with {} name(s): add images with other names",
+            "a classifier tells at least 2 names apart; {} has {} image(s) with {} name(s) between them: add images of other things",
             options.data.display(),
             images.len(),
             names.len()
@@ -137,25 +137,25 @@ pub fn train(
     config.validate().map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("{given}: {error}")))?;
     training_loop::check_parameters(&config.init(device), &given)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", CLASSIFIER))?;
-    let task = ImageClassification { options, config: config.clone(), images: &images, classes: &classes, device: device.clone().autodiff() };
+    let task = Classifying { options, config: config.clone(), images: &images, classes: &classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
     let net = training_loop::train(&task, net, images.content_hash(), &mut folder, observer)?;
 
-    // Training numbers its random streams from 0 upwards, so these copies are new.
+    // Measure on copies of streams that no step has.
     let all: Vec<usize> = (0..images.len()).collect();
-    observer.begin("measuring", COPIES + 1, 0);
+    observer.begin("measuring", MEASURED_DRAWS + 1, 0);
     let mut hits = [0usize; 2];
-    for copy in 0..=COPIES {
-        let mut source = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - copy);
-        for chunk in all.chunks(CHUNK) {
-            let shown = if copy == 0 { batch(&images, chunk, device) } else { augmented_batch(&images, chunk, &mut source, device) };
+    for draw in 0..=MEASURED_DRAWS {
+        let mut source = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - draw);
+        for chunk in all.chunks(TOGETHER) {
+            let shown = if draw == 0 { batch(&images, chunk, device) } else { augmented_batch(&images, chunk, &mut source, device) };
             let found = most_likely(&net.logits(net.features(shown)));
-            hits[usize::from(copy > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
+            hits[usize::from(draw > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
         }
-        observer.step(copy + 1, "");
+        observer.step(draw + 1, "");
     }
-    let augmented = all.len() * COPIES as usize;
+    let augmented = all.len() * MEASURED_DRAWS as usize;
     let report = ImageClassifierReport {
         classes: config.names.len(),
         top_1: hits[0] as f64 / all.len() as f64,
@@ -198,14 +198,14 @@ pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
     values.chunks(classes).map(largest).collect()
 }
 
-/// Augmented copies of images: [N,3,H,W].
-fn augmented_batch(images: &ImageFolder, indices: &[usize], random: &mut Philox, device: &Device) -> Tensor<4> {
+/// Changed copies of images as [N,3,H,W].
+fn augmented_batch(images: &ImageFolder, indices: &[usize], draw: &mut Philox, device: &Device) -> Tensor<4> {
     let size = images.size();
-    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(images.pixels(index), size, random)).collect();
+    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(images.pixels(index), size, draw)).collect();
     Tensor::from_data(TensorData::new(data, [indices.len(), 3, size, size]), device)
 }
 
-struct ImageClassification<'a> {
+struct Classifying<'a> {
     options: &'a ImageClassifierOptions,
     config: ImageClassifierConfig,
     images: &'a ImageFolder,
@@ -214,7 +214,7 @@ struct ImageClassification<'a> {
     device: Device,
 }
 
-impl Task for ImageClassification<'_> {
+impl Task for Classifying<'_> {
     type Net = ImageClassifier;
     type Options = ImageClassifierOptions;
 
@@ -256,7 +256,7 @@ impl Task for ImageClassification<'_> {
             .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
-    /// Three rows: images, augmented copies, and an image of the class that each copy is classified as.
+    /// Rows: images, changed copies, and the images for which the copies are taken.
     fn sample(&self, net: &ImageClassifier) -> ImageGrid {
         let device = self.device.clone().inner();
         let count = self.images.len().min(16);
@@ -264,11 +264,11 @@ impl Task for ImageClassification<'_> {
         let shown = augmented_batch(self.images, &chosen, &mut Philox::new(self.options.training.seed, Stream::Augmentation, u64::MAX), &device);
         let found = most_likely(&net.logits(net.features(shown.clone())));
         let of_class = |class: usize| self.classes.iter().position(|&other| other == class).unwrap_or_default();
-        let classified_as: Vec<usize> = found.into_iter().map(of_class).collect();
+        let taken_for: Vec<usize> = found.into_iter().map(of_class).collect();
         let mut grid = ImageGrid::new(self.images.size());
         grid.row(&batch(self.images, &chosen, &device));
         grid.row(&shown);
-        grid.row(&batch(self.images, &classified_as, &device));
+        grid.row(&batch(self.images, &taken_for, &device));
         grid
     }
 }

@@ -257,11 +257,11 @@ fn matrix(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind
     let mut elements = vec![0.0f32; maps.len() * pixels * pixels];
     let make = &|maps: &[Affine], elements: &mut [f32]| {
         // Weights of all input pixels, by row of samples and column of the output.
-        let mut halved = vec![0.0f64; height.sampled() * columns * pixels];
+        let mut downsampled = vec![0.0f64; height.sampled() * columns * pixels];
         let (mut column_line, mut row_line) = (vec![0.0; columns], vec![0.0; rows]);
         let mut result = vec![0.0f64; pixels];
         for (map, elements) in maps.iter().zip(elements.chunks_exact_mut(pixels * pixels)) {
-            halved.fill(0.0);
+            downsampled.fill(0.0);
             for (sample, [x, y]) in positions(*map, &width, &height).into_iter().enumerate() {
                 along(x, &across, &mut column_line);
                 along(y, &down, &mut row_line);
@@ -269,7 +269,7 @@ fn matrix(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind
                 // The sample in column 2c + t + 1 is multiplied by tap t for the output's column c.
                 for tap in 0..TAPS {
                     let Some(twice) = column.checked_sub(tap + 1).filter(|twice| twice.is_multiple_of(2) && twice / 2 < columns) else { continue };
-                    let into = &mut halved[(row * columns + twice / 2) * pixels..][..pixels];
+                    let into = &mut downsampled[(row * columns + twice / 2) * pixels..][..pixels];
                     for (line, &y) in into.chunks_exact_mut(columns).zip(&row_line) {
                         if y != 0.0 {
                             let factor = y * width.filter[tap];
@@ -284,7 +284,7 @@ fn matrix(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind
                 for column in 0..columns {
                     result.fill(0.0);
                     for (tap, weight) in height.filter.iter().enumerate() {
-                        let from = &halved[((2 * row + tap + 1) * columns + column) * pixels..][..pixels];
+                        let from = &downsampled[((2 * row + tap + 1) * columns + column) * pixels..][..pixels];
                         for (value, from) in result.iter_mut().zip(from) {
                             *value += weight * from;
                         }
