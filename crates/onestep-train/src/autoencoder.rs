@@ -22,43 +22,62 @@ use crate::{
     pipeline_folder::{MODEL, PipelineFolder, VAE_WEIGHTS, component_files, model_index},
     presets,
     run_folder::{Entry, RunFolder},
-    training_loop::{self, LoopOptions, RunOptions, Task},
+    training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
 
 /// Largest side of an image, in pixels.
 pub const LARGEST_SIDE: usize = 4096;
 
 /// Options of `train autoencoder`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AutoencoderOptions {
     /// The image folder.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Side of the images in pixels.
+    #[arg(long, value_name = "PIXELS")]
     pub size: usize,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
     /// Size of the network.
+    #[arg(long, value_parser = presets::names())]
     pub preset: String,
     /// Weight of the KL divergence.
+    #[arg(skip)]
     pub kl_weight: f64,
     /// Percentage of the images that are held out, if the folder has no validation split.
+    #[arg(skip)]
     pub held_out_percent: u32,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
+    /// Averaged weights and sample images.
+    #[command(flatten)]
+    pub averaging: AveragingOptions,
 }
 
 impl Default for AutoencoderOptions {
     fn default() -> Self {
         let training = LoopOptions { steps: 3000, batch: 16, ..LoopOptions::default() };
-        Self { data: PathBuf::new(), size: 64, out: PathBuf::new(), preset: "tiny".into(), kl_weight: 1e-6, held_out_percent: 5, training }
+        Self {
+            data: PathBuf::new(),
+            size: 64,
+            out: PathBuf::new(),
+            preset: "tiny".into(),
+            kl_weight: 1e-6,
+            held_out_percent: 5,
+            training,
+            averaging: AveragingOptions::default(),
+        }
     }
 }
 
 impl RunOptions for AutoencoderOptions {
     fn fixed_for_resume(&self) -> Self {
         let Self { data, out, .. } = Self::default();
-        Self { data, out, training: self.training.fixed_for_resume(), ..self.clone() }
+        Self { data, out, training: self.training.fixed_for_resume(), averaging: self.averaging.fixed_for_resume(), ..self.clone() }
     }
 }
 
@@ -93,6 +112,8 @@ pub fn train(
         (format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50"),
         (format!("kl_weight = {kl_weight}"), kl_weight.is_finite() && kl_weight >= 0.0, "a number of at least 0"),
     ])?;
+    options.training.check()?;
+    options.averaging.check()?;
     options.training.check_batch([3, options.size, options.size])?;
     let images = ImageFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
@@ -184,6 +205,10 @@ impl Task for Reconstruction<'_> {
 
     fn training(&self) -> &LoopOptions {
         &self.options.training
+    }
+
+    fn averaging(&self) -> &AveragingOptions {
+        &self.options.averaging
     }
 
     fn loss(&self, net: &AutoencoderKl, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {

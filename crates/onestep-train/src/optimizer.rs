@@ -15,22 +15,29 @@ use crate::{
 };
 
 /// Options of AdamW (Loshchilov and Hutter 2019), its learning rate schedule and gradient clipping.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerOptions {
     /// Learning rate after the warm-up.
+    #[arg(long)]
     pub learning_rate: f64,
     /// Steps over which the learning rate rises linearly from 0.
+    #[arg(long)]
     pub warmup_steps: u64,
     /// Fraction of the run, at its end, over which the learning rate falls linearly to 0.
+    #[arg(long)]
     pub decay_fraction: f64,
     /// β₁, the decay of the first moment.
+    #[arg(skip)]
     pub beta_1: f32,
     /// β₂, the decay of the second moment.
+    #[arg(skip)]
     pub beta_2: f32,
     /// Decoupled weight decay.
+    #[arg(skip)]
     pub weight_decay: f32,
     /// Largest norm of the gradient of all parameters; longer ones are scaled down.
+    #[arg(skip)]
     pub clip_norm: f64,
 }
 

@@ -34,26 +34,35 @@ use crate::{
 };
 
 /// Options of `pairs`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PairsOptions {
     /// Run or model folder of the teacher.
+    #[arg(long, value_name = "DIR")]
     pub teacher: PathBuf,
     /// The image folder, for its prompts.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// The folder of the pair set.
+    #[arg(skip)]
     pub out: PathBuf,
     /// Number of pairs.
+    #[arg(long)]
     pub count: u64,
     /// Pairs per shard.
+    #[arg(long)]
     pub shard: u64,
     /// Pairs per forward pass.
+    #[arg(long)]
     pub batch: usize,
     /// Steps of the ODE solver.
+    #[arg(long)]
     pub steps: usize,
-    /// Guidance scale.
+    /// Guidance scale; 1 for none.
+    #[arg(long)]
     pub guidance: f64,
     /// Seed of pair 0. The default is far from the small numbers that people choose, so that these stay unseen in training.
+    #[arg(long)]
     pub base_seed: u64,
 }
 

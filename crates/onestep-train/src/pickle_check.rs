@@ -407,7 +407,7 @@ mod tests {
         assert!(missing.contains("data/0, which is not in the file"), "{missing}");
     }
 
-    /// A container as `torch.save` writes it: stored, in a folder of its own.
+    /// A container as `torch.save` writes it: stored, in one folder.
     fn archive(path: &Path, pickle: &[u8], storage: &[u8]) {
         let mut writer = zip::ZipWriter::new(File::create(path).unwrap());
         let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

@@ -156,7 +156,7 @@ impl PipelineFolder {
     }
 
     /// Whether the files of a component are identical in another pipeline.
-    pub fn shares(&self, name: &str, other: &Self) -> bool {
+    pub fn has_same(&self, name: &str, other: &Self) -> bool {
         self.files_of(name).eq(other.files_of(name))
     }
 

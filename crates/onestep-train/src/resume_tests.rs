@@ -6,7 +6,7 @@ use crate::{
     image_classifier::ImageClassifierOptions,
     latent_metric::{calibration::CalibrationOptions, latent_vgg::LatentVggOptions},
     teacher::TeacherOptions,
-    training_loop::{LoopOptions, RunIdentity, RunOptions},
+    training_loop::{AveragingOptions, LoopOptions, RunIdentity, RunOptions},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn changes(value: &Value, path: &str) -> Vec<(String, Value)> {
     }
 }
 
-/// The fields whose change leaves the identity as it is.
+/// The fields that can change without changing the identity.
 fn resumable<O: RunOptions + DeserializeOwned + Default>() -> Vec<String> {
     let identity = |options: &O| RunIdentity::new(options, "data");
     let default = serde_json::to_value(O::default()).unwrap();
@@ -48,7 +48,7 @@ fn resumable<O: RunOptions + DeserializeOwned + Default>() -> Vec<String> {
             resumable.push(path.trim_start_matches('/').to_owned());
         }
     }
-    resumable.retain(|path| !["training/save_every", "training/sample_every", "training/keep_last"].contains(&path.as_str()));
+    resumable.retain(|path| !["training/save_every", "averaging/sample_every", "training/keep_last"].contains(&path.as_str()));
     resumable.sort();
     resumable
 }
@@ -61,5 +61,6 @@ fn a_resume_may_change_paths_and_what_influences_no_step() {
     assert_eq!(resumable::<CalibrationOptions>(), ["autoencoder", "data", "held_out", "judgements", "metric", "out"]);
     assert_eq!(resumable::<DistilOptions>(), ["gradient_checkpointing", "metric", "out", "pairs", "teacher"]);
     assert_eq!(resumable::<ImageClassifierOptions>(), ["data", "out"]);
-    assert_eq!(resumable::<LoopOptions>(), ["keep_last", "sample_every", "save_every"]);
+    assert_eq!(resumable::<LoopOptions>(), ["keep_last", "save_every"]);
+    assert_eq!(resumable::<AveragingOptions>(), ["sample_every"]);
 }

@@ -136,7 +136,7 @@ pub fn config_of(options: &impl Serialize) -> Result<String, TrainError> {
     })
 }
 
-/// Writes `config.toml`, whose text [`config_of`] gave, and `command.txt`.
+/// Writes `config.toml` with the text of [`config_of`], and `command.txt`.
 ///
 /// # Errors
 /// Storage.

@@ -52,7 +52,7 @@ pub trait Solver {
 /// The solver for a teacher's noise process.
 ///
 /// This match is the only place that depends on the scheduler. For flow matching with Euler steps, `FlowMatchEulerDiscreteScheduler` becomes a
-/// scheduler class that `SchedulerConfig` reads, with a [`NoiseProcess`] of its own; the compiler then asks for an arm here, which returns an
+/// scheduler class that `SchedulerConfig` reads, with a new [`NoiseProcess`]; the compiler then asks for an arm here, which returns an
 /// Euler [`Solver`]. Two other places use the noise process: the teacher's loss (`teacher::NoisePrediction`) and [`one_step`].
 ///
 /// # Errors

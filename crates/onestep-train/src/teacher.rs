@@ -30,38 +30,51 @@ use crate::{
     run_folder::{Entry, RunFolder, model_of},
     sampler::{Sampler, encode_prompts, id_tensor, noises},
     store::sha256,
-    training_loop::{self, LoopOptions, RunOptions, Task},
+    training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
 
 /// Options of `train teacher`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherOptions {
     /// The image folder.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Run or model folder of the autoencoder.
+    #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
     /// Size of the networks.
+    #[arg(long, value_parser = presets::names())]
     pub preset: String,
     /// Tokens per prompt.
+    #[arg(long, value_name = "N")]
     pub prompt_tokens: usize,
     /// Probability that a caption is replaced by the empty prompt.
+    #[arg(skip)]
     pub empty_prompts: f32,
     /// Largest weight of a timestep relative to the cleanest; 1 weights all equally.
+    #[arg(long, value_name = "WEIGHT")]
     pub weight_cap: f64,
     /// Initial weights: a model folder, or `ema/` of a checkpoint; random if none.
+    #[arg(long, value_name = "DIR")]
     pub initial: Option<PathBuf>,
     /// Guidance of the sample images.
+    #[arg(skip)]
     pub sample_guidance: f64,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
+    /// Averaged weights and sample images.
+    #[command(flatten)]
+    pub averaging: AveragingOptions,
 }
 
 impl Default for TeacherOptions {
     fn default() -> Self {
-        let training = LoopOptions { steps: 20_000, batch: 32, save_every: 500, sample_every: 1000, ..LoopOptions::default() };
+        let training = LoopOptions { steps: 20_000, batch: 32, save_every: 500, ..LoopOptions::default() };
         Self {
             data: PathBuf::new(),
             autoencoder: PathBuf::new(),
@@ -73,6 +86,7 @@ impl Default for TeacherOptions {
             initial: None,
             sample_guidance: 2.0,
             training,
+            averaging: AveragingOptions { sample_every: 1000, ..AveragingOptions::default() },
         }
     }
 }
@@ -80,7 +94,16 @@ impl Default for TeacherOptions {
 impl RunOptions for TeacherOptions {
     fn fixed_for_resume(&self) -> Self {
         let Self { data, autoencoder, out, initial, sample_guidance, .. } = Self::default();
-        Self { data, autoencoder, out, initial, sample_guidance, training: self.training.fixed_for_resume(), ..self.clone() }
+        Self {
+            data,
+            autoencoder,
+            out,
+            initial,
+            sample_guidance,
+            training: self.training.fixed_for_resume(),
+            averaging: self.averaging.fixed_for_resume(),
+            ..self.clone()
+        }
     }
 }
 
@@ -104,6 +127,8 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
         (format!("empty_prompts = {}", options.empty_prompts), (0.0..=1.0).contains(&options.empty_prompts), "a fraction from 0 to 1"),
         (format!("sample_guidance = {}", options.sample_guidance), options.sample_guidance.is_finite(), "a number that is finite"),
     ])?;
+    options.training.check()?;
+    options.averaging.check()?;
     let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let size = autoencoder.image_size()?;
     let images = ImageFolder::open_trained(&options.data, size)?;
@@ -233,6 +258,10 @@ impl Task for NoisePrediction<'_> {
 
     fn training(&self) -> &LoopOptions {
         &self.options.training
+    }
+
+    fn averaging(&self) -> &AveragingOptions {
+        &self.options.averaging
     }
 
     fn loss(&self, net: &Teacher, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {

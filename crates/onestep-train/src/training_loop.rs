@@ -20,39 +20,62 @@ use crate::{
 };
 
 /// Options of the training loop.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Training")]
 pub struct LoopOptions {
     /// Training steps.
+    #[arg(long)]
     pub steps: u64,
     /// Samples per step.
+    #[arg(long)]
     pub batch: usize,
     /// Seed of all random numbers of the run.
+    #[arg(long)]
     pub seed: u64,
-    /// Decay of the exponential moving average (EMA) of the weights, per step.
-    pub ema_decay: f64,
     /// Steps between checkpoints.
+    #[arg(long)]
     pub save_every: u64,
-    /// Steps between sample images.
-    pub sample_every: u64,
     /// Number of checkpoints to keep.
+    #[arg(long)]
     pub keep_last: usize,
     /// The update rule.
+    #[command(flatten)]
     pub optimizer: OptimizerOptions,
+}
+
+/// Options of the averaged weights, and of the sample images that they generate.
+#[derive(Clone, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Training")]
+pub struct AveragingOptions {
+    /// Decay of the exponential moving average (EMA) of the weights, per step.
+    #[arg(long)]
+    pub ema_decay: f64,
+    /// Steps between sample images.
+    #[arg(long)]
+    pub sample_every: u64,
+}
+
+impl Default for AveragingOptions {
+    fn default() -> Self {
+        Self { ema_decay: 0.999, sample_every: 250 }
+    }
+}
+
+impl AveragingOptions {
+    /// Refuses values that cannot work.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<(), TrainError> {
+        check_options([(format!("--ema-decay {}", self.ema_decay), (0.0..1.0).contains(&self.ema_decay), "a number from 0 to below 1")])
+    }
 }
 
 impl Default for LoopOptions {
     fn default() -> Self {
-        Self {
-            steps: 1000,
-            batch: 32,
-            seed: 0,
-            ema_decay: 0.999,
-            save_every: 250,
-            sample_every: 250,
-            keep_last: 2,
-            optimizer: OptimizerOptions::default(),
-        }
+        Self { steps: 1000, batch: 32, seed: 0, save_every: 250, keep_last: 2, optimizer: OptimizerOptions::default() }
     }
 }
 
@@ -65,7 +88,6 @@ impl LoopOptions {
         let rules = [
             (format!("--steps {}", self.steps), self.steps <= MOST_STEPS, "at most 9999999"),
             (format!("--batch {}", self.batch), (1..=MOST_SAMPLES).contains(&self.batch), "a number from 1 to 65536"),
-            (format!("--ema-decay {}", self.ema_decay), (0.0..1.0).contains(&self.ema_decay), "a number from 0 to below 1"),
         ];
         check_options(rules.into_iter().chain(self.optimizer.rules("--learning-rate")))
     }
@@ -117,7 +139,7 @@ pub fn check_parameters<M: Module>(net: &M, options: &str) -> Result<(), TrainEr
     ))
 }
 
-/// A training whose state can be saved and loaded.
+/// A training with a state that can be saved and loaded.
 pub trait Trainee {
     /// Performs step `step`, counted from 0. Returns the metrics to log; the first is shown as progress.
     ///
@@ -131,7 +153,9 @@ pub trait Trainee {
     /// # Errors
     /// Files that are missing or do not fit.
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError>;
-    /// Sample images that show the progress; none if there is nothing to see.
+    /// Steps between sample images; none if there are no images.
+    fn sample_every(&self) -> Option<u64>;
+    /// Sample images that show the progress.
     fn sample(&self) -> Option<ImageGrid>;
 }
 
@@ -146,8 +170,14 @@ pub trait RunOptions: Serialize {
 
 impl RunOptions for LoopOptions {
     fn fixed_for_resume(&self) -> Self {
-        let Self { save_every, sample_every, keep_last, .. } = Self::default();
-        Self { save_every, sample_every, keep_last, ..self.clone() }
+        let Self { save_every, keep_last, .. } = Self::default();
+        Self { save_every, keep_last, ..self.clone() }
+    }
+}
+
+impl RunOptions for AveragingOptions {
+    fn fixed_for_resume(&self) -> Self {
+        Self { sample_every: Self::default().sample_every, ..self.clone() }
     }
 }
 
@@ -206,7 +236,7 @@ pub fn run(
 
         let stopped = observer.stopped();
         let is_due = |every: u64| done % every.max(1) == 0 || done == options.steps;
-        if is_due(options.sample_every)
+        if trainee.sample_every().is_some_and(is_due)
             && let Some(images) = trainee.sample()
         {
             images.write(&folder.sample(done))?;
@@ -306,6 +336,8 @@ pub trait Task {
     fn options(&self) -> &Self::Options;
     /// Those of the loop.
     fn training(&self) -> &LoopOptions;
+    /// Those of the averaged weights.
+    fn averaging(&self) -> &AveragingOptions;
     /// The mean loss of step `step` ([1]), and metrics to log with it.
     fn loss(&self, net: &Self::Net, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>);
     /// The networks' files in the layout of diffusers: contents by path within a pipeline folder.
@@ -356,7 +388,7 @@ impl<T: Task> Trainee for TaskTrainee<'_, T> {
         let gradients = FlatGradients::take(&net, &mut loss.backward());
         let (net, norm) = self.optimizer.step(net, gradients, rate);
         log.extend([("gradient_norm", finite("the gradient", norm, step)?), ("learning_rate", rate)]);
-        self.average = Some(average(before, &net, options.ema_decay, step));
+        self.average = Some(average(before, &net, self.task.averaging().ema_decay, step));
         self.net = Some(net);
         Ok(log)
     }
@@ -376,6 +408,10 @@ impl<T: Task> Trainee for TaskTrainee<'_, T> {
         self.average = self.average.take().map(|net| self.task.load(net, &averaged)).transpose()?;
         let device = self.average.as_ref().and_then(|net| net.devices().into_iter().next()).unwrap_or_default();
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, &device)
+    }
+
+    fn sample_every(&self) -> Option<u64> {
+        Some(self.task.averaging().sample_every)
     }
 
     fn sample(&self) -> Option<ImageGrid> {

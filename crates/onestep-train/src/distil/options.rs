@@ -9,68 +9,99 @@ use crate::{
     error::{TrainError, check_options},
     latent_metric::e_latent_lpips::ELatentLpipsOptions,
     optimizer::OptimizerOptions,
-    training_loop::{LoopOptions, RunOptions},
+    training_loop::{AveragingOptions, LoopOptions, RunOptions},
 };
 
 /// Options of `distil`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistilOptions {
     /// Run or model folder of the teacher.
+    #[arg(long, value_name = "DIR")]
     pub teacher: PathBuf,
     /// The pair set.
+    #[arg(long, value_name = "DIR")]
     pub pairs: PathBuf,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
     /// The distance that the student minimises.
+    #[arg(long)]
     pub distance: DistanceKind,
-    /// The metric of LPIPS distances.
+    /// The metric of LPIPS distances, from onestep train latent-vgg or latent-lpips.
+    #[arg(long, value_name = "PATH")]
     pub metric: PathBuf,
     /// Encoder of a published metric, if its file name does not tell: sd15, sd21, sdxl, sd3 or flux.
+    #[arg(long, value_name = "sd15|sd21|sdxl|sd3|flux")]
     pub encoder: Option<String>,
     /// Augmentation of E-LatentLPIPS.
+    #[command(flatten)]
     pub e_latent_lpips: ELatentLpipsOptions,
-    /// Gradient accumulation steps: each batch is split into this many micro-batches, whose gradients are summed.
+    /// Gradient accumulation steps: split each batch into N micro-batches.
+    #[arg(long, value_name = "N")]
     pub accumulate: usize,
-    /// Whether the backward pass computes cheap activations again instead of storing them.
+    /// Compute cheap activations again in the backward pass, to save memory.
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub gradient_checkpointing: bool,
-    /// Compute dtype of student and discriminator.
+    /// Compute dtype of student and discriminator; parameters, losses, the metric and R1 are always f32.
+    #[arg(long)]
     pub precision: Precision,
     /// Adversarial training.
+    #[command(flatten)]
     pub adversarial: AdversarialOptions,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
+    /// Averaged weights and sample images.
+    #[command(flatten)]
+    pub averaging: AveragingOptions,
 }
 
 /// Options of adversarial training. Diffusion2GAN does not state all of these constants; the others were chosen here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Discriminator")]
 pub struct AdversarialOptions {
     /// Whether there is a discriminator.
+    #[arg(skip)]
     pub enabled: bool,
     /// Whether the discriminator is conditioned on the noise.
+    #[arg(skip)]
     pub noise: bool,
     /// Whether the discriminator has inputs and heads at all scales; otherwise one input and one head at full resolution.
+    #[arg(skip)]
     pub scales: bool,
     /// γ of R1; 0 disables it.
+    #[arg(long, value_name = "GAMMA")]
     pub r1_gamma: f64,
     /// Discriminator steps per R1 step (lazy regularisation); the penalty is multiplied by it.
+    #[arg(skip)]
     pub r1_every: u64,
     /// Mix-and-match fakes.
+    #[arg(skip)]
     pub mix: MixOptions,
     /// Fraction of the run, at its start, in which the student minimises the distance alone.
+    #[arg(long, value_name = "FRACTION")]
     pub regression_fraction: f64,
     /// Fraction of the run over which λ then rises linearly from 0.
+    #[arg(skip)]
     pub ramp_fraction: f64,
     /// Steps for which the discriminator trains before λ rises; fewer if the regression phase is shorter.
+    #[arg(skip)]
     pub discriminator_warmup_steps: u64,
-    /// λ; 0 for the adaptive weight, see `gradient_ratio`.
+    /// λ, the weight of the adversarial loss; 0 for an adaptive weight.
+    #[arg(long, value_name = "WEIGHT")]
     pub lambda: f64,
-    /// Norm of the adversarial gradient at the student's latent, relative to that of the distance, which the adaptive λ keeps.
+    /// Norm of the adversarial gradient relative to that of the distance, for the adaptive weight.
+    ///
+    /// Both gradients are those at the student's latent.
+    #[arg(long, value_name = "RATIO")]
     pub gradient_ratio: f64,
     /// Factor of the student's learning rate while λ is above 0.
+    #[arg(skip)]
     pub learning_rate_factor: f64,
     /// The discriminator's update rule. While λ is above 0, the student's optimizer uses its β₁ and β₂.
+    #[arg(skip)]
     pub optimizer: OptimizerOptions,
 }
 
@@ -105,7 +136,7 @@ impl Default for AdversarialOptions {
 
 impl Default for DistilOptions {
     fn default() -> Self {
-        let mut training = LoopOptions { steps: 5000, batch: 32, save_every: 500, sample_every: 500, ..LoopOptions::default() };
+        let mut training = LoopOptions { steps: 5000, batch: 32, save_every: 500, ..LoopOptions::default() };
         training.optimizer = OptimizerOptions { learning_rate: 3e-4, clip_norm: 10.0, ..OptimizerOptions::default() };
         Self {
             teacher: PathBuf::new(),
@@ -120,6 +151,7 @@ impl Default for DistilOptions {
             precision: Precision::F32,
             adversarial: AdversarialOptions::default(),
             training,
+            averaging: AveragingOptions { sample_every: 500, ..AveragingOptions::default() },
         }
     }
 }
@@ -127,8 +159,8 @@ impl Default for DistilOptions {
 impl RunOptions for DistilOptions {
     fn fixed_for_resume(&self) -> Self {
         let Self { teacher, pairs, out, metric, gradient_checkpointing, .. } = Self::default();
-        let training = self.training.fixed_for_resume();
-        Self { teacher, pairs, out, metric, gradient_checkpointing, training, ..self.clone() }
+        let (training, averaging) = (self.training.fixed_for_resume(), self.averaging.fixed_for_resume());
+        Self { teacher, pairs, out, metric, gradient_checkpointing, training, averaging, ..self.clone() }
     }
 }
 
@@ -153,6 +185,8 @@ impl AdversarialSchedule {
 impl DistilOptions {
     /// Refuses options that cannot work.
     pub(super) fn check(&self) -> Result<(), TrainError> {
+        self.training.check()?;
+        self.averaging.check()?;
         let (adversarial, mix, batch) = (&self.adversarial, &self.adversarial.mix, self.training.batch);
         let fraction = |name: &str, value: f64| (format!("{name} {value}"), (0.0..=1.0).contains(&value), "a fraction from 0 to 1");
         let factor = |name: &str, value: f64| (format!("{name} {value}"), value.is_finite() && value >= 0.0, "a number of at least 0");

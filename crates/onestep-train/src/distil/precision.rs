@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Compute dtype of student and discriminator: the element type of their products and activations.
 ///
 /// Parameters, averages, moments, losses, the metric and R1 are always f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits.
@@ -16,9 +16,6 @@ pub enum Precision {
     /// bfloat16: the range of f32, so that no loss scaling is needed, with about three significant digits.
     Bf16,
 }
-
-/// Names of the command line.
-pub const PRECISIONS: [(&str, Precision); 2] = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
 
 impl Precision {
     /// A copy of `net` that computes in this dtype, for one forward and backward pass. Its gradients are those of `net`'s parameters.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The distance that the student minimises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DistanceKind {
     /// Mean squared error of latents.
@@ -29,15 +29,6 @@ pub enum DistanceKind {
     /// E-LatentLPIPS: LatentLPIPS with one random augmentation of both latents in each step.
     ELatentLpips,
 }
-
-/// Names of the command line, in the order of the paper's table.
-pub const DISTANCES: [(&str, DistanceKind); 5] = [
-    ("mse", DistanceKind::Mse),
-    ("pseudo-huber", DistanceKind::PseudoHuber),
-    ("pixel-lpips", DistanceKind::PixelLpips),
-    ("latent-lpips", DistanceKind::LatentLpips),
-    ("e-latent-lpips", DistanceKind::ELatentLpips),
-];
 
 /// `k/√d` of the pseudo-Huber distance, as in improved consistency training (Song and Dhariwal 2023).
 const HUBER: f64 = 0.00054;

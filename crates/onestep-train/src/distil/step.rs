@@ -244,7 +244,7 @@ impl Trainee for Distillation<'_> {
             self.optimizer.set_decays(beta_1, beta_2);
         }
         let (net, generator) = self.generator_step(net, &indices, step, ramp)?;
-        self.average = Some(average(before, &net, self.options.training.ema_decay, step));
+        self.average = Some(average(before, &net, self.options.averaging.ema_decay, step));
         self.net = Some(net);
 
         let mut metrics =
@@ -292,6 +292,10 @@ impl Trainee for Distillation<'_> {
                 .map_err(|error| TrainError::input(format!("the checkpoint's {RATIO} cannot be read: {error}")))?;
         }
         Ok(())
+    }
+
+    fn sample_every(&self) -> Option<u64> {
+        Some(self.options.averaging.sample_every)
     }
 
     /// Two rows of the same pairs: the teacher's images above the student's.

@@ -37,26 +37,35 @@ use crate::{
 };
 
 /// Options of `train latent-lpips`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CalibrationOptions {
     /// The metric to calibrate.
+    #[arg(long, value_name = "DIR")]
     pub metric: PathBuf,
     /// Run or model folder with the autoencoder.
+    #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
-    /// BAPPS folders with `ref`, `p0`, `p1` and `judge` inside; none for synthetic judgements.
+    /// A BAPPS folder with ref, p0, p1 and judge inside; may be repeated. None for synthetic judgements.
+    #[arg(long, value_name = "DIR")]
     pub judgements: Vec<PathBuf>,
-    /// BAPPS folders with held-out judgements; none to hold out a random `held_out_percent` of the others.
+    /// A BAPPS folder with held-out judgements, such as one of its val/; may be repeated. None to hold out a random fifth of the others.
+    #[arg(long, value_name = "DIR")]
     pub held_out: Vec<PathBuf>,
     /// The image folder for synthetic judgements.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
     /// Number of synthetic judgements.
+    #[arg(long)]
     pub count: usize,
     /// Percentage of the judgements that are held out, unless `held_out` has folders.
+    #[arg(skip)]
     pub held_out_percent: u32,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
 }
 
@@ -133,6 +142,7 @@ pub fn train(
     device_name: &str,
     observer: &mut dyn Observer,
 ) -> Result<CalibrationReport, TrainError> {
+    options.training.check()?;
     let percent = options.held_out_percent;
     check_options([
         (format!("held_out_percent = {percent}"), (1..=50).contains(&percent), "a number from 1 to 50"),
@@ -311,6 +321,10 @@ impl Trainee for Calibration<'_> {
         let loaded = self.net.take().map(|net| weights::load(net, &[Shard::new(RANKING, file)])).transpose();
         self.net = loaded.map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))?;
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, &self.device.clone().inner())
+    }
+
+    fn sample_every(&self) -> Option<u64> {
+        None
     }
 
     fn sample(&self) -> Option<ImageGrid> {

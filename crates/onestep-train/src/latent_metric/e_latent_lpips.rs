@@ -11,13 +11,16 @@ use serde::{Deserialize, Serialize};
 use super::latent_augmentation::{LatentAugmentation, LatentAugmentationOptions};
 
 /// Options of E-LatentLPIPS.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ELatentLpipsOptions {
     /// The distribution of T.
+    #[command(flatten)]
     pub augmentation: LatentAugmentationOptions,
-    /// Weight of the mean absolute difference of the latents without augmentation, which is added to the distance. It is 1 in the official package
-    /// and 0 in the paper.
+    /// Weight of the mean absolute difference of the latents, which is added to the distance.
+    ///
+    /// The latents are not augmented for it. It is 1 in the official package and 0 in the paper.
+    #[arg(long, value_name = "WEIGHT")]
     pub absolute: f64,
 }
 

@@ -143,22 +143,29 @@ impl fmt::Display for AugmentationKinds {
 }
 
 /// Which augmentations are applied to latents, and how strong they are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LatentAugmentationOptions {
-    /// The augmentations.
+    /// Augmentations: none, or names joined by +, of blit, geom, color, cutout and their members such as xflip.
+    #[arg(id = "augmentations", long, value_name = "NAMES")]
     pub kinds: AugmentationKinds,
     /// Probability of each augmentation but `color`, which is always applied.
+    #[arg(skip)]
     pub probability: f64,
     /// Largest translation of `xint`, as a fraction of the size.
+    #[arg(skip)]
     pub xint_max: f64,
     /// Standard deviation of log₂ of the factor of `scale`.
+    #[arg(skip)]
     pub scale_std: f64,
     /// Standard deviation of log₂ of the factor of `aniso`.
+    #[arg(skip)]
     pub aniso_std: f64,
     /// Standard deviation of the translation of `xfrac`, as a fraction of the size.
+    #[arg(skip)]
     pub xfrac_std: f64,
     /// Side of the square of `cutout`, as a fraction of the size.
+    #[arg(skip)]
     pub cutout_size: f64,
 }
 

@@ -27,39 +27,54 @@ use crate::{
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
-    training_loop::{self, LoopOptions, RunOptions, Task},
+    training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
 
 /// Options of `train latent-vgg`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LatentVggOptions {
     /// Run or model folder with the autoencoder.
+    #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
     /// The image folder; the caption is the class label.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
-    /// What is classified: latents, or images for a pixel LPIPS to compare with.
+    /// What is classified: latent, or pixel for a pixel LPIPS to compare with.
+    #[arg(long, value_parser = named::<MetricSpace>)]
     pub space: MetricSpace,
-    /// Channels of the five stages of the VGG.
+    /// Channels of the five stages of the VGG, such as 32,64,128,256,256; the full network has 64,128,256,512,512.
+    #[arg(long, value_parser = parse_widths)]
     pub widths: [usize; 5],
-    /// The norm after each convolution. Batch norms train with the statistics of each batch; at the end they get those of many latents.
+    /// Norm after each convolution: batch, as in the published metrics, or group, which is insensitive to contrast.
+    ///
+    /// Batch norms train with the statistics of each batch; at the end they get those of many latents.
+    #[arg(long, value_parser = named::<NormKind>)]
     pub norm: NormKind,
     /// Augmentation of the latents.
+    #[command(flatten)]
     pub augmentation: LatentAugmentationOptions,
     /// Percentage of each label's images that are held out, if the folder has no validation split. If no label has several images, the training
     /// images are evaluated instead.
+    #[arg(skip)]
     pub held_out_percent: u32,
     /// Label smoothing: the probability that a target spreads over all labels.
+    #[arg(skip)]
     pub label_smoothing: f64,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
+    /// Averaged weights and sample images.
+    #[command(flatten)]
+    pub averaging: AveragingOptions,
 }
 
 impl Default for LatentVggOptions {
     fn default() -> Self {
-        let mut training = LoopOptions { steps: 2000, batch: 32, save_every: 500, sample_every: 1000, ..LoopOptions::default() };
+        let mut training = LoopOptions { steps: 2000, batch: 32, save_every: 500, ..LoopOptions::default() };
         training.optimizer.learning_rate = 1e-3;
         training.optimizer.decay_fraction = 0.5;
         Self {
@@ -73,6 +88,7 @@ impl Default for LatentVggOptions {
             held_out_percent: 10,
             label_smoothing: 0.1,
             training,
+            averaging: AveragingOptions { sample_every: 1000, ..AveragingOptions::default() },
         }
     }
 }
@@ -80,8 +96,20 @@ impl Default for LatentVggOptions {
 impl RunOptions for LatentVggOptions {
     fn fixed_for_resume(&self) -> Self {
         let Self { autoencoder, data, out, .. } = Self::default();
-        Self { autoencoder, data, out, training: self.training.fixed_for_resume(), ..self.clone() }
+        Self { autoencoder, data, out, training: self.training.fixed_for_resume(), averaging: self.averaging.fixed_for_resume(), ..self.clone() }
     }
+}
+
+/// The value of a serde enum by its name.
+fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
+}
+
+/// Five widths, such as 32,64,128,256,256.
+fn parse_widths(text: &str) -> Result<[usize; 5], String> {
+    let widths: Result<Vec<usize>, _> = text.split(',').map(str::parse).collect();
+    let widths = widths.ok().and_then(|widths| <[usize; 5]>::try_from(widths).ok()).filter(|widths| !widths.contains(&0));
+    widths.ok_or_else(|| "expected five numbers of at least 1, such as 32,64,128,256,256".into())
 }
 
 /// Accuracy of the classifier.
@@ -126,6 +154,8 @@ pub fn train(
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let vae = model.vae(device)?;
     let size = model.image_size()?;
+    options.training.check()?;
+    options.averaging.check()?;
     options.training.check_batch([3, size, size])?;
     let images = ImageFolder::open(&options.data, size)?;
     let Labelled { classes, labels, trained, evaluated } = Labelled::new(&images, options)?;
@@ -174,7 +204,7 @@ pub fn train(
 /// The images of a folder as a classification problem.
 struct Labelled {
     classes: usize,
-    /// The class of each image; `classes` for images whose label has no training image.
+    /// The class of each image; `classes` if its label has no training image.
     labels: Vec<usize>,
     /// Indices of the images that are trained on, and of those that the accuracy is measured on.
     trained: Vec<usize>,
@@ -367,6 +397,10 @@ impl Task for LatentClassification<'_> {
 
     fn training(&self) -> &LoopOptions {
         &self.options.training
+    }
+
+    fn averaging(&self) -> &AveragingOptions {
+        &self.options.averaging
     }
 
     fn loss(&self, net: &LatentClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {

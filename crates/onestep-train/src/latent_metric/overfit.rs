@@ -34,7 +34,7 @@ pub struct OverfitOptions {
     pub weights: PathBuf,
     /// Encoder of a published metric, if its file name does not tell.
     pub encoder: Option<String>,
-    /// The pair set whose first latents are the targets.
+    /// The pair set; its first latents are the targets.
     pub pairs: PathBuf,
     /// Number of targets.
     pub count: usize,
