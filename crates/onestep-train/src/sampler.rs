@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use onestep_nets::{ClipTextModel, ConfigError, DdimStep, Generator, NoiseProcess, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::standard_normal;
 
-use crate::{data::CaptionTokenizer, error::TrainError, guard::guarded, pipeline_folder::TOKENIZER};
+use crate::{data::CaptionTokenizer, error::TrainError, guard::guarded};
 
 /// The conditions of prompts: [N, tokens, features].
 ///
@@ -21,7 +21,7 @@ pub fn encode_prompts(
 ) -> Result<Tensor<3>, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
-        ids.extend(guarded(format!("{TOKENIZER} with the prompt {prompt:?}"), "the tokenizers library", || tokenizer.encode(prompt))??);
+        ids.extend(guarded(format!("tokenizer.json with the prompt {prompt:?}"), "the tokenizers library", || tokenizer.encode(prompt))??);
     }
     Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state)
 }

@@ -7,10 +7,11 @@ use onestep_nets::weights::StateTensor;
 use onestep_program::{ElementType, TensorFile, disguise};
 use pytorch_reader::{DType, PytorchReader};
 
-use crate::{error::TrainError, guard::guarded, pickle_check::first_misfit};
-
-/// Largest file, and most bytes of its tensors together. Inception-v3 has 95 MB, LatentLPIPS 59.
-pub(crate) const LARGEST_FILE: u64 = 1 << 30;
+use crate::{
+    error::TrainError,
+    guard::guarded,
+    pickle_check::{LARGEST_FILE, first_misfit},
+};
 
 /// Suffix of batch counters, which inference does not need.
 const COUNTER: &str = ".num_batches_tracked";
@@ -95,6 +96,7 @@ fn of_pytorch(path: &Path, size: u64) -> Result<Vec<StateTensor>, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pickle_check::tests::{archive, pickle};
     use crate::store;
 
     #[test]
@@ -117,5 +119,27 @@ mod tests {
         assert!(refusal("metric.safetensors", &sound[..sound.len() - 1]).contains("tensor lin.weight ends at byte"));
         assert!(refusal("metric.pth", &sound).contains("not a checkpoint of PyTorch"));
         assert!(refusal("metric.pth", b"PK\x03\x04 not a checkpoint").contains("not a checkpoint of PyTorch"));
+    }
+
+    #[test]
+    fn pytorch_files_are_read_if_their_tensors_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metric.pth");
+        archive(&path, &pickle(6, 0, &[2, 3], &[3, 1]), &[0; 24]);
+        let tensors = read(&path).unwrap();
+        assert_eq!((tensors[0].name.as_str(), tensors[0].shape.as_slice(), tensors[0].data.len()), ("net.lin.weight", &[2, 3][..], 6));
+        // Six elements repeated by a stride of 0: more bytes than their storage, but no more than the file.
+        archive(&path, &pickle(6, 0, &[3, 6], &[0, 1]), &[0; 24]);
+        assert_eq!(read(&path).unwrap()[0].data.len(), 18);
+        for (pickle, storage, part) in [
+            (pickle(6, 1, &[2, 3], &[3, 1]), vec![0; 24], "needs 7 elements"),
+            (pickle(1 << 40, 0, &[2, 3], &[3, 1]), vec![0; 24], "a storage 0 of 4398046511104 bytes, and the file has 24 for it"),
+            (pickle(6, 0, &[1 << 20, 6], &[0, 1]), vec![0; 24], "25165824 bytes, more than the whole file"),
+            (pickle(6, 0, &[1 << 62, 4], &[0, 0]), vec![0; 24], "tensor net.lin.weight of shape [4611686018427387904, 4] has more than"),
+        ] {
+            archive(&path, &pickle, &storage);
+            let told = read(&path).map(|tensors| tensors.len()).unwrap_err().to_string();
+            assert!(told.contains("metric.pth") && told.contains(part), "{told}");
+        }
     }
 }

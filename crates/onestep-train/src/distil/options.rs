@@ -4,13 +4,29 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{mix_and_match::MixOptions, precision::Precision, regression::DistanceKind};
+use super::{mix_and_match::MixOptions, precision::Precision};
 use crate::{
     error::{TrainError, check_options},
     latent_metric::e_latent_lpips::ELatentLpipsOptions,
     optimizer::OptimizerOptions,
     training_loop::{AveragingOptions, LoopOptions, RunOptions},
 };
+
+/// The distance that the student minimises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DistanceKind {
+    /// Mean squared error of latents.
+    Mse,
+    /// `√(‖x̂ − x‖² + k²) − k` with `k = 0.00054·√d` for d elements: quadratic near the target, linear far from it.
+    PseudoHuber,
+    /// LPIPS of decoded images.
+    PixelLpips,
+    /// LatentLPIPS: LPIPS of latents.
+    LatentLpips,
+    /// E-LatentLPIPS: LatentLPIPS with one random augmentation of both latents in each step.
+    ELatentLpips,
+}
 
 /// Options of `distil`.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]

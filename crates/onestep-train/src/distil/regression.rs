@@ -2,9 +2,8 @@
 
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{AutoencoderKl, LatentLpipsConfig, LatentScaling, MetricSpace};
-use serde::{Deserialize, Serialize};
 
-use super::DistilOptions;
+use super::options::{DistanceKind, DistilOptions};
 use crate::{
     error::{TrainError, TrainErrorKind},
     latent_metric::{
@@ -13,22 +12,6 @@ use crate::{
     },
     pipeline_folder::PipelineFolder,
 };
-
-/// The distance that the student minimises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DistanceKind {
-    /// Mean squared error of latents.
-    Mse,
-    /// `√(‖x̂ − x‖² + k²) − k` with `k = 0.00054·√d` for d elements: quadratic near the target, linear far from it.
-    PseudoHuber,
-    /// LPIPS of decoded images.
-    PixelLpips,
-    /// LatentLPIPS: LPIPS of latents.
-    LatentLpips,
-    /// E-LatentLPIPS: LatentLPIPS with one random augmentation of both latents in each step.
-    ELatentLpips,
-}
 
 /// `k/√d` of the pseudo-Huber distance, as in improved consistency training (Song and Dhariwal 2023).
 const HUBER: f64 = 0.00054;

@@ -8,11 +8,11 @@ use onestep_nets::{
 };
 
 use super::{
-    AdversarialSchedule, Conditions, DistilOptions,
     adversarial::{loss_fake, loss_real, norm, r1_penalty, score},
+    conditions::{Conditions, noises_of},
     gradient_ratio::GradientRatio,
     mix_and_match::FakeSample,
-    noises_of,
+    options::{AdversarialSchedule, DistilOptions},
     regression::Distance,
 };
 use crate::{
