@@ -76,7 +76,7 @@ def plan(options, rows):
         for row in rows[table]:
             words = ["--no-discriminator"] if table == "distances" else rows["common"]
             if table == "discriminator":
-                words = [*words, "--distance", LAST_DISTANCE, "--discriminator-rate", options.discriminator_rate]
+                words = [*words, "--distance", LAST_DISTANCE, "--discriminator-learning-rate", options.discriminator_rate]
             metric = row.get("metric", "latent" if table == "discriminator" else None)
             words = [*words, *row["options"], *(["--metric", metrics[metric]] if metric else [])]
             for seed in options.seeds:

@@ -20,7 +20,7 @@ pub fn data(line: &str) -> Result<(), Failure> {
 }
 
 /// The number in every JSON object that is printed; another one when readers of the old would be led astray.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Writes what serializes as a JSON object as a line of data, with the number of its schema.
 pub fn json(object: &impl Serialize) -> Result<(), Failure> {

@@ -278,12 +278,12 @@ fn options_that_cannot_work_are_refused_by_name() {
 fn results_are_json_objects_where_that_is_asked_for() {
     let folder = &journey().folder;
     let printed = |words: &[&str]| -> serde_json::Value { serde_json::from_str(&succeed(folder, &[words, &["--json"]].concat())).expect("JSON") };
-    assert_eq!(printed(&["export", "--model", "student", "--out", "bundle-json"]), serde_json::json!({ "schema": 1, "path": "bundle-json" }));
+    assert_eq!(printed(&["export", "--model", "student", "--out", "bundle-json"]), serde_json::json!({ "schema": 2, "path": "bundle-json" }));
     let options = printed(&["distil", "--teacher", "teacher", "--pairs", "pairs", "--out", "never", "--dry-run"]);
-    assert!(options["schema"] == 1 && options["distance"] == "e-latent-lpips", "{options}");
+    assert!(options["schema"] == 2 && options["distance"] == "e-latent-lpips", "{options}");
     let words = command("autoencoder", "autoencoder");
     let report = printed(&words.iter().map(String::as_str).chain(["--resume"]).collect::<Vec<_>>());
-    assert!(report["schema"] == 1 && report["psnr_held_out"].is_f64(), "{report}");
+    assert!(report["schema"] == 2 && report["psnr_held_out"].is_f64(), "{report}");
     let output = run(folder, &words.iter().map(String::as_str).chain(["--resume", "--quiet", "--progress", "never"]).collect::<Vec<_>>());
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
 }

@@ -56,7 +56,7 @@ fn doctor_always_has_an_answer() {
     let output = onestep(&["doctor", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert!(report["training_devices"].as_array().is_some_and(|d| d.iter().any(|d| d == "cpu")), "{report}");
     assert_eq!(onestep(&["doctor"]).status.code(), Some(0));
 }

@@ -38,7 +38,7 @@ pub use generator::Generator;
 pub use inception::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, InceptionPool, InceptionV3};
 pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
 pub use precision::in_dtype;
-pub use schedule::{BetaSchedule, DdimStep, NoiseSchedule, SchedulerConfig, TimestepSpacing};
+pub use schedule::{BetaSchedule, DdimStep, NoiseProcess, NoiseSchedule, SchedulerConfig, TimestepSpacing};
 pub use unet::{
     AddedConditions, BasicTransformerBlock, DownBlock, DownBlockType, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d,
     UNet2DConditionConfig, UNet2DConditionModel, UpBlock, UpBlockType,

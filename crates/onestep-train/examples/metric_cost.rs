@@ -1,13 +1,12 @@
-//! What a perceptual distance of latents saves: E-LatentLPIPS beside decoding and pixel LPIPS, forward and backward, for Stable Diffusion's
-//! shapes (latents of 4×64×64, its decoder, images of 512×512, both metrics on a whole VGG-16 with batch norms; seeded random weights).
+//! The cost of E-LatentLPIPS against decoding and pixel LPIPS, forward and backward, for Stable Diffusion's shapes (latents of 4×64×64, its decoder, images of 512×512, both metrics on a whole VGG-16 with batch norms; seeded random weights).
 //!
 //! ```text
 //! cargo run --release -p onestep-train --example metric_cost -- [--device NAME] [--batch N] [--rounds N]
 //! ```
 //!
-//! Each side runs in a process of its own, so that its memory is its own. The teacher's side of the comparison is decoded too, without
-//! gradients, as training would have to. Memory: the process's peak; on CUDA what the GPU holds at the end, since PyTorch's allocator gives
-//! nothing back. `extra` is over the same process before its first distance, with the weights loaded.
+//! Each distance runs in a separate process, so that its peak memory can be measured. The teacher's latent is decoded too, without gradients, as
+//! training would. Memory is the peak of the process; on CUDA it is the GPU memory in use at the end, because PyTorch's allocator frees nothing.
+//! `extra` is the memory beyond that with the weights loaded, before the first distance.
 
 use std::process::Command;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{AutoencoderKlConfig, LatentLpipsConfig, MetricSpace};
 use onestep_noise::{Stream, normal};
-use onestep_train::latent_metric::{augmentation::AugmentationOptions, ensemble};
+use onestep_train::latent_metric::{e_latent_lpips, latent_augmentation::LatentAugmentationOptions};
 
 const SIDES: [&str; 2] = ["e-latent-lpips", "decode + pixel-lpips"];
 /// Channels, rows, columns of a latent of Stable Diffusion.
@@ -89,8 +88,8 @@ fn distance_of(side: &str, batch: usize, device: &Device) -> Distance {
         let metric = config.init(device).no_grad();
         let device = device.clone();
         return Box::new(move |round, student, teacher| {
-            let draw = AugmentationOptions::default().draw(0, round, batch, [LATENT[1], LATENT[2]], &device);
-            ensemble::distance(&metric, &draw, 0.0, student, teacher).mean()
+            let augmentation = LatentAugmentationOptions::default().sample(0, round, batch, [LATENT[1], LATENT[2]], &device);
+            e_latent_lpips::distance(&metric, Some(&augmentation), 0.0, student, teacher).mean()
         });
     }
     config.space = MetricSpace::Pixel;

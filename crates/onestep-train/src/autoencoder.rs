@@ -1,7 +1,8 @@
-//! `train autoencoder`: images ↔ latents at a quarter of the size.
+//! `train autoencoder`: trains the autoencoder (VAE), from images to latents of a quarter of their size and back.
 //!
-//! Loss: mean absolute error + mean squared error of the reconstruction + `kl_weight` · KL divergence of the posterior from a standard
-//! normal, per latent element. After training `scaling_factor` is set to 1/std of the training latents, so that the denoiser sees unit variance.
+//! The loss is the mean absolute error plus the mean squared error of the reconstruction plus `kl_weight` times the KL divergence of the posterior
+//! from a standard normal, per latent element. After training, `scaling_factor` is set to 1/std of the training latents, so that the denoiser
+//! trains on latents of unit variance.
 
 use std::path::PathBuf;
 
@@ -21,47 +22,73 @@ use crate::{
     pipeline_folder::{MODEL, PipelineFolder, VAE_WEIGHTS, component_files, model_index},
     presets,
     run_folder::{Entry, RunFolder},
-    training_loop::{self, LoopOptions, Task},
+    training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
 
-/// Side of an image at most, in pixels.
+/// Largest side of an image, in pixels.
 pub const LARGEST_SIDE: usize = 4096;
 
 /// Options of `train autoencoder`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AutoencoderOptions {
     /// The image folder.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Side of the images in pixels.
+    #[arg(long, value_name = "PIXELS")]
     pub size: usize,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
     /// Size of the network.
+    #[arg(long, value_parser = presets::names())]
     pub preset: String,
     /// Weight of the KL divergence.
+    #[arg(skip)]
     pub kl_weight: f64,
-    /// Share of the images, in percent, that only serve to measure, where the folder has none for validation.
+    /// Percentage of the images that are held out, if the folder has no validation split.
+    #[arg(skip)]
     pub held_out_percent: u32,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
+    /// Averaged weights and sample images.
+    #[command(flatten)]
+    pub averaging: AveragingOptions,
 }
 
 impl Default for AutoencoderOptions {
     fn default() -> Self {
         let training = LoopOptions { steps: 3000, batch: 16, ..LoopOptions::default() };
-        Self { data: PathBuf::new(), size: 64, out: PathBuf::new(), preset: "tiny".into(), kl_weight: 1e-6, held_out_percent: 5, training }
+        Self {
+            data: PathBuf::new(),
+            size: 64,
+            out: PathBuf::new(),
+            preset: "tiny".into(),
+            kl_weight: 1e-6,
+            held_out_percent: 5,
+            training,
+            averaging: AveragingOptions::default(),
+        }
     }
 }
 
-/// What the training reached.
+impl RunOptions for AutoencoderOptions {
+    fn fixed_for_resume(&self) -> Self {
+        let Self { data, out, .. } = Self::default();
+        Self { data, out, training: self.training.fixed_for_resume(), averaging: self.averaging.fixed_for_resume(), ..self.clone() }
+    }
+}
+
+/// Reconstruction quality.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AutoencoderReport {
-    /// Peak signal-to-noise ratio over all trained images, dB.
+    /// Peak signal-to-noise ratio (PSNR) on the training images, dB.
     pub psnr_trained: f64,
-    /// The same over the images that were held out.
+    /// PSNR on the held-out images, dB.
     pub psnr_held_out: f64,
-    /// Images in each.
+    /// Numbers of training and held-out images.
     pub images: [usize; 2],
     /// 1/std of the training latents.
     pub scaling_factor: f64,
@@ -85,18 +112,26 @@ pub fn train(
         (format!("held_out_percent = {percent}"), percent <= 50, "a number from 0 to 50"),
         (format!("kl_weight = {kl_weight}"), kl_weight.is_finite() && kl_weight >= 0.0, "a number of at least 0"),
     ])?;
+    options.training.check()?;
+    options.averaging.check()?;
     options.training.check_batch([3, options.size, options.size])?;
     let images = ImageFolder::open(&options.data, options.size)?;
     let config = presets::preset(&options.preset, options.size, 1, 1, 0)?.vae;
     let (trained, held_out) = split(&images, percent)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
-    let task =
-        Autoencoding { options, config: config.clone(), images: &images, trained: &trained, held_out: &held_out, device: device.clone().autodiff() };
+    let task = Reconstruction {
+        options,
+        config: config.clone(),
+        images: &images,
+        trained: &trained,
+        held_out: &held_out,
+        device: device.clone().autodiff(),
+    };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
-    let net = training_loop::train(&task, net, &options.training, images.content_hash(), &mut folder, entry, device, observer)?;
+    let net = training_loop::train(&task, net, images.content_hash(), &mut folder, observer)?;
 
-    // Measure, and bring the latents to unit variance.
+    // Scale the latents to unit variance.
     let latents = encode_all(&net, &images, &trained, device);
     let count = latents.len() as f64;
     let mean = latents.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
@@ -116,7 +151,7 @@ pub fn train(
     Ok(report)
 }
 
-/// The folder's images for validation are held out, or where it has none every `100/percent`-th by a fixed rule.
+/// Training and held-out images: the splits of the folder, or a random split that is the same in every run.
 fn split(images: &ImageFolder, percent: u32) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
     let (trained, validation) = images.splits()?;
     if !validation.is_empty() {
@@ -140,7 +175,7 @@ fn encode_all(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], devi
     indices.chunks(32).flat_map(|chunk| net.encode(batch(images, chunk, device)).mean.to_data().try_to_vec::<f32>().unwrap_or_default()).collect()
 }
 
-/// 10·log₁₀(4/MSE) with images in −1…1 (range 2), over all images together.
+/// PSNR = 10·log₁₀(4/MSE) of images in −1…1, with the MSE over all images.
 fn psnr(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], device: &Device) -> f64 {
     let mut sum = 0.0;
     for chunk in indices.chunks(32) {
@@ -151,7 +186,7 @@ fn psnr(net: &AutoencoderKl, images: &ImageFolder, indices: &[usize], device: &D
     10.0 * (4.0 * indices.len() as f64 / sum).log10()
 }
 
-struct Autoencoding<'a> {
+struct Reconstruction<'a> {
     options: &'a AutoencoderOptions,
     config: AutoencoderKlConfig,
     images: &'a ImageFolder,
@@ -160,11 +195,20 @@ struct Autoencoding<'a> {
     device: Device,
 }
 
-impl Task for Autoencoding<'_> {
+impl Task for Reconstruction<'_> {
     type Net = AutoencoderKl;
+    type Options = AutoencoderOptions;
 
-    fn identity(&self) -> String {
-        training_loop::identity(self.options)
+    fn options(&self) -> &AutoencoderOptions {
+        self.options
+    }
+
+    fn training(&self) -> &LoopOptions {
+        &self.options.training
+    }
+
+    fn averaging(&self) -> &AveragingOptions {
+        &self.options.averaging
     }
 
     fn loss(&self, net: &AutoencoderKl, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
@@ -193,6 +237,7 @@ impl Task for Autoencoding<'_> {
             .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
+    /// Four rows: training images and their reconstructions, held-out images and their reconstructions.
     fn sample(&self, net: &AutoencoderKl) -> ImageGrid {
         let mut grid = ImageGrid::new(self.images.size());
         for indices in [self.trained, self.held_out] {
@@ -205,7 +250,7 @@ impl Task for Autoencoding<'_> {
     }
 }
 
-/// The samples of a step: epochs in random order, one after the other, cut into batches.
+/// The samples of a step: random permutations of `all`, one per epoch, concatenated and cut into batches.
 pub fn epoch_indices(all: &[usize], seed: u64, step: u64, batch: usize) -> Vec<usize> {
     let count = all.len() as u64;
     let (mut epoch, mut order) = (u64::MAX, Vec::new());

@@ -1,12 +1,12 @@
-//! Checkpoints: folders in diffusers' layout, with what resuming needs beside it.
+//! Checkpoints: folders in the layout of diffusers, with the state that a resume needs.
 //!
 //! ```text
 //! checkpoints/step-0005000/
-//!   unet/ vae/ text_encoder/ …   the weights that are being trained
-//!   ema/                         their running average, in the same shape
+//!   unet/ vae/ text_encoder/ …   the weights in training
+//!   ema/                         their exponential moving average, in the same layout
 //!   state/optimizer.safetensors  moments
-//!   state/counters.json          the next step; every random draw and the data position follow from it
-//!   complete.json                size and SHA-256 of every file, and the state hash; written last
+//!   state/counters.json          steps done; random numbers and data position follow from it
+//!   complete.json                schema, size and SHA-256 of every file, and the state hash; written last
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,15 +21,15 @@ use crate::{
     store::{self, sha256},
 };
 
-/// What the trainer had done when it saved.
+/// How far the run was when it saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counters {
-    /// Steps done; the next step's number.
+    /// Steps done, which is the number of the next step.
     pub step: u64,
     /// Samples seen.
     pub samples: u64,
-    /// Hash of the options that decide the result, so that a run is not resumed as another.
+    /// Hash of the options that a resume must not change.
     pub options: String,
     /// Hash of the data.
     pub data: String,
@@ -38,11 +38,17 @@ pub struct Counters {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Complete {
+    /// [`SCHEMA`]; 0 in checkpoints that have none.
+    #[serde(default)]
+    schema: u32,
     state: String,
     files: BTreeMap<String, (u64, String)>,
 }
 
-/// A checkpoint on disk, marked by its own list of files.
+/// The version of checkpoints, options and logs in a run folder; raised when any of them changes incompatibly.
+const SCHEMA: u32 = 2;
+
+/// A checkpoint on disk; `complete.json` lists its files.
 const CHECKPOINT: FolderKind = FolderKind { name: "a checkpoint", mark: COMPLETE, files: listed, is_recorded: false };
 
 fn listed(complete: &[u8]) -> Option<BTreeSet<String>> {
@@ -55,7 +61,7 @@ fn listed(complete: &[u8]) -> Option<BTreeSet<String>> {
 pub struct Checkpoint {
     /// File contents by path within the folder.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Where the run stood.
+    /// How far the run was.
     pub counters: Counters,
 }
 
@@ -63,7 +69,7 @@ const COUNTERS: &str = "state/counters.json";
 const COMPLETE: &str = "complete.json";
 
 impl Checkpoint {
-    /// One hash over weights, averages, optimizer, counters and data position.
+    /// One hash of all weights, averages, moments and counters.
     pub fn state_hash(&self) -> String {
         let mut lines = serde_json::to_string(&self.counters).unwrap_or_default();
         for (name, bytes) in &self.files {
@@ -82,11 +88,12 @@ impl Checkpoint {
         let mut files: Vec<(String, Vec<u8>)> = self.files.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
         files.push((COUNTERS.into(), json_bytes(&self.counters, Path::new(COUNTERS))?));
         let complete = Complete {
+            schema: SCHEMA,
             state: self.state_hash(),
             files: files.iter().map(|(name, bytes)| (name.clone(), (bytes.len() as u64, sha256(bytes)))).collect(),
         };
         files.push((COMPLETE.into(), json_bytes(&complete, Path::new(COMPLETE))?));
-        // A damaged checkpoint of this step, which a resume has passed over, is replaced.
+        // Replaces a damaged checkpoint of this step, which the resume has skipped.
         let names = files.iter().map(|(name, _)| name.clone()).collect();
         let mut destination = FolderDestination::acquire_over(&folder, CHECKPOINT, names)?;
         for (name, bytes) in &files {
@@ -95,11 +102,11 @@ impl Checkpoint {
         destination.publish()?;
         Self::read(&folder)?;
         replace_file(&checkpoints.join("latest"), name.as_bytes())?;
-        // Damaged ones of later steps, which a resume has passed over, must not push the new one out.
+        // Damaged checkpoints of later steps, which the resume has skipped, must not displace the new one.
         let mut all = list(checkpoints)?;
         all.retain(|other| *other <= folder);
         for old in &all[..all.len().saturating_sub(keep.max(1))] {
-            // One that holds anything but a checkpoint is somebody's, and stays.
+            // A folder that contains anything else than a checkpoint is not ours to remove.
             if check_folder(old, CHECKPOINT).is_ok() {
                 fs::remove_dir_all(old).map_err(|error| TrainError::storage("removing", old, &error))?;
             }
@@ -107,51 +114,60 @@ impl Checkpoint {
         Ok(folder)
     }
 
-    /// Reads a checkpoint and compares every file with its hash.
+    /// Reads a checkpoint and verifies the hash of every file.
     ///
     /// # Errors
-    /// A folder without `complete.json`, a file that is missing, altered or surplus.
+    /// A folder without `complete.json`, another schema, a file that is missing or altered.
     pub fn read(folder: &Path) -> Result<Self, TrainError> {
-        let place = folder.display();
+        let location = folder.display();
         let complete = folder.join(COMPLETE);
         if !complete.exists() {
-            return Err(TrainError::input(format!("{place} is not a checkpoint (no {COMPLETE}): an interrupted save, or another folder")));
+            return Err(TrainError::input(format!("{location} is not a checkpoint (no {COMPLETE}): an interrupted save, or another folder")));
         }
         let complete: Complete = serde_json::from_slice(&store::read(&complete)?)
-            .map_err(|error| TrainError::input(format!("{place}/{COMPLETE} cannot be read: {error}")))?;
+            .map_err(|error| TrainError::input(format!("{location}/{COMPLETE} cannot be read: {error}")))?;
+        if complete.schema != SCHEMA {
+            return Err(TrainError::input(format!(
+                "{location} has schema {}, expected {SCHEMA}: another version of this program wrote it; start a new run, or resume with that version",
+                complete.schema
+            )));
+        }
         let mut files = BTreeMap::new();
         for (name, (size, hash)) in &complete.files {
             if name.split('/').any(|part| part.is_empty() || part == ".." || part == ".") || name.contains('\\') {
-                return Err(TrainError::input(format!("{place}/{COMPLETE} names {name:?}, which is no file of a checkpoint")));
+                return Err(TrainError::input(format!("{location}/{COMPLETE} names {name:?}, which is no file of a checkpoint")));
             }
             let bytes = store::read(&folder.join(name))?;
             if bytes.len() as u64 != *size || sha256(&bytes) != *hash {
                 return Err(TrainError::input(format!(
-                    "{place}/{name} is damaged: its bytes are not those that were saved; resume from an older checkpoint"
+                    "{location}/{name} is damaged: its bytes are not those that were saved; resume from an older checkpoint"
                 )));
             }
             files.insert(name.clone(), bytes);
         }
-        let counters = files.remove(COUNTERS).ok_or_else(|| TrainError::input(format!("{place} has no {COUNTERS}")))?;
-        let counters = serde_json::from_slice(&counters).map_err(|error| TrainError::input(format!("{place}/{COUNTERS} cannot be read: {error}")))?;
+        let counters = files.remove(COUNTERS).ok_or_else(|| TrainError::input(format!("{location} has no {COUNTERS}")))?;
+        let counters =
+            serde_json::from_slice(&counters).map_err(|error| TrainError::input(format!("{location}/{COUNTERS} cannot be read: {error}")))?;
         let checkpoint = Self { files, counters };
         if checkpoint.state_hash() != complete.state {
-            return Err(TrainError::input(format!("{place} is damaged: its state hash differs from the saved one; resume from an older checkpoint")));
+            return Err(TrainError::input(format!(
+                "{location} is damaged: its state hash differs from the saved one; resume from an older checkpoint"
+            )));
         }
         Ok(checkpoint)
     }
 
-    /// The newest complete checkpoint; incomplete ones are passed over with a note.
+    /// The newest checkpoint that is complete and undamaged; others are skipped with a note.
     ///
     /// # Errors
-    /// Storage, or when there are checkpoints but none is whole.
+    /// Storage, or if there are checkpoints and none of them can be read.
     pub fn newest(checkpoints: &Path, note: &mut dyn FnMut(&str)) -> Result<Option<Self>, TrainError> {
         let mut last_error = None;
         for folder in list(checkpoints)?.iter().rev() {
             match Self::read(folder) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) => {
-                    note(&format!("passing over {}: {error}", folder.display()));
+                    note(&format!("skipping {}: {error}", folder.display()));
                     last_error = Some(error);
                 }
             }
@@ -200,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_whole_checkpoint_is_found_and_old_ones_go() {
+    fn the_newest_undamaged_checkpoint_is_found_and_old_ones_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         for step in [1, 2, 3, 4] {
             checkpoint(step).write(folder.path(), 3).unwrap();
         }
         assert!(!folder.path().join("step-0000001").exists());
-        // What somebody put there is not pruned.
+        // Files of somebody else are not removed.
         fs::create_dir(folder.path().join("step-0000001")).unwrap();
         fs::write(folder.path().join("step-0000001/thesis.txt"), "mine").unwrap();
         checkpoint(4).write(folder.path(), 3).unwrap();
@@ -219,14 +235,25 @@ mod tests {
         let found = Checkpoint::newest(folder.path(), &mut |note| notes.push(note.to_owned())).unwrap().unwrap();
         assert_eq!(found.counters.step, 2);
         assert!(notes[0].contains("complete.json") && notes[1].contains("damaged"), "{notes:?}");
-        // Those of later steps are in nobody's way, and stay to be looked at until their steps are reached again.
+        // Damaged checkpoints of later steps stay until these steps are done again.
         checkpoint(2).write(folder.path(), 1).unwrap();
         assert_eq!(Checkpoint::newest(folder.path(), &mut |_| ()).unwrap().unwrap().counters.step, 2);
         assert!(folder.path().join("step-0000004").exists());
     }
 
     #[test]
-    fn every_flipped_byte_is_noticed() {
+    fn checkpoints_of_another_schema_are_refused_by_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = checkpoint(7).write(folder.path(), 3).unwrap();
+        let complete = fs::read_to_string(path.join(COMPLETE)).unwrap();
+        let mut complete: serde_json::Value = serde_json::from_str(&complete).unwrap();
+        complete.as_object_mut().unwrap().remove("schema");
+        fs::write(path.join(COMPLETE), complete.to_string()).unwrap();
+        assert!(Checkpoint::read(&path).unwrap_err().to_string().contains("has schema 0, expected 2"));
+    }
+
+    #[test]
+    fn every_flipped_byte_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let path = checkpoint(7).write(folder.path(), 3).unwrap();
         for file in ["unet/w", "state/optimizer.safetensors", "state/counters.json", "complete.json"] {

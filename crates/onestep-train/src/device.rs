@@ -1,10 +1,10 @@
-//! The device that trains.
+//! The device of a training.
 
 use burn::tensor::Device;
 
 use crate::error::{TrainError, TrainErrorKind};
 
-/// The names that `--device` knows in this build, best first.
+/// The names that `--device` accepts in this build, fastest first.
 pub fn compiled() -> Vec<&'static str> {
     let mut names = Vec::new();
     if cfg!(feature = "cuda") {
@@ -17,14 +17,14 @@ pub fn compiled() -> Vec<&'static str> {
         names.push("wgpu");
     }
     if cfg!(feature = "libtorch") {
-        // Its library does not say beforehand whether it can use a GPU, so that one is for those who ask for it.
+        // libtorch does not tell beforehand whether it can use a GPU, so libtorch-cuda is never the default.
         names.extend(["libtorch", "libtorch-cuda"]);
     }
     names.push("cpu");
     names
 }
 
-/// The device of that name; `None` takes the best that was compiled.
+/// The device of that name; `None` selects the fastest that was compiled in.
 ///
 /// # Errors
 /// A name that is unknown or was not compiled in, with the names that are.
@@ -39,7 +39,7 @@ pub fn select(name: Option<&str>) -> Result<Device, TrainError> {
         #[cfg(feature = "wgpu")]
         "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "libtorch")]
-        #[allow(deprecated, reason = "burn will drop it; until then it is the fastest on processors, and needs no build of CUDA's")]
+        #[allow(deprecated, reason = "burn will drop it; until then it is the fastest on CPUs, and needs no CUDA toolkit to build")]
         "libtorch-cuda" => Ok(Device::libtorch_cuda(0)),
         #[cfg(feature = "libtorch")]
         #[allow(deprecated, reason = "as above")]
@@ -55,8 +55,8 @@ pub fn select(name: Option<&str>) -> Result<Device, TrainError> {
     }
 }
 
-/// Whether this is the CPU that the program itself runs on, with autodiff or without: there it makes no difference who prepares what.
-pub fn is_processor(device: &Device) -> bool {
+/// Whether tensors of this device, with or without autodiff, are computed on the CPU.
+pub fn is_cpu(device: &Device) -> bool {
     let plain = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
     #[cfg(feature = "libtorch")]
     #[allow(deprecated, reason = "see select")]

@@ -1,4 +1,4 @@
-//! What can stop a training command.
+//! Errors of training commands.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::data::DataError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrainErrorKind {
-    /// An option that makes no sense.
+    /// An option that cannot work.
     Usage,
     /// A file or folder that cannot be used.
     Input,
@@ -20,11 +20,11 @@ pub enum TrainErrorKind {
     Storage,
     /// A loss or weight became NaN or infinite.
     NonFinite,
-    /// The user asked to stop; the state was saved.
+    /// The user interrupted the command; the state was saved.
     Interrupted,
 }
 
-/// One sentence for the user, with its category.
+/// A message for the user, with its category.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct TrainError {
@@ -33,11 +33,11 @@ pub struct TrainError {
 }
 
 impl TrainError {
-    /// A sentence that says what was being done, what was found and what to try.
+    /// `message` is one sentence: what was being done, what was expected, what was found, what to try.
     pub fn new(kind: TrainErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
-    /// Something the user gave cannot be used.
+    /// A file or folder of the user that cannot be used.
     pub fn input(message: impl Into<String>) -> Self {
         Self::new(TrainErrorKind::Input, message)
     }
@@ -57,13 +57,13 @@ impl TrainError {
     }
 }
 
-/// An option as it was given, whether it makes sense, and what would.
+/// An option with its value as given, whether it is valid, and what was expected.
 pub type Rule = (String, bool, &'static str);
 
-/// Refuses the first option that breaks its rule, by name and value.
+/// Checks options.
 ///
 /// # Errors
-/// Such an option.
+/// The first option that breaks its rule, with its name, value and what was expected.
 pub fn check_options(rules: impl IntoIterator<Item = Rule>) -> Result<(), TrainError> {
     match rules.into_iter().find(|(_, holds, _)| !holds) {
         Some((given, _, expected)) => Err(TrainError::new(TrainErrorKind::Usage, format!("{given}: expected {expected}"))),

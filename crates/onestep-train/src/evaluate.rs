@@ -257,7 +257,7 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
                 options.teacher.display()
             )));
         }
-        if let Some(part) = SHARED.into_iter().find(|part| !student.shares(part, &teacher)) {
+        if let Some(part) = SHARED.into_iter().find(|part| !student.has_same(part, &teacher)) {
             return Err(TrainError::input(format!(
                 "{} has another {part} than {}: a student is measured beside its own teacher, whose parts it has but for the denoiser",
                 folder.display(),

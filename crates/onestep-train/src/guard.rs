@@ -1,8 +1,8 @@
-//! The one boundary at which a panic of somebody else's reader becomes a refusal of the file.
+//! Converts a panic of a library that reads a user's file into an error.
 //!
-//! Libraries that read what users give (checkpoints of PyTorch, tokenizers) are checked for where that can be done beforehand. What is left are
-//! panics inside of them, which are no fault of this program and no reason to end it. The program's panic hook asks [`is_active`] and says
-//! nothing inside the boundary, since the refusal says it. Aborts (a stack that overflows, memory that is not there) cannot be caught.
+//! Files for such libraries (PyTorch checkpoints, tokenizers) are checked beforehand where that is possible. The libraries may still panic on a
+//! damaged file. The program's panic hook asks [`is_active`] and prints nothing then, because the error says it. Aborts (stack overflow, out of
+//! memory) cannot be caught.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -16,18 +16,18 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Whether this thread is inside [`guarded`]: a panic now will be told as a refusal.
+/// Whether this thread is inside [`guarded`], so that a panic becomes an error.
 pub fn is_active() -> bool {
     DEPTH.get() > 0
 }
 
-/// Does `work` on the file `place` with a library called `reader`; a panic in it is a refusal of the file.
+/// Runs `work`, which reads the file `location` with a library called `reader`.
 ///
-/// `work` must not leave anything behind that a panic could have left half done: only what it returns is used.
+/// `work` must not change shared state that a panic could leave inconsistent.
 ///
 /// # Errors
-/// What the library said when it panicked.
-pub fn guarded<T>(place: impl Display, reader: &str, work: impl FnOnce() -> T) -> Result<T, TrainError> {
+/// A panic in `work`, with its message.
+pub fn guarded<T>(location: impl Display, reader: &str, work: impl FnOnce() -> T) -> Result<T, TrainError> {
     struct Inside;
     impl Drop for Inside {
         fn drop(&mut self) {
@@ -41,7 +41,7 @@ pub fn guarded<T>(place: impl Display, reader: &str, work: impl FnOnce() -> T) -
     result.map_err(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         let message =
-            format!("{place}: {reader} cannot read this file and gave up inside ({said}); the file is damaged or of a kind that it does not know");
+            format!("{location}: {reader} cannot read this file and gave up inside ({said}); the file is damaged or of a kind that it does not know");
         TrainError::input(printable(&message))
     })
 }
@@ -52,7 +52,7 @@ mod tests {
     use crate::error::TrainErrorKind;
 
     #[test]
-    fn a_panic_is_a_refusal_and_the_boundary_ends_with_it() {
+    fn a_panic_becomes_an_error_and_ends_the_guard() {
         assert!(!is_active());
         assert_eq!(guarded("here", "the reader", || (is_active(), 7)).unwrap(), (true, 7));
         let words: Vec<usize> = Vec::new();

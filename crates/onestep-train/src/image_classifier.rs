@@ -26,7 +26,7 @@ use crate::{
     pipeline_folder::component_files,
     run_folder::{Entry, RunFolder, in_run},
     store,
-    training_loop::{self, LoopOptions, Task},
+    training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
 
 /// Its configuration file, in a folder of its own.
@@ -41,29 +41,39 @@ const MEASURED_DRAWS: u64 = 4;
 const TOGETHER: usize = 32;
 
 /// Options of `train image-classifier`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageClassifierOptions {
     /// The image folder.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Side of the images in pixels.
+    #[arg(long, value_name = "PIXELS")]
     pub size: usize,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
     /// Channels of the network's levels.
+    #[arg(long, value_name = "CHANNELS,…", value_delimiter = ',')]
     pub channels: Vec<usize>,
     /// Convolutions of each level.
+    #[arg(long)]
     pub layers: usize,
     /// Share of a target that is spread over all classes.
+    #[arg(skip)]
     pub label_smoothing: f32,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
+    /// Averaged weights and sample images.
+    #[command(flatten)]
+    pub averaging: AveragingOptions,
 }
 
 impl Default for ImageClassifierOptions {
     fn default() -> Self {
         let config = ImageClassifierConfig::default();
-        let mut training = LoopOptions { steps: 2400, batch: 32, save_every: 400, sample_every: 400, ema_decay: 0.99, ..LoopOptions::default() };
+        let mut training = LoopOptions { steps: 2400, batch: 32, save_every: 400, ..LoopOptions::default() };
         training.optimizer.learning_rate = 3e-3;
         training.optimizer.warmup_steps = 50;
         training.optimizer.decay_fraction = 0.6;
@@ -75,7 +85,15 @@ impl Default for ImageClassifierOptions {
             layers: config.layers_per_block,
             label_smoothing: 0.1,
             training,
+            averaging: AveragingOptions { ema_decay: 0.99, sample_every: 400 },
         }
+    }
+}
+
+impl RunOptions for ImageClassifierOptions {
+    fn fixed_for_resume(&self) -> Self {
+        let Self { data, out, .. } = Self::default();
+        Self { data, out, training: self.training.fixed_for_resume(), averaging: self.averaging.fixed_for_resume(), ..self.clone() }
     }
 }
 
@@ -108,6 +126,8 @@ pub fn train(
         (format!("--size {}", options.size), (1..=LARGEST_SIDE).contains(&options.size), "a number of pixels from 1 to 4096"),
         (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1"),
     ])?;
+    options.training.check()?;
+    options.averaging.check()?;
     options.training.check_batch([3, options.size, options.size])?;
     let images = ImageFolder::open_trained(&options.data, options.size)?;
     let (names, classes) = images.names();
@@ -133,7 +153,7 @@ pub fn train(
     let task = Classifying { options, config: config.clone(), images: &images, classes: &classes, device: device.clone().autodiff() };
     device.seed(options.training.seed);
     let net = config.init(&task.device);
-    let net = training_loop::train(&task, net, &options.training, images.content_hash(), &mut folder, entry, device, observer)?;
+    let net = training_loop::train(&task, net, images.content_hash(), &mut folder, observer)?;
 
     // Measure on copies of streams that no step has.
     let all: Vec<usize> = (0..images.len()).collect();
@@ -209,9 +229,18 @@ struct Classifying<'a> {
 
 impl Task for Classifying<'_> {
     type Net = ImageClassifier;
+    type Options = ImageClassifierOptions;
 
-    fn identity(&self) -> String {
-        training_loop::identity(self.options)
+    fn options(&self) -> &ImageClassifierOptions {
+        self.options
+    }
+
+    fn training(&self) -> &LoopOptions {
+        &self.options.training
+    }
+
+    fn averaging(&self) -> &AveragingOptions {
+        &self.options.averaging
     }
 
     fn loss(&self, net: &ImageClassifier, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {

@@ -1,13 +1,13 @@
 //! From captioned images to a one-step student.
 //!
-//! The steps in the order in which they are run, each a module that reads top to bottom:
-//! [`data`] → [`autoencoder`] → [`teacher`] → [`pairs`] → [`distil`] → [`evaluate`], which takes its [`features`] from a [`image_classifier`]
-//! where there is one.
-//! What they share: the [`run_folder`] with its [`checkpoint`]s, the [`optimizer`], the [`pipeline_folder`] in which
-//! models are kept, and the [`sampler`] (the teacher's ODE).
+//! The steps in the order in which they run, one module each:
+//! [`data`] → [`autoencoder`] → [`teacher`] → [`pairs`] → [`distil`] → [`evaluate`], with [`latent_metric`] for the loss of the distillation and
+//! [`features`], which an [`image_classifier`] may give, for the evaluation.
+//! They share the [`training_loop`], the [`run_folder`] with its [`checkpoint`]s, the [`optimizer`], the [`pipeline_folder`] in which models are
+//! stored, and the [`sampler`] (the teacher's ODE solver).
 //!
-//! Every random number of a step is drawn from its own counter-based stream, numbered by the step: a resumed run draws what the
-//! unbroken one would have drawn.
+//! The random numbers of a step come from counter-based streams that are indexed by the step. So a resumed run samples the same numbers as an
+//! uninterrupted one, and its result is bit-identical.
 
 pub mod augmentation;
 pub mod autoencoder;
@@ -32,6 +32,8 @@ mod pickle_check;
 pub mod pipeline_folder;
 pub mod presets;
 pub mod report_page;
+#[cfg(test)]
+mod resume_tests;
 pub mod run_folder;
 pub mod sampler;
 pub mod store;

@@ -1,20 +1,20 @@
-//! Where a long command reports to.
+//! Progress of long commands.
 
-/// Receives progress; the command line draws bars, tests count.
+/// Receives the progress of a command. The command line shows it as bars.
 pub trait Observer {
-    /// A phase of `total` steps begins, `done` of them already behind.
+    /// A phase of `total` steps begins, of which `done` are done already.
     fn begin(&mut self, what: &str, total: u64, done: u64);
-    /// `done` steps are behind; `message` holds the figures worth watching.
+    /// `done` steps are done; `message` has the metrics to watch.
     fn step(&mut self, done: u64, message: &str);
-    /// Something to keep on screen.
+    /// A message that stays on the screen.
     fn note(&mut self, message: &str);
-    /// Whether the user asked to stop. The step at hand is finished and saved.
+    /// Whether the user asked to stop. The command finishes the current step and saves.
     fn stopped(&self) -> bool {
         false
     }
 }
 
-/// Reports to nobody.
+/// Discards all reports.
 pub struct Silent;
 
 impl Observer for Silent {

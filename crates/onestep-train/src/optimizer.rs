@@ -1,7 +1,7 @@
-//! AdamW with state that can be saved: burn's arithmetic, our bookkeeping.
+//! burn's AdamW with a state that can be saved.
 //!
-//! All parameters are stepped as one flat vector: a network of some hundred small tensors would otherwise spend most of a step, on a GPU, on
-//! starting the update's few thousand kernels.
+//! All parameters are updated as one flat vector. Otherwise a network of some hundred small tensors would spend most of a step on a GPU on
+//! launching the few thousand kernels of the update.
 
 use burn::module::{Module, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer as _};
@@ -14,23 +14,30 @@ use crate::{
     store::{read_tensors, tensor_bytes},
 };
 
-/// The constants of AdamW (Loshchilov and Hutter 2019) and of clipping.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Options of AdamW (Loshchilov and Hutter 2019), its learning rate schedule and gradient clipping.
+#[derive(Clone, Debug, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerOptions {
-    /// Step size after the warm-up.
+    /// Learning rate after the warm-up.
+    #[arg(long)]
     pub learning_rate: f64,
-    /// Steps over which the rate rises linearly from 0.
+    /// Steps over which the learning rate rises linearly from 0.
+    #[arg(long)]
     pub warmup_steps: u64,
-    /// Fraction of the run, at its end, over which the rate falls linearly to 0.
+    /// Fraction of the run, at its end, over which the learning rate falls linearly to 0.
+    #[arg(long)]
     pub decay_fraction: f64,
-    /// Decay of the first moment.
+    /// β₁, the decay of the first moment.
+    #[arg(skip)]
     pub beta_1: f32,
-    /// Decay of the second moment.
+    /// β₂, the decay of the second moment.
+    #[arg(skip)]
     pub beta_2: f32,
     /// Decoupled weight decay.
+    #[arg(skip)]
     pub weight_decay: f32,
-    /// Largest norm of all gradients together.
+    /// Largest norm of the gradient of all parameters; longer ones are scaled down.
+    #[arg(skip)]
     pub clip_norm: f64,
 }
 
@@ -41,12 +48,12 @@ impl Default for OptimizerOptions {
 }
 
 impl OptimizerOptions {
-    /// What must hold for something to be trained with them; `rate` is the flag of the step size.
+    /// The rules of [`check_options`](crate::error::check_options) for these options. `rate` is the flag of the learning rate.
     pub fn rules(&self, rate: &str) -> Vec<Rule> {
         let decay = |beta: f32| (0.0..1.0).contains(&beta);
         vec![
             (format!("{rate} {}", self.learning_rate), self.learning_rate.is_finite() && self.learning_rate > 0.0, "a number above 0"),
-            (format!("--decay-fraction {}", self.decay_fraction), (0.0..=1.0).contains(&self.decay_fraction), "a share from 0 to 1"),
+            (format!("--decay-fraction {}", self.decay_fraction), (0.0..=1.0).contains(&self.decay_fraction), "a fraction from 0 to 1"),
             (format!("beta_1 = {}", self.beta_1), decay(self.beta_1), "a number from 0 to below 1"),
             (format!("beta_2 = {}", self.beta_2), decay(self.beta_2), "a number from 0 to below 1"),
             (format!("weight_decay = {}", self.weight_decay), self.weight_decay.is_finite() && self.weight_decay >= 0.0, "a number of at least 0"),
@@ -55,14 +62,14 @@ impl OptimizerOptions {
     }
 }
 
-/// The decays of the moments in a saved state, which may have changed on the way.
+/// Tensors of a saved state: β₁ and β₂, which [`Optimizer::set_decays`] may have changed, …
 const DECAYS: &str = "decays";
-/// See [`DECAYS`].
+/// … the moments …
 const MOMENTS: [&str; 2] = ["moment_1", "moment_2"];
-/// See [`DECAYS`].
+/// … and the number of steps.
 const TIME: &str = "time";
 
-/// AdamW over one module.
+/// AdamW with its state, for one module.
 pub struct Optimizer {
     options: OptimizerOptions,
     rule: AdamW,
@@ -70,12 +77,12 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// A fresh state.
+    /// With moments of zero.
     pub fn new(options: OptimizerOptions) -> Self {
         Self { rule: rule(&options), options, state: None }
     }
 
-    /// The rate at step `step` of `steps`: warm-up, constant, linear decay.
+    /// The learning rate at step `step` of `steps`: warm-up, constant, linear decay.
     pub fn rate(&self, step: u64, steps: u64) -> f64 {
         let warm = ((step + 1) as f64 / self.options.warmup_steps.max(1) as f64).min(1.0);
         let tail = self.options.decay_fraction * steps as f64;
@@ -83,10 +90,10 @@ impl Optimizer {
         self.options.learning_rate * warm.min(left)
     }
 
-    /// From now on with other decays of the moments.
+    /// Changes β₁ and β₂ for the steps that follow.
     ///
-    /// What the moments stand for stays: AdamW divides them by `1 − β^t`, which jumps with β. Taken over as they are, second moments that
-    /// were gathered slowly would seem much too small, and the steps would be several times too long.
+    /// AdamW divides the moments by the bias correction `1 − β^t`, which changes with β. The moments are rescaled so that the corrected moments
+    /// stay the same; otherwise the next steps would be several times too long.
     pub fn set_decays(&mut self, beta_1: f32, beta_2: f32) {
         let old = (self.options.beta_1, self.options.beta_2);
         if (beta_1, beta_2) == old {
@@ -96,24 +103,25 @@ impl Optimizer {
         self.rule = rule(&self.options);
         if let Some(state) = &mut self.state {
             let momentum = state.momentum.clone();
-            let gathered = |beta: f32| 1.0 - f64::from(beta).powf(momentum.time as f64);
+            let correction = |beta: f32| 1.0 - f64::from(beta).powf(momentum.time as f64);
             state.momentum = AdaptiveMomentumState::new(
                 momentum.time,
-                momentum.moment_1.mul_scalar(gathered(beta_1) / gathered(old.0)),
-                momentum.moment_2.mul_scalar(gathered(beta_2) / gathered(old.1)),
+                momentum.moment_1.mul_scalar(correction(beta_1) / correction(old.0)),
+                momentum.moment_2.mul_scalar(correction(beta_2) / correction(old.1)),
             );
         }
     }
 
-    /// One update; returns the module and the norm of its gradients before clipping. Gradients that are not finite change nothing, and the
-    /// norm says so. A parameter that the loss does not depend on has a gradient of zero.
+    /// Performs one update. Returns the module and the norm of the gradient before clipping.
+    ///
+    /// If that norm is not finite, nothing is updated. The gradient of a parameter that the loss does not depend on is zero.
     pub fn step<M: Module>(&mut self, module: M, gradients: FlatGradients, rate: f64) -> (M, f64) {
-        let mut values = Values { gradients: gradients.0.into_iter(), values: Vec::new(), found: Vec::new() };
+        let mut values = Values { gradients: gradients.0.into_iter(), values: Vec::new(), trained: Vec::new() };
         module.visit(&mut values);
         if values.values.is_empty() {
             return (module, 0.0);
         }
-        let gradient = Tensor::cat(values.found, 0);
+        let gradient = Tensor::cat(values.trained, 0);
         let norm = f64::from(gradient.clone().square().sum().into_scalar::<f32>()).sqrt();
         if !norm.is_finite() {
             return (module, norm);
@@ -139,7 +147,7 @@ impl Optimizer {
         tensor_bytes(&tensors, &[])
     }
 
-    /// Takes up the state that [`Optimizer::to_bytes`] wrote.
+    /// Loads the state that [`Optimizer::to_bytes`] wrote.
     ///
     /// # Errors
     /// Bytes that are not such a file.
@@ -169,19 +177,19 @@ fn rule(options: &OptimizerOptions) -> AdamW {
     AdamWConfig::new().with_beta_1(options.beta_1).with_beta_2(options.beta_2).with_epsilon(1e-8).with_weight_decay(options.weight_decay).build()
 }
 
-/// The gradients of a module's parameters, each flat, in the module's own order; none where a parameter has none.
+/// The gradients of a module's parameters, each flat, in the module's order; None for a parameter without gradient.
 #[derive(Default)]
 pub struct FlatGradients(Vec<Option<Tensor<1>>>);
 
 impl FlatGradients {
-    /// Takes those of `module` out of a backward pass.
+    /// Takes the gradients of `module` out of those of a backward pass.
     pub fn take<M: Module>(module: &M, gradients: &mut Gradients) -> Self {
         let mut collect = Collect { gradients, flat: Vec::new() };
         module.visit(&mut collect);
         Self(collect.flat)
     }
 
-    /// The sum of two backward passes; an empty one is zero.
+    /// The sum of the gradients of two backward passes; the default is zero.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         if self.0.is_empty() {
@@ -195,7 +203,6 @@ impl FlatGradients {
     }
 }
 
-/// Takes each parameter's gradient, flat, out of the gradients.
 struct Collect<'a> {
     gradients: &'a mut Gradients,
     flat: Vec<Option<Tensor<1>>>,
@@ -211,11 +218,11 @@ impl burn::module::ModuleVisitor for Collect<'_> {
     }
 }
 
-/// The parameters that are trained, and their gradients, each flat.
+/// Collects the trained parameters and their gradients, each flat.
 struct Values {
     gradients: std::vec::IntoIter<Option<Tensor<1>>>,
     values: Vec<Tensor<1>>,
-    found: Vec<Tensor<1>>,
+    trained: Vec<Tensor<1>>,
 }
 
 impl burn::module::ModuleVisitor for Values {
@@ -224,7 +231,7 @@ impl burn::module::ModuleVisitor for Values {
         if param.is_require_grad() {
             let value = param.val().inner();
             let elements = value.shape().num_elements();
-            self.found.push(gradient.unwrap_or_else(|| Tensor::zeros([elements], &value.device())));
+            self.trained.push(gradient.unwrap_or_else(|| Tensor::zeros([elements], &value.device())));
             self.values.push(value.reshape([elements]));
         }
     }
@@ -239,7 +246,7 @@ mod tests {
         w: Param<Tensor<1>>,
     }
 
-    /// The derivative of the loss is always 0.01, so each step of AdamW is as long as its rate, whatever the decays.
+    /// The derivative of the loss is always 0.01, so the length of each step of AdamW is the learning rate, for all β₁ and β₂.
     fn stepped(one: One, optimizer: &mut Optimizer) -> (One, f64) {
         let before = f64::from(one.w.val().into_scalar::<f32>());
         let gradients = FlatGradients::take(&one, &mut one.w.val().mul_scalar(0.01).sum().backward());
@@ -255,9 +262,9 @@ mod tests {
         last: Param<Tensor<3>>,
     }
 
-    /// Each parameter by itself, in f64, as the paper has it.
+    /// Compares with AdamW on single parameters in f64, written as in the paper.
     #[test]
-    fn parameters_are_stepped_as_if_each_were_alone() {
+    fn the_flat_update_is_the_update_of_each_parameter() {
         let device = Device::flex().autodiff();
         let tensor = |first: f32, count: usize| TensorData::new((0..count).map(|i| first + 0.1 * i as f32).collect::<Vec<_>>(), [count]);
         let mut net = Three {
@@ -277,16 +284,16 @@ mod tests {
             let gradients = FlatGradients::take(&net, &mut loss.backward());
             let norm;
             (net, norm) = optimizer.step(net, gradients, rate);
-            let slope = |place: usize, w: f64| {
-                if place < 6 {
+            let slope = |index: usize, w: f64| {
+                if index < 6 {
                     2.0 * w
-                } else if place < 8 {
+                } else if index < 8 {
                     0.0
                 } else {
                     3.0 * w * w
                 }
             };
-            let slopes: Vec<f64> = expected.iter().enumerate().map(|(place, &w)| slope(place, w)).collect();
+            let slopes: Vec<f64> = expected.iter().enumerate().map(|(index, &w)| slope(index, w)).collect();
             let length = slopes.iter().map(|slope| slope * slope).sum::<f64>().sqrt();
             assert!((norm - length).abs() < 1e-4 * length, "{norm} {length}");
             for ((w, moment), slope) in expected.iter_mut().zip(&mut moments).zip(slopes) {
@@ -304,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn other_decays_change_no_step_s_length_and_are_kept() {
+    fn other_decays_keep_the_step_length_and_are_saved() {
         let device = Device::flex().autodiff();
         let options = OptimizerOptions { weight_decay: 0.0, ..OptimizerOptions::default() };
         let mut one = One { w: Param::from_tensor(Tensor::from_data([1.0], &device)) };

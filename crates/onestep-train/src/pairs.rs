@@ -1,10 +1,10 @@
-//! `pairs`: the teacher's noise → latent pairs, drawn once and kept.
+//! `pairs`: samples the noise–latent pairs of the teacher that the student is trained on.
 //!
-//! Pair k has a seed and a prompt that follow from k alone, so a shard can be made again by itself:
-//! `seed = base_seed + k`, and prompts run through the whole list in a new random order each round.
+//! Seed and prompt of pair k depend on k only, so any shard can be made again: the seed is `base_seed + k`, and each round of prompts is a new random
+//! permutation of the list.
 //!
 //! ```text
-//! index.json                          what made the set, the prompts, and every finished shard's hash
+//! index.json                          teacher, options, prompts, and the hash of every finished shard
 //! pairs-00000-of-00020.safetensors    latent [n,C,H,W] f32 · seed [n] i64 · prompt [n] i64 (row of the prompt list)
 //! ```
 
@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
+use onestep_nets::{ClipTextModel, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::{Philox, Stream};
 use onestep_program::{ElementType, TensorFile, limits};
 use onestep_store::{
@@ -22,37 +23,46 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    data::ImageFolder,
+    data::{CaptionTokenizer, ImageFolder},
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, LOCK, model_of},
-    sampler::{Sampler, encode_prompts, noises},
+    sampler::{Sampler, encode_prompts, noises, solver},
     store::{self, sha256},
     training_loop::check_elements,
 };
 
 /// Options of `pairs`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PairsOptions {
     /// Run or model folder of the teacher.
+    #[arg(long, value_name = "DIR")]
     pub teacher: PathBuf,
     /// The image folder, for its prompts.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Where the pairs go.
+    /// The folder of the pair set.
+    #[arg(skip)]
     pub out: PathBuf,
-    /// Pairs in all.
+    /// Number of pairs.
+    #[arg(long)]
     pub count: u64,
     /// Pairs per shard.
+    #[arg(long)]
     pub shard: u64,
-    /// Pairs drawn together.
+    /// Pairs per forward pass.
+    #[arg(long)]
     pub batch: usize,
     /// Steps of the ODE solver.
+    #[arg(long)]
     pub steps: usize,
-    /// Guidance scale.
+    /// Guidance scale; 1 for none.
+    #[arg(long)]
     pub guidance: f64,
-    /// Seed of pair 0. Far from the small numbers that people choose, so that these stay unseen.
+    /// Seed of pair 0. The default is far from the small numbers that people choose, so that these stay unseen in training.
+    #[arg(long)]
     pub base_seed: u64,
 }
 
@@ -80,22 +90,22 @@ pub struct PairIndex {
     pub version: u32,
     /// Hash of the teacher's files.
     pub teacher: String,
-    /// What made the pairs; `out`, `teacher` and `data` as given then.
+    /// The options of the command.
     pub options: PairsOptions,
-    /// Channels, rows, columns of noise and latent.
+    /// [channels, rows, columns] of noise and latent.
     pub shape: [usize; 3],
-    /// The prompts that pairs refer to.
+    /// The list of prompts.
     pub prompts: Vec<String>,
-    /// The name of the image that each prompt is a phrasing of.
+    /// For each prompt, the name of the image that it describes.
     pub names: Vec<String>,
-    /// SHA-256 of each finished shard, by number; empty where it is still to be made.
+    /// SHA-256 of each shard; empty until the shard is finished.
     pub shards: Vec<String>,
 }
 
 const INDEX: &str = "index.json";
-/// What the folder is marked as.
+/// The kind of the folder, in its mark.
 const PAIR_SET: &str = "a pair set";
-/// Room for ten million prompts.
+/// Enough for ten million prompts.
 const INDEX_BYTES: limits::Limit = limits::Limit { what: "bytes of the index of a pair set", max: 1 << 30 };
 
 impl PairIndex {
@@ -103,8 +113,8 @@ impl PairIndex {
         format!("pairs-{shard:05}-of-{:05}.safetensors", self.shards.len())
     }
 
-    /// Seeds and prompt rows of one shard.
-    fn plan(&self, shard: usize) -> (Vec<u64>, Vec<usize>) {
+    /// Seeds of one shard, and rows of its prompts in the list.
+    fn seeds_and_rows(&self, shard: usize) -> (Vec<u64>, Vec<usize>) {
         let options = &self.options;
         let first = shard as u64 * options.shard;
         let range = first..(first + options.shard).min(options.count);
@@ -122,133 +132,180 @@ impl PairIndex {
     }
 }
 
-/// The numbers in the names of shards have five digits.
+/// Names of shards have five digits for the number.
 const MOST_SHARDS: u64 = 99_999;
 
-/// Draws what is still missing of a pair set.
+impl PairsOptions {
+    fn shards(&self) -> u64 {
+        self.count.div_ceil(self.shard)
+    }
+
+    /// Refuses options that cannot work.
+    fn check(&self) -> Result<(), TrainError> {
+        let at_least_1 = |name: &str, value: u64| (format!("{name} {value}"), value > 0, "at least 1");
+        check_options([at_least_1("--count", self.count), at_least_1("--shard", self.shard), at_least_1("--batch", self.batch as u64)])?;
+        if self.shards() > MOST_SHARDS {
+            let message =
+                format!("--count {} in files of --shard {} are more than {MOST_SHARDS} files; choose a larger --shard", self.count, self.shard);
+            return Err(TrainError::new(TrainErrorKind::Usage, message));
+        }
+        let is_in_range = self.base_seed.checked_add(self.count).is_some();
+        check_options([
+            (format!("--guidance {}", self.guidance), self.guidance.is_finite(), "a number that is finite"),
+            (format!("--base-seed {}", self.base_seed), is_in_range, "a smaller number, because --count seeds follow it"),
+        ])
+    }
+
+    /// Refuses batches and shards that no machine has memory for. `latent` is [channels, rows, columns].
+    fn check_memory(&self, latent: [usize; 3]) -> Result<(), TrainError> {
+        // A shard has at most all pairs of the set.
+        let check = |option: &str, number: u64| check_elements(option, usize::try_from(number.min(self.count)).unwrap_or(usize::MAX), latent);
+        check("--batch", self.batch as u64)?;
+        check("--shard", self.shard)
+    }
+}
+
+/// Samples all pairs of a set that are missing.
 ///
 /// # Errors
-/// Storage, a folder that holds other pairs, interruption (finished shards are kept).
+/// Options that cannot work, a folder with other pairs, storage, a latent that is not finite, interruption (finished shards are kept).
 pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mut dyn Observer) -> Result<(), TrainError> {
-    let one = |name: &str, value: u64| (format!("{name} {value}"), value > 0, "at least 1");
-    check_options([one("--count", options.count), one("--shard", options.shard), one("--batch", options.batch as u64)])?;
-    check_options([(format!("--guidance {}", options.guidance), options.guidance.is_finite(), "a number that is finite")])?;
-    if options.count.div_ceil(options.shard) > MOST_SHARDS {
-        let message =
-            format!("--count {} in files of --shard {} are more than {MOST_SHARDS} files; choose a larger --shard", options.count, options.shard);
-        return Err(TrainError::new(TrainErrorKind::Usage, message));
-    }
-    let room = options.base_seed.checked_add(options.count).is_some();
-    check_options([(format!("--base-seed {}", options.base_seed), room, "a number with room for --count seeds above it")])?;
-    let index_path = options.out.join(INDEX);
-    let check = || if is_marked(&options.out, PAIR_SET) { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, RECORD_FILE]) };
-    check()?;
-    let model = PipelineFolder::open(&model_of(&options.teacher)?)?;
-    model.check()?;
-    let (sizes, schedule) = (model.sizes()?, model.schedule()?);
-    // No shard has more pairs than the set.
-    let together = |option: &str, number: u64| check_elements(option, usize::try_from(number.min(options.count)).unwrap_or(usize::MAX), sizes.latent);
-    together("--batch", options.batch as u64)?;
-    together("--shard", options.shard)?;
-    schedule.timesteps(options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+    options.check()?;
+    let check_folder = || if is_marked(&options.out, PAIR_SET) { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, RECORD_FILE]) };
+    check_folder()?;
+    let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    teacher.check()?;
+    let sizes = teacher.sizes()?;
+    options.check_memory(sizes.latent)?;
+    solver(&teacher.schedule()?, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     let images = ImageFolder::open_trained(&options.data, sizes.image)?;
-    let phrasings = (0..images.len()).flat_map(|index| images.train_prompts(index).iter().map(move |prompt| (prompt, index)));
-    // Images of one name share their prompts.
-    let mut seen = BTreeSet::new();
-    let (prompts, names) = phrasings
-        .filter(|(prompt, _)| seen.insert(prompt.as_str()))
-        .map(|(prompt, index)| (prompt.clone(), images.entries()[index].text.clone()))
-        .unzip();
-    let teacher = model.hash();
-    let fresh = PairIndex {
-        version: 1,
-        teacher,
-        options: options.clone(),
-        shape: sizes.latent,
-        prompts,
-        names,
-        shards: vec![String::new(); options.count.div_ceil(options.shard) as usize],
-    };
-    json_bytes(&fresh, &index_path)?;
+    let requested = PairIndex::new(options, &teacher, sizes.latent, &images);
+    json_bytes(&requested, &options.out.join(INDEX))?;
+
     create_folder(&options.out)?;
     let lock = Lock::acquire(&options.out.join(LOCK), &options.out)?;
-    check()?;
+    check_folder()?;
     mark_folder(&options.out, PAIR_SET)?;
     remove_stale_scratch(&options.out, &[], &lock)?;
-    let mut index = if index_path.exists() {
-        let old = read_index(&options.out)?;
-        let same = |index: &PairIndex| {
-            let PairsOptions { count, shard, batch, steps, guidance, base_seed, .. } = index.options;
-            (index.teacher.clone(), index.prompts.clone(), index.names.clone(), count, shard, batch, steps, guidance.to_bits(), base_seed)
-        };
-        if entry == Entry::New || same(&old) != same(&fresh) {
-            let message = if entry == Entry::New {
-                "go on with the same command and --resume"
-            } else {
-                "they were made by another teacher or with other options; give the same ones"
-            };
-            return Err(TrainError::new(
-                TrainErrorKind::Usage,
-                format!("{} holds pairs already; {message}, or choose another --out", options.out.display()),
-            ));
-        }
-        index_fits(&options.out, &old, fresh.shape)?;
-        old
-    } else {
-        fresh
-    };
+    let mut index = requested.resumed(entry)?;
     write_index(&options.out, &index)?;
+    index.forget_damaged(&options.out, observer);
 
-    // What is on the disk and whole is kept.
+    let pair_sampler = PairSampler::new(&teacher, options, device)?;
+    observer.begin("sampling pairs", options.count, index.finished_pairs());
     for shard in 0..index.shards.len() {
-        let path = options.out.join(index.shard_name(shard));
-        if !index.shards[shard].is_empty() && !store::read(&path).is_ok_and(|bytes| sha256(&bytes) == index.shards[shard]) {
-            observer.note(&format!("{} is missing or damaged: made again", path.display()));
-            index.shards[shard].clear();
+        if index.shards[shard].is_empty() {
+            let bytes = pair_sampler.sample_shard(&index, shard, observer)?;
+            replace_file(&options.out.join(index.shard_name(shard)), &bytes)?;
+            index.shards[shard] = sha256(&bytes);
+            write_index(&options.out, &index)?;
+        }
+    }
+    Ok(())
+}
+
+impl PairIndex {
+    /// The index of a set without any shard.
+    fn new(options: &PairsOptions, teacher: &PipelineFolder, latent: [usize; 3], images: &ImageFolder) -> Self {
+        let phrasings = (0..images.len()).flat_map(|index| images.train_prompts(index).iter().map(move |prompt| (prompt, index)));
+        // Images of one name have the same prompts.
+        let mut seen = BTreeSet::new();
+        let (prompts, names) = phrasings
+            .filter(|(prompt, _)| seen.insert(prompt.as_str()))
+            .map(|(prompt, index)| (prompt.clone(), images.entries()[index].text.clone()))
+            .unzip();
+        let shards = vec![String::new(); options.shards() as usize];
+        Self { version: 1, teacher: teacher.hash(), options: options.clone(), shape: latent, prompts, names, shards }
+    }
+
+    /// This index, or that of the folder if it has one of the same pairs and is resumed.
+    fn resumed(self, entry: Entry) -> Result<Self, TrainError> {
+        let folder = &self.options.out;
+        if !folder.join(INDEX).exists() {
+            return Ok(self);
+        }
+        let found = read_index(folder)?;
+        let message = match entry {
+            Entry::New => "continue with the same command and --resume",
+            Entry::Resume if found.identity() == self.identity() => {
+                check_shape(folder, &found, self.shape)?;
+                return Ok(found);
+            }
+            Entry::Resume => "they were made by another teacher or with other options; give the same ones",
+        };
+        let message = format!("{} holds pairs already; {message}, or choose another --out", folder.display());
+        Err(TrainError::new(TrainErrorKind::Usage, message))
+    }
+
+    /// All that the pairs depend on.
+    fn identity(&self) -> impl PartialEq + use<> {
+        let PairsOptions { count, shard, batch, steps, guidance, base_seed, .. } = self.options;
+        (self.teacher.clone(), self.prompts.clone(), self.names.clone(), count, shard, batch, steps, guidance.to_bits(), base_seed)
+    }
+
+    /// Clears the hashes of shards that are missing or damaged, so that they are made again.
+    fn forget_damaged(&mut self, folder: &Path, observer: &mut dyn Observer) {
+        for shard in 0..self.shards.len() {
+            let path = folder.join(self.shard_name(shard));
+            if !self.shards[shard].is_empty() && !store::read(&path).is_ok_and(|bytes| sha256(&bytes) == self.shards[shard]) {
+                observer.note(&format!("{} is missing or damaged: made again", path.display()));
+                self.shards[shard].clear();
+            }
         }
     }
 
-    let (unet, text_encoder, tokenizer) = (model.unet(device)?, model.text_encoder(device)?, model.tokenizer()?);
-    let sampler = Sampler { unet: &unet, schedule: &schedule, steps: options.steps, guidance: options.guidance };
-    let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
-    let done = |index: &PairIndex| {
-        (0..index.shards.len()).filter(|&shard| !index.shards[shard].is_empty()).map(|shard| index.plan(shard).0.len() as u64).sum::<u64>()
-    };
-    let mut drawn = done(&index);
-    observer.begin("drawing pairs", options.count, drawn);
-    for shard in 0..index.shards.len() {
-        if !index.shards[shard].is_empty() {
-            continue;
-        }
-        let (seeds, rows) = index.plan(shard);
+    /// The number of pairs in finished shards.
+    fn finished_pairs(&self) -> u64 {
+        let finished = (0..self.shards.len()).filter(|&shard| !self.shards[shard].is_empty());
+        finished.map(|shard| self.seeds_and_rows(shard).0.len() as u64).sum()
+    }
+}
+
+/// The teacher with all that sampling needs.
+struct PairSampler<'a> {
+    options: &'a PairsOptions,
+    device: &'a Device,
+    unet: UNet2DConditionModel,
+    schedule: NoiseSchedule,
+    text_encoder: ClipTextModel,
+    tokenizer: CaptionTokenizer,
+    /// The condition of the empty prompt: [1, tokens, features].
+    empty: Tensor<3>,
+}
+
+impl<'a> PairSampler<'a> {
+    fn new(teacher: &PipelineFolder, options: &'a PairsOptions, device: &'a Device) -> Result<Self, TrainError> {
+        let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
+        let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
+        Ok(Self { options, device, unet: teacher.unet(device)?, schedule: teacher.schedule()?, text_encoder, tokenizer, empty })
+    }
+
+    /// Samples the pairs of one shard, and returns the bytes of its file.
+    fn sample_shard(&self, index: &PairIndex, shard: usize, observer: &mut dyn Observer) -> Result<Vec<u8>, TrainError> {
+        let PairsOptions { batch, steps, guidance, .. } = *self.options;
+        let sampler = Sampler { unet: &self.unet, schedule: &self.schedule, steps, guidance };
+        let (seeds, rows) = index.seeds_and_rows(shard);
+        let mut done = index.finished_pairs();
         let mut latents: Vec<f32> = Vec::new();
-        for (seeds, rows) in seeds.chunks(options.batch).zip(rows.chunks(options.batch)) {
-            let texts: Vec<&str> = rows.iter().map(|&row| index.prompts[row].as_str()).collect();
-            let condition = encode_prompts(&text_encoder, &tokenizer, &texts, device)?;
-            let z = noises(seeds, index.shape, device);
-            let x = sampler.latents(z, condition, &empty).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+        for (seeds, rows) in seeds.chunks(batch).zip(rows.chunks(batch)) {
+            let prompts: Vec<&str> = rows.iter().map(|&row| index.prompts[row].as_str()).collect();
+            let condition = encode_prompts(&self.text_encoder, &self.tokenizer, &prompts, self.device)?;
+            let z = noises(seeds, index.shape, self.device);
+            let x = sampler.latents(z, condition, &self.empty).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
             latents.extend(x.to_data().try_to_vec::<f32>().unwrap_or_default());
-            drawn += seeds.len() as u64;
-            observer.step(drawn, "");
+            done += seeds.len() as u64;
+            observer.step(done, "");
             if observer.stopped() {
-                return Err(TrainError::new(
-                    TrainErrorKind::Interrupted,
-                    "stopped; finished shards are kept: go on with the same command and --resume",
-                ));
+                let message = "stopped; finished shards are kept: continue with the same command and --resume";
+                return Err(TrainError::new(TrainErrorKind::Interrupted, message));
             }
         }
         if latents.iter().any(|value| !value.is_finite()) {
-            return Err(TrainError::new(
-                TrainErrorKind::NonFinite,
-                format!("the teacher drew a latent that is not finite in shard {shard}; it is not fit to be distilled"),
-            ));
+            let message = format!("sampling shard {shard}: the teacher gave a latent that is not finite, so it cannot be distilled; train it again");
+            return Err(TrainError::new(TrainErrorKind::NonFinite, message));
         }
-        let bytes = shard_bytes(&latents, &seeds, &rows, index.shape);
-        replace_file(&options.out.join(index.shard_name(shard)), &bytes)?;
-        index.shards[shard] = sha256(&bytes);
-        write_index(&options.out, &index)?;
+        Ok(shard_bytes(&latents, &seeds, &rows, index.shape))
     }
-    Ok(())
 }
 
 fn write_index(folder: &Path, index: &PairIndex) -> Result<(), TrainError> {
@@ -281,13 +338,13 @@ fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {
     }
 }
 
-/// Refuses a set whose latents have another shape than those of its teacher.
-fn index_fits(folder: &Path, index: &PairIndex, latent: [usize; 3]) -> Result<(), TrainError> {
+/// Refuses a set with another shape of latents than its teacher.
+fn check_shape(folder: &Path, index: &PairIndex, latent: [usize; 3]) -> Result<(), TrainError> {
     if index.shape == latent {
         return Ok(());
     }
     Err(TrainError::input(format!(
-        "{}: shape is {:?}, but the teacher's latents are {latent:?} (channels, rows, columns); draw the pairs again into another folder",
+        "{}: shape is {:?}, but the teacher's latents are {latent:?} (channels, rows, columns); make the pairs again in another folder",
         folder.join(INDEX).display(),
         index.shape
     )))
@@ -308,16 +365,16 @@ fn shard_bytes(latents: &[f32], seeds: &[u64], rows: &[usize], shape: [usize; 3]
     safetensors::serialize(views, None).unwrap_or_default()
 }
 
-/// Further axes of a shape, as they follow the first.
-fn axes(lengths: &[usize]) -> String {
+/// The axes of a shape after the first, as text.
+fn other_axes(lengths: &[usize]) -> String {
     lengths.iter().map(|length| format!(", {length}")).collect()
 }
 
-/// A whole pair set in memory.
+/// A finished pair set in memory.
 pub struct Pairs {
-    /// What made it.
+    /// Its index.
     pub index: PairIndex,
-    /// All latents, one after the other.
+    /// All latents: [pairs, channels, rows, columns], flat.
     pub latents: Vec<f32>,
     /// The seed of each pair's noise.
     pub seeds: Vec<u64>,
@@ -326,10 +383,10 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Reads a finished set; every shard is compared with its hash before a sample is used.
+    /// Reads a finished set and verifies the hash of every shard.
     ///
     /// # Errors
-    /// An unfinished set, a shard that is missing, truncated or altered: by name, with the command that repairs it.
+    /// An unfinished set, a shard that is missing, truncated or altered, with the command that repairs it.
     pub fn open(folder: &Path) -> Result<Self, TrainError> {
         let index = read_index(folder)?;
         let mut pairs = Self { latents: Vec::new(), seeds: Vec::new(), rows: Vec::new(), index };
@@ -360,12 +417,12 @@ impl Pairs {
                     let (shape, stored, wanted) = (found.shape, found.element.name(), element.name());
                     return Err(refuse(&format!(
                         "has a tensor {name} {shape:?} of {stored}, expected [pairs{}] of {wanted} (shape in {INDEX})",
-                        axes(of_one)
+                        other_axes(of_one)
                     )));
                 }
                 Ok(found)
             };
-            let expected = pairs.index.plan(shard).0.len();
+            let expected = pairs.index.seeds_and_rows(shard).0.len();
             let latent = tensor("latent", ElementType::F32, &[channels, rows, columns])?;
             let (seeds, prompts) = (tensor("seed", ElementType::I64, &[])?, tensor("prompt", ElementType::I64, &[])?);
             for (name, found) in [("latent", latent.shape), ("seed", seeds.shape), ("prompt", prompts.shape)] {
@@ -381,7 +438,7 @@ impl Pairs {
             for &bytes in prompts.bytes.as_chunks::<8>().0 {
                 let row = u64::from_le_bytes(bytes) as usize;
                 if row >= pairs.index.prompts.len() {
-                    return Err(refuse("names a prompt that is not in the list"));
+                    return Err(refuse("has a prompt row that is not in the list"));
                 }
                 pairs.rows.push(row);
             }
@@ -389,23 +446,26 @@ impl Pairs {
         Ok(pairs)
     }
 
-    /// Reads a finished set of this teacher's.
+    /// Reads a finished set of this teacher.
     ///
     /// # Errors
-    /// See [`open`](Self::open), and pairs that another teacher drew.
+    /// See [`open`](Self::open); pairs of another teacher.
     pub fn open_of(folder: &Path, teacher: &PipelineFolder) -> Result<Self, TrainError> {
         let pairs = Self::open(folder)?;
         if pairs.index.teacher != teacher.hash() {
-            return Err(TrainError::input(format!("the pairs in {} were drawn by another teacher than the one that was given", folder.display())));
+            return Err(TrainError::input(format!(
+                "the pairs in {} are of another teacher than the given one; give that teacher, or make pairs with this one",
+                folder.display()
+            )));
         }
-        index_fits(folder, &pairs.index, teacher.sizes()?.latent)?;
+        check_shape(folder, &pairs.index, teacher.sizes()?.latent)?;
         Ok(pairs)
     }
 
-    /// What each pair's image shows: equal numbers for equal names.
-    pub fn things(&self) -> Vec<usize> {
+    /// The class label of each pair: equal numbers for equal names of images.
+    pub fn labels(&self) -> Vec<usize> {
         let mut numbers = BTreeMap::new();
-        let of_prompt: Vec<usize> = self
+        let label_of_prompt: Vec<usize> = self
             .index
             .names
             .iter()
@@ -414,10 +474,10 @@ impl Pairs {
                 *numbers.entry(name).or_insert(next)
             })
             .collect();
-        self.rows.iter().map(|&row| of_prompt[row]).collect()
+        self.rows.iter().map(|&row| label_of_prompt[row]).collect()
     }
 
-    /// A hash of the set: of its latents, seeds, prompts and their names.
+    /// A hash of latents, seeds, prompts and names.
     pub fn hash(&self) -> String {
         sha256(json!([self.index.shards, self.index.prompts, self.index.names]).to_string().as_bytes())
     }

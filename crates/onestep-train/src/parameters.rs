@@ -18,15 +18,15 @@ pub fn flat<M: Module>(module: &M) -> Vec<Tensor<1>> {
     collect.0
 }
 
-/// The module with new values: the parameters that `is_given` picks by whether they are trained take their parts of one vector, in the module's
-/// order. Autodiff and `require_grad` stay as they are.
+/// The module with new values for the parameters that `is_given` selects by their `require_grad`, taken from one flat vector in the module's order.
+/// Autodiff and `require_grad` stay as they are.
 ///
 /// # Panics
-/// If `values` is shorter than these parameters together.
+/// If `values` has fewer elements than the selected parameters.
 pub(crate) fn with_flat<M: Module>(module: M, values: Tensor<1>, is_given: fn(bool) -> bool) -> M {
     struct Replace {
         values: Tensor<1>,
-        begins: usize,
+        offset: usize,
         is_given: fn(bool) -> bool,
     }
     impl ModuleMapper for Replace {
@@ -35,12 +35,12 @@ pub(crate) fn with_flat<M: Module>(module: M, values: Tensor<1>, is_given: fn(bo
                 return param;
             }
             let elements = param.val().shape().num_elements();
-            let value = self.values.clone().narrow(0, self.begins, elements);
-            self.begins += elements;
+            let value = self.values.clone().narrow(0, self.offset, elements);
+            self.offset += elements;
             replace(param, value)
         }
     }
-    module.map(&mut Replace { values, begins: 0, is_given })
+    module.map(&mut Replace { values, offset: 0, is_given })
 }
 
 /// A parameter with a new flat value.
@@ -51,7 +51,7 @@ fn replace<const D: usize>(param: Param<Tensor<D>>, value: Tensor<1>) -> Param<T
     Param::from_mapped_value(id, new, mapper)
 }
 
-/// `ema ← decay · ema + (1 − decay) · model`, for all parameters together.
+/// `ema ← decay · ema + (1 − decay) · model`, for all parameters at once.
 pub fn average<M: Module>(ema: M, model: &M, decay: f64) -> M {
     let (old, new) = (flat(&ema), flat(model));
     if old.is_empty() {

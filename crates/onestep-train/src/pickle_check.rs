@@ -12,7 +12,8 @@ use std::rc::Rc;
 
 use zip::ZipArchive;
 
-use crate::weight_file::LARGEST_FILE;
+/// Largest file, and most bytes of its tensors together. Inception-v3 has 95 MB, LatentLPIPS 59.
+pub(crate) const LARGEST_FILE: u64 = 1 << 30;
 
 /// Largest pickle that is looked into; that of a state dict with ten thousand tensors has 2 MB.
 const LARGEST_PICKLE: u64 = 8 << 20;
@@ -346,11 +347,11 @@ fn misfit(arguments: &[Item], storages: &Storages) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// `{"net.lin.weight": torch tensor}` as `torch.save` pickles it, with these numbers.
-    fn pickle(elements: i64, offset: i64, sizes: &[i64], strides: &[i64]) -> Vec<u8> {
+    pub(crate) fn pickle(elements: i64, offset: i64, sizes: &[i64], strides: &[i64]) -> Vec<u8> {
         let mut out = b"\x80\x02}(".to_vec();
         let text = |out: &mut Vec<u8>, text: &str| {
             out.push(b'X');
@@ -407,8 +408,8 @@ mod tests {
         assert!(missing.contains("data/0, which is not in the file"), "{missing}");
     }
 
-    /// A container as `torch.save` writes it: stored, in a folder of its own.
-    fn archive(path: &Path, pickle: &[u8], storage: &[u8]) {
+    /// A container as `torch.save` writes it: stored, in one folder.
+    pub(crate) fn archive(path: &Path, pickle: &[u8], storage: &[u8]) {
         let mut writer = zip::ZipWriter::new(File::create(path).unwrap());
         let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
         for (name, bytes) in [("archive/data.pkl", pickle), ("archive/version", b"3\n"), ("archive/data/0", storage)] {
@@ -419,26 +420,13 @@ mod tests {
     }
 
     #[test]
-    fn both_containers_are_looked_into_and_a_sound_one_is_read() {
+    fn both_containers_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metric.pth");
         archive(&path, &pickle(6, 0, &[2, 3], &[3, 1]), &[0; 24]);
         assert_eq!(first_misfit(&path), None);
-        let tensors = crate::weight_file::read(&path).unwrap();
-        assert_eq!((tensors[0].name.as_str(), tensors[0].shape.as_slice(), tensors[0].data.len()), ("net.lin.weight", &[2, 3][..], 6));
-        // Six elements that are one: more bytes than their storage has, but no more than the file.
-        archive(&path, &pickle(6, 0, &[3, 6], &[0, 1]), &[0; 24]);
-        assert_eq!(crate::weight_file::read(&path).unwrap()[0].data.len(), 18);
-        for (pickle, storage, part) in [
-            (pickle(6, 1, &[2, 3], &[3, 1]), vec![0; 24], "needs 7 elements"),
-            (pickle(1 << 40, 0, &[2, 3], &[3, 1]), vec![0; 24], "a storage 0 of 4398046511104 bytes, and the file has 24 for it"),
-            (pickle(6, 0, &[1 << 20, 6], &[0, 1]), vec![0; 24], "25165824 bytes, more than the whole file"),
-            (pickle(6, 0, &[1 << 62, 4], &[0, 0]), vec![0; 24], "tensor net.lin.weight of shape [4611686018427387904, 4] has more than"),
-        ] {
-            archive(&path, &pickle, &storage);
-            let told = crate::weight_file::read(&path).map(|tensors| tensors.len()).unwrap_err().to_string();
-            assert!(told.contains("metric.pth") && told.contains(part), "{told}");
-        }
+        archive(&path, &pickle(6, 1, &[2, 3], &[3, 1]), &[0; 24]);
+        assert!(first_misfit(&path).is_some_and(|told| told.contains("needs 7 elements")));
 
         // The older container: magic, version and system, each a pickle, and then the one with the tensors.
         let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

@@ -1,4 +1,4 @@
-//! A model on disk: diffusers' pipeline folder.
+//! A model on disk: the pipeline folder of diffusers.
 //!
 //! ```text
 //! model_index.json
@@ -31,7 +31,7 @@ use crate::{
     store::{self, sha256},
 };
 
-/// A pipeline folder that was written here.
+/// The kind of a pipeline folder that this program writes.
 pub const MODEL: FolderKind = recorded_folder_kind!("a model folder");
 
 /// The autoencoder's weight file.
@@ -43,49 +43,66 @@ pub const TEXT_WEIGHTS: &str = "text_encoder/model.safetensors";
 /// The tokenizer.
 pub const TOKENIZER: &str = "tokenizer/tokenizer.json";
 
-/// What the folder says of itself.
+/// The list of components.
 const INDEX: &str = "model_index.json";
 const VAE_CONFIG: &str = "vae/config.json";
 const UNET_CONFIG: &str = "unet/config.json";
 const TEXT_CONFIG: &str = "text_encoder/config.json";
 const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
-/// The pipeline whose parts these are.
+/// The class of the pipeline.
 const PIPELINE: &str = "StableDiffusionPipeline";
-/// Its parts.
+/// Its components.
 const COMPONENTS: [&str; 5] = ["vae", "unet", "text_encoder", "tokenizer", "scheduler"];
-/// Parts that it may have and that are of no use here: they do not change a latent.
+/// Components that it may have and that are ignored, because they do not influence a latent.
 const UNUSED: [&str; 3] = ["safety_checker", "feature_extractor", "image_encoder"];
 /// Classes of tokenizers that `tokenizer.json` may belong to.
 const TOKENIZERS: [&str; 4] = ["CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"];
 /// Channels of an image.
 const COLOURS: usize = 3;
 
-/// What a pipeline takes and gives.
+/// Sizes of images and latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Side of an image in pixels.
     pub image: usize,
-    /// Channels, rows, columns of a latent.
+    /// [channels, rows, columns] of a latent.
     pub latent: [usize; 3],
 }
 
-/// The files of a pipeline folder, read once.
+/// The files of a pipeline folder, in memory.
+///
+/// # Stable Diffusion XL
+///
+/// [`unet_config`](Self::unet_config) refuses denoisers with `addition_embed_type = "text_time"`, those of SDXL. The network itself implements these
+/// conditions (`AddedConditions` in `onestep-nets`). To train and export such models, all of this would have to change:
+///
+/// - here: `COMPONENTS`, the index and [`check`](Self::check) for `StableDiffusionXLPipeline`, `text_encoder_2` (a `CLIPTextModelWithProjection`) and
+///   `tokenizer_2`;
+/// - `sampler`: `encode_prompts` concatenates the hidden states of two text encoders and also returns the pooled state; `Sampler::latents` and
+///   `one_step` pass `AddedConditions` instead of None;
+/// - `teacher`: `Teacher` gets the second text encoder, the loss passes `AddedConditions` with the size and crop of each image;
+/// - `distil`: `Conditions` also stores the pooled states; `Discriminator::forward` and its `embed` in `onestep-nets` take `AddedConditions`;
+/// - `pairs` and `evaluate`: they call `encode_prompts`;
+/// - `onestep-cli`: `export` compiles two text encoders and a generator with more inputs, `debug run-component` knows `text_encoder_2`;
+/// - `onestep`: the ports of a bundle (`ports.rs`) get pooled state and time ids, and `generate` runs two tokenizers and text encoders;
+/// - `onestep-program`: the bundle's manifest names them.
 #[derive(Clone, Debug)]
 pub struct PipelineFolder {
-    place: String,
+    location: String,
     files: BTreeMap<String, Vec<u8>>,
-    /// For each file that is missing, files beside its place that may be meant: weights under other names, other forms of a tokenizer.
+    /// For each missing file, files in its folder that may be meant instead: weights under other names, other forms of a tokenizer.
     others: BTreeMap<String, Vec<String>>,
 }
 
 impl PipelineFolder {
-    /// Reads the folder. Components may be missing; asking for one then says so. [`check`](Self::check) says whether those that are there fit.
+    /// Reads the folder. Components may be missing; the methods that need one then return an error. [`check`](Self::check) tests that all are there
+    /// and fit.
     ///
     /// # Errors
-    /// A folder without `model_index.json`, or of another pipeline; unreadable files.
+    /// A folder without `model_index.json`, another pipeline, unreadable files.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let mut folder = Self { place: path.display().to_string(), files: BTreeMap::new(), others: BTreeMap::new() };
+        let mut folder = Self { location: path.display().to_string(), files: BTreeMap::new(), others: BTreeMap::new() };
         folder.files.insert(INDEX.to_owned(), onestep_store::read_at_most(&path.join(INDEX), limits::CONFIG_BYTES.max)?);
         folder.check_index()?;
         let config = limits::CONFIG_BYTES.max;
@@ -109,15 +126,15 @@ impl PipelineFolder {
         Ok(folder)
     }
 
-    /// A folder in memory, made of files by path.
+    /// A folder in memory, from contents by path.
     pub fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
-        Self { place: "the model".into(), files: files.into_iter().collect(), others: BTreeMap::new() }
+        Self { location: "the model".into(), files: files.into_iter().collect(), others: BTreeMap::new() }
     }
 
     /// The bytes of a file.
     ///
     /// # Errors
-    /// Names the file and the folder.
+    /// The file is missing.
     pub fn file(&self, name: &str) -> Result<&[u8], TrainError> {
         self.files.get(name).map(Vec::as_slice).ok_or_else(|| {
             let others = self.others.get(name).filter(|others| !others.is_empty());
@@ -129,17 +146,17 @@ impl PipelineFolder {
                 };
                 format!(", only {}: {read}", others.join(", "))
             });
-            TrainError::input(format!("{} has no {name}{others}", self.place))
+            TrainError::input(format!("{} has no {name}{others}", self.location))
         })
     }
 
-    /// The files of one component, to be written into another folder.
+    /// The files of a component: contents by path.
     pub fn component(&self, name: &str) -> Vec<(String, Vec<u8>)> {
         self.files_of(name).map(|(path, bytes)| (path.clone(), bytes.clone())).collect()
     }
 
-    /// Whether another pipeline has this component as it is here, byte by byte.
-    pub fn shares(&self, name: &str, other: &Self) -> bool {
+    /// Whether the files of a component are identical in another pipeline.
+    pub fn has_same(&self, name: &str, other: &Self) -> bool {
         self.files_of(name).eq(other.files_of(name))
     }
 
@@ -148,13 +165,13 @@ impl PipelineFolder {
         self.files.iter().filter(move |(path, _)| path.starts_with(&prefix))
     }
 
-    /// A hash over every file: what a pair set and a run depend on.
+    /// A hash of all files.
     pub fn hash(&self) -> String {
         let lines: String = self.files.iter().map(|(name, bytes)| format!("{name} {}\n", sha256(bytes))).collect();
         sha256(lines.as_bytes())
     }
 
-    /// Writes the folder; it appears whole or not at all.
+    /// Writes the folder atomically.
     ///
     /// # Errors
     /// Storage.
@@ -164,14 +181,14 @@ impl PipelineFolder {
     }
 
     fn text(&self, name: &str) -> Result<String, TrainError> {
-        String::from_utf8(self.file(name)?.to_vec()).map_err(|_| TrainError::input(format!("{}/{name} is not UTF-8", self.place)))
+        String::from_utf8(self.file(name)?.to_vec()).map_err(|_| TrainError::input(format!("{}/{name} is not UTF-8", self.location)))
     }
 
     fn refuse(&self, name: &str, error: impl std::fmt::Display) -> TrainError {
-        TrainError::input(format!("{}/{name}: {error}", self.place))
+        TrainError::input(format!("{}/{name}: {error}", self.location))
     }
 
-    /// Whether the folder is of the pipeline that is implemented, with parts that are.
+    /// Checks the class of the pipeline and of its components.
     fn check_index(&self) -> Result<(), TrainError> {
         let refuse = |message: String| Err(self.refuse(INDEX, message));
         let index = config_object("the pipeline", &self.text(INDEX)?).map_err(|error| self.refuse(INDEX, error))?;
@@ -180,21 +197,23 @@ impl PipelineFolder {
             None => return refuse(format!("there is no _class_name; expected {PIPELINE:?}")),
             Some(other) => return refuse(format!("_class_name is {other}; only {PIPELINE:?} is implemented")),
         }
-        for (part, value) in index.iter().filter(|(part, _)| !part.starts_with('_')) {
+        for (component, value) in index.iter().filter(|(component, _)| !component.starts_with('_')) {
             let (library, class) = match value {
                 Value::Array(pair) => match pair.as_slice() {
                     [Value::Null, Value::Null] => continue,
                     [Value::String(library), Value::String(class)] => (library.as_str(), class.as_str()),
-                    _ => return refuse(format!("{part} is {value}; expected a library and a class, such as [\"diffusers\", \"AutoencoderKL\"]")),
+                    _ => {
+                        return refuse(format!("{component} is {value}; expected a library and a class, such as [\"diffusers\", \"AutoencoderKL\"]"));
+                    }
                 },
-                _ if COMPONENTS.contains(&part.as_str()) => {
-                    return refuse(format!("{part} is {value}; expected a library and a class, such as [\"diffusers\", \"AutoencoderKL\"]"));
+                _ if COMPONENTS.contains(&component.as_str()) => {
+                    return refuse(format!("{component} is {value}; expected a library and a class, such as [\"diffusers\", \"AutoencoderKL\"]"));
                 }
                 // Options of the pipeline, such as requires_safety_checker.
                 Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Null => continue,
-                Value::Object(_) => return refuse(format!("{part} is a JSON object; expected a library and a class")),
+                Value::Object(_) => return refuse(format!("{component} is a JSON object; expected a library and a class")),
             };
-            let is_known = match part.as_str() {
+            let is_known = match component.as_str() {
                 "vae" => (library, class) == ("diffusers", "AutoencoderKL"),
                 "unet" => (library, class) == ("diffusers", "UNet2DConditionModel"),
                 "text_encoder" => (library, class) == ("transformers", "CLIPTextModel"),
@@ -203,23 +222,23 @@ impl PipelineFolder {
                 other => UNUSED.contains(&other),
             };
             if !is_known {
-                return refuse(format!("the part {part} is a {class} of {library}, which is not implemented"));
+                return refuse(format!("the component {component} is a {class} of {library}, which is not implemented"));
             }
         }
         Ok(())
     }
 
-    /// Whether all parts are there and fit together: latents, texts, tokens, sizes. Asked before anything is computed with them.
+    /// Checks that all components are there and fit together: latents, texts, tokens, sizes. Call it before any computation.
     ///
     /// # Errors
-    /// A part that is missing or cannot be used, with its file; the first two parts that do not fit, with both numbers.
+    /// A component that is missing or cannot be used, with its file; the first two components that do not fit, with both numbers.
     pub fn check(&self) -> Result<(), TrainError> {
         let (unet, vae, text, tokenizer) = (self.unet_config()?, self.vae_config()?, self.text_config()?, self.tokenizer()?);
         self.schedule()?;
-        let refuse = |message: String| Err(TrainError::input(format!("{}: {message}", self.place)));
+        let refuse = |message: String| Err(TrainError::input(format!("{}: {message}", self.location)));
         let index = config_object("the pipeline", &self.text(INDEX)?).map_err(|error| self.refuse(INDEX, error))?;
-        if let Some(part) = COMPONENTS.iter().find(|part| index.get(**part).is_none_or(|named| named[0].is_null())) {
-            return refuse(format!("{INDEX} does not name the part {part}"));
+        if let Some(component) = COMPONENTS.iter().find(|component| index.get(**component).is_none_or(|named| named[0].is_null())) {
+            return refuse(format!("{INDEX} does not name the component {component}"));
         }
         for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
             if channels != vae.latent_channels {
@@ -256,13 +275,13 @@ impl PipelineFolder {
         [UNET_WEIGHTS, VAE_WEIGHTS, TEXT_WEIGHTS].iter().try_for_each(|name| self.check_weights(name))
     }
 
-    /// Whether a weight file is sound and finite. Not every command loads every part; what was made with the rest would be of no use.
+    /// Checks that a weight file can be read and is finite, also for components that the command does not load.
     fn check_weights(&self, name: &str) -> Result<(), TrainError> {
-        let place = format!("{}/{name}", self.place);
-        let file = TensorFile::read(self.file(name)?, &place).map_err(|error| TrainError::input(error.to_string()))?;
+        let location = format!("{}/{name}", self.location);
+        let file = TensorFile::read(self.file(name)?, &location).map_err(|error| TrainError::input(error.to_string()))?;
         match file.iter().find_map(|(name, tensor)| Some((name, tensor.first_non_finite()?))) {
             Some((tensor, position)) => {
-                Err(TrainError::input(printable(&format!("{place}: tensor {tensor} is not finite at {position:?}, where weights must be finite"))))
+                Err(TrainError::input(printable(&format!("{location}: tensor {tensor} is not finite at {position:?}, where weights must be finite"))))
             }
             None => Ok(()),
         }
@@ -271,10 +290,10 @@ impl PipelineFolder {
     /// The sizes that the configurations state.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn sizes(&self) -> Result<Sizes, TrainError> {
         let unet = self.unet_config()?;
-        // Not its own sample_size: autoencoders are lent to models of other sizes than they were trained at.
+        // Not the autoencoder's sample_size: models of other sizes use it too.
         let downscale = self.vae_config()?.downscale();
         let latent = self.side(UNET_CONFIG, unet.sample_size.as_ref(), downscale)?;
         let step = 1 << unet.block_out_channels.len().saturating_sub(1);
@@ -282,7 +301,7 @@ impl PipelineFolder {
             let below = latent - latent % step;
             let instead = if below == 0 { step.to_string() } else { format!("{below} or {}", below + step) };
             let message = format!(
-                "sample_size = {latent} cannot be halved as often as the denoiser does, which neither distil nor export can do; write a multiple of {step} \
+                "sample_size = {latent} is no multiple of the denoiser's downscale, which neither distil nor export supports; write a multiple of {step} \
                  instead, such as {instead}"
             );
             return Err(self.refuse(UNET_CONFIG, message));
@@ -290,7 +309,7 @@ impl PipelineFolder {
         Ok(Sizes { image: latent * downscale, latent: [unet.in_channels, latent, latent] })
     }
 
-    /// The one side that a `sample_size` states, given once or for rows and columns; `scale` pixels of an image to one of these.
+    /// The side that a `sample_size` states, as one number or as rows and columns. `scale` is the number of image pixels per unit of it.
     fn side(&self, name: &str, size: Option<&PerBlock<usize>>, scale: usize) -> Result<usize, TrainError> {
         let most = (limits::IMAGE_SIDE.max as usize / scale).max(1);
         let example = (512 / scale).max(1);
@@ -309,15 +328,15 @@ impl PipelineFolder {
         Err(self.refuse(name, format!("sample_size = {side} is not within 1..={most}; {instead}")))
     }
 
-    /// The side of the images that the autoencoder was made for.
+    /// The side of the autoencoder's images in pixels.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn image_size(&self) -> Result<usize, TrainError> {
         self.side(VAE_CONFIG, self.vae_config()?.sample_size.as_ref(), 1)
     }
 
-    /// A name for the autoencoder's latents that no other autoencoder has.
+    /// A unique name of the autoencoder: `vae-` and the start of its weights' hash.
     ///
     /// # Errors
     /// A folder without an autoencoder.
@@ -325,10 +344,10 @@ impl PipelineFolder {
         Ok(format!("vae-{}", &sha256(self.file(VAE_WEIGHTS)?)[..12]))
     }
 
-    /// From the autoencoder's raw output to the model's latents.
+    /// The scaling from the encoder's output to model space.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn latent_scaling(&self) -> Result<LatentScaling, TrainError> {
         let config = self.vae_config()?;
         Ok(LatentScaling { shift: config.shift_factor.unwrap_or(0.0), factor: config.scaling_factor })
@@ -347,7 +366,7 @@ impl PipelineFolder {
     /// The autoencoder.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn vae(&self, device: &Device) -> Result<AutoencoderKl, TrainError> {
         self.load(self.vae_config()?.init(device), VAE_WEIGHTS)
     }
@@ -355,7 +374,7 @@ impl PipelineFolder {
     /// The denoiser's configuration.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn unet_config(&self) -> Result<UNet2DConditionConfig, TrainError> {
         let name = UNET_CONFIG;
         let config = UNet2DConditionConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
@@ -370,7 +389,7 @@ impl PipelineFolder {
     /// The denoiser.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn unet(&self, device: &Device) -> Result<UNet2DConditionModel, TrainError> {
         self.load(self.unet_config()?.init(device), UNET_WEIGHTS)
     }
@@ -387,7 +406,7 @@ impl PipelineFolder {
     /// The text encoder.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn text_encoder(&self, device: &Device) -> Result<ClipTextModel, TrainError> {
         self.load(self.text_config()?.init(device), TEXT_WEIGHTS)
     }
@@ -395,7 +414,7 @@ impl PipelineFolder {
     /// The noise schedule.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn schedule(&self) -> Result<NoiseSchedule, TrainError> {
         let name = SCHEDULER_CONFIG;
         let config = SchedulerConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
@@ -407,20 +426,20 @@ impl PipelineFolder {
     /// The tokenizer.
     ///
     /// # Errors
-    /// Names the file at fault.
+    /// A file that is missing or cannot be used.
     pub fn tokenizer(&self) -> Result<CaptionTokenizer, TrainError> {
         let json = self.file(TOKENIZER)?;
-        let place = format!("{}/{TOKENIZER}", self.place);
-        guarded(place, "the tokenizers library", || CaptionTokenizer::from_json(json))?.map_err(|error| self.refuse(TOKENIZER, error))
+        let location = format!("{}/{TOKENIZER}", self.location);
+        guarded(location, "the tokenizers library", || CaptionTokenizer::from_json(json))?.map_err(|error| self.refuse(TOKENIZER, error))
     }
 
     fn load<M: Module>(&self, module: M, name: &str) -> Result<M, TrainError> {
-        let file = format!("{}/{name}", self.place);
+        let file = format!("{}/{name}", self.location);
         weights::load(module, &[Shard::new(&file, self.file(name)?)]).map_err(|error| TrainError::input(error.to_string()))
     }
 }
 
-/// Files beside the place of one that is missing that may be meant by it, as paths within the pipeline folder.
+/// Files in the folder of a `missing` one that may be meant instead, as paths within the pipeline folder.
 pub fn alike(missing: &Path) -> Vec<String> {
     let Some(folder) = missing.parent() else { return Vec::new() };
     let (component, tokenizer) = (folder.file_name().unwrap_or_default().to_string_lossy(), missing.ends_with(TOKENIZER));
@@ -440,10 +459,10 @@ pub fn alike(missing: &Path) -> Vec<String> {
     paths
 }
 
-/// Other files that an error names.
+/// Most files that an error names.
 const NAMED: usize = 6;
 
-/// `model_index.json` for the components that are there.
+/// `model_index.json` for these components.
 pub fn model_index(components: &[&str]) -> (String, Vec<u8>) {
     let mut index = json!({ "_class_name": PIPELINE, "_diffusers_version": "0.30.0", "safety_checker": [null, null], "feature_extractor": [null, null], "requires_safety_checker": false });
     let classes = [
@@ -461,7 +480,7 @@ pub fn model_index(components: &[&str]) -> (String, Vec<u8>) {
     ("model_index.json".into(), serde_json::to_vec_pretty(&index).unwrap_or_default())
 }
 
-/// A component's files: its configuration and its weights.
+/// The files of a component: configuration and weights.
 pub fn component_files<M: Module>(config_name: &str, config: String, weights_name: &str, module: &M) -> Vec<(String, Vec<u8>)> {
     vec![(config_name.into(), config.into_bytes()), (weights_name.into(), weights::save(module, &BTreeMap::new()))]
 }

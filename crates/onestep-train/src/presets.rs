@@ -1,20 +1,20 @@
-//! The sizes that this repository trains: options people can list, read and override.
+//! Network sizes for training from scratch.
 
 use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig};
 use serde_json::json;
 
 use crate::error::TrainError;
 
-/// The networks of a model, by size.
+/// The configurations of all networks of a model.
 #[derive(Clone, Debug)]
 pub struct Preset {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// For 64×64 images what this is: [3,64,64] ↔ [4,16,16].
+    /// The autoencoder; it maps images [3,64,64] to latents [4,16,16].
     pub vae: AutoencoderKlConfig,
     /// The denoiser.
     pub unet: UNet2DConditionConfig,
-    /// The reader of prompts; its vocabulary is the tokenizer's.
+    /// The text encoder, for the tokenizer's vocabulary.
     pub text_encoder: ClipTextConfig,
     /// The noise schedule.
     pub scheduler: SchedulerConfig,
@@ -23,7 +23,7 @@ pub struct Preset {
 /// Name, autoencoder channels, U-Net channels, text width, text layers.
 type Size = (&'static str, [usize; 3], [usize; 3], usize, usize);
 
-/// `test` exists for tests: it trains in seconds and draws nothing recognisable.
+/// `test` is for tests: it trains in seconds, and its images show nothing.
 const SIZES: &[Size] =
     &[("test", [8, 8, 16], [16, 16, 32], 32, 1), ("tiny", [16, 24, 48], [32, 64, 96], 128, 2), ("small", [32, 64, 128], [96, 192, 288], 256, 4)];
 
@@ -32,19 +32,19 @@ pub fn names() -> Vec<&'static str> {
     SIZES.iter().map(|size| size.0).collect()
 }
 
-/// Autoencoder and denoiser halve an image's side twice each.
-const HALVED: usize = 16;
+/// Autoencoder and denoiser downsample by 4 each.
+const DOWNSCALE: usize = 16;
 
-/// The preset of that name for square images with a side of `image` pixels, with room for `vocabulary` token ids and `tokens` per prompt.
+/// The preset of that name for square images with a side of `image` pixels, `vocabulary` token ids and `tokens` tokens per prompt.
 ///
 /// # Errors
-/// An unknown name, with those that exist; a side that cannot be halved as often as the networks do.
+/// An unknown name, with those that exist; a side that is no multiple of 16.
 pub fn preset(name: &str, image: usize, vocabulary: usize, tokens: usize, end_id: u32) -> Result<Preset, TrainError> {
     let Some(&(name, vae, unet, text, layers)) = SIZES.iter().find(|size| size.0 == name) else {
         return Err(TrainError::new(crate::TrainErrorKind::Usage, format!("no preset {name:?}; there are {}", names().join(", "))));
     };
-    if image == 0 || !image.is_multiple_of(HALVED) {
-        let message = format!("--size {image}: expected a multiple of {HALVED}, which the networks can halve four times, such as 64");
+    if image == 0 || !image.is_multiple_of(DOWNSCALE) {
+        let message = format!("--size {image}: expected a multiple of {DOWNSCALE}, which the networks can halve four times, such as 64");
         return Err(TrainError::new(crate::TrainErrorKind::Usage, message));
     }
     let config = |error: onestep_nets::ConfigError| TrainError::input(format!("preset {name}: {error}"));

@@ -1,4 +1,4 @@
-//! The folder of a run: everything needed to say what ran, how well, and to go on.
+//! The folder of a run: options, environment, log, samples, checkpoints and result.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,36 +17,36 @@ use crate::{
     store,
 };
 
-/// How a run folder is entered.
+/// How to enter a run folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A new run; a started one is refused.
+    /// Start a new run; a folder with a run is refused.
     New,
-    /// Go on from the newest checkpoint, or begin where there is none.
+    /// Continue from the newest checkpoint, or start if there is none.
     Resume,
 }
 
-/// The file that the process at work in a folder has locked.
+/// The file that a process locks while it works in the folder.
 pub(crate) const LOCK: &str = "run.lock";
 const CONFIG: &str = "config.toml";
 const LOG: &str = "log.jsonl";
-/// What the folder is marked as.
+/// The kind of the folder, in its mark.
 const RUN: &str = "a training run";
 
-/// An open run folder; the lock is released when it is dropped, also by a kill.
+/// An open run folder. The lock is released when it is dropped or the process dies.
 pub struct RunFolder {
     path: PathBuf,
+    entry: Entry,
     _lock: Lock,
     log: File,
 }
 
 impl RunFolder {
-    /// Enters the folder, takes the lock, and writes `environment.json` and, until there is a checkpoint, `config.toml` and `command.txt`.
-    /// `result` is the folder inside that the run will write at its end, and its kind.
+    /// Enters the folder, acquires the lock, and writes `environment.json` and, until there is a checkpoint, `config.toml` and `command.txt`.
+    /// `result` is the name and kind of the folder that the run writes at its end.
     ///
     /// # Errors
-    /// A started run without [`Entry::Resume`], a folder that holds anything but a run, a result that may not be replaced, a run that another
-    /// process is writing, storage.
+    /// A folder with a run and [`Entry::New`], a folder with other contents, a result that may not be replaced, a run of another process, storage.
     pub fn enter(path: &Path, entry: Entry, options: &impl Serialize, device: &str, result: (&str, FolderKind)) -> Result<Self, TrainError> {
         let check = || {
             if !is_marked(path, RUN) {
@@ -64,14 +64,14 @@ impl RunFolder {
             Ok(check_folder(&path.join(result.0), result.1)?)
         };
         let config = config_of(options)?;
-        // Before anything is created in a folder of someone else's, and again when nobody else can be at work there.
+        // Check before anything is created, and again with the lock.
         check()?;
         create_folder(path)?;
         let lock = Lock::acquire(&path.join(LOCK), path)?;
         check()?;
         mark_folder(path, RUN)?;
         remove_stale_scratch(path, &["samples", "checkpoints"], &lock)?;
-        // What a run began with stays, once there is something that it led to: a resume with other options is told to look it up.
+        // With a checkpoint the options of the run are fixed; a resume with others is refused and refers to config.toml.
         if checkpoint::list(&path.join("checkpoints"))?.is_empty() {
             write_description(path, &config)?;
         }
@@ -81,14 +81,18 @@ impl RunFolder {
         write_environment(path, device)?;
         let log_path = path.join(LOG);
         let log = File::options().create(true).append(true).open(&log_path).map_err(|error| TrainError::storage("opening", &log_path, &error))?;
-        Ok(Self { path: path.to_owned(), _lock: lock, log })
+        Ok(Self { path: path.to_owned(), entry, _lock: lock, log })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
-    /// Where checkpoints go.
+    /// How it was entered.
+    pub fn entry(&self) -> Entry {
+        self.entry
+    }
+    /// The folder of the checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
@@ -97,7 +101,7 @@ impl RunFolder {
         self.path.join("samples").join(format!("step-{step:07}.png"))
     }
 
-    /// Drops the log's lines from `step` on, so that after a resume every step stands there exactly once.
+    /// Removes the log lines after `step`, so that the log of a resumed run has every step exactly once.
     ///
     /// # Errors
     /// Storage.
@@ -123,7 +127,7 @@ impl RunFolder {
     }
 }
 
-/// The text of `config.toml`: what was asked for. To be called before the work, since not every path can be written.
+/// The text of `config.toml`: the options. To be called before the work, because a path that is not UTF-8 cannot be written.
 ///
 /// # Errors
 /// Options with a path that is not UTF-8.
@@ -133,7 +137,7 @@ pub fn config_of(options: &impl Serialize) -> Result<String, TrainError> {
     })
 }
 
-/// Writes `config.toml`, whose text [`config_of`] gave, and `command.txt`.
+/// Writes `config.toml` with the text of [`config_of`], and `command.txt`.
 ///
 /// # Errors
 /// Storage.
@@ -143,7 +147,7 @@ pub fn write_description(folder: &Path, config: &str) -> Result<(), TrainError> 
     Ok(replace_file(&folder.join("command.txt"), format!("{}\n", quoted(&command)).as_bytes())?)
 }
 
-/// Writes `environment.json`: what it runs on.
+/// Writes `environment.json`: version, operating system, threads, device.
 fn write_environment(folder: &Path, device: &str) -> Result<(), TrainError> {
     let environment = json!({
         "onestep": env!("CARGO_PKG_VERSION"),
@@ -155,13 +159,13 @@ fn write_environment(folder: &Path, device: &str) -> Result<(), TrainError> {
     Ok(replace_json(&folder.join("environment.json"), &environment)?)
 }
 
-/// The folder `name` of a run, where that has `file`, or else the given folder itself.
+/// The folder `name` of a run if it contains `file`, otherwise `path` itself.
 pub(crate) fn in_run(path: &Path, name: &str, file: &str) -> PathBuf {
     let inside = path.join(name);
     if inside.join(file).exists() { inside } else { path.to_owned() }
 }
 
-/// Where the pipeline folder of a run (or a pipeline folder itself) is.
+/// The pipeline folder of a run, or `path` itself if it is a pipeline folder.
 ///
 /// # Errors
 /// Names what is missing.
@@ -171,7 +175,7 @@ pub fn model_of(path: &Path) -> Result<PathBuf, TrainError> {
         return Ok(found);
     }
     let state = if path.join("config.toml").exists() && path.join("checkpoints").exists() {
-        "the run there is not finished; go on with its command and --resume"
+        "the run there is not finished; continue it with its command and --resume"
     } else if fs::exists(path).unwrap_or(false) {
         "expected a run folder with model/ inside, or a folder with model_index.json"
     } else {
@@ -180,7 +184,7 @@ pub fn model_of(path: &Path) -> Result<PathBuf, TrainError> {
     Err(TrainError::input(format!("no model in {}: {state}", path.display())))
 }
 
-/// A command line that a shell reads back as it was.
+/// A command line, quoted for a shell.
 fn quoted(arguments: &[String]) -> String {
     let quote = |argument: &String| {
         let plain = !argument.is_empty() && argument.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=./:,+@%".contains(&byte));
@@ -206,14 +210,14 @@ mod tests {
             assert!(enter(&theirs, entry).unwrap_err().to_string().contains("holds model/"));
         }
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1);
-        // A file of that name is in many folders, and no mark.
+        // config.toml is a common name, so it is no mark of a run.
         let site = home.path().join("site");
         fs::create_dir(&site).unwrap();
         fs::write(site.join("config.toml"), "title = 'mine'").unwrap();
         for entry in [Entry::New, Entry::Resume] {
             assert!(enter(&site, entry).unwrap_err().to_string().contains("holds config.toml"));
         }
-        // A run whose result somebody put there himself.
+        // A run with a result of somebody else.
         let ours = home.path().join("ours");
         enter(&ours, Entry::New).unwrap();
         fs::create_dir(ours.join("model")).unwrap();
@@ -225,9 +229,9 @@ mod tests {
         assert!(ours.join("notes.txt").exists());
     }
 
-    /// A run that died before it had saved anything may be begun anew with other options, which then are what it says of itself.
+    /// A run that was killed before its first checkpoint may restart with other options, which are then recorded.
     #[test]
-    fn options_are_kept_from_the_first_checkpoint_on() {
+    fn options_are_fixed_from_the_first_checkpoint_on() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let said = |entry: Entry, rate: f64| {

@@ -1,4 +1,4 @@
-//! Files as the trainers read and write them.
+//! Reading and writing of safetensors files and result folders.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -17,10 +17,10 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a whole folder of `kind`; see [`FolderDestination`].
+/// Writes a folder of `kind` atomically; see [`FolderDestination`].
 ///
 /// # Errors
-/// A folder that holds anything else; storage.
+/// A folder with other contents; storage.
 pub fn write_folder(folder: &Path, kind: FolderKind, files: &[(String, Vec<u8>)]) -> Result<(), TrainError> {
     let mut destination = FolderDestination::acquire(folder, kind, &[])?;
     for (name, bytes) in files {
@@ -38,7 +38,7 @@ pub fn tensor_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)], metadata: &[(&st
     let views: BTreeMap<&str, TensorView<'_>> =
         data.iter().filter_map(|(name, shape, bytes)| Some((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).ok()?))).collect();
     let metadata: HashMap<String, String> = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-    // One key at most: a HashMap with more would be written in an order of its own.
+    // The order of a HashMap with several keys would differ from run to run.
     debug_assert!(metadata.len() <= 1);
     safetensors::serialize(views, Some(metadata)).unwrap_or_default()
 }
@@ -46,10 +46,10 @@ pub fn tensor_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)], metadata: &[(&st
 /// The f32 tensors of safetensors bytes, by name.
 ///
 /// # Errors
-/// `place` and what is wrong with it.
-pub fn read_tensors(bytes: &[u8], place: &str) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, TrainError> {
+/// Bytes that are not such a file; `location` names it in the error.
+pub fn read_tensors(bytes: &[u8], location: &str) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, TrainError> {
     let refuse = |error: onestep_program::BundleError| TrainError::input(error.to_string());
-    let file = TensorFile::read(bytes, place).map_err(refuse)?;
+    let file = TensorFile::read(bytes, location).map_err(refuse)?;
     let read = |(name, tensor): (&str, StoredTensor<'_>)| Ok((name.to_owned(), (tensor.shape.to_vec(), file.floats(name, &[ElementType::F32])?)));
     file.iter().map(read).collect::<Result<_, _>>().map_err(refuse)
 }

@@ -1,11 +1,12 @@
-//! `train teacher`: text encoder and denoiser together, on the latents of an image folder.
+//! `train teacher`: trains text encoder and denoiser together on the latents of an image folder.
 //!
-//! Loss: squared error of the predicted noise, weighted over timesteps by `w(t) = max(1, min(1/SNR, cap))`.
-//! Without a weight (cap 1: the simple loss of Ho et al. 2020) the noisiest timesteps hardly count, since there even a perfect guess of the
-//! image changes the predicted noise little; but they are where a prompt decides what the image becomes, above all in a set so small that
-//! a trace of an image betrays which one it is. The weight is the truncated-SNR weight of Salimans and Ho 2022, with a cap.
-//! Half of it (√w) is given by drawing noisy timesteps more often, the other half multiplies the loss: least variance for the same mean.
-//! One caption in ten is replaced by the empty prompt, so that the denoiser can be guided (Ho and Salimans 2022).
+//! The loss is the squared error of the predicted noise, weighted by `w(t) = max(1, min(1/SNR(t), cap))`. A cap of 1 gives the simple loss of Ho et
+//! al. 2020, in which the noisiest timesteps hardly count: there even a perfect prediction of the image changes the predicted noise little. But
+//! at these timesteps the prompt decides what the image becomes, above all in a set so small that a faint trace identifies an image. The weight is
+//! a capped form of the truncated-SNR weight of Salimans and Ho 2022.
+//!
+//! Timesteps are sampled in proportion to √w, and the loss is multiplied by √w, which has the least variance for the same mean (importance
+//! sampling). One caption in ten is replaced by the empty prompt for classifier-free guidance (Ho and Salimans 2022).
 
 use std::path::PathBuf;
 
@@ -29,38 +30,51 @@ use crate::{
     run_folder::{Entry, RunFolder, model_of},
     sampler::{Sampler, encode_prompts, id_tensor, noises},
     store::sha256,
-    training_loop::{self, LoopOptions, Task},
+    training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
 
 /// Options of `train teacher`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherOptions {
     /// The image folder.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Run or model folder of the autoencoder.
+    #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
     /// Size of the networks.
+    #[arg(long, value_parser = presets::names())]
     pub preset: String,
     /// Tokens per prompt.
+    #[arg(long, value_name = "N")]
     pub prompt_tokens: usize,
-    /// Chance that a caption is replaced by the empty prompt.
+    /// Probability that a caption is replaced by the empty prompt.
+    #[arg(skip)]
     pub empty_prompts: f32,
-    /// Largest weight of a timestep's loss before normalisation; 1 weighs all alike.
+    /// Largest weight of a timestep relative to the cleanest; 1 weights all equally.
+    #[arg(long, value_name = "WEIGHT")]
     pub weight_cap: f64,
-    /// Weights to begin from: a model folder, or `ema/` of a checkpoint. None begins from random ones.
+    /// Initial weights: a model folder, or `ema/` of a checkpoint; random if none.
+    #[arg(long, value_name = "DIR")]
     pub initial: Option<PathBuf>,
     /// Guidance of the sample images.
+    #[arg(skip)]
     pub sample_guidance: f64,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
+    /// Averaged weights and sample images.
+    #[command(flatten)]
+    pub averaging: AveragingOptions,
 }
 
 impl Default for TeacherOptions {
     fn default() -> Self {
-        let training = LoopOptions { steps: 20_000, batch: 32, save_every: 500, sample_every: 1000, ..LoopOptions::default() };
+        let training = LoopOptions { steps: 20_000, batch: 32, save_every: 500, ..LoopOptions::default() };
         Self {
             data: PathBuf::new(),
             autoencoder: PathBuf::new(),
@@ -72,6 +86,23 @@ impl Default for TeacherOptions {
             initial: None,
             sample_guidance: 2.0,
             training,
+            averaging: AveragingOptions { sample_every: 1000, ..AveragingOptions::default() },
+        }
+    }
+}
+
+impl RunOptions for TeacherOptions {
+    fn fixed_for_resume(&self) -> Self {
+        let Self { data, autoencoder, out, initial, sample_guidance, .. } = Self::default();
+        Self {
+            data,
+            autoencoder,
+            out,
+            initial,
+            sample_guidance,
+            training: self.training.fixed_for_resume(),
+            averaging: self.averaging.fixed_for_resume(),
+            ..self.clone()
         }
     }
 }
@@ -81,11 +112,11 @@ impl Default for TeacherOptions {
 pub struct Teacher {
     /// The denoiser.
     pub unet: UNet2DConditionModel,
-    /// The reader of prompts.
+    /// The text encoder.
     pub text_encoder: ClipTextModel,
 }
 
-/// Trains and writes `model/`, a whole pipeline.
+/// Trains, and writes a pipeline folder to `model/`.
 ///
 /// # Errors
 /// Data, storage, a loss that is not finite, interruption.
@@ -93,9 +124,11 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     check_options([
         (format!("--prompt-tokens {}", options.prompt_tokens), (3..=1024).contains(&options.prompt_tokens), "a number from 3 to 1024"),
         (format!("--weight-cap {}", options.weight_cap), options.weight_cap.is_finite() && options.weight_cap >= 1.0, "a number of at least 1"),
-        (format!("empty_prompts = {}", options.empty_prompts), (0.0..=1.0).contains(&options.empty_prompts), "a share from 0 to 1"),
+        (format!("empty_prompts = {}", options.empty_prompts), (0.0..=1.0).contains(&options.empty_prompts), "a fraction from 0 to 1"),
         (format!("sample_guidance = {}", options.sample_guidance), options.sample_guidance.is_finite(), "a number that is finite"),
     ])?;
+    options.training.check()?;
+    options.averaging.check()?;
     let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
     let size = autoencoder.image_size()?;
     let images = ImageFolder::open_trained(&options.data, size)?;
@@ -110,7 +143,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     for index in 0..images.len() {
         prompts.push(images.train_prompts(index).iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>, _>>()?);
     }
-    let (latents, shape) = latents(&vae, &images, device, observer);
+    let (latents, shape) = encode_images(&vae, &images, device, observer);
     let side = size / 4;
     if shape != [preset.unet.in_channels, side, side] {
         return Err(TrainError::input(format!(
@@ -121,8 +154,8 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
         )));
     }
     options.training.check_batch(shape)?;
-    let timesteps = Timesteps::new(&schedule, options.weight_cap);
-    let task = Denoising {
+    let timesteps = TimestepSampler::new(&schedule, options.weight_cap);
+    let task = NoisePrediction {
         options,
         preset: &preset,
         schedule,
@@ -145,7 +178,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     }
     observer.note(&format!("{} images, {} token ids, {} parameters", images.len(), tokenizer.vocabulary_size(), net.num_params()));
     let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()).as_bytes());
-    let net = training_loop::train(&task, net, &options.training, &data, &mut folder, entry, device, observer)?;
+    let net = training_loop::train(&task, net, &data, &mut folder, observer)?;
 
     let mut files = task.files(&net);
     files.extend(autoencoder.component("vae"));
@@ -156,35 +189,35 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     crate::report_page::write(&options.out)
 }
 
-/// How often each timestep is drawn, and how much its loss then counts.
-struct Timesteps {
-    /// Chance of this timestep or an earlier one.
+/// The distribution of timesteps, and the weights of their losses.
+struct TimestepSampler {
+    /// Probability of this timestep or a smaller one.
     cumulative: Vec<f64>,
-    /// Factor of the loss; 1 in the mean over draws.
+    /// Weight of the loss, normalised to a mean of 1 over sampled timesteps.
     weights: Vec<f32>,
 }
 
-impl Timesteps {
-    /// Chance and factor are both √w, normalised.
+impl TimestepSampler {
+    /// Probability and weight are both √w, normalised.
     fn new(schedule: &NoiseSchedule, cap: f64) -> Self {
         let roots: Vec<f64> = schedule.alphas_cumprod().iter().map(|&alpha| ((1.0 - alpha) / alpha).min(cap).max(1.0).sqrt()).collect();
         let sum: f64 = roots.iter().sum();
-        let mean_drawn = roots.iter().map(|root| root * root).sum::<f64>() / sum;
+        let mean = roots.iter().map(|root| root * root).sum::<f64>() / sum;
         let cumulative = roots.iter().scan(0.0, |total, root| {
             *total += root / sum;
             Some(*total)
         });
-        Self { cumulative: cumulative.collect(), weights: roots.iter().map(|root| (root / mean_drawn) as f32).collect() }
+        Self { cumulative: cumulative.collect(), weights: roots.iter().map(|root| (root / mean) as f32).collect() }
     }
 
-    /// The timestep at a uniform number of [0, 1).
-    fn at(&self, uniform: f32) -> usize {
-        self.cumulative.partition_point(|&chance| chance <= f64::from(uniform)).min(self.cumulative.len() - 1)
+    /// The timestep for a uniform random number in [0, 1).
+    fn sample(&self, uniform: f32) -> usize {
+        self.cumulative.partition_point(|&probability| probability <= f64::from(uniform)).min(self.cumulative.len() - 1)
     }
 }
 
-/// Model-space latents of all images, one after the other, and the shape of one: channels, rows, columns.
-fn latents(vae: &AutoencoderKl, images: &ImageFolder, device: &Device, observer: &mut dyn Observer) -> (Vec<f32>, [usize; 3]) {
+/// Model-space latents of all images, flat, and the shape of one: [channels, rows, columns].
+fn encode_images(vae: &AutoencoderKl, images: &ImageFolder, device: &Device, observer: &mut dyn Observer) -> (Vec<f32>, [usize; 3]) {
     observer.begin("encoding images", images.len() as u64, 0);
     let all: Vec<usize> = (0..images.len()).collect();
     let (mut latents, mut shape) = (Vec::new(), [0; 3]);
@@ -198,7 +231,7 @@ fn latents(vae: &AutoencoderKl, images: &ImageFolder, device: &Device, observer:
     (latents, shape)
 }
 
-struct Denoising<'a> {
+struct NoisePrediction<'a> {
     options: &'a TeacherOptions,
     preset: &'a Preset,
     schedule: NoiseSchedule,
@@ -206,37 +239,46 @@ struct Denoising<'a> {
     /// Token ids of each image's captions.
     prompts: Vec<Vec<Vec<u32>>>,
     empty: Vec<u32>,
-    timesteps: Timesteps,
+    timesteps: TimestepSampler,
     latents: Vec<f32>,
-    /// Channels, rows, columns of a latent.
+    /// [channels, rows, columns] of a latent.
     shape: [usize; 3],
     tokenizer: &'a CaptionTokenizer,
     vae: AutoencoderKl,
     device: Device,
 }
 
-impl Task for Denoising<'_> {
+impl Task for NoisePrediction<'_> {
     type Net = Teacher;
+    type Options = TeacherOptions;
 
-    fn identity(&self) -> String {
-        training_loop::identity(self.options)
+    fn options(&self) -> &TeacherOptions {
+        self.options
+    }
+
+    fn training(&self) -> &LoopOptions {
+        &self.options.training
+    }
+
+    fn averaging(&self) -> &AveragingOptions {
+        &self.options.averaging
     }
 
     fn loss(&self, net: &Teacher, step: u64) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
         let LoopOptions { seed, batch, .. } = self.options.training;
         let all: Vec<usize> = (0..self.images.len()).collect();
         let indices = epoch_indices(&all, seed, step, batch);
-        let mut draw = Philox::new(seed, Stream::Prompt, step);
+        let mut random = Philox::new(seed, Stream::Prompt, step);
         let ids: Vec<u32> = indices
             .iter()
             .flat_map(|&index| {
                 let captions = &self.prompts[index];
-                let caption = &captions[draw.below(captions.len() as u32) as usize];
-                if draw.unit() < self.options.empty_prompts { self.empty.clone() } else { caption.clone() }
+                let caption = &captions[random.below(captions.len() as u32) as usize];
+                if random.unit() < self.options.empty_prompts { self.empty.clone() } else { caption.clone() }
             })
             .collect();
-        let mut draw = Philox::new(seed, Stream::Timestep, step);
-        let timesteps: Vec<usize> = indices.iter().map(|_| self.timesteps.at(draw.unit())).collect();
+        let mut random = Philox::new(seed, Stream::Timestep, step);
+        let timesteps: Vec<usize> = indices.iter().map(|_| self.timesteps.sample(random.unit())).collect();
         let elements: usize = self.shape.iter().product();
         let [channels, rows, columns] = self.shape;
         let tensor = |data| Tensor::<4>::from_data(TensorData::new(data, [batch, channels, rows, columns]), &self.device);
@@ -268,21 +310,22 @@ impl Task for Denoising<'_> {
         })
     }
 
+    /// Two rows: some images of the folder, and images that the teacher samples for the same captions.
     fn sample(&self, net: &Teacher) -> ImageGrid {
         let mut grid = ImageGrid::new(self.images.size());
         let device = self.device.clone().inner();
         let count = self.images.len().min(16);
-        let chosen: Vec<usize> = (0..count).map(|i| i * self.images.len() / count).collect();
-        let prompts: Vec<&str> = chosen.iter().map(|&index| self.images.entries()[index].text.as_str()).collect();
+        let indices: Vec<usize> = (0..count).map(|i| i * self.images.len() / count).collect();
+        let prompts: Vec<&str> = indices.iter().map(|&index| self.images.entries()[index].text.as_str()).collect();
         let seeds: Vec<u64> = (0..count as u64).collect();
         let sampler = Sampler { unet: &net.unet, schedule: &self.schedule, steps: 20, guidance: self.options.sample_guidance };
-        let drawn = (|| -> Result<_, TrainError> {
+        let sampled = (|| -> Result<_, TrainError> {
             let condition = encode_prompts(&net.text_encoder, self.tokenizer, &prompts, &device)?;
             let empty = encode_prompts(&net.text_encoder, self.tokenizer, &[""], &device)?;
             sampler.latents(noises(&seeds, self.shape, &device), condition, &empty).map_err(|error| TrainError::input(error.to_string()))
         })();
-        if let Ok(latents) = drawn {
-            grid.row(&batch(self.images, &chosen, &device));
+        if let Ok(latents) = sampled {
+            grid.row(&batch(self.images, &indices, &device));
             grid.row(&self.vae.decode(self.vae.from_model_space(latents)));
         }
         grid
@@ -294,12 +337,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_and_factors_together_give_the_weight() {
+    fn probability_times_weight_is_the_weight_of_the_loss() {
         let preset = presets::preset("test", 32, 10, 4, 1).unwrap();
         let schedule = NoiseSchedule::new(&preset.scheduler).unwrap();
-        let timesteps = Timesteps::new(&schedule, 250.0);
-        let chance = |t: usize| timesteps.cumulative[t] - if t == 0 { 0.0 } else { timesteps.cumulative[t - 1] };
-        let weight = |t: usize| chance(t) * f64::from(timesteps.weights[t]);
+        let timesteps = TimestepSampler::new(&schedule, 250.0);
+        let probability = |t: usize| timesteps.cumulative[t] - if t == 0 { 0.0 } else { timesteps.cumulative[t - 1] };
+        let weight = |t: usize| probability(t) * f64::from(timesteps.weights[t]);
         let snr = |t: usize| schedule.alphas_cumprod()[t] / (1.0 - schedule.alphas_cumprod()[t]);
         for t in [500, 800, 999] {
             assert!((weight(t) / weight(0) * snr(t) - 1.0).abs() < 1e-4, "{t}");
@@ -307,8 +350,8 @@ mod tests {
         assert!((timesteps.cumulative[999] - 1.0).abs() < 1e-9);
         let mean: f64 = (0..1000).map(weight).sum();
         assert!((mean - 1.0).abs() < 1e-5, "{mean}");
-        assert_eq!((timesteps.at(0.0), timesteps.at(1.0 - f32::EPSILON / 2.0)), (0, 999));
-        let even = Timesteps::new(&schedule, 1.0);
-        assert_eq!((even.at(0.2505), even.weights[7]), (250, 1.0));
+        assert_eq!((timesteps.sample(0.0), timesteps.sample(1.0 - f32::EPSILON / 2.0)), (0, 999));
+        let even = TimestepSampler::new(&schedule, 1.0);
+        assert_eq!((even.sample(0.2505), even.weights[7]), (250, 1.0));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use onestep_train::latent_metric::augmentation::AugmentationOptions;
 use onestep_train::latent_metric::distance::{DistanceOptions, measure};
+use onestep_train::latent_metric::latent_augmentation::{AugmentationKinds, LatentAugmentationOptions};
 use serde_json::json;
 
 use crate::arguments::Shared;
@@ -33,13 +33,13 @@ pub struct Distance {
     /// The latents are an encoder's raw output: scale them first
     #[arg(long)]
     raw_latents: bool,
-    /// Average over so many random changes of both latents
+    /// Average over N augmentations of both latents (E-LatentLPIPS); 0 for LatentLPIPS
     #[arg(long, value_name = "N", default_value_t = 0)]
     ensemble: usize,
-    /// Which changes: letters of b (blitting), g (geometric), c (colour), o (cutout)
-    #[arg(long, value_name = "LETTERS", default_value = "bgo")]
-    groups: String,
-    /// Names the random changes
+    /// Augmentations: names joined by +, of blit, geom, color, cutout and their parts such as xflip
+    #[arg(long, value_name = "NAMES", default_value = "blit+geom+cutout")]
+    augmentations: AugmentationKinds,
+    /// Seed of the augmentations
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The device; what is not given is chosen
@@ -59,7 +59,7 @@ impl Distance {
             out: self.out,
             raw_latents: self.raw_latents,
             ensemble: self.ensemble,
-            augmentation: AugmentationOptions { groups: self.groups, ..AugmentationOptions::default() },
+            augmentation: LatentAugmentationOptions::of(self.augmentations),
             seed: self.seed,
         };
         let distances = measure(&options, &device, &mut Progress::new(shared))?;

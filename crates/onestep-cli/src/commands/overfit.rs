@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use onestep_train::latent_metric::latent_augmentation::AugmentationKinds;
 use onestep_train::latent_metric::overfit::{OverfitOptions, overfit, targets};
 use serde_json::json;
 
@@ -32,9 +33,9 @@ pub struct Overfit {
     /// Step size of Adam
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// One run each: letters of augmentation groups, or none; as none,b,bg,bgo
-    #[arg(long, value_delimiter = ',', value_name = "LETTERS")]
-    groups: Vec<String>,
+    /// Sets of augmentations, one run for each, such as none,blit,blit+geom+cutout
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    augmentations: Vec<AugmentationKinds>,
     #[command(flatten)]
     run: Run,
 }
@@ -51,8 +52,8 @@ impl Overfit {
         options.count = self.count.unwrap_or(options.count);
         options.steps = self.steps.unwrap_or(options.steps);
         options.learning_rate = self.learning_rate.unwrap_or(options.learning_rate);
-        if !self.groups.is_empty() {
-            options.groups = self.groups.iter().map(|groups| if groups == "none" { String::new() } else { groups.clone() }).collect();
+        if !self.augmentations.is_empty() {
+            options.augmentations = self.augmentations;
         }
         let needed: [(&str, &Path); 2] = [("--weights", &options.weights), ("--pairs", &options.pairs)];
         let runs = self.run.go(shared, &options, &needed, &[], |options, device, _, progress| {
@@ -63,9 +64,9 @@ impl Overfit {
             return output::json(&json!({ "runs": runs }));
         }
         for run in &runs {
-            let name = if run.groups.is_empty() { "none" } else { &run.groups };
+            let name = run.augmentations.to_string();
             output::data(&format!(
-                "{name:5} distance {:.5} to {:.5} ({:.2} %), difference of latents {:.3} to {:.3}",
+                "{name:16} distance {:.5} to {:.5} ({:.2} %), difference of latents {:.3} to {:.3}",
                 run.start,
                 run.end,
                 run.end / run.start * 100.0,

@@ -1,60 +1,30 @@
-//! `onestep pairs`: the teacher's noise → latent pairs.
+//! `onestep pairs`: noise–latent pairs of the teacher.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onestep_train::pairs::{PairsOptions, make};
 
 use crate::arguments::Shared;
-use crate::commands::training::Run;
+use crate::commands::training::{Given, Run};
 use crate::exit::Failure;
 use crate::output;
 
-/// Draw the teacher's noise and latent pairs, from which the student learns.
+/// Sample noise–latent pairs of the teacher, on which the student is trained.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs\n\n\
                         With --resume a set is completed, and shards that are missing or damaged are made again.")]
 pub struct Pairs {
-    /// Run or model folder of the teacher
-    #[arg(long, value_name = "DIR")]
-    teacher: Option<PathBuf>,
-    /// The image folder, for its prompts
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Pairs in all
-    #[arg(long)]
-    count: Option<u64>,
-    /// Pairs per file
-    #[arg(long)]
-    shard: Option<u64>,
-    /// Pairs drawn together
-    #[arg(long)]
-    batch: Option<usize>,
-    /// Steps of the ODE solver
-    #[arg(long)]
-    steps: Option<usize>,
-    /// Guidance scale; 1 for none
-    #[arg(long)]
-    guidance: Option<f64>,
-    /// Seed of the first pair
-    #[arg(long)]
-    base_seed: Option<u64>,
+    #[command(flatten)]
+    options: Given<PairsOptions>,
     #[command(flatten)]
     run: Run,
 }
 
 impl Pairs {
-    /// Draws; prints the folder.
+    /// Samples; prints the folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options: PairsOptions = self.run.base()?;
+        let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
-        options.teacher = self.teacher.unwrap_or(options.teacher);
-        options.data = self.data.unwrap_or(options.data);
-        options.count = self.count.unwrap_or(options.count);
-        options.shard = self.shard.unwrap_or(options.shard);
-        options.batch = self.batch.unwrap_or(options.batch);
-        options.steps = self.steps.unwrap_or(options.steps);
-        options.guidance = self.guidance.unwrap_or(options.guidance);
-        options.base_seed = self.base_seed.unwrap_or(options.base_seed);
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];
         let done = self.run.go(shared, &options, &needed, &[], |options, device, _, progress| make(options, entry, device, progress))?;

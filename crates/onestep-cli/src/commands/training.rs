@@ -1,9 +1,10 @@
 //! What the training commands share: where options come from, the device, the dry run.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use onestep_train::run_folder::Entry;
-use onestep_train::training_loop::LoopOptions;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::arguments::Shared;
@@ -51,6 +52,17 @@ impl Run {
             let line = error.span().map_or(1, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
             refuse(&format_args!("line {line}: {}", error.message().replace('\n', ", ")))
         })
+    }
+
+    /// The options of a command: those that were given, over those of the configuration file or the defaults.
+    ///
+    /// # Errors
+    /// See [`Run::base`].
+    pub fn options<O: Args + DeserializeOwned + Default>(&self, given: &Given<O>) -> Result<O, Failure> {
+        let mut options: O = self.base()?;
+        // The values were parsed once already, so this cannot fail.
+        options.update_from_arg_matches(&given.matches).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        Ok(options)
     }
 
     /// The run folder.
@@ -108,76 +120,71 @@ impl Run {
     }
 }
 
-/// How long, how often and how fast a network is trained.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Training")]
-pub struct Training {
-    /// Updates in all
-    #[arg(long)]
-    steps: Option<u64>,
-    /// Samples per update
-    #[arg(long)]
-    batch: Option<usize>,
-    /// Names every random draw of the run
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Step size after the warm-up
-    #[arg(long)]
-    learning_rate: Option<f64>,
-    /// Steps over which the step size rises
-    #[arg(long)]
-    warmup_steps: Option<u64>,
-    /// Share of the run, at its end, over which the step size falls to 0
-    #[arg(long)]
-    decay_fraction: Option<f64>,
-    /// Steps between checkpoints
-    #[arg(long)]
-    save_every: Option<u64>,
-    /// Checkpoints that are kept
-    #[arg(long)]
-    keep_last: Option<usize>,
+/// The options of a command as far as they were given by flags or environment variables.
+///
+/// `O` derives both serde and clap, so an option is declared once. clap would require every field or fill in defaults; this accepts any subset, to be
+/// put over the options of `--config` or the defaults.
+#[derive(Clone, Debug)]
+pub struct Given<O> {
+    matches: ArgMatches,
+    options: PhantomData<O>,
 }
 
-/// The average of the weights, and images drawn with it.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Training")]
-pub struct Averaging {
-    /// Decay of the running average of the weights, per step
-    #[arg(long)]
-    ema_decay: Option<f64>,
-    /// Steps between sample images
-    #[arg(long)]
-    sample_every: Option<u64>,
-}
+impl<O: Args> Args for Given<O> {
+    fn augment_args(command: Command) -> Command {
+        O::augment_args_for_update(command)
+    }
 
-impl Averaging {
-    /// Puts what was given in place of what the options had.
-    pub fn apply(&self, options: &mut LoopOptions) {
-        set(&mut options.ema_decay, self.ema_decay);
-        set(&mut options.sample_every, self.sample_every);
+    fn augment_args_for_update(command: Command) -> Command {
+        O::augment_args_for_update(command)
     }
 }
 
-fn set<T: Copy>(target: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *target = given;
+impl<O> FromArgMatches for Given<O> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { matches: matches.clone(), options: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.matches = matches.clone();
+        Ok(())
     }
 }
 
-impl Training {
-    /// Puts what was given in place of what the options had.
-    ///
-    /// # Errors
-    /// Numbers with which nothing can be trained.
-    pub fn apply(&self, options: &mut LoopOptions) -> Result<(), Failure> {
-        set(&mut options.steps, self.steps);
-        set(&mut options.batch, self.batch);
-        set(&mut options.seed, self.seed);
-        set(&mut options.optimizer.learning_rate, self.learning_rate);
-        set(&mut options.optimizer.warmup_steps, self.warmup_steps);
-        set(&mut options.optimizer.decay_fraction, self.decay_fraction);
-        set(&mut options.save_every, self.save_every);
-        set(&mut options.keep_last, self.keep_last);
-        Ok(options.check()?)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use onestep_train::distil::DistilOptions;
+    use onestep_train::distil::precision::Precision;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: Given<DistilOptions>,
+        #[command(flatten)]
+        run: Run,
+    }
+
+    fn resolved(config: &str, flags: &[&str]) -> DistilOptions {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, config).expect("a write");
+        let words = ["onestep", "--out", "out", "--config", path.to_str().expect("UTF-8")];
+        let program = Program::try_parse_from(words.iter().chain(flags)).expect("flags");
+        program.run.options(&program.options).unwrap_or_else(|_| panic!("options"))
+    }
+
+    #[test]
+    fn flags_replace_the_options_of_the_file_and_the_rest_stays() {
+        let file =
+            "accumulate = 4\ngradient_checkpointing = true\nprecision = \"bf16\"\n[training]\nsteps = 7\n[training.optimizer]\nlearning_rate = 0.5";
+        let options = resolved(file, &["--batch", "16", "--learning-rate", "0.25", "--augmentations", "xflip+cutout"]);
+        assert_eq!((options.accumulate, options.gradient_checkpointing, options.precision), (4, true, Precision::Bf16));
+        assert_eq!((options.training.steps, options.training.batch, options.training.optimizer.learning_rate), (7, 16, 0.25));
+        assert_eq!(options.e_latent_lpips.augmentation.kinds.to_string(), "xflip+cutout");
+        assert_eq!(options.adversarial.optimizer.learning_rate, DistilOptions::default().adversarial.optimizer.learning_rate);
+        assert!(resolved("", &["--gradient-checkpointing"]).gradient_checkpointing);
+        assert!(!resolved("gradient_checkpointing = true", &["--gradient-checkpointing=false"]).gradient_checkpointing);
     }
 }

@@ -4,4 +4,4 @@ mod noise_schedule;
 mod scheduler_config;
 
 pub use noise_schedule::{DdimStep, NoiseSchedule};
-pub use scheduler_config::{BetaSchedule, SchedulerConfig, TimestepSpacing};
+pub use scheduler_config::{BetaSchedule, NoiseProcess, SchedulerConfig, TimestepSpacing};

@@ -72,6 +72,13 @@ const FIXED: &[(&str, &[&str])] = &[
     ("use_flow_sigmas", &["false", "null"]),
 ];
 
+/// The process by which a scheduler adds noise. It decides which solver integrates it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoiseProcess {
+    /// That of DDPM: `x_t = alpha_t x_0 + sigma_t eps` with `alpha_t² + sigma_t² = 1`; the network predicts `eps`.
+    VariancePreserving,
+}
+
 /// How the variances of the steps are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -167,6 +174,11 @@ impl TryFrom<Map<String, Value>> for SchedulerConfig {
 }
 
 impl SchedulerConfig {
+    /// The noise process of the scheduler's class. All classes that are read share one.
+    pub fn process(&self) -> NoiseProcess {
+        NoiseProcess::VariancePreserving
+    }
+
     /// Whether diffusers' scheduler of that name shares the noise that is implemented here.
     pub fn knows(class: &str) -> bool {
         CLASSES.iter().any(|known| known.class == class)

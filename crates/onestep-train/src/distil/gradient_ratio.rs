@@ -1,9 +1,12 @@
-//! How much the adversarial loss counts beside the distance, measured where both meet: at the student's latent.
+//! The weight λ of the adversarial loss, from the norms of both losses' gradients with respect to the student's latent.
+//!
+//! This is the adaptive weight of VQGAN (Esser et al. 2021, section 3.1), measured at the latent instead of at the last layer, and with running
+//! means.
 
 use serde::{Deserialize, Serialize};
 
-/// Share of the past in the running means of the gradients' norms.
-const PAST: f64 = 0.98;
+/// Decay of the running means per step.
+const DECAY: f64 = 0.98;
 
 /// Running means of `‖∂L_distance/∂x̂‖` and `‖∂L_GAN/∂x̂‖`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -11,11 +14,11 @@ const PAST: f64 = 0.98;
 pub struct GradientRatio {
     distance: f64,
     adversarial: f64,
-    /// How much of the past there is: means of a few numbers are divided by it.
+    /// `1 − DECAY^steps`, the bias correction of both means.
     weight: f64,
 }
 
-/// As bits: a decimal number read back may be another.
+/// As bits, because a decimal number may not read back as the same f64.
 impl From<GradientRatio> for [u64; 3] {
     fn from(GradientRatio { distance, adversarial, weight }: GradientRatio) -> Self {
         [distance, adversarial, weight].map(f64::to_bits)
@@ -30,14 +33,15 @@ impl From<[u64; 3]> for GradientRatio {
 }
 
 impl GradientRatio {
-    /// Takes up a step's norms.
-    pub fn see(&mut self, distance: f64, adversarial: f64) {
-        self.distance = PAST * self.distance + (1.0 - PAST) * distance;
-        self.adversarial = PAST * self.adversarial + (1.0 - PAST) * adversarial;
-        self.weight = PAST * self.weight + (1.0 - PAST);
+    /// Adds the gradient norms of a step to the means.
+    pub fn update(&mut self, distance: f64, adversarial: f64) {
+        self.distance = DECAY * self.distance + (1.0 - DECAY) * distance;
+        self.adversarial = DECAY * self.adversarial + (1.0 - DECAY) * adversarial;
+        self.weight = DECAY * self.weight + (1.0 - DECAY);
     }
 
-    /// The λ at which the adversarial gradient is `ratio` times as long as the distance's.
+    /// The λ that makes the norm of the adversarial gradient `ratio` times that of the distance; 0 before the first step and where the
+    /// adversarial gradient is zero. The bias corrections cancel.
     pub fn lambda(&self, ratio: f64) -> f64 {
         if self.weight == 0.0 || self.adversarial <= f64::MIN_POSITIVE { 0.0 } else { ratio * self.distance / self.adversarial }
     }
@@ -48,13 +52,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lambda_brings_both_to_the_ratio() {
+    fn lambda_scales_the_adversarial_gradient_to_the_ratio() {
         let mut ratio = GradientRatio::default();
         assert_eq!(ratio.lambda(0.3), 0.0);
-        ratio.see(2.0, 0.5);
+        ratio.update(2.0, 0.5);
         assert!((ratio.lambda(0.3) * 0.5 - 0.3 * 2.0).abs() < 1e-12);
         for _ in 0..1000 {
-            ratio.see(1.0, 10.0);
+            ratio.update(1.0, 10.0);
         }
         assert!((ratio.lambda(0.3) - 0.03).abs() < 1e-6);
     }

@@ -1,4 +1,4 @@
-//! One step of the distillation.
+//! One step of the distillation: discriminator step, then generator step.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -8,11 +8,11 @@ use onestep_nets::{
 };
 
 use super::{
-    Conditions, DistilOptions,
-    adversarial::{believed, doubted, length, penalty, score},
+    adversarial::{loss_fake, loss_real, norm, r1_penalty, score},
+    conditions::{Conditions, noises_of},
     gradient_ratio::GradientRatio,
-    mix_and_match::FalseRow,
-    noises_of,
+    mix_and_match::FakeSample,
+    options::{AdversarialSchedule, DistilOptions},
     regression::Distance,
 };
 use crate::{
@@ -27,216 +27,238 @@ use crate::{
     training_loop::{AVERAGE, LoopOptions, OPTIMIZER, Trainee, average, finite, scalar},
 };
 
-/// Where the game's state stands in a checkpoint.
+/// Files of a checkpoint for adversarial training: the discriminator, …
 const DISCRIMINATOR: &str = "discriminator/model.safetensors";
-/// See [`DISCRIMINATOR`].
+/// … its moments, …
 const DISCRIMINATOR_OPTIMIZER: &str = "state/discriminator_optimizer.safetensors";
-/// See [`DISCRIMINATOR`].
+/// … and the gradient norms of the adaptive λ.
 const RATIO: &str = "state/gradient_ratio.json";
 
-/// Both players under way. The networks are taken out while they are changed.
-pub(super) struct Distilling<'a> {
+/// The state of a distillation. `net`, `average` and `discriminator` are None while a step has taken them.
+pub(super) struct Distillation<'a> {
     pub options: &'a DistilOptions,
-    /// Of the student, as JSON.
+    /// The student's configuration as JSON.
     pub config: String,
     pub schedule: NoiseSchedule,
     /// Frozen, on the autodiff device.
     pub vae: AutoencoderKl,
     pub pairs: &'a Pairs,
     pub conditions: Conditions,
-    /// What each pair's image shows, as a number.
-    pub things: Vec<usize>,
-    /// Side of an image.
-    pub size: usize,
+    /// The class label of each pair.
+    pub labels: Vec<usize>,
+    /// Side of an image in pixels.
+    pub image_size: usize,
     pub distance: Distance,
     pub net: Option<UNet2DConditionModel>,
+    /// Running average of the student's weights.
     pub average: Option<UNet2DConditionModel>,
     pub optimizer: Optimizer,
     pub discriminator: Option<Discriminator>,
-    /// Names of the readouts' mean logits in the log.
-    pub readouts: Vec<&'static str>,
+    /// Log keys of the discriminator's heads.
+    pub head_names: Vec<&'static str>,
     pub discriminator_optimizer: Optimizer,
     pub ratio: GradientRatio,
-    /// With autodiff.
+    /// The autodiff device.
     pub device: Device,
 }
 
-/// What the discriminator's step leaves for the log.
-struct Judged {
-    /// Its loss without R1.
+/// Metrics of a discriminator step.
+#[derive(Default)]
+struct DiscriminatorMetrics {
+    /// `loss_real + loss_fake`, without R1.
     loss: f64,
-    /// R1, in the steps that have it.
+    /// The R1 penalty, in the steps that have it.
     r1: Option<f64>,
-    norm: f64,
-    /// Mean logits of true and false rows.
-    logits: [f64; 2],
-    /// Mean logits of true rows, readout by readout.
-    readouts: Vec<f64>,
+    gradient_norm: f64,
+    /// Mean logit of the real samples.
+    real_logits: f64,
+    /// Mean logit of the fake samples.
+    fake_logits: f64,
+    /// Mean logit of the real samples, by head.
+    head_logits: Vec<f64>,
 }
 
-/// What the student's step leaves for the log.
-struct Led {
+/// Metrics of a generator step.
+#[derive(Default)]
+struct GeneratorMetrics {
     distance: f64,
+    /// The adversarial loss without λ; none while λ is 0.
     adversarial: Option<f64>,
     lambda: f64,
-    /// Lengths of the adversarial and the distance's gradient at the latent, the first with λ.
-    ratio: f64,
-    norm: f64,
-    rate: f64,
+    /// Norm of λ · the adversarial gradient at the latent, relative to that of the distance.
+    gradient_ratio: f64,
+    gradient_norm: f64,
+    learning_rate: f64,
 }
 
-impl Distilling<'_> {
-    /// z, c, x of some pairs.
-    fn batch(&self, chosen: &[usize], device: &Device) -> (Tensor<4>, Tensor<3>, Tensor<4>) {
-        let z = noises_of(self.pairs, chosen.iter().copied(), device);
-        (z, self.conditions.of(self.pairs, chosen.iter().copied(), device), self.pairs.targets(chosen, device))
+impl Distillation<'_> {
+    /// Noise z [N,C,H,W], condition c [N,tokens,features] and the teacher's latent x [N,C,H,W] of some pairs.
+    fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<4>, Tensor<3>, Tensor<4>) {
+        let z = noises_of(self.pairs, indices.iter().copied(), device);
+        (z, self.conditions.of(self.pairs, indices.iter().copied(), device), self.pairs.targets(indices, device))
     }
 
-    /// Teaches the discriminator to tell the teacher's (c, z, x) from what is false.
-    fn judge(&mut self, net: &UNet2DConditionModel, chosen: &[usize], step: u64, first: u64) -> Result<Option<Judged>, TrainError> {
-        let Some(judge) = self.discriminator.take() else { return Ok(None) };
-        let (game, training) = (&self.options.adversarial, &self.options.training);
-        let part = chosen.len() / self.options.accumulate;
-        let student = self.options.precision.of(&net.valid());
+    /// The micro-batches of a batch, each with its number among all of the run and its fraction of the batch.
+    fn micro_batches<'b>(&self, indices: &'b [usize], step: u64) -> impl Iterator<Item = (u64, f64, &'b [usize])> + use<'b> {
+        let (count, batch) = (self.options.accumulate as u64, self.options.training.batch as f64);
+        let chunks = indices.chunks(indices.len() / self.options.accumulate).enumerate();
+        chunks.map(move |(index, chunk)| (step * count + index as u64, chunk.len() as f64 / batch, chunk))
+    }
+
+    /// Trains the discriminator to tell real samples (c, z, x) from fake ones. `start` is its first step.
+    fn discriminator_step(
+        &mut self,
+        net: &UNet2DConditionModel,
+        indices: &[usize],
+        step: u64,
+        start: u64,
+    ) -> Result<Option<DiscriminatorMetrics>, TrainError> {
+        let Some(discriminator) = self.discriminator.take() else { return Ok(None) };
+        let (adversarial, training) = (&self.options.adversarial, &self.options.training);
+        let student = self.options.precision.cast(&net.valid());
         let mut gradients = FlatGradients::default();
-        let mut judged = Judged { loss: 0.0, r1: None, norm: 0.0, logits: [0.0; 2], readouts: Vec::new() };
-        for (index, chosen) in chosen.chunks(part).enumerate() {
-            let (z, c, x) = self.batch(chosen, &self.device);
-            let share = chosen.len() as f64 / training.batch as f64;
+        let mut metrics = DiscriminatorMetrics::default();
+        for (number, fraction, indices) in self.micro_batches(indices, step) {
+            let (z, c, x) = self.batch(indices, &self.device);
 
-            // The student's latents, without its graph.
+            // The student's latents, without an autodiff graph.
             let inner = self.device.clone().inner();
-            let (plain_z, plain_c) =
-                (noises_of(self.pairs, chosen.iter().copied(), &inner), self.conditions.of(self.pairs, chosen.iter().copied(), &inner));
-            let drawn = one_step(&student, &self.schedule, plain_z, plain_c);
-            let rows = game.mix.rows(chosen, &self.things, training.seed, step * self.options.accumulate as u64 + index as u64);
-            let (false_z, false_c, false_x) = self.false_batch(&rows, drawn);
+            let inner_z = noises_of(self.pairs, indices.iter().copied(), &inner);
+            let inner_c = self.conditions.of(self.pairs, indices.iter().copied(), &inner);
+            let latents = one_step(&student, &self.schedule, inner_z, inner_c);
+            let fakes = adversarial.mix.fake_samples(indices, &self.labels, training.seed, number);
+            let (fake_z, fake_c, fake_x) = self.fake_batch(&fakes, latents);
 
-            let computing = self.options.precision.of(&judge);
-            let real = computing.forward(x, z, &c);
-            let fake = computing.forward(false_x, false_z, &false_c);
-            let loss = (believed(&real) + doubted(&fake)).mul_scalar(share);
-            judged.loss += scalar(&loss);
-            judged.logits[0] += scalar(&score(&real)) / real.len() as f64 * share;
-            judged.logits[1] += scalar(&score(&fake)) / fake.len() as f64 * share;
-            judged.readouts.resize(real.len(), 0.0);
-            for (mean, logits) in judged.readouts.iter_mut().zip(&real) {
-                *mean += scalar(&logits.clone().mean()) * share;
+            let cast = self.options.precision.cast(&discriminator);
+            let real = cast.forward(x, z, &c);
+            let fake = cast.forward(fake_x, fake_z, &fake_c);
+            let loss = (loss_real(&real) + loss_fake(&fake)).mul_scalar(fraction);
+            metrics.loss += scalar(&loss);
+            metrics.real_logits += scalar(&score(&real)) / real.len() as f64 * fraction;
+            metrics.fake_logits += scalar(&score(&fake)) / fake.len() as f64 * fraction;
+            metrics.head_logits.resize(real.len(), 0.0);
+            for (mean, logits) in metrics.head_logits.iter_mut().zip(&real) {
+                *mean += scalar(&logits.clone().mean()) * fraction;
             }
-            gradients = gradients.plus(FlatGradients::take(&judge, &mut loss.backward()));
+            gradients = gradients.plus(FlatGradients::take(&discriminator, &mut loss.backward()));
         }
-        // Lazy R1 on one true sample, in f32: it is a difference of two scores at places that 16 bits would hardly tell apart.
-        if game.r1_gamma > 0.0 && (step - first).is_multiple_of(game.r1_every) {
-            let (z, c, x) = self.batch(&chosen[..1], &self.device);
-            if let Some(r1) = penalty(|x| score(&judge.forward(x, z.clone(), &c)), x, game.r1_gamma) {
+        // Lazy R1 on one real sample. It is always f32: 16 bits would hardly resolve the difference of the two scores.
+        if adversarial.r1_gamma > 0.0 && (step - start).is_multiple_of(adversarial.r1_every) {
+            let (z, c, x) = self.batch(&indices[..1], &self.device);
+            if let Some(r1) = r1_penalty(|x| score(&discriminator.forward(x, z.clone(), &c)), x, adversarial.r1_gamma) {
                 finite("the R1 penalty", r1.value, step)?;
-                let loss = r1.loss.mul_scalar(game.r1_every as f64);
-                gradients = gradients.plus(FlatGradients::take(&judge, &mut loss.backward()));
-                judged.r1 = Some(r1.value);
+                let loss = r1.loss.mul_scalar(adversarial.r1_every as f64);
+                gradients = gradients.plus(FlatGradients::take(&discriminator, &mut loss.backward()));
+                metrics.r1 = Some(r1.value);
             }
         }
-        finite("the discriminator's loss", judged.loss, step)?;
-        let rate = self.discriminator_optimizer.rate(step - first, training.steps - first);
-        let (judge, norm) = self.discriminator_optimizer.step(judge, gradients, rate);
-        judged.norm = finite("the discriminator's gradient", norm, step)?;
-        self.discriminator = Some(judge);
-        Ok(Some(judged))
+        finite("the discriminator's loss", metrics.loss, step)?;
+        let rate = self.discriminator_optimizer.rate(step - start, training.steps - start);
+        let (discriminator, gradient_norm) = self.discriminator_optimizer.step(discriminator, gradients, rate);
+        metrics.gradient_norm = finite("the discriminator's gradient", gradient_norm, step)?;
+        self.discriminator = Some(discriminator);
+        Ok(Some(metrics))
     }
 
-    /// z, c, x of false rows; `drawn` are the student's latents, row by row.
-    fn false_batch(&self, rows: &[FalseRow], drawn: Tensor<4>) -> (Tensor<4>, Tensor<3>, Tensor<4>) {
+    /// z, c and x of fake samples. `latents` [N,C,H,W] are the student's, one for each sample.
+    fn fake_batch(&self, fakes: &[FakeSample], latents: Tensor<4>) -> (Tensor<4>, Tensor<3>, Tensor<4>) {
         let device = &self.device;
-        let z = noises_of(self.pairs, rows.iter().map(|row| row.noise), device);
-        let c = self.conditions.of(self.pairs, rows.iter().map(|row| row.prompt), device);
-        let latents: Vec<Tensor<4>> = rows
+        let z = noises_of(self.pairs, fakes.iter().map(|fake| fake.noise), device);
+        let c = self.conditions.of(self.pairs, fakes.iter().map(|fake| fake.prompt), device);
+        let x: Vec<Tensor<4>> = fakes
             .iter()
             .enumerate()
-            .map(|(index, row)| match row.latent {
+            .map(|(index, fake)| match fake.latent {
                 Some(pair) => self.pairs.targets(&[pair], device),
-                None => Tensor::from_inner(drawn.clone().narrow(0, index, 1)),
+                None => Tensor::from_inner(latents.clone().narrow(0, index, 1)),
             })
             .collect();
-        (z, c, Tensor::cat(latents, 0))
+        (z, c, Tensor::cat(x, 0))
     }
 
-    /// Leads the student toward the teacher's latents, and past the discriminator as far as λ says.
+    /// Trains the student on `d + λ · loss_real(D)`; λ is multiplied by `ramp`, from 0 to 1.
     ///
-    /// Both losses are differentiated with respect to the latent first: that shows how their gradients compare, and their graphs are gone
-    /// before the student's own is walked.
-    fn lead(&mut self, net: UNet2DConditionModel, chosen: &[usize], step: u64, weight: f64) -> Result<(UNet2DConditionModel, Led), TrainError> {
-        let (game, training) = (&self.options.adversarial, &self.options.training);
-        let part = chosen.len() / self.options.accumulate;
-        // Only its input asks for a gradient here.
-        let judge = self.discriminator.as_ref().filter(|_| weight > 0.0).map(|judge| self.options.precision.of(&judge.clone().no_grad()));
+    /// Both losses are first differentiated with respect to the latent. That gives their gradient norms, and their graphs are freed before the
+    /// backward pass of the student.
+    fn generator_step(
+        &mut self,
+        net: UNet2DConditionModel,
+        indices: &[usize],
+        step: u64,
+        ramp: f64,
+    ) -> Result<(UNet2DConditionModel, GeneratorMetrics), TrainError> {
+        let (adversarial, training) = (&self.options.adversarial, &self.options.training);
+        // Without gradients for its weights: only its input needs one.
+        let discriminator = self.discriminator.as_ref().filter(|_| ramp > 0.0);
+        let discriminator = discriminator.map(|discriminator| self.options.precision.cast(&discriminator.clone().no_grad()));
         let mut gradients = FlatGradients::default();
-        let mut led = Led { distance: 0.0, adversarial: None, lambda: 0.0, ratio: 0.0, norm: 0.0, rate: 0.0 };
-        for (index, chosen) in chosen.chunks(part).enumerate() {
-            let (z, c, x) = self.batch(chosen, &self.device);
-            let share = chosen.len() as f64 / training.batch as f64;
-            let drawn = one_step(&self.options.precision.of(&net), &self.schedule, z.clone(), c.clone());
+        let mut metrics = GeneratorMetrics::default();
+        for (number, fraction, indices) in self.micro_batches(indices, step) {
+            let (z, c, x) = self.batch(indices, &self.device);
+            let latents = one_step(&self.options.precision.cast(&net), &self.schedule, z.clone(), c.clone());
 
-            let latent = drawn.clone().detach().require_grad();
-            let distance = self.distance.mean(latent.clone(), x, step * self.options.accumulate as u64 + index as u64, &self.vae);
-            led.distance += scalar(&distance) * share;
-            finite("the distance", led.distance, step)?;
-            let Some(mut gradient) = latent.grad(&distance.backward()) else { return Err(TrainError::input("the distance has no gradient")) };
+            let input = latents.clone().detach().require_grad();
+            let distance = self.distance.mean(input.clone(), x, number, &self.vae);
+            metrics.distance += scalar(&distance) * fraction;
+            finite("the distance", metrics.distance, step)?;
+            let Some(mut gradient) = input.grad(&distance.backward()) else { return Err(TrainError::input("the distance has no gradient")) };
 
-            if let Some(judge) = &judge {
-                let latent = drawn.clone().detach().require_grad();
-                let loss = believed(&judge.forward(latent.clone(), z, &c));
-                led.adversarial = Some(led.adversarial.unwrap_or_default() + scalar(&loss) * share);
-                if let Some(adversarial) = latent.grad(&loss.backward()) {
-                    let lengths = [length(&gradient), length(&adversarial)];
-                    finite("the adversarial gradient", lengths[1], step)?;
-                    self.ratio.see(lengths[0], lengths[1]);
-                    led.lambda = weight * if game.lambda > 0.0 { game.lambda } else { self.ratio.lambda(game.ratio) };
-                    led.ratio += led.lambda * lengths[1] / lengths[0].max(f64::MIN_POSITIVE) * share;
-                    gradient = gradient + adversarial.mul_scalar(led.lambda);
+            if let Some(discriminator) = &discriminator {
+                let input = latents.clone().detach().require_grad();
+                let loss = loss_real(&discriminator.forward(input.clone(), z, &c));
+                metrics.adversarial = Some(metrics.adversarial.unwrap_or_default() + scalar(&loss) * fraction);
+                if let Some(adversarial_gradient) = input.grad(&loss.backward()) {
+                    let norms = [norm(&gradient), norm(&adversarial_gradient)];
+                    finite("the adversarial gradient", norms[1], step)?;
+                    self.ratio.update(norms[0], norms[1]);
+                    let lambda = if adversarial.lambda > 0.0 { adversarial.lambda } else { self.ratio.lambda(adversarial.gradient_ratio) };
+                    metrics.lambda = ramp * lambda;
+                    metrics.gradient_ratio += metrics.lambda * norms[1] / norms[0].max(f64::MIN_POSITIVE) * fraction;
+                    gradient = gradient + adversarial_gradient.mul_scalar(metrics.lambda);
                 }
             }
-            // The chain rule's last link: the derivative of this sum is the student's.
-            let through = (drawn * Tensor::from_inner(gradient)).sum().mul_scalar(share);
-            gradients = gradients.plus(FlatGradients::take(&net, &mut through.backward()));
+            // The chain rule: the gradient of Σ x̂ ⊙ ∂L/∂x̂ with respect to the student's parameters, ∂L/∂x̂ being constant, is that of L.
+            let surrogate = (latents * Tensor::from_inner(gradient)).sum().mul_scalar(fraction);
+            gradients = gradients.plus(FlatGradients::take(&net, &mut surrogate.backward()));
         }
-        led.rate = self.optimizer.rate(step, training.steps) * if weight > 0.0 { game.rate_factor } else { 1.0 };
-        let (net, norm) = self.optimizer.step(net, gradients, led.rate);
-        led.norm = finite("the gradient", norm, step)?;
-        Ok((net, led))
+        metrics.learning_rate = self.optimizer.rate(step, training.steps) * if ramp > 0.0 { adversarial.learning_rate_factor } else { 1.0 };
+        let (net, gradient_norm) = self.optimizer.step(net, gradients, metrics.learning_rate);
+        metrics.gradient_norm = finite("the gradient", gradient_norm, step)?;
+        Ok((net, metrics))
     }
 }
 
-impl Trainee for Distilling<'_> {
+impl Trainee for Distillation<'_> {
     fn update(&mut self, step: u64) -> Result<Vec<(&'static str, f64)>, TrainError> {
         let (Some(net), Some(before)) = (self.net.take(), self.average.take()) else { return Err(TrainError::input("nothing is trained")) };
         let LoopOptions { seed, batch, .. } = self.options.training;
         let all: Vec<usize> = (0..self.pairs.seeds.len()).collect();
-        let chosen = epoch_indices(&all, seed, step, batch);
-        let [begins, listened, in_full] = self.options.stages();
+        let indices = epoch_indices(&all, seed, step, batch);
+        let schedule: AdversarialSchedule = self.options.schedule();
 
-        let judged = if step >= begins { self.judge(&net, &chosen, step, begins)? } else { None };
-        let weight = match (self.discriminator.is_some(), step.checked_sub(listened)) {
-            (true, Some(since)) => ((since + 1) as f64 / (in_full - listened).max(1) as f64).min(1.0),
-            _ => 0.0,
-        };
-        if weight > 0.0 {
+        let start = schedule.discriminator_start;
+        let discriminator = if step >= start { self.discriminator_step(&net, &indices, step, start)? } else { None };
+        let ramp = if self.discriminator.is_some() { schedule.ramp(step) } else { 0.0 };
+        if ramp > 0.0 {
             let OptimizerOptions { beta_1, beta_2, .. } = self.options.adversarial.optimizer;
             self.optimizer.set_decays(beta_1, beta_2);
         }
-        let (net, led) = self.lead(net, &chosen, step, weight)?;
-        self.average = Some(average(before, &net, self.options.training.ema_decay, step));
+        let (net, generator) = self.generator_step(net, &indices, step, ramp)?;
+        self.average = Some(average(before, &net, self.options.averaging.ema_decay, step));
         self.net = Some(net);
 
-        let mut figures = vec![("distance", led.distance), ("gradient_norm", led.norm), ("learning_rate", led.rate)];
-        if let Some(adversarial) = led.adversarial {
-            figures.extend([("adversarial", adversarial), ("lambda", led.lambda), ("gradient_ratio", led.ratio)]);
+        let mut metrics =
+            vec![("distance", generator.distance), ("gradient_norm", generator.gradient_norm), ("learning_rate", generator.learning_rate)];
+        if let Some(adversarial) = generator.adversarial {
+            metrics.extend([("adversarial", adversarial), ("lambda", generator.lambda), ("gradient_ratio", generator.gradient_ratio)]);
         }
-        if let Some(judged) = judged {
-            figures.extend([("discriminator", judged.loss), ("discriminator_gradient_norm", judged.norm)]);
-            figures.extend([("logit_true", judged.logits[0]), ("logit_false", judged.logits[1])]);
-            figures.extend(judged.r1.map(|value| ("r1", value)));
-            figures.extend(self.readouts.iter().copied().zip(judged.readouts));
+        if let Some(discriminator) = discriminator {
+            metrics.extend([("discriminator", discriminator.loss), ("discriminator_gradient_norm", discriminator.gradient_norm)]);
+            metrics.extend([("real_logits", discriminator.real_logits), ("fake_logits", discriminator.fake_logits)]);
+            metrics.extend(discriminator.r1.map(|value| ("r1", value)));
+            metrics.extend(self.head_names.iter().copied().zip(discriminator.head_logits));
         }
-        Ok(figures)
+        Ok(metrics)
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
@@ -272,15 +294,19 @@ impl Trainee for Distilling<'_> {
         Ok(())
     }
 
-    /// The teacher's images above the student's.
+    fn sample_every(&self) -> Option<u64> {
+        Some(self.options.averaging.sample_every)
+    }
+
+    /// Two rows of the same pairs: the teacher's images above the student's.
     fn sample(&self) -> Option<ImageGrid> {
         let device = self.device.clone().inner();
         let count = self.pairs.seeds.len().min(16);
-        let chosen: Vec<usize> = (0..count).map(|i| i * self.pairs.seeds.len() / count).collect();
-        let (z, context, x) = self.batch(&chosen, &device);
+        let indices: Vec<usize> = (0..count).map(|i| i * self.pairs.seeds.len() / count).collect();
+        let (z, context, x) = self.batch(&indices, &device);
         let vae = self.vae.valid();
         let decode = |latents| vae.decode(vae.from_model_space(latents));
-        let mut grid = ImageGrid::new(self.size);
+        let mut grid = ImageGrid::new(self.image_size);
         grid.row(&decode(x));
         if let Some(net) = &self.average {
             grid.row(&decode(one_step(net, &self.schedule, z, context)));

@@ -1,7 +1,8 @@
-//! `train latent-lpips`: how much each channel of the features counts, learned from judgements which of two images is nearer to a third
-//! (LPIPS, Zhang et al. 2018, section 3; their two-alternative forced choices).
+//! `train latent-lpips`: trains the heads of LatentLPIPS, the weights of its feature channels, on two-alternative forced choices (LPIPS, Zhang et
+//! al. 2018, section 3): judgements which of two images is more similar to a reference.
 //!
-//! The features stay. Judgements are BAPPS folders as published, or made here: the same distortion twice, the weaker being the nearer.
+//! The features are frozen. Judgements come from BAPPS folders as published, or are synthetic: the same distortion in two strengths, of which the
+//! weaker is the more similar.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metric_file::{METRIC, Metric};
 use crate::{
+    autoencoder::epoch_indices,
     checkpoint::Checkpoint,
     data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
@@ -31,30 +33,39 @@ use crate::{
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, RunFolder, model_of},
     store::{self, sha256},
-    training_loop::{self, LoopOptions, OPTIMIZER, Trainee, finite, scalar},
+    training_loop::{self, LoopOptions, OPTIMIZER, RunIdentity, RunOptions, Trainee, finite, scalar},
 };
 
 /// Options of `train latent-lpips`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CalibrationOptions {
-    /// The metric whose heads are learned.
+    /// The metric to calibrate.
+    #[arg(long, value_name = "DIR")]
     pub metric: PathBuf,
     /// Run or model folder with the autoencoder.
+    #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
-    /// Folders of BAPPS with `ref`, `p0`, `p1` and `judge` inside; none to make judgements from `data`.
+    /// A BAPPS folder with ref, p0, p1 and judge inside; may be repeated. None for synthetic judgements.
+    #[arg(long, value_name = "DIR")]
     pub judgements: Vec<PathBuf>,
-    /// Such folders whose judgements are held out; none to hold out `held_out_percent` of the others, chosen by chance.
+    /// A BAPPS folder with held-out judgements, such as one of its val/; may be repeated. None to hold out a random fifth of the others.
+    #[arg(long, value_name = "DIR")]
     pub held_out: Vec<PathBuf>,
-    /// The image folder that is distorted.
+    /// The image folder for synthetic judgements.
+    #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// The run folder.
+    #[arg(skip)]
     pub out: PathBuf,
-    /// Judgements that are made.
+    /// Number of synthetic judgements.
+    #[arg(long)]
     pub count: usize,
-    /// Share of the judgements, in percent, that are held out where no folders are.
+    /// Percentage of the judgements that are held out, unless `held_out` has folders.
+    #[arg(skip)]
     pub held_out_percent: u32,
     /// Steps and update rule.
+    #[command(flatten)]
     pub training: LoopOptions,
 }
 
@@ -84,35 +95,43 @@ impl Default for CalibrationOptions {
     }
 }
 
-/// Agreement with the judgements that were held out: the share of them that a distance agrees with, ties counting half.
+impl RunOptions for CalibrationOptions {
+    fn fixed_for_resume(&self) -> Self {
+        let Self { metric, autoencoder, judgements, held_out, data, out, .. } = Self::default();
+        Self { metric, autoencoder, judgements, held_out, data, out, training: self.training.fixed_for_resume(), ..self.clone() }
+    }
+}
+
+/// Agreement of distances with the held-out judgements: 2AFC scores, as fractions.
 #[derive(Clone, Debug, Serialize)]
 pub struct CalibrationReport {
-    /// Judgements learned from, and held out.
+    /// Numbers of judgements: trained on, held out.
     pub judgements: [usize; 2],
-    /// With heads of equal say, as the metric came.
+    /// With the heads of the given metric, which are normalised if they were not calibrated before.
     pub before: f64,
-    /// With the learned heads.
+    /// With the calibrated heads.
     pub after: f64,
-    /// Of the mean squared difference of the latents (or images, by what the metric is of), to compare.
+    /// With the mean squared difference of the latents, or of the images for a metric of images, for comparison.
     pub squared_difference: f64,
 }
 
-/// One judgement: how far both images are from the third in every channel, and which share of the judges preferred the second.
+/// One judgement, with the distances of both images from the reference.
 struct Judgement {
-    /// Channels of all five features, one after the other.
+    /// Squared differences of the unit features of both images, averaged over positions: [channels of all layers].
     distances: [Vec<f32>; 2],
     squared: [f64; 2],
+    /// The fraction of the people who found the second image more similar.
     preferred: f32,
 }
 
-/// Images (of one square size, [3,size,size] in −1…1) and the share of judges who found the second nearer.
+/// The images of a judgement, each [3,size,size] in −1…1, and the fraction of the people who found the second more similar.
 struct Triplet {
     reference: Vec<f32>,
     images: [Vec<f32>; 2],
     preferred: f32,
 }
 
-/// Learns, and writes `metric/` with the new heads, and `report.json`.
+/// Trains the heads, and writes the metric with them to `metric/`, and `report.json`.
 ///
 /// # Errors
 /// A metric of another autoencoder, judgements that cannot be read, storage, interruption.
@@ -123,54 +142,54 @@ pub fn train(
     device_name: &str,
     observer: &mut dyn Observer,
 ) -> Result<CalibrationReport, TrainError> {
+    options.training.check()?;
     let percent = options.held_out_percent;
     check_options([
         (format!("held_out_percent = {percent}"), (1..=50).contains(&percent), "a number from 1 to 50"),
-        (format!("--count {}", options.count), options.count <= MOST, "at most 1000000"),
+        (format!("--count {}", options.count), options.count <= MOST_JUDGEMENTS, "at most 1000000"),
     ])?;
     let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
-    // A metric of images is nobody's; one of latents is its encoder's.
+    // A metric of latents has to be one of this autoencoder.
     let encoder = if Metric::is_of_images(&options.metric) { None } else { Some(model.encoder_name()?) };
     let metric = Metric::open(&options.metric, encoder.as_deref(), device)?;
     let vae = model.vae(device)?;
-    let (questions, held_out) = Questions::of(options, &model)?;
-    let (order, held_out) = if held_out > 0 { ((0..questions.len()).collect(), held_out) } else { by_chance(questions.len(), percent) };
+    let (source, held_out) = TripletSource::new(options, &model)?;
+    let (order, held_out) = if held_out > 0 { ((0..source.len()).collect(), held_out) } else { random_split(source.len(), percent) };
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("metric", METRIC))?;
     observer.begin("measuring", order.len() as u64, 0);
     let mut judgements = Vec::with_capacity(order.len());
-    for chunk in order.chunks(TOGETHER) {
-        let triplets = chunk.iter().map(|&index| questions.triplet(index)).collect::<Result<Vec<_>, _>>()?;
-        judgements.extend(measured(&triplets, &metric, &vae, device)?);
+    for chunk in order.chunks(CHUNK) {
+        let triplets = chunk.iter().map(|&index| source.triplet(index)).collect::<Result<Vec<_>, _>>()?;
+        judgements.extend(measure(&triplets, &metric, &vae, device)?);
         observer.step(judgements.len() as u64, "");
         if observer.stopped() {
             return Err(TrainError::new(
                 TrainErrorKind::Interrupted,
-                "stopped before learning began; nothing of it is kept: run the same command again, with --resume",
+                "stopped before the training started, nothing was saved; run the same command again with --resume",
             ));
         }
     }
-    let (held_out, learned) = judgements.split_at(held_out);
+    let (held_out, trained) = judgements.split_at(held_out);
 
-    let identity = training_loop::identity(options);
-    let said: Vec<_> = judgements.iter().map(|judgement| (judgement.squared, judgement.preferred)).collect();
-    let data = sha256(format!("{} {} {said:?}", metric.hash(), held_out.len()).as_bytes());
-    let on = device.clone().autodiff();
-    on.seed(options.training.seed);
-    let mut trainee = Calibrating {
+    let answers: Vec<_> = judgements.iter().map(|judgement| (judgement.squared, judgement.preferred)).collect();
+    let data = sha256(format!("{} {} {answers:?}", metric.hash(), held_out.len()).as_bytes());
+    let autodiff = device.clone().autodiff();
+    autodiff.seed(options.training.seed);
+    let mut trainee = Calibration {
         options,
-        net: Some(Ranking::new(&metric, &on)),
+        net: Some(RankingNetwork::new(&metric, &autodiff)),
         optimizer: Optimizer::new(options.training.optimizer.clone()),
-        learned,
-        device: on.clone(),
+        trained,
+        device: autodiff.clone(),
     };
     let before = agreement(held_out, &trainee.heads());
-    training_loop::run(&mut trainee, &options.training, &identity, &data, &mut folder, entry, observer)?;
+    training_loop::run(&mut trainee, &options.training, &RunIdentity::new(options, &data), &mut folder, observer)?;
     let heads = trainee.heads();
     let report = CalibrationReport {
-        judgements: [learned.len(), held_out.len()],
+        judgements: [trained.len(), held_out.len()],
         before,
         after: agreement(held_out, &heads),
-        squared_difference: two_alternatives(held_out.iter().map(|judgement| (judgement.squared, judgement.preferred))),
+        squared_difference: score_2afc(held_out.iter().map(|judgement| (judgement.squared, judgement.preferred))),
     };
     with_heads(metric, &heads, device).write(&options.out.join("metric"))?;
     onestep_store::replace_json(&options.out.join("report.json"), &report)?;
@@ -181,25 +200,25 @@ pub fn train(
 /// The metric with these heads.
 fn with_heads(metric: Metric, heads: &[f32], device: &Device) -> Metric {
     let mut net = metric.net;
-    let mut rest = heads;
+    let mut remaining = heads;
     for head in [&mut net.lin0, &mut net.lin1, &mut net.lin2, &mut net.lin3, &mut net.lin4] {
         let [_, channels, _, _] = head.weight().dims();
-        let (own, others) = rest.split_at(channels);
-        rest = others;
-        head.model.at_1.weight = Param::from_tensor(Tensor::from_data(TensorData::new(own.to_vec(), [1, channels, 1, 1]), device));
+        let (weights, others) = remaining.split_at(channels);
+        remaining = others;
+        head.model.at_1.weight = Param::from_tensor(Tensor::from_data(TensorData::new(weights.to_vec(), [1, channels, 1, 1]), device));
     }
     Metric { net: net.no_grad(), config: metric.config }
 }
 
-/// Both distances by heads, and what the judges preferred.
+/// The 2AFC score of the distances by these heads.
 fn agreement(judgements: &[Judgement], heads: &[f32]) -> f64 {
     let distance = |terms: &[f32]| terms.iter().zip(heads).map(|(term, weight)| f64::from(term * weight)).sum::<f64>();
-    two_alternatives(judgements.iter().map(|judgement| ([distance(&judgement.distances[0]), distance(&judgement.distances[1])], judgement.preferred)))
+    score_2afc(judgements.iter().map(|judgement| ([distance(&judgement.distances[0]), distance(&judgement.distances[1])], judgement.preferred)))
 }
 
-/// `mean([d0 < d1]·(1 − h) + [d1 < d0]·h + ½·[d0 = d1])`.
-fn two_alternatives(judged: impl Iterator<Item = ([f64; 2], f32)>) -> f64 {
-    let scores: Vec<f64> = judged
+/// The 2AFC score `mean([d0 < d1]·(1 − h) + [d1 < d0]·h + ½·[d0 = d1])` of distances (d0, d1) and preferences h.
+fn score_2afc(distances: impl Iterator<Item = ([f64; 2], f32)>) -> f64 {
+    let scores: Vec<f64> = distances
         .map(|([d0, d1], preferred)| {
             let preferred = f64::from(preferred);
             if d0 < d1 {
@@ -214,9 +233,9 @@ fn two_alternatives(judged: impl Iterator<Item = ([f64; 2], f32)>) -> f64 {
     scores.iter().sum::<f64>() / scores.len().max(1) as f64
 }
 
-/// Heads, and the small network that turns two distances into a judgement; it is thrown away.
+/// The heads, with the small network of LPIPS that predicts a judgement from two distances. It serves the training only.
 #[derive(Module, Debug)]
-struct Ranking {
+struct RankingNetwork {
     /// [channels of all features]
     heads: Param<Tensor<1>>,
     first: Linear,
@@ -224,7 +243,7 @@ struct Ranking {
     third: Linear,
 }
 
-impl Ranking {
+impl RankingNetwork {
     fn new(metric: &Metric, device: &Device) -> Self {
         let heads = Tensor::cat(metric.net.heads().map(|head| head.weight().flatten::<1>(0, 3)).to_vec(), 0);
         let linear = |input, output| LinearConfig::new(input, output).init(device);
@@ -236,54 +255,54 @@ impl Ranking {
         }
     }
 
-    /// Logits [N,1] that the second is nearer, from terms [N,channels] of both.
+    /// Logits [N,1] that the second image is more similar, from the distances by channel [N,channels] of both.
     fn forward(&self, terms: [Tensor<2>; 2]) -> Tensor<2> {
         let [count, channels] = terms[0].dims();
         let [d0, d1] = terms.map(|terms| (terms * self.heads.val().reshape([1, channels])).sum_dim(1).reshape([count, 1]));
         let ratio = |a: &Tensor<2>, b: &Tensor<2>| a.clone() / b.clone().add_scalar(0.1);
-        let seen = Tensor::cat(vec![d0.clone(), d1.clone(), d0.clone() - d1.clone(), ratio(&d0, &d1), ratio(&d1, &d0)], 1);
-        let x = leaky_relu(self.first.forward(seen), 0.2);
+        let input = Tensor::cat(vec![d0.clone(), d1.clone(), d0.clone() - d1.clone(), ratio(&d0, &d1), ratio(&d1, &d0)], 1);
+        let x = leaky_relu(self.first.forward(input), 0.2);
         self.third.forward(leaky_relu(self.second.forward(x), 0.2))
     }
 }
 
-struct Calibrating<'a> {
+struct Calibration<'a> {
     options: &'a CalibrationOptions,
-    net: Option<Ranking>,
+    net: Option<RankingNetwork>,
     optimizer: Optimizer,
-    learned: &'a [Judgement],
+    trained: &'a [Judgement],
     device: Device,
 }
 
-impl Calibrating<'_> {
+impl Calibration<'_> {
     fn heads(&self) -> Vec<f32> {
         self.net.as_ref().map_or_else(Vec::new, |net| net.heads.val().to_data().try_to_vec().unwrap_or_default())
     }
 }
 
-impl Trainee for Calibrating<'_> {
+impl Trainee for Calibration<'_> {
     fn update(&mut self, step: u64) -> Result<Vec<(&'static str, f64)>, TrainError> {
         let Some(net) = self.net.take() else { return Err(TrainError::input("nothing is trained")) };
         let LoopOptions { seed, batch, steps, .. } = self.options.training;
-        let all: Vec<usize> = (0..self.learned.len()).collect();
-        let chosen = crate::autoencoder::epoch_indices(&all, seed, step, batch);
-        let channels = self.learned[0].distances[0].len();
-        // Half of the channels are left out, others for each image. LPIPS leaves them out place by place; here the places are summed up already.
+        let all: Vec<usize> = (0..self.trained.len()).collect();
+        let indices = epoch_indices(&all, seed, step, batch);
+        let channels = self.trained[0].distances[0].len();
+        // Dropout of half of the channels, as in LPIPS, but for whole channels: their distances are averaged over positions already.
         let mut random = Philox::new(seed, Stream::Distortion, u64::MAX - step);
-        let mut side = |which: usize| {
-            let terms = chosen.iter().flat_map(|&index| self.learned[index].distances[which].iter());
+        let mut side = |side: usize| {
+            let terms = indices.iter().flat_map(|&index| self.trained[index].distances[side].iter());
             let terms: Vec<f32> = terms.map(|term| if random.below(2) == 0 { 0.0 } else { 2.0 * term }).collect();
-            Tensor::<2>::from_data(TensorData::new(terms, [chosen.len(), channels]), &self.device)
+            Tensor::<2>::from_data(TensorData::new(terms, [indices.len(), channels]), &self.device)
         };
         let logits = net.forward([side(0), side(1)]);
-        let preferred: Vec<f32> = chosen.iter().map(|&index| self.learned[index].preferred).collect();
-        let preferred = Tensor::<2>::from_data(TensorData::new(preferred, [chosen.len(), 1]), &self.device);
-        // Binary cross-entropy of logits.
+        let preferred: Vec<f32> = indices.iter().map(|&index| self.trained[index].preferred).collect();
+        let preferred = Tensor::<2>::from_data(TensorData::new(preferred, [indices.len(), 1]), &self.device);
+        // Binary cross-entropy with logits.
         let loss = (softplus(logits.clone(), 1.0) - logits * preferred).mean();
         let value = finite("the loss", scalar(&loss), step)?;
         let gradients = FlatGradients::take(&net, &mut loss.backward());
         let (mut net, norm) = self.optimizer.step(net, gradients, self.optimizer.rate(step, steps));
-        // A distance below zero would be none.
+        // Negative weights would give negative distances.
         net.heads = net.heads.map(|heads| {
             let heads = heads.inner().clamp_min(0.0);
             Tensor::from_inner(heads).require_grad()
@@ -293,16 +312,19 @@ impl Trainee for Calibrating<'_> {
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let net = self.net.as_ref().map(|net| ("ranking/model.safetensors".to_owned(), weights::save(net, &BTreeMap::new())));
+        let net = self.net.as_ref().map(|net| (RANKING.to_owned(), weights::save(net, &BTreeMap::new())));
         net.into_iter().chain([(OPTIMIZER.into(), self.optimizer.to_bytes())]).collect()
     }
 
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        let name = "ranking/model.safetensors";
-        let file = checkpoint.file(name)?;
-        let loaded = self.net.take().map(|net| weights::load(net, &[Shard::new(name, file)])).transpose();
+        let file = checkpoint.file(RANKING)?;
+        let loaded = self.net.take().map(|net| weights::load(net, &[Shard::new(RANKING, file)])).transpose();
         self.net = loaded.map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))?;
         self.optimizer.load(checkpoint.file(OPTIMIZER)?, &self.device.clone().inner())
+    }
+
+    fn sample_every(&self) -> Option<u64> {
+        None
     }
 
     fn sample(&self) -> Option<ImageGrid> {
@@ -310,18 +332,20 @@ impl Trainee for Calibrating<'_> {
     }
 }
 
-/// Triplets that are measured together.
-const TOGETHER: usize = 16;
-/// Judgements that are made at most.
-const MOST: usize = 1_000_000;
-/// Fewer judgements teach nothing.
-const FEWEST: usize = 10;
+/// The ranking network in a checkpoint.
+const RANKING: &str = "ranking/model.safetensors";
+/// Triplets per forward pass.
+const CHUNK: usize = 16;
+/// Most synthetic judgements.
+const MOST_JUDGEMENTS: usize = 1_000_000;
+/// Fewest judgements to train on.
+const FEWEST_JUDGEMENTS: usize = 10;
 
-/// How far the images of some triplets are apart, by channel.
-fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: &Device) -> Result<Vec<Judgement>, TrainError> {
-    let size = side(&triplets[0].reference);
-    if triplets.iter().any(|triplet| side(&triplet.reference) != size) {
-        return Err(TrainError::input("the judged images are not all of one size"));
+/// The distances of the images of some triplets, by channel.
+fn measure(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: &Device) -> Result<Vec<Judgement>, TrainError> {
+    let size = image_side(&triplets[0].reference);
+    if triplets.iter().any(|triplet| image_side(&triplet.reference) != size) {
+        return Err(TrainError::input("the images of the judgements have different sizes; expected one size"));
     }
     let count = triplets.len();
     let images: Vec<f32> = triplets
@@ -337,22 +361,22 @@ fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: 
         MetricSpace::Latent => vae.to_model_space(vae.encode(images).mean),
         MetricSpace::Pixel => images,
     };
-    let part = |x: &Tensor<4>, which: usize| x.clone().narrow(0, which * count, count);
+    let side = |x: &Tensor<4>, side: usize| x.clone().narrow(0, side * count, count);
     let squared = [1, 2].map(|which| {
-        let difference = (part(&compared, which) - part(&compared, 0)).square();
+        let difference = (side(&compared, which) - side(&compared, 0)).square();
         difference.mean_dim(1).mean_dim(2).mean_dim(3).to_data().try_to_vec::<f32>().unwrap_or_default()
     });
     let features = metric.net.unit_features(compared);
     let terms = [1, 2].map(|which| {
-        let of: Vec<Tensor<2>> = features
+        let by_layer: Vec<Tensor<2>> = features
             .iter()
             .map(|feature| {
                 let [_, channels, _, _] = feature.dims();
-                (part(feature, which) - part(feature, 0)).square().mean_dim(2).mean_dim(3).reshape([count, channels])
+                (side(feature, which) - side(feature, 0)).square().mean_dim(2).mean_dim(3).reshape([count, channels])
             })
             .collect();
-        debug_assert_eq!(of.len(), FEATURES);
-        Tensor::cat(of, 1).to_data().try_to_vec::<f32>().unwrap_or_default()
+        debug_assert_eq!(by_layer.len(), FEATURES);
+        Tensor::cat(by_layer, 1).to_data().try_to_vec::<f32>().unwrap_or_default()
     });
     let channels = terms[0].len() / count;
     Ok(triplets
@@ -366,116 +390,117 @@ fn measured(triplets: &[Triplet], metric: &Metric, vae: &AutoencoderKl, device: 
         .collect())
 }
 
-/// Of an image [3,side,side].
-fn side(image: &[f32]) -> usize {
+/// The side of an image [3,side,side].
+fn image_side(image: &[f32]) -> usize {
     (image.len() / 3).isqrt()
 }
 
-/// What a distortion does; its strength is from 0 to 1.
+/// Distortions of an image [3,size,size], with a strength from 0 to 1.
 const DISTORTIONS: [fn(&mut [f32], f32, &mut Philox); 6] = [noise, blur, mosaic, contrast, shift, tint];
 
-/// Judgements to come. Their images are made or read when they are measured: those of BAPPS together would take 22 GB.
-enum Questions {
-    /// One distortion of an image twice, as strong as chance says; the weaker one is the nearer.
-    Made { images: ImageFolder, count: usize, seed: u64 },
+/// Where triplets come from. They are generated or read one by one, because those of BAPPS take 22 GB together.
+enum TripletSource {
+    /// One distortion of an image in two random strengths, of which the weaker is the more similar.
+    Synthetic { images: ImageFolder, count: usize, seed: u64 },
     /// Folder and name of each.
-    Read(Vec<(PathBuf, String)>),
+    Bapps(Vec<(PathBuf, String)>),
 }
 
-impl Questions {
-    /// With how many of the first are held out; 0 where chance says which.
-    fn of(options: &CalibrationOptions, model: &PipelineFolder) -> Result<(Self, usize), TrainError> {
+impl TripletSource {
+    /// The source, and how many of its first triplets are held out; 0 for a random split.
+    fn new(options: &CalibrationOptions, model: &PipelineFolder) -> Result<(Self, usize), TrainError> {
         let mut held_out = 0;
-        let questions = if options.judgements.is_empty() {
+        let source = if options.judgements.is_empty() {
             if !options.held_out.is_empty() {
-                let message = "--held-out names judgements to compare with; give those to learn from with --judgements";
+                let message = "--held-out gives judgements to evaluate on; give those to train on with --judgements";
                 return Err(TrainError::new(TrainErrorKind::Usage, message));
             }
             let images = ImageFolder::open_trained(&options.data, model.image_size()?)?;
-            Self::Made { images, count: options.count, seed: options.training.seed }
+            Self::Synthetic { images, count: options.count, seed: options.training.seed }
         } else {
-            let mut names = listed(&options.held_out)?;
+            let mut names = list_bapps(&options.held_out)?;
             held_out = names.len();
-            names.extend(listed(&options.judgements)?);
-            Self::Read(names)
+            names.extend(list_bapps(&options.judgements)?);
+            Self::Bapps(names)
         };
-        let learned = questions.len() - held_out;
-        if learned < FEWEST {
-            return Err(TrainError::input(format!("{learned} judgements are too few to learn from; give at least {FEWEST}")));
+        let trained = source.len() - held_out;
+        if trained < FEWEST_JUDGEMENTS {
+            return Err(TrainError::input(format!("{trained} judgements are too few to train on; give at least {FEWEST_JUDGEMENTS}")));
         }
-        Ok((questions, held_out))
+        Ok((source, held_out))
     }
 
     fn len(&self) -> usize {
         match self {
-            Self::Made { count, .. } => *count,
-            Self::Read(names) => names.len(),
+            Self::Synthetic { count, .. } => *count,
+            Self::Bapps(names) => names.len(),
         }
     }
 
     fn triplet(&self, index: usize) -> Result<Triplet, TrainError> {
         match self {
-            Self::Made { images, seed, .. } => Ok(made(images, *seed, index as u64)),
-            Self::Read(names) => read(&names[index].0, &names[index].1),
+            Self::Synthetic { images, seed, .. } => Ok(synthetic(images, *seed, index as u64)),
+            Self::Bapps(names) => read_bapps(&names[index].0, &names[index].1),
         }
     }
 }
 
-/// Of BAPPS the folders stand for kinds of distortions, so that the held-out ones must come from all of them; the same ones in every run.
-fn by_chance(count: usize, percent: u32) -> (Vec<usize>, usize) {
+/// A random order, and how many of its first triplets are held out; the same in every run. The order mixes the folders, because those of BAPPS are
+/// kinds of distortions.
+fn random_split(count: usize, percent: u32) -> (Vec<usize>, usize) {
     let held_out = (count * percent as usize).div_ceil(100);
     (Philox::new(0, Stream::Order, u64::MAX).permutation(count), held_out)
 }
 
-fn made(images: &ImageFolder, seed: u64, index: u64) -> Triplet {
+fn synthetic(images: &ImageFolder, seed: u64, index: u64) -> Triplet {
     let mut random = Philox::new(seed, Stream::Distortion, index);
     let reference = images.pixels(random.below(images.len() as u32) as usize).to_vec();
     let distort = DISTORTIONS[random.below(DISTORTIONS.len() as u32) as usize];
     let weaker = random.unit() * 0.8;
-    // Never equally strong, often nearly.
+    // The strengths differ by 0.05 at least, and are often close.
     let stronger = weaker + 0.05 + (0.95 - weaker) * random.unit() * random.unit();
-    let second_is_nearer = random.below(2) == 1;
-    let strengths = if second_is_nearer { [stronger, weaker] } else { [weaker, stronger] };
+    let second_is_weaker = random.below(2) == 1;
+    let strengths = if second_is_weaker { [stronger, weaker] } else { [weaker, stronger] };
     let images = strengths.map(|strength| {
         let mut image = reference.clone();
         distort(&mut image, strength, &mut random);
         image
     });
-    Triplet { reference, images, preferred: if second_is_nearer { 1.0 } else { 0.0 } }
+    Triplet { reference, images, preferred: if second_is_weaker { 1.0 } else { 0.0 } }
 }
 
 fn noise(image: &mut [f32], strength: f32, random: &mut Philox) {
     for value in image {
-        // Nearly normal: the sum of four uniform numbers.
+        // The sum of four uniform numbers is approximately normal.
         let sum: f32 = (0..4).map(|_| random.unit() - 0.5).sum();
         *value = (*value + sum * 0.9 * strength).clamp(-1.0, 1.0);
     }
 }
 
-/// Box filters along rows and columns, as often as the strength says; a part of the last one.
+/// Repeated 3-tap filters along rows and columns; a fractional last repetition makes the strength continuous.
 fn blur(image: &mut [f32], strength: f32, _: &mut Philox) {
-    let size = side(image);
-    let mut left = strength * 10.0;
-    while left > 0.0 {
-        let part = left.min(1.0) / 3.0;
+    let size = image_side(image);
+    let mut repetitions = strength * 10.0;
+    while repetitions > 0.0 {
+        let weight = repetitions.min(1.0) / 3.0;
         for (step, runs) in [(1, size), (size, 1)] {
             for plane in image.chunks_exact_mut(size * size) {
                 let before = plane.to_vec();
                 for line in 0..size {
-                    for place in 0..size {
-                        let at = |place: usize| before[line * runs + place.min(size - 1) * step];
-                        plane[line * runs + place * step] = at(place) * (1.0 - 2.0 * part) + part * (at(place.saturating_sub(1)) + at(place + 1));
+                    for index in 0..size {
+                        let at = |index: usize| before[line * runs + index.min(size - 1) * step];
+                        plane[line * runs + index * step] = at(index) * (1.0 - 2.0 * weight) + weight * (at(index.saturating_sub(1)) + at(index + 1));
                     }
                 }
             }
         }
-        left -= 1.0;
+        repetitions -= 1.0;
     }
 }
 
-/// Toward the means of blocks of four pixels.
+/// Blends with the means of 4×4 blocks.
 fn mosaic(image: &mut [f32], strength: f32, _: &mut Philox) {
-    let size = side(image);
+    let size = image_side(image);
     for plane in image.chunks_exact_mut(size * size) {
         for (row, column) in (0..size).step_by(4).flat_map(|row| (0..size).step_by(4).map(move |column| (row, column))) {
             let block: Vec<usize> =
@@ -495,21 +520,21 @@ fn contrast(image: &mut [f32], strength: f32, _: &mut Philox) {
     }
 }
 
-/// Sideways by up to six pixels, whole ones and a part.
+/// Translates by up to six pixels to the left, with linear interpolation.
 fn shift(image: &mut [f32], strength: f32, _: &mut Philox) {
-    let size = side(image);
+    let size = image_side(image);
     let distance = strength * 6.0;
-    let (whole, part) = (distance as usize, distance.fract());
+    let (whole, fraction) = (distance as usize, distance.fract());
     for row in image.chunks_exact_mut(size) {
         let before = row.to_vec();
-        let at = |place: usize| before[place.min(size - 1)];
-        for (place, value) in row.iter_mut().enumerate() {
-            *value = at(place + whole) * (1.0 - part) + at(place + whole + 1) * part;
+        let at = |index: usize| before[index.min(size - 1)];
+        for (index, value) in row.iter_mut().enumerate() {
+            *value = at(index + whole) * (1.0 - fraction) + at(index + whole + 1) * fraction;
         }
     }
 }
 
-/// One colour channel toward the mean of all.
+/// Blends red, and half as much green, with the mean of the channels.
 fn tint(image: &mut [f32], strength: f32, _: &mut Philox) {
     let plane = image.len() / 3;
     for index in 0..plane {
@@ -519,8 +544,8 @@ fn tint(image: &mut [f32], strength: f32, _: &mut Philox) {
     }
 }
 
-/// The judgements in folders of BAPPS: `ref/NAME.png`, `p0/NAME.png`, `p1/NAME.png`, `judge/NAME.npy`.
-fn listed(folders: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, TrainError> {
+/// Lists the judgements in BAPPS folders: `ref/NAME.png`, `p0/NAME.png`, `p1/NAME.png`, `judge/NAME.npy`.
+fn list_bapps(folders: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, TrainError> {
     let mut all = Vec::new();
     for folder in folders {
         let references = folder.join("ref");
@@ -536,22 +561,22 @@ fn listed(folders: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, TrainError> {
     Ok(all)
 }
 
-fn read(folder: &Path, name: &str) -> Result<Triplet, TrainError> {
+fn read_bapps(folder: &Path, name: &str) -> Result<Triplet, TrainError> {
     let image = |kind: &str| -> Result<Vec<f32>, TrainError> {
         let path = folder.join(kind).join(format!("{name}.png"));
         Ok(crate::data::square_pixels(&store::read(&path)?, &path.display().to_string())?)
     };
     let (reference, images) = (image("ref")?, [image("p0")?, image("p1")?]);
     if images.iter().any(|image| image.len() != reference.len()) {
-        return Err(TrainError::input(format!("{}: the images of {name} are not equally large", folder.display())));
+        return Err(TrainError::input(format!("{}: the images of {name} have different sizes; expected one size", folder.display())));
     }
-    Ok(Triplet { reference, images, preferred: judgement(&folder.join("judge").join(format!("{name}.npy")))? })
+    Ok(Triplet { reference, images, preferred: read_preference(&folder.join("judge").join(format!("{name}.npy")))? })
 }
 
-/// The one number of a file of numpy's: f32 or f64.
-fn judgement(path: &Path) -> Result<f32, TrainError> {
+/// Reads a NumPy file with one f32 or f64.
+fn read_preference(path: &Path) -> Result<f32, TrainError> {
     let bytes = store::read(path)?;
-    let refuse = || TrainError::input(format!("{} is not a numpy file of one share from 0 to 1", path.display()));
+    let refuse = || TrainError::input(format!("{} is not a numpy file with one fraction from 0 to 1", path.display()));
     let header = bytes.strip_prefix(b"\x93NUMPY\x01\x00").ok_or_else(refuse)?;
     let length = header.first_chunk::<2>().map(|length| usize::from(u16::from_le_bytes(*length))).ok_or_else(refuse)?;
     let (header, data) = (header.get(2..2 + length).ok_or_else(refuse)?, header.get(2 + length..).ok_or_else(refuse)?);
@@ -571,13 +596,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agreement_counts_as_its_formula_says() {
-        let judged = [([1.0, 2.0], 0.2), ([2.0, 1.0], 0.2), ([1.0, 1.0], 0.9)];
-        assert!((two_alternatives(judged.into_iter()) - (0.8 + 0.2 + 0.5) / 3.0).abs() < 1e-6);
+    fn the_2afc_score_counts_ties_half() {
+        let distances = [([1.0, 2.0], 0.2), ([2.0, 1.0], 0.2), ([1.0, 1.0], 0.9)];
+        assert!((score_2afc(distances.into_iter()) - (0.8 + 0.2 + 0.5) / 3.0).abs() < 1e-6);
     }
 
     #[test]
-    fn stronger_distortions_are_further_away() {
+    fn stronger_distortions_change_more() {
         let image: Vec<f32> = (0..3 * 32 * 32).map(|index| ((index as f32) * 0.37).sin() * 0.5 + ((index / 32) as f32 * 0.2).cos() * 0.4).collect();
         for (number, distort) in DISTORTIONS.iter().enumerate() {
             let mut last = 0.0;
@@ -601,9 +626,9 @@ mod tests {
         bytes.extend(header.as_bytes());
         bytes.extend(0.4f32.to_le_bytes());
         fs::write(&path, &bytes).unwrap();
-        assert_eq!(judgement(&path).unwrap(), 0.4);
+        assert_eq!(read_preference(&path).unwrap(), 0.4);
         bytes.truncate(bytes.len() - 1);
         fs::write(&path, &bytes).unwrap();
-        assert!(judgement(&path).unwrap_err().to_string().contains("numpy"));
+        assert!(read_preference(&path).unwrap_err().to_string().contains("numpy"));
     }
 }

@@ -1,4 +1,4 @@
-//! `distance`: LatentLPIPS between given latents.
+//! `debug distance`: LatentLPIPS or E-LatentLPIPS between given latents.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,49 +8,49 @@ use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::FEATURES;
 use onestep_store::{FileDestination, FileFormat};
 
-use super::{augmentation::AugmentationOptions, metric_file::Metric};
+use super::{latent_augmentation::LatentAugmentationOptions, metric_file::Metric};
 use crate::{
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     store,
 };
 
-/// Options of `distance`.
+/// Options of `debug distance`.
 #[derive(Clone, Debug)]
 pub struct DistanceOptions {
     /// The metric's folder or published file.
     pub weights: PathBuf,
-    /// Whose latents, where the metric does not say.
+    /// Encoder of a published metric, if its file name does not tell.
     pub encoder: Option<String>,
-    /// One file with the tensors `in0` and `in1`, or two folders of files of the same names with one tensor each.
+    /// One file with the tensors `in0` and `in1`, or two folders with files of the same names that have one tensor each.
     pub inputs: Vec<PathBuf>,
-    /// Where the distances go.
+    /// The safetensors file of the distances.
     pub out: PathBuf,
-    /// Whether the latents are an encoder's raw output and are scaled first.
+    /// Whether the latents are raw encoder outputs, which have to be scaled first.
     pub raw_latents: bool,
-    /// Random changes of both latents over which the distance is averaged; 0 for the plain distance.
+    /// Augmentations over which E-LatentLPIPS averages; 0 for LatentLPIPS.
     pub ensemble: usize,
-    /// The changes.
-    pub augmentation: AugmentationOptions,
-    /// Names the changes.
+    /// The distribution of the augmentations.
+    pub augmentation: LatentAugmentationOptions,
+    /// Seed of the augmentations.
     pub seed: u64,
 }
 
 /// Distances of N pairs.
 #[derive(Clone, Debug)]
 pub struct Distances {
-    /// Which pair, where files name them.
+    /// File name or number of each pair.
     pub names: Vec<String>,
-    /// The distance of each.
+    /// The distance of each pair: [N].
     pub distance: Vec<f32>,
-    /// The five terms of each, one pair after the other.
+    /// The distance of each pair by layer: [N,5], flat.
     pub per_layer: Vec<f32>,
 }
 
-/// Random changes over which a distance is averaged, at most.
-const MOST_DRAWS: usize = 100_000;
-/// Pairs that are measured together.
-const TOGETHER: usize = 8;
+/// Most augmentations to average over.
+const MOST_SAMPLES: usize = 100_000;
+/// Pairs per forward pass.
+const CHUNK: usize = 8;
 
 struct Pair {
     name: String,
@@ -58,13 +58,13 @@ struct Pair {
     latents: [Vec<f32>; 2],
 }
 
-/// Measures and writes `distance` [N] and `per_layer` [N,5].
+/// Measures the distances, and writes the tensors `distance` [N] and `per_layer` [N,5].
 ///
 /// # Errors
 /// A metric or latents that cannot be used, storage, interruption.
 pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Observer) -> Result<Distances, TrainError> {
     options.augmentation.check()?;
-    check_options([(format!("--ensemble {}", options.ensemble), options.ensemble <= MOST_DRAWS, "at most 100000")])?;
+    check_options([(format!("--ensemble {}", options.ensemble), options.ensemble <= MOST_SAMPLES, "at most 100000")])?;
     let mut sources: Vec<&Path> = vec![&options.weights];
     sources.extend(options.inputs.iter().map(PathBuf::as_path));
     let destination = FileDestination::acquire(&options.out, FileFormat::SAFETENSORS, &sources)?;
@@ -100,20 +100,20 @@ pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Ob
 
     observer.begin("measuring", pairs.len() as u64, 0);
     let mut distances = Distances { names: Vec::new(), distance: Vec::new(), per_layer: Vec::new() };
-    for (chunk, pairs) in pairs.chunks(TOGETHER).enumerate() {
+    for (chunk, pairs) in pairs.chunks(CHUNK).enumerate() {
         let side = |which: usize| {
             let data = pairs.iter().flat_map(|pair| scaled(&pair.latents[which..=which])).collect();
             Tensor::<4>::from_data(TensorData::new(data, [pairs.len(), shape[0], shape[1], shape[2]]), device)
         };
         let (x0, x1) = (side(0), side(1));
         let mut per_layer = Tensor::<2>::zeros([pairs.len(), FEATURES], device);
-        for draw in 0..options.ensemble.max(1) {
+        for sample in 0..options.ensemble.max(1) {
             let (x0, x1) = if options.ensemble == 0 {
                 (x0.clone(), x1.clone())
             } else {
-                let index = (chunk * options.ensemble + draw) as u64;
-                let draw = options.augmentation.draw(options.seed, index, pairs.len(), [shape[1], shape[2]], device);
-                (draw.apply(x0.clone()), draw.apply(x1.clone()))
+                let index = (chunk * options.ensemble + sample) as u64;
+                let augmentation = options.augmentation.sample(options.seed, index, pairs.len(), [shape[1], shape[2]], device);
+                (augmentation.apply(x0.clone()), augmentation.apply(x1.clone()))
             };
             per_layer = per_layer + metric.net.per_layer(x0, x1).div_scalar(options.ensemble.max(1) as f64);
         }
@@ -137,27 +137,27 @@ pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Ob
 
 /// `in0` and `in1`, [N,C,H,W] each.
 fn pairs_of_file(path: &Path) -> Result<Vec<Pair>, TrainError> {
-    let place = path.display().to_string();
-    let mut tensors = store::read_tensors(&onestep_store::read(path)?, &place)?;
+    let location = path.display().to_string();
+    let mut tensors = store::read_tensors(&onestep_store::read(path)?, &location)?;
     let mut take = |name: &str| {
-        tensors.remove(name).ok_or_else(|| TrainError::input(format!("{place} has no tensor {name}; expected in0 and in1, both [N,C,H,W] of f32")))
+        tensors.remove(name).ok_or_else(|| TrainError::input(format!("{location} has no tensor {name}; expected in0 and in1, both [N,C,H,W] of f32")))
     };
     let ((shape, in0), (other, in1)) = (take("in0")?, take("in1")?);
     let &[count, channels, rows, columns] = shape.as_slice() else {
-        return Err(TrainError::input(format!("{place}: in0 is {shape:?}, expected [N,C,H,W]")));
+        return Err(TrainError::input(format!("{location}: in0 is {shape:?}, expected [N,C,H,W]")));
     };
     if shape != other {
-        return Err(TrainError::input(format!("{place}: in0 is {shape:?} and in1 {other:?}; they are compared one by one")));
+        return Err(TrainError::input(format!("{location}: in0 is {shape:?} and in1 {other:?}; expected the same shape")));
     }
     for (name, values) in [("in0", &in0), ("in1", &in1)] {
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(TrainError::input(format!("{place}: {name} holds {} (element {index}), which is no latent", values[index])));
+            return Err(TrainError::input(format!("{location}: {name} holds {} (element {index}), which is no latent", values[index])));
         }
     }
     let elements = channels * rows * columns;
-    let of = |data: &[f32], index: usize| data[index * elements..][..elements].to_vec();
+    let latent = |data: &[f32], index: usize| data[index * elements..][..elements].to_vec();
     Ok((0..count)
-        .map(|index| Pair { name: index.to_string(), shape: [channels, rows, columns], latents: [of(&in0, index), of(&in1, index)] })
+        .map(|index| Pair { name: index.to_string(), shape: [channels, rows, columns], latents: [latent(&in0, index), latent(&in1, index)] })
         .collect())
 }
 
@@ -179,7 +179,7 @@ fn pairs_of_folders(a: &Path, b: &Path) -> Result<Vec<Pair>, TrainError> {
     names
         .into_iter()
         .map(|name| {
-            let (first, second) = (latent(&a.join(&name))?, latent(&b.join(&name))?);
+            let (first, second) = (read_latent(&a.join(&name))?, read_latent(&b.join(&name))?);
             if first.0 != second.0 {
                 return Err(TrainError::input(format!("{name}: one latent is {:?}, the other {:?}", first.0, second.0)));
             }
@@ -188,7 +188,7 @@ fn pairs_of_folders(a: &Path, b: &Path) -> Result<Vec<Pair>, TrainError> {
         .collect()
 }
 
-fn latent(path: &Path) -> Result<([usize; 3], Vec<f32>), TrainError> {
+fn read_latent(path: &Path) -> Result<([usize; 3], Vec<f32>), TrainError> {
     let tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = store::read_tensors(&onestep_store::read(path)?, &path.display().to_string())?;
     let count = tensors.len();
     let mut tensors = tensors.into_values();

@@ -1,15 +1,14 @@
-//! Geometric changes of latents as linear maps: flips, rotations, scalings and shifts, resampled with a wavelet's low-pass filter so that
-//! fine detail does not alias (StyleGAN2-ADA, Karras et al. 2020, appendix B.2).
+//! Affine maps of latents, resampled with the low-pass filter of a wavelet against aliasing (StyleGAN2-ADA, Karras et al. 2020, appendix B.2).
 //!
-//! A latent is mirrored outwards by its size less one, doubled with the filter, sampled bilinearly where the map says, and halved with the
-//! filter. Every step is linear and all but the sampling work on rows and columns alone. Mirroring by as much as possible, and not by
-//! what the draw of a batch needs, keeps every shape the same in every step.
+//! A latent is padded by reflection, upsampled by 2 with the filter, sampled bilinearly at the mapped positions, and downsampled by 2 with the
+//! filter. All steps are linear, and all but the sampling are separable. The padding is always size − 1, the most that reflection allows, so that
+//! shapes do not depend on the sampled maps.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::device;
 
-/// Taps of the filter: the twelve of the symlet 6, whose sum is √2.
+/// The filter: the wavelet sym6, with sum √2.
 const SYMLET: [f64; TAPS] = [
     0.015_404_109_327_027_373,
     0.003_490_712_084_217_470_2,
@@ -25,37 +24,36 @@ const SYMLET: [f64; TAPS] = [
     -0.007_800_708_325_034_148,
 ];
 const TAPS: usize = 12;
-/// Pixels around the image that the halving filter reads.
+/// Pixels around the image that the downsampling filter reads.
 const MARGIN: usize = TAPS / 4;
-/// Largest side for which a map is kept as one matrix from pixels to pixels: beyond it that would be megabytes for each sample.
+/// Largest side for which a map is one matrix from pixels to pixels; a larger one would take megabytes for each sample.
 const LARGEST_MATRIX: usize = 16;
 
-/// A map of the plane in homogeneous coordinates, from pixels of the result to pixels of the source; the origin is the image's centre,
-/// x points right and y down.
+/// An affine map in homogeneous coordinates, from output pixels to input pixels. The origin is the image's centre, x points right and y down.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine(pub [[f64; 3]; 3]);
 
 impl Affine {
-    /// Nothing moves.
+    /// The identity.
     pub const IDENTITY: Self = Self::scale(1.0, 1.0);
 
-    /// Scales the axes.
+    /// Scales the axes by `x` and `y`.
     pub const fn scale(x: f64, y: f64) -> Self {
         Self([[x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, 1.0]])
     }
 
-    /// Turns by an angle in radians.
+    /// Rotates by an angle in radians.
     pub fn rotation(angle: f64) -> Self {
         let (sin, cos) = angle.sin_cos();
         Self([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
     }
 
-    /// Moves by pixels.
+    /// Translates by pixels.
     pub const fn translation(x: f64, y: f64) -> Self {
         Self([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
     }
 
-    /// First `other`, then this: the matrix product `self · other`.
+    /// The matrix product `self · other`, which maps by `other` first.
     #[must_use]
     pub fn of(self, other: Self) -> Self {
         let mut product = [[0.0; 3]; 3];
@@ -78,60 +76,60 @@ fn filter() -> [f64; TAPS] {
     SYMLET.map(|tap| tap / sum)
 }
 
-/// One axis of a latent of `size` pixels: what is fixed about mirroring, doubling and halving.
+/// The padding, up- and downsampling of one axis of `size` pixels.
 struct Axis {
     size: usize,
-    /// Pixels after mirroring.
-    mirrored: usize,
+    /// Pixels after padding by reflection.
+    padded: usize,
     filter: [f64; TAPS],
 }
 
 impl Axis {
     fn new(size: usize) -> Self {
-        Self { size, mirrored: 3 * size - 2, filter: filter() }
+        Self { size, padded: 3 * size - 2, filter: filter() }
     }
 
-    /// Samples after doubling.
-    fn doubled(&self) -> usize {
-        2 * self.mirrored
+    /// Samples after upsampling.
+    fn upsampled(&self) -> usize {
+        2 * self.padded
     }
 
-    /// Samples before halving.
+    /// Samples before downsampling.
     fn sampled(&self) -> usize {
         2 * (self.size + 2 * MARGIN)
     }
 
-    /// The pixel that stands at a place of the mirrored axis.
-    fn source(&self, mirrored: usize) -> usize {
+    /// The pixel at an index of the padded axis.
+    fn source(&self, padded: usize) -> usize {
         let last = self.size - 1;
-        // Counted from the image's first pixel, which stands at `last`.
-        if mirrored < last {
-            last - mirrored
-        } else if mirrored <= 2 * last {
-            mirrored - last
+        // The image's first pixel has index `last`.
+        if padded < last {
+            last - padded
+        } else if padded <= 2 * last {
+            padded - last
         } else {
-            3 * last - mirrored
+            3 * last - padded
         }
     }
 
-    /// Pixels and weights that make up a sample of the doubled axis: zeros between the pixels, then the filter with a gain of two.
-    fn doubling(&self, sample: usize, weights: &mut Vec<(usize, f64)>) {
+    /// Pixels and weights that make up a sample of the upsampled axis: zeros between the pixels, then the filter with a gain of two.
+    fn upsampling(&self, sample: usize, weights: &mut Vec<(usize, f64)>) {
         weights.clear();
         for (tap, weight) in self.filter.iter().rev().enumerate() {
-            // The filter begins six samples before its result.
-            let Some(place) = (sample + tap).checked_sub(TAPS / 2) else { continue };
-            if place.is_multiple_of(2) && place < self.doubled() {
-                weights.push((self.source(place / 2), 2.0 * weight));
+            // The filter starts six samples before its output.
+            let Some(index) = (sample + tap).checked_sub(TAPS / 2) else { continue };
+            if index.is_multiple_of(2) && index < self.upsampled() {
+                weights.push((self.source(index / 2), 2.0 * weight));
             }
         }
     }
 
-    /// The doubling as a matrix [doubled,size], row-major.
-    fn doubling_matrix(&self) -> Vec<f32> {
-        let mut matrix = vec![0.0; self.doubled() * self.size];
+    /// The upsampling as a matrix [upsampled,size], row-major.
+    fn upsampling_matrix(&self) -> Vec<f32> {
+        let mut matrix = vec![0.0; self.upsampled() * self.size];
         let mut weights = Vec::new();
-        for sample in 0..self.doubled() {
-            self.doubling(sample, &mut weights);
+        for sample in 0..self.upsampled() {
+            self.upsampling(sample, &mut weights);
             for &(pixel, weight) in &weights {
                 matrix[sample * self.size + pixel] += weight as f32;
             }
@@ -139,8 +137,8 @@ impl Axis {
         matrix
     }
 
-    /// The halving as a matrix [size,sampled], row-major.
-    fn halving_matrix(&self) -> Vec<f32> {
+    /// The downsampling as a matrix [size,sampled], row-major.
+    fn downsampling_matrix(&self) -> Vec<f32> {
         let mut matrix = vec![0.0; self.size * self.sampled()];
         for pixel in 0..self.size {
             for (tap, weight) in self.filter.iter().enumerate() {
@@ -151,127 +149,127 @@ impl Axis {
     }
 }
 
-/// Where in the doubled image a sample before halving is taken, [x, y].
-fn places(map: Affine, width: &Axis, height: &Axis) -> Vec<[f64; 2]> {
-    // From samples of the result to samples of the doubled source, both counted from their centres.
-    let doubled = Affine::scale(2.0, 2.0).of(map).of(Affine::scale(0.5, 0.5));
-    let doubled = Affine::translation(-0.5, -0.5).of(doubled).of(Affine::translation(0.5, 0.5));
+/// Positions [x, y] in the upsampled input of all samples of the output before downsampling.
+fn positions(map: Affine, width: &Axis, height: &Axis) -> Vec<[f64; 2]> {
+    // From samples of the output to samples of the upsampled input, both counted from their centres.
+    let upsampled = Affine::scale(2.0, 2.0).of(map).of(Affine::scale(0.5, 0.5));
+    let upsampled = Affine::translation(-0.5, -0.5).of(upsampled).of(Affine::translation(0.5, 0.5));
     let centre = |samples: usize| samples as f64 / 2.0 - 0.5;
     let (columns, rows) = (width.sampled(), height.sampled());
-    let mut places = Vec::with_capacity(columns * rows);
+    let mut positions = Vec::with_capacity(columns * rows);
     for row in 0..rows {
         for column in 0..columns {
-            let [x, y] = doubled.apply(column as f64 - centre(columns), row as f64 - centre(rows));
-            places.push([x + centre(width.doubled()), y + centre(height.doubled())]);
+            let [x, y] = upsampled.apply(column as f64 - centre(columns), row as f64 - centre(rows));
+            positions.push([x + centre(width.upsampled()), y + centre(height.upsampled())]);
         }
     }
-    places
+    positions
 }
 
-/// The two samples around a place, with their weights; beyond the edge there are zeros.
-fn around(place: f64, samples: usize) -> impl Iterator<Item = (usize, f64)> {
-    let before = place.floor();
-    let part = place - before;
-    [(before, 1.0 - part), (before + 1.0, part)]
+/// The two samples around a position, with the weights of linear interpolation; samples outside are zero.
+fn around(position: f64, samples: usize) -> impl Iterator<Item = (usize, f64)> {
+    let before = position.floor();
+    let fraction = position - before;
+    [(before, 1.0 - fraction), (before + 1.0, fraction)]
         .into_iter()
         .filter(move |(sample, _)| *sample >= 0.0 && *sample < samples as f64)
         .map(|(sample, weight)| (sample as usize, weight))
 }
 
-/// The maps of a batch, ready to be applied to latents [N,C,H,W] as often as wanted.
+/// The resampling of a batch of latents by affine maps.
 pub struct Warp {
     kind: Kind,
     size: [usize; 2],
 }
 
 enum Kind {
-    /// [N,H·W,H·W], from pixels of the source (rows) to pixels of the result.
+    /// [N,H·W,H·W], from input pixels (rows) to output pixels.
     Matrix(Tensor<3>),
-    /// Doubling, sampling and halving one after the other.
+    /// Doubling, sampling and downsampling one after the other.
     Steps {
-        /// Rows, columns: [1,1,doubled,size].
-        doubling: [Tensor<4>; 2],
-        /// Flat places in the doubled image, [N,1,samples], and their weights.
+        /// Rows, columns: [1,1,upsampled,size].
+        upsampling: [Tensor<4>; 2],
+        /// Four flat indices in the upsampled latent for each sample, [N,1,samples], and their weights.
         samples: Vec<(Tensor<3, Int>, Tensor<3>)>,
         /// Rows, columns: [1,1,size,sampled].
-        halving: [Tensor<4>; 2],
+        downsampling: [Tensor<4>; 2],
     },
 }
 
 impl Warp {
-    /// For latents of `size` = [rows, columns], one map per sample.
+    /// One map for each latent of the batch; `size` is [rows, columns].
     ///
     /// # Panics
     /// If a side is below 2.
     pub fn new(maps: &[Affine], size: [usize; 2], device: &Device) -> Self {
-        assert!(size[0] > 1 && size[1] > 1, "a latent of {size:?} cannot be mirrored");
+        assert!(size[0] > 1 && size[1] > 1, "a latent of {size:?} cannot be padded by reflection");
         let is_small = size[0].max(size[1]) <= LARGEST_MATRIX;
-        let kind = if is_small && device::is_processor(device) { matrix(maps, size, device) } else { steps(maps, size, device) };
+        let kind = if is_small && device::is_cpu(device) { matrix(maps, size, device) } else { steps(maps, size, device) };
         Self { kind, size }
     }
 
-    /// Latents [N,C,H,W] to the same shape.
+    /// Resamples latents [N,C,H,W]; the shape stays.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         debug_assert_eq!([height, width], self.size);
         match &self.kind {
             Kind::Matrix(matrix) => x.reshape([batch, channels, height * width]).matmul(matrix.clone()).reshape([batch, channels, height, width]),
-            Kind::Steps { doubling: [rows, columns], samples, halving: [halve_rows, halve_columns] } => {
-                let doubled = rows.clone().matmul(x).matmul(columns.clone().swap_dims(2, 3));
-                let [_, _, h, w] = doubled.dims();
-                let doubled = doubled.reshape([batch, channels, h * w]);
+            Kind::Steps { upsampling: [rows, columns], samples, downsampling: [halve_rows, halve_columns] } => {
+                let upsampled = rows.clone().matmul(x).matmul(columns.clone().swap_dims(2, 3));
+                let [_, _, h, w] = upsampled.dims();
+                let upsampled = upsampled.reshape([batch, channels, h * w]);
                 let mut sampled: Option<Tensor<3>> = None;
-                for (places, weights) in samples {
-                    let part = doubled.clone().gather(2, places.clone().repeat_dim(1, channels)) * weights.clone();
-                    sampled = Some(sampled.map_or(part.clone(), |sum| sum + part));
+                for (indices, weights) in samples {
+                    let term = upsampled.clone().gather(2, indices.clone().repeat_dim(1, channels)) * weights.clone();
+                    sampled = Some(sampled.map_or(term.clone(), |sum| sum + term));
                 }
                 let [_, _, _, rows] = halve_rows.dims();
                 let [_, _, _, columns] = halve_columns.dims();
-                let sampled = sampled.unwrap_or_else(|| doubled.zeros_like());
+                let sampled = sampled.unwrap_or_else(|| upsampled.zeros_like());
                 halve_rows.clone().matmul(sampled.reshape([batch, channels, rows, columns])).matmul(halve_columns.clone().swap_dims(2, 3))
             }
         }
     }
 }
 
-/// Each map as one matrix, made in f64: first what each sample reads of the source, then the halving along columns, then along rows.
+/// Each map as one matrix, computed in f64: first the weights of all pixels for each sample, then the downsampling of columns, then of rows.
 fn matrix(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind {
     let (height, width) = (Axis::new(rows), Axis::new(columns));
     let pixels = rows * columns;
-    let doubling = |axis: &Axis| -> Vec<Vec<(usize, f64)>> {
+    let upsampling = |axis: &Axis| -> Vec<Vec<(usize, f64)>> {
         let mut weights = Vec::new();
-        (0..axis.doubled())
+        (0..axis.upsampled())
             .map(|sample| {
-                axis.doubling(sample, &mut weights);
+                axis.upsampling(sample, &mut weights);
                 weights.clone()
             })
             .collect()
     };
-    let (down, across) = (doubling(&height), doubling(&width));
-    let along = |place: f64, doubling: &[Vec<(usize, f64)>], line: &mut [f64]| {
+    let (down, across) = (upsampling(&height), upsampling(&width));
+    let along = |position: f64, upsampling: &[Vec<(usize, f64)>], line: &mut [f64]| {
         line.fill(0.0);
-        for (sample, part) in around(place, doubling.len()) {
-            for &(pixel, weight) in &doubling[sample] {
-                line[pixel] += part * weight;
+        for (sample, fraction) in around(position, upsampling.len()) {
+            for &(pixel, weight) in &upsampling[sample] {
+                line[pixel] += fraction * weight;
             }
         }
     };
     let mut elements = vec![0.0f32; maps.len() * pixels * pixels];
     let make = &|maps: &[Affine], elements: &mut [f32]| {
-        // By row of samples and column of the result: weights of all pixels of the source.
-        let mut halved = vec![0.0f64; height.sampled() * columns * pixels];
+        // Weights of all input pixels, by row of samples and column of the output.
+        let mut downsampled = vec![0.0f64; height.sampled() * columns * pixels];
         let (mut column_line, mut row_line) = (vec![0.0; columns], vec![0.0; rows]);
         let mut result = vec![0.0f64; pixels];
         for (map, elements) in maps.iter().zip(elements.chunks_exact_mut(pixels * pixels)) {
-            halved.fill(0.0);
-            for (sample, [x, y]) in places(*map, &width, &height).into_iter().enumerate() {
+            downsampled.fill(0.0);
+            for (sample, [x, y]) in positions(*map, &width, &height).into_iter().enumerate() {
                 along(x, &across, &mut column_line);
                 along(y, &down, &mut row_line);
                 let (row, column) = (sample / width.sampled(), sample % width.sampled());
-                // This sample is tap t of the result's column c where 2c + t + 1 is its own.
+                // The sample in column 2c + t + 1 is multiplied by tap t for the output's column c.
                 for tap in 0..TAPS {
                     let Some(twice) = column.checked_sub(tap + 1).filter(|twice| twice.is_multiple_of(2) && twice / 2 < columns) else { continue };
-                    let into = &mut halved[(row * columns + twice / 2) * pixels..][..pixels];
+                    let into = &mut downsampled[(row * columns + twice / 2) * pixels..][..pixels];
                     for (line, &y) in into.chunks_exact_mut(columns).zip(&row_line) {
                         if y != 0.0 {
                             let factor = y * width.filter[tap];
@@ -286,7 +284,7 @@ fn matrix(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind
                 for column in 0..columns {
                     result.fill(0.0);
                     for (tap, weight) in height.filter.iter().enumerate() {
-                        let from = &halved[((2 * row + tap + 1) * columns + column) * pixels..][..pixels];
+                        let from = &downsampled[((2 * row + tap + 1) * columns + column) * pixels..][..pixels];
                         for (value, from) in result.iter_mut().zip(from) {
                             *value += weight * from;
                         }
@@ -298,9 +296,9 @@ fn matrix(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind
             }
         }
     };
-    let share = maps.len().div_ceil(std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let maps_per_thread = maps.len().div_ceil(std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     std::thread::scope(|scope| {
-        for (maps, elements) in maps.chunks(share).zip(elements.chunks_mut(share * pixels * pixels)) {
+        for (maps, elements) in maps.chunks(maps_per_thread).zip(elements.chunks_mut(maps_per_thread * pixels * pixels)) {
             scope.spawn(move || make(maps, elements));
         }
     });
@@ -313,28 +311,28 @@ fn steps(maps: &[Affine], [rows, columns]: [usize; 2], device: &Device) -> Kind 
     let count = height.sampled() * width.sampled();
     let mut corners: [(Vec<i32>, Vec<f32>); 4] = std::array::from_fn(|_| (Vec::with_capacity(maps.len() * count), Vec::new()));
     for map in maps {
-        for [x, y] in places(*map, &width, &height) {
+        for [x, y] in positions(*map, &width, &height) {
             let (left, above) = (x.floor(), y.floor());
-            for (corner, (places, weights)) in corners.iter_mut().enumerate() {
+            for (corner, (indices, weights)) in corners.iter_mut().enumerate() {
                 let (column, row) = (left + (corner % 2) as f64, above + (corner / 2) as f64);
-                let inside = column >= 0.0 && row >= 0.0 && column < width.doubled() as f64 && row < height.doubled() as f64;
+                let inside = column >= 0.0 && row >= 0.0 && column < width.upsampled() as f64 && row < height.upsampled() as f64;
                 let weight = (1.0 - (x - column).abs()) * (1.0 - (y - row).abs());
-                places.push(if inside { (row as usize * width.doubled() + column as usize) as i32 } else { 0 });
+                indices.push(if inside { (row as usize * width.upsampled() + column as usize) as i32 } else { 0 });
                 weights.push(if inside { weight as f32 } else { 0.0 });
             }
         }
     }
     let samples = corners
         .into_iter()
-        .map(|(places, weights)| {
+        .map(|(indices, weights)| {
             let shape = [maps.len(), 1, count];
-            (Tensor::from_data(TensorData::new(places, shape), device), Tensor::from_data(TensorData::new(weights, shape), device))
+            (Tensor::from_data(TensorData::new(indices, shape), device), Tensor::from_data(TensorData::new(weights, shape), device))
         })
         .collect();
     Kind::Steps {
-        doubling: [fixed(height.doubling_matrix(), [height.doubled(), rows]), fixed(width.doubling_matrix(), [width.doubled(), columns])],
+        upsampling: [fixed(height.upsampling_matrix(), [height.upsampled(), rows]), fixed(width.upsampling_matrix(), [width.upsampled(), columns])],
         samples,
-        halving: [fixed(height.halving_matrix(), [rows, height.sampled()]), fixed(width.halving_matrix(), [columns, width.sampled()])],
+        downsampling: [fixed(height.downsampling_matrix(), [rows, height.sampled()]), fixed(width.downsampling_matrix(), [columns, width.sampled()])],
     }
 }
 
@@ -366,20 +364,20 @@ mod tests {
     }
 
     #[test]
-    fn whole_shifts_move_and_mirror() {
+    fn translations_by_whole_pixels_reflect_at_the_edge() {
         for size in [[8, 8], [20, 24]] {
             let x = noise(size);
             let found = warped(Affine::translation(-1.0, 0.0), &x, size);
             for row in 0..size[0] {
                 let (found, x) = (&found[row * size[1]..][..size[1]], &x[row * size[1]..][..size[1]]);
                 assert!(furthest(&found[1..], &x[..size[1] - 1]) < 1e-5, "{size:?}");
-                assert!((found[0] - x[1]).abs() < 1e-5, "mirrored at the edge, {size:?}");
+                assert!((found[0] - x[1]).abs() < 1e-5, "reflected at the edge, {size:?}");
             }
         }
     }
 
     #[test]
-    fn smooth_images_turn_as_they_should() {
+    fn smooth_images_are_mapped_as_their_function_is() {
         let size = [64, 64];
         let image = |x: f64, y: f64| ((x - 6.0) * 0.13).sin() + (y * 0.09 + 1.0).cos() * (x * 0.05).cos();
         let at = |map: Affine| -> Vec<f32> {
@@ -392,7 +390,7 @@ mod tests {
         };
         let map = Affine::rotation(0.4).of(Affine::scale(0.9, 0.8)).of(Affine::translation(1.3, -0.7));
         let (found, expected) = (warped(map, &at(Affine::IDENTITY), size), at(map));
-        // Away from the edges, where the mirrored image is another.
+        // Away from the edges, where the padding differs from the function.
         for row in 20..44 {
             for column in 20..44 {
                 let index = row * 64 + column;
@@ -401,9 +399,8 @@ mod tests {
         }
     }
 
-    /// The matrix of a small latent and the steps of a large one are the same map.
     #[test]
-    fn both_forms_agree() {
+    fn the_matrix_and_the_separate_steps_are_the_same_map() {
         let device = Device::flex();
         let size = [12, 16];
         let maps: Vec<Affine> = (0..8)

@@ -1,7 +1,7 @@
-//! Where a metric is kept: a folder that this program wrote, or the single file of a published one.
+//! LatentLPIPS on disk: a folder that this program wrote, or the single file of a published metric.
 //!
 //! ```text
-//! config.json          whose latents, channels, widths, normalisation, scaling
+//! config.json          encoder, channels, widths, norm, latent scaling
 //! model.safetensors    net.slice1.0.weight … lin4.model.1.weight
 //! ```
 
@@ -22,29 +22,28 @@ use onestep_nets::{
 use onestep_program::limits;
 use onestep_store::{FolderKind, recorded_folder_kind};
 
-/// Files of a metric's folder.
+/// The configuration in a metric folder.
 const CONFIG: &str = "config.json";
-/// A folder with a metric.
+/// The kind of a metric folder.
 pub(super) const METRIC: FolderKind = recorded_folder_kind!("a metric");
-/// See [`CONFIG`].
+/// The weights in a metric folder.
 const WEIGHTS: &str = "model.safetensors";
 
-/// A metric that is ready to measure.
+/// A loaded metric.
 #[derive(Debug)]
 pub struct Metric {
-    /// Whose latents, and its sizes.
+    /// Its encoder and sizes.
     pub config: LatentLpipsConfig,
-    /// The network; nothing in it asks for a gradient.
+    /// The network, with frozen weights.
     pub net: LatentLpips,
 }
 
 impl Metric {
-    /// Opens a folder, a run's folder with one inside, or a published file (`.pth`, `.safetensors`), whose `encoder` must be named unless its
-    /// name begins with it.
+    /// Opens a metric folder, a run folder that contains one, or a published file (`.pth`, `.safetensors`). A published file needs its `encoder`,
+    /// unless its name starts with that.
     ///
     /// # Errors
-    /// A sentence for: a path that is neither, a metric of another encoder, a tensor that is missing, surplus, misshapen or not finite,
-    /// a head with a negative weight.
+    /// Another path, a metric of another encoder, a tensor that is missing, surplus, not finite or of another shape, a head with a negative weight.
     pub fn open(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
         if !path.exists() {
             return Err(TrainError::input(format!("no metric in {}: there is no such file or folder", path.display())));
@@ -54,7 +53,7 @@ impl Metric {
         Ok(metric)
     }
 
-    /// Whether a folder holds a metric of images. What cannot be read is not one; [`Metric::open`] says why.
+    /// Whether a folder contains a metric of images; false if it cannot be read, for [`Metric::open`] to report.
     pub fn is_of_images(path: &Path) -> bool {
         let config = onestep_store::read_at_most(&folder_of(path).join(CONFIG), limits::CONFIG_BYTES.max)
             .ok()
@@ -74,7 +73,7 @@ impl Metric {
         let config = LatentLpipsConfig::from_json(&text).map_err(|error| refuse(CONFIG, &error))?;
         if let Some(encoder) = encoder.filter(|encoder| *encoder != config.encoder) {
             return Err(TrainError::input(format!(
-                "{} is a metric for latents of {}, not of {encoder}: a metric fits the latents of its own encoder only",
+                "{} is a metric for latents of {}, not of {encoder}: a metric fits the latents of one encoder only",
                 path.display(),
                 config.encoder
             )));
@@ -87,7 +86,7 @@ impl Metric {
     }
 
     fn open_published(path: &Path, encoder: Option<&str>, device: &Device) -> Result<Self, TrainError> {
-        let place = path.display();
+        let location = path.display();
         let all: Vec<&str> = LatentLpipsConfig::published_encoders().collect();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let named = all.iter().find(|encoder| name.starts_with(&format!("{encoder}_"))).copied();
@@ -96,14 +95,14 @@ impl Metric {
             && !(["sd15", "sd21"].contains(&given) && ["sd15", "sd21"].contains(&named))
         {
             return Err(TrainError::input(format!(
-                "{place} is by its name the metric for latents of {named}, not of {given}: a metric fits the latents of its own encoder only"
+                "{location} is by its name the metric for latents of {named}, not of {given}: a metric fits the latents of one encoder only"
             )));
         }
         let Some(config) = encoder.or(named).and_then(LatentLpipsConfig::published) else {
             let message = match encoder {
                 Some(other) => format!("no published metric for the encoder {other:?}; there are {}", all.join(", ")),
                 None => format!(
-                    "whose latents does {place} measure? Name the encoder: --encoder {}, or call the file as it was published, such as {}_latest_vgg16_tuned",
+                    "{location}: the name does not tell the encoder; give --encoder {}, or name the file as published, such as {}_latest_vgg16_tuned",
                     all.join("|"),
                     all[0]
                 ),
@@ -111,11 +110,11 @@ impl Metric {
             return Err(TrainError::new(TrainErrorKind::Usage, message));
         };
         let mut tensors = weight_file::read(path)?;
-        // Written twice, and counters that evaluation does not need.
+        // Published files contain the heads twice, and counters of training.
         tensors.retain(|tensor| !tensor.name.starts_with("lins.") && !tensor.name.ends_with(".num_batches_tracked"));
         if tensors.iter().any(|tensor| tensor.name.contains("features.") || tensor.name.contains("classifier.")) {
             return Err(TrainError::input(format!(
-                "{place} holds a classifier's trunk without heads; the metric is the file named {}_latest_vgg16_tuned.pth",
+                "{location} holds a classifier's trunk without heads; the metric is the file named {}_latest_vgg16_tuned.pth",
                 config.encoder
             )));
         }
@@ -123,28 +122,28 @@ impl Metric {
             && first.shape.get(1) != Some(&config.in_channels)
         {
             return Err(TrainError::input(format!(
-                "{place} measures latents of {} channels, those of {} have {}: it is the metric of another encoder",
+                "{location} measures latents of {} channels, those of {} have {}: it is the metric of another encoder",
                 first.shape.get(1).copied().unwrap_or(0),
                 config.encoder,
                 config.in_channels
             )));
         }
-        let net = weights::load_state(config.init(device), tensors).map_err(|error| TrainError::input(format!("{place}: {error}")))?;
+        let net = weights::load_state(config.init(device), tensors).map_err(|error| TrainError::input(format!("{location}: {error}")))?;
         Ok(Self { config, net: burn::module::Module::no_grad(net) })
     }
 
-    /// The files of its folder.
+    /// The files of a metric folder.
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         vec![(CONFIG.into(), self.config.to_json().into_bytes()), (WEIGHTS.into(), weights::save(&self.net, &BTreeMap::new()))]
     }
 
-    /// A hash of its sizes and weights.
+    /// A hash of configuration and weights.
     pub fn hash(&self) -> String {
         let files: String = self.files().iter().map(|(name, bytes)| format!("{name} {}\n", sha256(bytes))).collect();
         sha256(files.as_bytes())
     }
 
-    /// Writes its folder; it appears whole or not at all.
+    /// Writes a metric folder atomically.
     ///
     /// # Errors
     /// Storage.
@@ -152,46 +151,46 @@ impl Metric {
         store::write_folder(path, METRIC, &self.files())
     }
 
-    /// Whether latents can be those that it measures: as many channels, and spread as a model's latents are, about 1.
+    /// Checks that latents can be those of its encoder: the number of channels, and a standard deviation near 1. `location` names them in errors.
     ///
     /// # Errors
-    /// A sentence that says what was found, and which option would mend it.
-    pub fn accept(&self, latents: &[f32], channels: usize, place: &str) -> Result<(), TrainError> {
+    /// Other latents, with the option to correct the scaling.
+    pub fn accept(&self, latents: &[f32], channels: usize, location: &str) -> Result<(), TrainError> {
         if channels != self.config.in_channels {
             return Err(TrainError::input(format!(
-                "{place} has latents of {channels} channels, the metric of {} takes {}",
+                "{location} has latents of {channels} channels, the metric of {} takes {}",
                 self.config.encoder, self.config.in_channels
             )));
         }
         if let Some(value) = latents.iter().find(|value| !value.is_finite()) {
-            return Err(TrainError::input(format!("{place} holds {value}, which is no latent")));
+            return Err(TrainError::input(format!("{location} holds {value}, which is no latent")));
         }
         let count = latents.len().max(1) as f64;
         let mean = latents.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
         let deviation = (latents.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count).sqrt();
         if deviation > LARGEST_DEVIATION {
             return Err(TrainError::input(format!(
-                "the latents of {place} have a standard deviation of {deviation:.2}, where a model's have about 1: they look like an encoder's raw \
-                 output; onestep distance takes such with --raw-latents, which applies the scaling of {}",
+                "the latents of {location} have a standard deviation of {deviation:.2}, where those in model space have about 1: they look like raw \
+                 encoder outputs; onestep debug distance takes such with --raw-latents, which applies the scaling of {}",
                 self.config.encoder
             )));
         }
         if deviation < SMALLEST_DEVIATION {
             return Err(TrainError::input(format!(
-                "the latents of {place} have a standard deviation of {deviation:.3}, where a model's have about 1: they look scaled twice, as \
-                 --raw-latents does with latents that are a model's already"
+                "the latents of {location} have a standard deviation of {deviation:.3}, where those in model space have about 1: they look scaled twice, as \
+                 --raw-latents does with latents that are in model space already"
             )));
         }
         Ok(())
     }
 }
 
-/// Beyond it latents cannot be scaled ones: raw ones of Stable Diffusion 1 have 5.5.
+/// The standard deviation above which latents are not scaled: raw latents of Stable Diffusion 1 have 5.5.
 const LARGEST_DEVIATION: f64 = 2.5;
-/// Below it they were scaled twice: once gives about 1, twice 0.18.
+/// The standard deviation below which latents were scaled twice, which gives 0.18 instead of 1.
 const SMALLEST_DEVIATION: f64 = 0.25;
 
-/// Where the metric of a run's folder is, or the folder itself.
+/// The metric folder of a run, or `path` itself.
 fn folder_of(path: &Path) -> PathBuf {
     in_run(path, "metric", CONFIG)
 }
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn latents_that_cannot_be_its_own_are_told_by_their_spread() {
+    fn latents_with_another_standard_deviation_are_refused() {
         let metric = tiny(&Device::flex());
         let latents = |deviation: f32| -> Vec<f32> { (0..64).map(|index| if index % 2 == 0 { deviation } else { -deviation }).collect() };
         let refusal = |values: &[f32], channels| metric.accept(values, channels, "these").map_err(|error| error.to_string());

@@ -1,7 +1,7 @@
-//! `overfit`: whether a distance can lead a latent to its target (Diffusion2GAN, section 3.1; the acceptance test of a loss).
+//! `debug overfit`: optimises noise toward target latents with the distance as the loss (Diffusion2GAN, section 3.1). A loss is suitable if the
+//! latents converge to the targets.
 //!
-//! One latent of noise per target is optimised with Adam under the distance; what is reported is the plain distance, which no random
-//! change blurs.
+//! Each set of augmentations is one run of Adam under E-LatentLPIPS. The report has the distance without augmentation.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,11 @@ use burn::tensor::{Device, Tensor};
 use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind, replace_json};
 use serde::{Deserialize, Serialize};
 
-use super::{augmentation::AugmentationOptions, ensemble::distance, metric_file::Metric};
+use super::{
+    e_latent_lpips::distance,
+    latent_augmentation::{AugmentationKinds, LatentAugmentationOptions},
+    metric_file::Metric,
+};
 use crate::{
     chart::{Curve, chart, page},
     error::{TrainError, TrainErrorKind, check_options},
@@ -22,61 +26,61 @@ use crate::{
     training_loop::{finite, scalar},
 };
 
-/// Options of `overfit`.
+/// Options of `debug overfit`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OverfitOptions {
     /// The metric's folder or published file.
     pub weights: PathBuf,
-    /// Whose latents, where the metric does not say.
+    /// Encoder of a published metric, if its file name does not tell.
     pub encoder: Option<String>,
-    /// The pair set whose first latents are the targets.
+    /// The pair set; its first latents are the targets.
     pub pairs: PathBuf,
-    /// How many of them.
+    /// Number of targets.
     pub count: usize,
-    /// Where curves and report go.
+    /// The folder of the report.
     pub out: PathBuf,
-    /// Updates of each run.
+    /// Steps of each run.
     pub steps: u64,
-    /// Step size of Adam.
+    /// Learning rate of Adam.
     pub learning_rate: f64,
-    /// Names the noise and the changes.
+    /// Seed of noise and augmentations.
     pub seed: u64,
-    /// One run each: letters of augmentation groups, "" for none.
-    pub groups: Vec<String>,
+    /// Sets of augmentations, one run for each.
+    pub augmentations: Vec<AugmentationKinds>,
 }
 
 impl Default for OverfitOptions {
     fn default() -> Self {
-        let groups = ["", "b", "bg", "bgo"].map(String::from).to_vec();
+        let augmentations = ["none", "blit", "blit+geom", "blit+geom+cutout"].iter().filter_map(|kinds| kinds.parse().ok()).collect();
         let empty = PathBuf::new;
-        Self { weights: empty(), encoder: None, pairs: empty(), count: 4, out: empty(), steps: 2000, learning_rate: 1e-2, seed: 0, groups }
+        Self { weights: empty(), encoder: None, pairs: empty(), count: 4, out: empty(), steps: 2000, learning_rate: 1e-2, seed: 0, augmentations }
     }
 }
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
 pub struct OverfitRun {
-    /// Letters of the augmentation groups.
-    pub groups: String,
-    /// Plain distance to the target before and after.
+    /// The augmentations of the loss.
+    pub augmentations: AugmentationKinds,
+    /// Mean LatentLPIPS to the targets, without augmentation, before and after.
     pub start: f64,
     /// See `start`.
     pub end: f64,
-    /// Root mean square difference of the latents, before and after.
+    /// Root mean square difference from the targets, before and after.
     pub start_difference: f64,
     /// See `start_difference`.
     pub end_difference: f64,
-    /// (step, plain distance).
+    /// (step, mean LatentLPIPS).
     pub curve: Vec<(u64, f64)>,
 }
 
-/// Updates of a run at most.
+/// Most steps of a run.
 const MOST_STEPS: u64 = 9_999_999;
-/// Points of a curve.
+/// Points per curve.
 const POINTS: u64 = 100;
 
-/// The latents under optimisation.
+/// The latents that are optimised.
 #[derive(Module, Debug)]
 struct Latents {
     x: Param<Tensor<4>>,
@@ -85,22 +89,24 @@ struct Latents {
 /// The first `count` latents of a pair set, [count,C,H,W].
 ///
 /// # Errors
-/// A pair set that is not whole or has fewer.
+/// A pair set that is incomplete or smaller.
 pub fn targets(pairs: &Path, count: usize, device: &Device) -> Result<Tensor<4>, TrainError> {
     let pairs = Pairs::open(pairs)?;
     if count == 0 || count > pairs.seeds.len() {
         return Err(TrainError::new(
             TrainErrorKind::Usage,
-            format!("--count {count}: expected a number from 1 to {}, the pairs that there are", pairs.seeds.len()),
+            format!("--count {count}: expected a number from 1 to {}, the number of pairs", pairs.seeds.len()),
         ));
     }
     Ok(pairs.targets(&(0..count).collect::<Vec<_>>(), device))
 }
 
-/// A folder with the curves of such runs.
+/// The version of `report.json`.
+const SCHEMA: u32 = 2;
+/// The kind of the report folder.
 const OVERFIT: FolderKind = recorded_folder_kind!("an overfitting report");
 
-/// Leads noise to the `targets` [N,C,H,W] under each set of groups.
+/// Optimises noise toward `targets` [N,C,H,W] under each set of augmentations.
 ///
 /// # Errors
 /// A metric that cannot be used, a distance that is not finite, storage, interruption.
@@ -111,21 +117,24 @@ pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, ob
     check_options([
         (format!("--steps {}", options.steps), (1..=MOST_STEPS).contains(&options.steps), "a number from 1 to 9999999"),
         (format!("--learning-rate {rate}"), rate.is_finite() && rate > 0.0, "a number above 0"),
-        (format!("seed = {}", options.seed), options.seed.checked_add(targets.dims()[0] as u64).is_some(), "a number with room for a seed for each"),
+        (
+            format!("seed = {}", options.seed),
+            options.seed.checked_add(targets.dims()[0] as u64).is_some(),
+            "a smaller number, because each target has a seed of its own above it",
+        ),
     ])?;
     let [count, channels, rows, columns] = targets.dims();
-    let on = device.clone().autodiff();
-    let metric = Metric::open(&options.weights, options.encoder.as_deref(), &on)?;
+    let autodiff = device.clone().autodiff();
+    let metric = Metric::open(&options.weights, options.encoder.as_deref(), &autodiff)?;
     let latents: Vec<f32> = targets.to_data().try_to_vec().unwrap_or_default();
     metric.accept(&latents, channels, "the targets")?;
-    let targets = Tensor::<4>::from_data(targets.to_data(), &on);
+    let targets = Tensor::<4>::from_data(targets.to_data(), &autodiff);
     let seeds: Vec<u64> = (0..count as u64).map(|index| options.seed + index).collect();
     let mut runs = Vec::new();
-    observer.begin("leading noise to its targets", options.steps * options.groups.len() as u64, 0);
-    for (number, groups) in options.groups.iter().enumerate() {
-        let augmentation = AugmentationOptions { groups: groups.clone(), ..AugmentationOptions::default() };
-        augmentation.check()?;
-        let mut latents = Latents { x: Param::from_tensor(noises(&seeds, [channels, rows, columns], &on)) };
+    observer.begin("optimising latents", options.steps * options.augmentations.len() as u64, 0);
+    for (number, kinds) in options.augmentations.iter().enumerate() {
+        let augmentation = LatentAugmentationOptions::of(kinds.clone());
+        let mut latents = Latents { x: Param::from_tensor(noises(&seeds, [channels, rows, columns], &autodiff)) };
         let rule = OptimizerOptions {
             learning_rate: options.learning_rate,
             warmup_steps: 1,
@@ -135,11 +144,11 @@ pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, ob
             ..OptimizerOptions::default()
         };
         let mut optimizer = Optimizer::new(rule);
-        let plain = |latents: &Latents| scalar(&metric.net.forward(latents.x.val(), targets.clone()).mean());
+        let lpips = |latents: &Latents| scalar(&metric.net.forward(latents.x.val(), targets.clone()).mean());
         let difference = |latents: &Latents| scalar(&(latents.x.val() - targets.clone()).square().mean()).sqrt();
         let mut run = OverfitRun {
-            groups: groups.clone(),
-            start: plain(&latents),
+            augmentations: kinds.clone(),
+            start: lpips(&latents),
             end: 0.0,
             start_difference: difference(&latents),
             end_difference: 0.0,
@@ -147,20 +156,20 @@ pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, ob
         };
         run.curve.push((0, run.start));
         for step in 0..options.steps {
-            let draw = augmentation.draw(options.seed, step, count, [rows, columns], &on);
-            let loss = distance(&metric.net, &draw, 0.0, latents.x.val(), targets.clone()).mean();
+            let sample = (!kinds.is_empty()).then(|| augmentation.sample(options.seed, step, count, [rows, columns], &autodiff));
+            let loss = distance(&metric.net, sample.as_ref(), 0.0, latents.x.val(), targets.clone()).mean();
             finite("the distance", scalar(&loss), step)?;
             let gradients = FlatGradients::take(&latents, &mut loss.backward());
             (latents, _) = optimizer.step(latents, gradients, optimizer.rate(step, options.steps));
             if (step + 1) % options.steps.div_ceil(POINTS) == 0 || step + 1 == options.steps {
-                run.curve.push((step + 1, plain(&latents)));
+                run.curve.push((step + 1, lpips(&latents)));
             }
-            observer.step(number as u64 * options.steps + step + 1, &format!("{groups} {:.5}", run.curve.last().map_or(0.0, |point| point.1)));
+            observer.step(number as u64 * options.steps + step + 1, &format!("{kinds} {:.5}", run.curve.last().map_or(0.0, |point| point.1)));
             if observer.stopped() {
                 return Err(TrainError::new(TrainErrorKind::Interrupted, "stopped; nothing was written"));
             }
         }
-        run.end = plain(&latents);
+        run.end = lpips(&latents);
         run.end_difference = difference(&latents);
         runs.push(run);
     }
@@ -171,23 +180,20 @@ pub fn overfit(options: &OverfitOptions, targets: Tensor<4>, device: &Device, ob
     Ok(runs)
 }
 
-/// `report.json` and `report.html` with the curves, on a logarithmic scale; `config.toml` and `command.txt`.
+/// Writes `report.json`, `report.html` with the curves on a logarithmic scale, `config.toml` and `command.txt`.
 fn write(folder: &Path, options: &OverfitOptions, runs: &[OverfitRun]) -> Result<(), TrainError> {
     write_description(folder, &config_of(options)?)?;
-    let report = serde_json::json!({ "options": options, "runs": runs });
+    let report = serde_json::json!({ "schema": SCHEMA, "options": options, "runs": runs });
     replace_json(&folder.join("report.json"), &report)?;
     let curves: Vec<Curve> = runs
         .iter()
-        .map(|run| Curve {
-            name: if run.groups.is_empty() { "no change".into() } else { run.groups.clone() },
-            points: run.curve.iter().map(|&(step, value)| (step as f64, value)).collect(),
-        })
+        .map(|run| Curve { name: run.augmentations.to_string(), points: run.curve.iter().map(|&(step, value)| (step as f64, value)).collect() })
         .collect();
     let body = format!(
-        "<h1>Noise led to a latent</h1>\n<p>Plain LatentLPIPS to the target while it is optimised under LatentLPIPS behind random changes of each kind.</p>\n{}",
-        chart("plain distance", &curves, true)
+        "<h1>Overfitting latents</h1>\n<p>LatentLPIPS to the targets while noise is optimised under E-LatentLPIPS, by its augmentations.</p>\n{}",
+        chart("LatentLPIPS", &curves, true)
     );
-    page(&folder.join("report.html"), "Noise led to a latent", &body)
+    page(&folder.join("report.html"), "Overfitting latents", &body)
 }
 
 #[cfg(test)]
@@ -197,9 +203,9 @@ mod tests {
     use onestep_nets::{LatentLpipsConfig, LatentScaling, MetricSpace, NormKind};
     use onestep_noise::{Stream, normal};
 
-    /// Section 3.1's point, with a network that has learned nothing: the plain distance stops far from the target, its ensemble does not.
+    /// The claim of section 3.1 with an untrained network: LatentLPIPS stops far from the target, E-LatentLPIPS converges to it.
     #[test]
-    fn random_changes_lead_to_the_target_where_the_plain_distance_stops() {
+    fn e_latent_lpips_converges_to_the_target_where_latent_lpips_stops() {
         let device = Device::flex();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metric");
@@ -217,17 +223,17 @@ mod tests {
             weights: path,
             steps: 1500,
             learning_rate: 3e-2,
-            groups: vec![String::new(), "bgo".into()],
+            augmentations: vec![AugmentationKinds::NONE, AugmentationKinds::blit_geom_cutout()],
             ..OverfitOptions::default()
         };
-        // Pixels of one colour two by two: something to see.
+        // Blocks of 2×2 equal elements, because white noise has no structure that a VGG responds to.
         let coarse = Tensor::<4>::from_data(burn::tensor::TensorData::new(normal(2, Stream::Training, 0, 2 * 4 * 16), [2, 4, 4, 4]), &device);
         let targets = coarse.reshape([8, 4, 1, 4]).repeat_dim(2, 2).reshape([8, 8, 4, 1]).repeat_dim(3, 2).reshape([2, 4, 8, 8]);
         let runs = overfit(&options, targets, &device, &mut Silent).unwrap();
-        let [plain, ensemble] = runs.as_slice() else { panic!("two runs") };
-        let (a, b) = (plain.end_difference, ensemble.end_difference);
-        assert!(ensemble.end < 0.01 * ensemble.start, "the plain distance from {} to {} with random changes", ensemble.start, ensemble.end);
-        assert!(plain.end > 0.05 * plain.start, "the plain distance from {} to {} without", plain.start, plain.end);
-        assert!(b < 0.5 * a, "a root mean square difference of {b} with random changes, {a} without");
+        let [without, with] = runs.as_slice() else { panic!("two runs") };
+        let (a, b) = (without.end_difference, with.end_difference);
+        assert!(with.end < 0.01 * with.start, "from {} to {} with augmentations", with.start, with.end);
+        assert!(without.end > 0.05 * without.start, "from {} to {} without augmentations", without.start, without.end);
+        assert!(b < 0.5 * a, "a root mean square difference of {b} with augmentations, {a} without");
     }
 }

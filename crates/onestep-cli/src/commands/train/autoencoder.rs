@@ -1,11 +1,11 @@
 //! `onestep train autoencoder`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onestep_train::autoencoder::{AutoencoderOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::{Given, Run};
 use crate::exit::Failure;
 use crate::output;
 
@@ -13,33 +13,17 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train autoencoder --data emoji --out runs/autoencoder")]
 pub struct Autoencoder {
-    /// The image folder
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Width and height of the images
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
-    /// Size of the networks
-    #[arg(long, value_parser = onestep_train::presets::names())]
-    preset: Option<String>,
+    #[command(flatten)]
+    options: Given<AutoencoderOptions>,
     #[command(flatten)]
     run: Run,
-    #[command(flatten)]
-    training: Training,
-    #[command(flatten)]
-    averaging: Averaging,
 }
 
 impl Autoencoder {
     /// Trains; prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options: AutoencoderOptions = self.run.base()?;
+        let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
-        options.data = self.data.unwrap_or(options.data);
-        options.size = self.size.unwrap_or(options.size);
-        options.preset = self.preset.unwrap_or(options.preset);
-        self.averaging.apply(&mut options.training);
-        self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let needed: [(&str, &Path); 1] = [("--data", &options.data)];
         let report = self.run.go(shared, &options, &needed, &[], |options, device, name, progress| train(options, entry, device, name, progress))?;

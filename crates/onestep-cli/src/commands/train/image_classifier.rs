@@ -1,11 +1,11 @@
 //! `onestep train image-classifier`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onestep_train::image_classifier::{ImageClassifierOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::{Given, Run};
 use crate::exit::Failure;
 use crate::output;
 
@@ -13,39 +13,17 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier")]
 pub struct ImageClassifier {
-    /// The image folder
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Width and height of the images
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
-    /// Channels of the network's levels, each of half the size; multiples of 8
-    #[arg(long, value_name = "CHANNELS,…", value_delimiter = ',')]
-    channels: Vec<usize>,
-    /// Convolutions of each level
-    #[arg(long)]
-    layers: Option<usize>,
+    #[command(flatten)]
+    options: Given<ImageClassifierOptions>,
     #[command(flatten)]
     run: Run,
-    #[command(flatten)]
-    training: Training,
-    #[command(flatten)]
-    averaging: Averaging,
 }
 
 impl ImageClassifier {
     /// Trains; prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options: ImageClassifierOptions = self.run.base()?;
+        let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
-        options.data = self.data.unwrap_or(options.data);
-        options.size = self.size.unwrap_or(options.size);
-        options.layers = self.layers.unwrap_or(options.layers);
-        if !self.channels.is_empty() {
-            options.channels = self.channels;
-        }
-        self.averaging.apply(&mut options.training);
-        self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let needed: [(&str, &Path); 1] = [("--data", &options.data)];
         let report = self.run.go(shared, &options, &needed, &[], |options, device, name, progress| train(options, entry, device, name, progress))?;

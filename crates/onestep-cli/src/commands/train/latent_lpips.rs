@@ -1,60 +1,31 @@
 //! `onestep train latent-lpips`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Run, Training};
+use crate::commands::training::{Given, Run};
 use crate::exit::Failure;
 use crate::output;
 
-/// Learn how much each feature counts, from judgements which of two images is nearer to a third.
+/// Train the heads of LatentLPIPS on judgements which of two images is more similar to a reference.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  onestep train latent-lpips --metric runs/features/metric --autoencoder runs/autoencoder --data emoji --out runs/metric"
 )]
 pub struct LatentLpips {
-    /// The metric whose heads are learned
-    #[arg(long, value_name = "DIR")]
-    metric: Option<PathBuf>,
-    /// Run or model folder with the autoencoder
-    #[arg(long, value_name = "DIR")]
-    autoencoder: Option<PathBuf>,
-    /// A folder of BAPPS with ref, p0, p1 and judge inside; may be repeated
-    #[arg(long, value_name = "DIR")]
-    judgements: Vec<PathBuf>,
-    /// A folder of BAPPS, such as one of its val/, whose judgements are held out; may be repeated. Without any, a fifth of the others is
-    #[arg(long, value_name = "DIR")]
-    held_out: Vec<PathBuf>,
-    /// Without judgements: the image folder that is distorted to make some
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Judgements that are made
-    #[arg(long)]
-    count: Option<usize>,
+    #[command(flatten)]
+    options: Given<CalibrationOptions>,
     #[command(flatten)]
     run: Run,
-    #[command(flatten)]
-    training: Training,
 }
 
 impl LatentLpips {
-    /// Learns; prints the metric's folder, or with `--json` the report.
+    /// Trains; prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options: CalibrationOptions = self.run.base()?;
+        let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
-        options.metric = self.metric.unwrap_or(options.metric);
-        options.autoencoder = self.autoencoder.unwrap_or(options.autoencoder);
-        if !self.judgements.is_empty() {
-            options.judgements = self.judgements;
-        }
-        if !self.held_out.is_empty() {
-            options.held_out = self.held_out;
-        }
-        options.data = self.data.unwrap_or(options.data);
-        options.count = self.count.unwrap_or(options.count);
-        self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--metric", &options.metric), ("--autoencoder", &options.autoencoder)];
         let reads = [&options.judgements[..], &options.held_out, std::slice::from_ref(&options.data)].concat();
@@ -66,7 +37,7 @@ impl LatentLpips {
         }
         if !shared.quiet {
             output::message(&format!(
-                "agreement with {} judgements held out: {:.1} % before, {:.1} % after; squared difference {:.1} %",
+                "agreement with {} held-out judgements: {:.1} % before, {:.1} % after; squared difference {:.1} %",
                 report.judgements[1],
                 report.before * 100.0,
                 report.after * 100.0,

@@ -1,11 +1,11 @@
 //! `onestep train teacher`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onestep_train::teacher::{TeacherOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::{Given, Run};
 use crate::exit::Failure;
 use crate::output;
 
@@ -13,45 +13,17 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher")]
 pub struct Teacher {
-    /// The image folder
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Run or model folder of the autoencoder
-    #[arg(long, value_name = "DIR")]
-    autoencoder: Option<PathBuf>,
-    /// Size of the networks
-    #[arg(long, value_parser = onestep_train::presets::names())]
-    preset: Option<String>,
-    /// Tokens per prompt
-    #[arg(long)]
-    prompt_tokens: Option<usize>,
-    /// Largest weight of a noisy timestep's loss beside that of a clean one; 1 weighs all alike
-    #[arg(long)]
-    weight_cap: Option<f64>,
-    /// Begin from these weights: a model folder, or ema/ of a checkpoint
-    #[arg(long, value_name = "DIR")]
-    initial: Option<PathBuf>,
+    #[command(flatten)]
+    options: Given<TeacherOptions>,
     #[command(flatten)]
     run: Run,
-    #[command(flatten)]
-    training: Training,
-    #[command(flatten)]
-    averaging: Averaging,
 }
 
 impl Teacher {
     /// Trains; prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options: TeacherOptions = self.run.base()?;
+        let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
-        options.data = self.data.unwrap_or(options.data);
-        options.autoencoder = self.autoencoder.unwrap_or(options.autoencoder);
-        options.preset = self.preset.unwrap_or(options.preset);
-        options.prompt_tokens = self.prompt_tokens.unwrap_or(options.prompt_tokens);
-        options.weight_cap = self.weight_cap.unwrap_or(options.weight_cap);
-        options.initial = self.initial.or(options.initial);
-        self.averaging.apply(&mut options.training);
-        self.training.apply(&mut options.training)?;
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--data", &options.data), ("--autoencoder", &options.autoencoder)];
         let done = self.run.go(shared, &options, &needed, options.initial.as_slice(), |options, device, name, progress| {

@@ -1,0 +1,77 @@
+//! The whole of `distil`, from options to the model folder.
+
+use burn::tensor::Device;
+use onestep_nets::{Discriminator, DiscriminatorParts};
+
+use super::{conditions::Conditions, gradient_ratio::GradientRatio, options::DistilOptions, regression::Distance, step::Distillation};
+use crate::{
+    error::TrainError,
+    observer::Observer,
+    optimizer::Optimizer,
+    pairs::Pairs,
+    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, model_index},
+    run_folder::{Entry, RunFolder, model_of},
+    store::sha256,
+    training_loop::{self, RunIdentity},
+};
+
+/// Trains and writes `model/`: the teacher's pipeline with the student in place of the denoiser.
+///
+/// # Errors
+/// Pairs that are damaged or another teacher's, a metric that does not fit, storage, a loss that is not finite, interruption.
+pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    options.check()?;
+    let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    teacher.check()?;
+    let pairs = Pairs::open_of(&options.pairs, &teacher)?;
+    options.training.check_batch(pairs.index.shape)?;
+    let autodiff = if options.gradient_checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
+    let distance = Distance::open(options, &teacher, &autodiff)?;
+    let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
+    let conditions = Conditions::new(&teacher, &pairs, device)?;
+    let config = teacher.unet_config()?;
+    let adversarial = &options.adversarial;
+    device.seed(options.training.seed);
+    let discriminator = if adversarial.enabled {
+        let parts = DiscriminatorParts { noise: adversarial.noise, scales: adversarial.scales };
+        Some(Discriminator::new(teacher.unet(&autodiff)?, &config, parts, &autodiff))
+    } else {
+        None
+    };
+    let net = teacher.unet(&autodiff)?;
+    let mut distillation = Distillation {
+        options,
+        config: config.to_json(),
+        schedule: teacher.schedule()?,
+        vae: burn::module::Module::no_grad(teacher.vae(&autodiff)?),
+        pairs: &pairs,
+        conditions,
+        labels: pairs.labels(),
+        image_size: teacher.sizes()?.image,
+        distance,
+        average: Some(burn::module::Module::valid(&net)),
+        net: Some(net),
+        optimizer: Optimizer::new(options.training.optimizer.clone()),
+        head_names: discriminator.as_ref().map_or_else(Vec::new, head_names),
+        discriminator,
+        discriminator_optimizer: Optimizer::new(adversarial.optimizer.clone()),
+        ratio: GradientRatio::default(),
+        device: autodiff,
+    };
+    let data = sha256(format!("{} {} {}", pairs.hash(), teacher.hash(), distillation.distance.hash()).as_bytes());
+    training_loop::run(&mut distillation, &options.training, &RunIdentity::new(options, &data), &mut folder, observer)?;
+
+    let student = distillation.average.as_ref().ok_or_else(|| TrainError::input("nothing was trained"))?;
+    let mut files = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
+    for component in ["vae", "text_encoder", "scheduler", "tokenizer"] {
+        files.extend(teacher.component(component));
+    }
+    files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
+    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    crate::report_page::write(&options.out)
+}
+
+/// Log keys of the discriminator's heads. They are leaked, because log keys are `'static` and these few last as long as the program.
+fn head_names(discriminator: &Discriminator) -> Vec<&'static str> {
+    discriminator.places().into_iter().map(|(scale, position)| &*format!("real_logits_{scale}_{position}").leak()).collect()
+}
