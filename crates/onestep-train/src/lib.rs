@@ -9,7 +9,6 @@
 //! Every random number of a step is drawn from its own counter-based stream, numbered by the step: a resumed run draws what the
 //! unbroken one would have drawn.
 
-pub mod augmentation;
 pub mod autoencoder;
 pub mod chart;
 pub mod checkpoint;
@@ -20,6 +19,7 @@ pub mod error;
 pub mod evaluate;
 pub mod features;
 pub mod guard;
+pub mod image_augmentation;
 pub mod image_classifier;
 pub mod image_grid;
 pub mod latent_metric;
