@@ -305,7 +305,7 @@ const EVALUATION: [&str; 17] = [
     "1,2",
     "--samples",
     "20",
-    "--diverse",
+    "--diversity-prompts",
     "2",
 ];
 
@@ -330,7 +330,7 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
         assert_finite(
             &report,
             "report",
-            &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_trained", "trained_pairs"],
+            &["psnr", "diversity_ratio", "name", "retrieval", "retrieval_held_out", "preservation_on_training_pairs", "training_pairs"],
         );
         for row in report["models"].as_array_mut().expect("rows") {
             assert!(row["seconds_per_image"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
@@ -372,19 +372,20 @@ fn several_students_are_measured_beside_the_same_images() {
 }
 
 #[test]
-fn a_student_is_measured_on_pairs_that_it_knows_too() {
+fn a_student_is_measured_on_its_training_pairs() {
     let folder = &journey().folder;
-    let printed = succeed(folder, &[&EVALUATION[..], &["--pairs", "pairs", "--out", "eval-known"]].concat());
-    assert!(printed.contains("student, 20 pairs it was trained on (4 steps, guidance 2)"), "{printed}");
+    let printed = succeed(folder, &[&EVALUATION[..], &["--pairs", "pairs", "--out", "eval-training-pairs"]].concat());
+    assert!(printed.contains("student, 20 training pairs (4 steps, guidance 2)"), "{printed}");
     for file in ["config.toml", "command.txt"] {
-        assert!(fs::read_to_string(folder.join("eval-known").join(file)).expect(file).contains("pairs"), "{file}");
+        assert!(fs::read_to_string(folder.join("eval-training-pairs").join(file)).expect(file).contains("pairs"), "{file}");
     }
-    let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("eval-known/report.json")).expect("a report")).expect("JSON");
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("eval-training-pairs/report.json")).expect("a report")).expect("JSON");
     let rows = report["models"].as_array().expect("rows");
-    assert!(rows[0]["preservation_trained"].is_null(), "the teacher drew them");
-    let known = &rows[rows.len() - 1]["preservation_trained"];
+    assert!(rows[0]["preservation_on_training_pairs"].is_null(), "the teacher sampled them");
+    let known = &rows[rows.len() - 1]["preservation_on_training_pairs"];
     assert!(known["distance"].as_f64().is_some_and(|distance| distance > 0.0) && known["psnr"].is_f64(), "{known}");
-    assert!(fs::read_to_string(folder.join("eval-known/report.html")).expect("a page").contains("Pairs it was trained on"));
+    assert!(fs::read_to_string(folder.join("eval-training-pairs/report.html")).expect("a page").contains("Training pairs"));
 }
 
 /// What can be known at once is said before anything is drawn.
@@ -475,8 +476,8 @@ fn an_evaluation_without_a_classifier_says_what_it_compares() {
             "name",
             "retrieval",
             "retrieval_held_out",
-            "preservation_trained",
-            "trained_pairs",
+            "preservation_on_training_pairs",
+            "training_pairs",
             "alignment",
             "real_alignment",
         ],

@@ -2,7 +2,7 @@
 //!
 //! Evaluation needs a space in which images that look alike lie close, and somebody who says what a drawn image shows. Where no network
 //! trained on the world's images is at hand, this one serves for both: it learns to tell the folder's own images apart through strong
-//! [`augmentation`](crate::augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Images of one name are one class.
+//! [`augmentation`](crate::image_augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Images of one name are one class.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,10 @@ use onestep_store::{FolderKind, recorded_folder_kind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    augmentation::augmented,
     autoencoder::{LARGEST_SIDE, batch, epoch_indices},
     data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
+    image_augmentation::augmented,
     image_grid::ImageGrid,
     observer::Observer,
     pipeline_folder::component_files,

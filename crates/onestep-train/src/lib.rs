@@ -9,7 +9,6 @@
 //! The random numbers of a step come from counter-based streams that are indexed by the step. So a resumed run samples the same numbers as an
 //! uninterrupted one, and its result is bit-identical.
 
-pub mod augmentation;
 pub mod autoencoder;
 pub mod chart;
 pub mod checkpoint;
@@ -20,6 +19,7 @@ pub mod error;
 pub mod evaluate;
 pub mod features;
 pub mod guard;
+pub mod image_augmentation;
 pub mod image_classifier;
 pub mod image_grid;
 pub mod latent_metric;

@@ -1,4 +1,4 @@
-//! `onestep eval`: students beside their teacher.
+//! `onestep eval`: students compared with their teacher.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::commands::training::Run;
 use crate::exit::Failure;
 use crate::output;
 
-/// Measure students beside their teacher on prompts and noises that none of them saw.
+/// Compare one-step students with their teacher on held-out prompts and noises
 ///
-/// Writes report.json, report.html (tables, plots and images on one page) and grid.png. Drawing takes most of the time: --samples,
-/// --count and --teacher-steps say how much is drawn.
+/// Writes report.json, report.html (tables, charts and images on one page) and grid.png. Generating images takes most of the time; --samples,
+/// --count and --teacher-steps set how many.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier\n  \
                   onestep eval --teacher runs/teacher --student runs/student --data emoji --features runs/classifier --out runs/eval")]
@@ -20,41 +20,41 @@ pub struct Eval {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
     teacher: Option<PathBuf>,
-    /// Run or model folder of a student; may be repeated: all are measured beside the same images of the teacher
+    /// Run or model folder of a student; may be repeated, all students are compared with the same images of the teacher
     #[arg(long = "student", value_name = "DIR")]
     students: Vec<PathBuf>,
     /// The image folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The pair set that the students were trained on: they are measured on pairs that they know too, which tells learning from memory
+    /// Pair set that the students were trained on; measures them on training pairs too, which reveals memorisation
     #[arg(long, value_name = "DIR")]
     pairs: Option<PathBuf>,
-    /// Whose features are compared: an image classifier's folder, a folder with CLIP in transformers' layout, or a file with
-    /// Inception-v3 in the layout of Fréchet distances; without any, averages of pixels
+    /// Feature network: folder of an image classifier, folder with CLIP in transformers' layout, or file with Inception-v3 in FID's
+    /// layout; without it, 16x16 box-downsampled pixels are compared
     #[arg(long, value_name = "PATH")]
     features: Option<PathBuf>,
-    /// Names to draw; 0 for all
+    /// Number of image names to evaluate; 0 for all
     #[arg(long)]
     count: Option<usize>,
-    /// Images of each set that is compared with a reference
+    /// Images per generated set
     #[arg(long)]
     samples: Option<usize>,
-    /// Prompts of which 8 images are compared with each other
+    /// Prompts whose diversity is measured, over 8 noises each
     #[arg(long)]
-    diverse: Option<usize>,
-    /// Steps of the teacher that the student is measured against
+    diversity_prompts: Option<usize>,
+    /// Solver steps of the teacher that the students are compared with
     #[arg(long)]
     steps: Option<usize>,
-    /// Steps at which the teacher is measured too
+    /// Further numbers of solver steps at which the teacher is evaluated
     #[arg(long, value_name = "STEPS,…", value_delimiter = ',')]
     teacher_steps: Vec<usize>,
-    /// Guidance of the teacher
+    /// Guidance scale of the teacher
     #[arg(long)]
     guidance: Option<f64>,
-    /// Seed of the first image
+    /// First noise seed
     #[arg(long)]
     seed: Option<u64>,
-    /// Show only this name in the image grid; may be repeated
+    /// Show only this name in grid.png; may be repeated
     #[arg(long, value_name = "NAME")]
     show: Vec<String>,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct Eval {
 }
 
 impl Eval {
-    /// Measures; prints the report.
+    /// Evaluates and prints the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         self.run.at_once("eval")?;
         let mut options: EvaluateOptions = self.run.base()?;
@@ -76,7 +76,7 @@ impl Eval {
         options.features = self.features.or(options.features);
         options.count = self.count.unwrap_or(options.count);
         options.samples = self.samples.unwrap_or(options.samples);
-        options.diverse = self.diverse.unwrap_or(options.diverse);
+        options.diversity_prompts = self.diversity_prompts.unwrap_or(options.diversity_prompts);
         options.steps = self.steps.unwrap_or(options.steps);
         if !self.teacher_steps.is_empty() {
             options.teacher_steps = self.teacher_steps;
@@ -84,7 +84,7 @@ impl Eval {
         options.guidance = self.guidance.unwrap_or(options.guidance);
         options.seed = self.seed.unwrap_or(options.seed);
         if !self.show.is_empty() {
-            options.shown = self.show;
+            options.grid_names = self.show;
         }
         let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];
         let reads: Vec<PathBuf> = options.students.iter().chain(&options.pairs).chain(&options.features).cloned().collect();
@@ -98,14 +98,14 @@ impl Eval {
             report.names, report.samples, report.teacher_steps, report.guidance, report.features
         ))?;
         let decibels = |psnr: Option<f64>| psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
-        for (what, pair) in [("two noises of one prompt", report.two_noises), ("different prompts", report.unrelated)] {
+        for (what, pair) in [("two noises of one prompt", report.baseline_same_prompt), ("different prompts", report.baseline_different_prompts)] {
             let psnr = decibels(pair.psnr);
-            output::text(&format!("teacher, {what:26} distance {:.4}  of averages {:.4}  {psnr}", pair.distance, pair.averages))?;
+            output::text(&format!("teacher, {what:26} distance {:.4}  16x16 {:.4}  {psnr}", pair.distance, pair.downsampled_pixels))?;
         }
-        let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        let percent = |fraction: Option<f64>| fraction.map_or_else(|| "-".to_owned(), |fraction| format!("{:.1} %", fraction * 100.0));
         let width = report.models.iter().filter_map(|row| row.name.as_ref()).map(|name| name.chars().count()).max().unwrap_or(0).max(7);
         output::text(&format!(
-            "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher  averages       PSNR  diversity  alignment  top-1    held out  s/image",
+            "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher     16x16       PSNR  diversity  alignment  top-1    held out  s/image",
             ""
         ))?;
         for row in &report.models {
@@ -120,24 +120,24 @@ impl Eval {
                 row.to_teacher.manifold.precision,
                 row.to_teacher.manifold.recall,
                 row.preservation.distance,
-                row.preservation.averages,
+                row.preservation.downsampled_pixels,
                 row.diversity,
-                report.alignment_shown(row.alignment).unwrap_or_else(|| "-".to_owned()),
+                report.format_alignment(row.alignment).unwrap_or_else(|| "-".to_owned()),
                 percent(row.retrieval.map(|found| found.top_1)),
                 percent(row.retrieval_held_out.map(|found| found.top_1)),
                 row.seconds_per_image
             ))?;
         }
         for row in &report.models {
-            if let (Some(pair), Some(known)) = (row.preservation_trained, report.trained_pairs) {
+            if let (Some(pair), Some(training)) = (row.preservation_on_training_pairs, report.training_pairs) {
                 output::text(&format!(
-                    "{}, {} pairs it was trained on ({} steps, guidance {}): distance {:.4}  of averages {:.4}  {}",
+                    "{}, {} training pairs ({} steps, guidance {}): distance {:.4}  16x16 {:.4}  {}",
                     row.name.as_ref().unwrap_or(&row.model),
-                    known.count,
-                    known.steps,
-                    known.guidance,
+                    training.count,
+                    training.steps,
+                    training.guidance,
                     pair.distance,
-                    pair.averages,
+                    pair.downsampled_pixels,
                     decibels(pair.psnr)
                 ))?;
             }

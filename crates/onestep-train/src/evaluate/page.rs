@@ -6,13 +6,23 @@ use std::path::Path;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use burn::tensor::Device;
 
-use super::{COLUMNS, ModelReport, NOISES, PairMeasures, Report, SetMeasures, Shown, TrainedPairs};
+use super::{
+    generate::Generated,
+    report::{ModelReport, PairMeasures, Report, SetMeasures, TrainingPairsReport},
+    requests::ModelRequests,
+    seeds::NOISES,
+};
 use crate::{
     chart::{escaped, figure},
     error::TrainError,
-    features::{self, Asked},
+    features::{self, LabelledPrompt},
     image_grid::ImageGrid,
 };
+
+/// Images in a row of the page.
+const COLUMNS: usize = 8;
+/// Prompts whose images for several noises the page shows.
+const DIVERSITY_PROMPTS_SHOWN: usize = 3;
 
 /// Size of a plot's area in SVG units; labels lie around it.
 const WIDTH: f64 = 300.0;
@@ -37,6 +47,35 @@ svg{width:100%;max-width:26rem;height:auto}svg text{font:11px system-ui,sans-ser
 .axis{stroke:var(--line);fill:none}.teacher{stroke:currentColor;fill:none;stroke-width:1.5}.dot{fill:currentColor}\
 .student-mark,svg text.student-text{fill:var(--mark)}.student-line{stroke:var(--mark);stroke-dasharray:4 3;fill:none}\
 .strip{margin:.5rem 0}.strip img{display:block;width:100%;max-width:33rem;height:auto;background:#fff}";
+
+/// One model's images on the page.
+pub(super) struct PageImages {
+    /// Whether the model is the teacher that the others are compared with.
+    is_reference: bool,
+    /// Held-out prompts of `set`.
+    set_prompts: Vec<usize>,
+    /// Images of the set.
+    set: Vec<Vec<f32>>,
+    /// Held-out prompts of the groups of `diversity`.
+    diversity_prompts: Vec<usize>,
+    /// [`NOISES`] images of each of the first `diversity_prompts`.
+    diversity: Vec<Vec<f32>>,
+}
+
+impl PageImages {
+    /// Copies the shown ones of a model's images, out of a set for `names` different prompts.
+    pub fn new(requests: &ModelRequests, is_reference: bool, generated: &Generated, names: usize) -> Self {
+        let set_prompts: Vec<usize> = columns(names.min(requests.set.len())).collect();
+        let shown = requests.diversity.len().min(DIVERSITY_PROMPTS_SHOWN * NOISES);
+        Self {
+            is_reference,
+            set: set_prompts.iter().map(|&prompt| generated.images[requests.set[prompt]].clone()).collect(),
+            set_prompts,
+            diversity_prompts: requests.diversity_prompts.clone(),
+            diversity: generated.select(&requests.diversity[..shown]),
+        }
+    }
+}
 
 /// A row of images as PNG, under its label.
 type Strip = (String, Vec<u8>);
@@ -63,10 +102,10 @@ impl Grids {
     /// # Errors
     /// Encoding.
     pub fn new(
-        shown: &[&Shown],
+        shown: &[&PageImages],
         models: &[ModelReport],
         originals: &[Vec<f32>],
-        held_out: &[Asked<'_>],
+        held_out: &[LabelledPrompt<'_>],
         size: usize,
         device: &Device,
     ) -> Result<Self, TrainError> {
@@ -76,21 +115,21 @@ impl Grids {
             grid.png()
         };
         let Some(any) = shown.first() else { return Ok(Self { same: Vec::new(), prompts: Vec::new(), diverse: Vec::new() }) };
-        let real: Vec<Vec<f32>> = any.places.iter().map(|&place| originals[place].clone()).collect();
+        let real: Vec<Vec<f32>> = any.set_prompts.iter().map(|&place| originals[place].clone()).collect();
         let mut same = vec![("real images".to_owned(), strip(&real)?)];
         for (shown, model) in shown.iter().zip(models) {
             same.push((name(model), strip(&shown.set)?));
         }
         let prompt = |place: usize| held_out[place].prompt.to_owned();
         let mut diverse = Vec::new();
-        for (group, &place) in any.diverse_places.iter().take(any.diverse.len() / NOISES).enumerate() {
+        for (group, &place) in any.diversity_prompts.iter().take(any.diversity.len() / NOISES).enumerate() {
             let mut strips = Vec::new();
-            for (shown, model) in shown.iter().zip(models).filter(|(shown, model)| shown.is_main || model.model == "student") {
-                strips.push((name(model), strip(&shown.diverse[group * NOISES..(group + 1) * NOISES])?));
+            for (shown, model) in shown.iter().zip(models).filter(|(shown, model)| shown.is_reference || model.is_student()) {
+                strips.push((name(model), strip(&shown.diversity[group * NOISES..(group + 1) * NOISES])?));
             }
             diverse.push((prompt(place), strips));
         }
-        Ok(Self { same, prompts: any.places.iter().map(|&place| prompt(place)).collect(), diverse })
+        Ok(Self { same, prompts: any.set_prompts.iter().map(|&place| prompt(place)).collect(), diverse })
     }
 }
 
@@ -168,27 +207,27 @@ fn single(report: &Report) -> String {
         vec![
             row.evaluations.to_string(),
             format!("{:.4}", row.preservation.distance),
-            format!("{:.4}", row.preservation.averages),
+            format!("{:.4}", row.preservation.downsampled_pixels),
             decibels(row.preservation.psnr),
             format!("{:.4}", row.diversity),
             percent(row.diversity_ratio),
-            report.alignment_shown(row.alignment).unwrap_or_else(|| "–".to_owned()),
+            report.format_alignment(row.alignment).unwrap_or_else(|| "–".to_owned()),
             format!("{:.4}", row.seconds_per_image),
         ]
     };
     let caption = format!(
         "{} images, distance and PSNR to the teacher's of the same noise at {} steps; diversity: 8 noises of each of {} prompts",
-        report.samples, report.teacher_steps, report.diverse
+        report.samples, report.teacher_steps, report.diversity_prompts
     );
     let mut text = format!("<h2>Same prompt, same noise</h2>\n{}", table(&caption, &heads, &report.models, &cells));
     let _ = writeln!(
         text,
         "<p class=\"faint\">The yardsticks: the teacher's images for two noises of one prompt have a distance of {}, those of different prompts \
          {}. Alignment: {}{}.</p>",
-        distances(&report.two_noises),
-        distances(&report.unrelated),
+        distances(&report.baseline_same_prompt),
+        distances(&report.baseline_different_prompts),
         report.alignment.as_deref().map_or_else(|| "not measured, since averages of pixels judge nothing".to_owned(), escaped),
-        report.alignment_shown(report.real_alignment).map_or_else(String::new, |score| format!("; real images: {score}"))
+        report.format_alignment(report.real_alignment).map_or_else(String::new, |score| format!("; real images: {score}"))
     );
     text.push_str(&by_heart(report));
     text
@@ -196,12 +235,12 @@ fn single(report: &Report) -> String {
 
 /// The students on pairs that they were trained on, beside those that they were not.
 fn by_heart(report: &Report) -> String {
-    let Some(TrainedPairs { count, steps, guidance }) = report.trained_pairs else { return String::new() };
-    let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.preservation_trained.is_some()).cloned().collect();
+    let Some(TrainingPairsReport { count, steps, guidance }) = report.training_pairs else { return String::new() };
+    let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.preservation_on_training_pairs.is_some()).cloned().collect();
     let heads = ["trained on: distance ↓", "of averages ↓", "PSNR, dB ↑", "held out: distance ↓", "of averages ↓", "PSNR, dB ↑"];
     let cells = |row: &ModelReport| {
-        let both = row.preservation_trained.iter().chain([&row.preservation]);
-        both.flat_map(|pair| [format!("{:.4}", pair.distance), format!("{:.4}", pair.averages), decibels(pair.psnr)]).collect()
+        let both = row.preservation_on_training_pairs.iter().chain([&row.preservation]);
+        both.flat_map(|pair| [format!("{:.4}", pair.distance), format!("{:.4}", pair.downsampled_pixels), decibels(pair.psnr)]).collect()
     };
     let mut caption = format!(
         "{count} pairs that the student was trained on, and {} of held-out phrasings and noises; far nearer on the former, it would know them by heart",
@@ -213,7 +252,7 @@ fn by_heart(report: &Report) -> String {
             report.teacher_steps, report.guidance
         ));
     }
-    format!("<h3>Pairs it was trained on</h3>\n{}", table(&caption, &heads, &rows, &cells))
+    format!("<h3>Training pairs</h3>\n{}", table(&caption, &heads, &rows, &cells))
 }
 
 fn decibels(psnr: Option<f64>) -> String {
@@ -221,7 +260,12 @@ fn decibels(psnr: Option<f64>) -> String {
 }
 
 fn distances(pair: &PairMeasures) -> String {
-    format!("{:.4} (of averages {:.4}{})", pair.distance, pair.averages, pair.psnr.map_or_else(String::new, |psnr| format!(", {psnr:.2} dB")))
+    format!(
+        "{:.4} (of averages {:.4}{})",
+        pair.distance,
+        pair.downsampled_pixels,
+        pair.psnr.map_or_else(String::new, |psnr| format!(", {psnr:.2} dB"))
+    )
 }
 
 fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: &dyn Fn(&ModelReport) -> Vec<String>) -> String {
@@ -229,7 +273,7 @@ fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: &dyn Fn(&Mo
     heads.iter().for_each(|head| text.push_str(&format!("<th>{head}</th>")));
     text.push_str("</tr>\n");
     for row in rows {
-        let is_student = row.model == "student";
+        let is_student = row.is_student();
         text.push_str(&format!("<tr{}><td>{}</td>", if is_student { " class=\"student\"" } else { "" }, escaped(&name(row))));
         cells(row).iter().for_each(|cell| text.push_str(&format!("<td>{cell}</td>")));
         text.push_str("</tr>\n");
@@ -244,7 +288,7 @@ fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) 
     let top = rows.iter().map(&value).filter(|value| value.is_finite()).fold(0.0, f64::max).max(1e-12) * 1.05;
     let x = |steps: usize| (steps.max(1) as f64).ln() / most.ln() * WIDTH;
     let y = |value: f64| HEIGHT - (if value.is_finite() { value } else { top } / top).clamp(0.0, 1.0) * HEIGHT;
-    let mut students: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "student").collect();
+    let mut students: Vec<&ModelReport> = rows.iter().filter(|row| row.is_student()).collect();
     students.sort_by(|a, b| y(value(a)).total_cmp(&y(value(b))));
     let label = |row: &ModelReport| row.name.clone().unwrap_or_else(|| row.model.clone());
     // Room for the longest name on the right, and below for all of them where they stand close.
@@ -375,8 +419,8 @@ mod tests {
             evaluations: steps,
             to_teacher: set,
             to_real: set,
-            preservation: PairMeasures { distance: 0.0, averages: 0.0, psnr: None },
-            preservation_trained: None,
+            preservation: PairMeasures { distance: 0.0, downsampled_pixels: 0.0, psnr: None },
+            preservation_on_training_pairs: None,
             diversity: 0.5,
             diversity_ratio: None,
             alignment: None,
@@ -408,10 +452,10 @@ mod tests {
         let size = 16;
         let images: Vec<Vec<f32>> = (0..16).map(|index| vec![index as f32 / 16.0; 3 * size * size]).collect();
         let phrasings: Vec<String> = (0..16).map(|index| format!("phrasing {index}")).collect();
-        let held_out: Vec<Asked<'_>> = phrasings.iter().map(|prompt| Asked { name: "", prompt }).collect();
+        let held_out: Vec<LabelledPrompt<'_>> = phrasings.iter().map(|prompt| LabelledPrompt { label: "", prompt }).collect();
         let places: Vec<usize> = columns(16).collect();
         let set = places.iter().map(|&place| images[place].clone()).collect();
-        let shown = Shown { is_main: true, places, diverse_places: vec![5], set, diverse: images[..NOISES].to_vec() };
+        let shown = PageImages { is_reference: true, set_prompts: places, diversity_prompts: vec![5], set, diversity: images[..NOISES].to_vec() };
         let grids = Grids::new(&[&shown], &[row("teacher", 2, 0.0)], &images, &held_out, size, &Device::flex()).unwrap();
         let named: Vec<String> = columns(16).map(|place| format!("phrasing {place}")).collect();
         assert_eq!((grids.prompts, grids.diverse[0].0.as_str()), (named, "phrasing 5"));

@@ -1,4 +1,4 @@
-//! CLIP: how well an image fits its prompt, and a space that knows more than shapes and colours.
+//! CLIP: image features, and the cosine of image and text features as alignment score.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -11,34 +11,34 @@ use onestep_nets::{
 use onestep_program::limits;
 use tokenizers::Tokenizer;
 
-use super::{Alignment, Asked, FeatureNetwork, resized};
+use super::{AlignmentScorer, FeatureNetwork, LabelledPrompt, resized};
 use crate::{error::TrainError, guard::guarded};
 
-/// What a prompt is put behind, as in the evaluation of GigaGAN by the same first author.
-const BEFORE: &str = "A photo depicts ";
+/// Prefix of every prompt, as in the evaluation of GigaGAN (Kang et al. 2023).
+const PROMPT_PREFIX: &str = "A photo depicts ";
 
-/// The library that reads `tokenizer.json`, in errors.
+/// The library that reads `tokenizer.json`, for errors.
 const READER: &str = "the tokenizers library";
 
 /// A folder in transformers' layout: `config.json`, `model.safetensors`, `tokenizer.json`.
 pub struct Clip {
     net: ClipModel,
     tokenizer: Tokenizer,
-    /// Side of the images that it takes.
+    /// Side of the input images in pixels.
     side: usize,
-    /// Tokens of a text.
+    /// Tokens per text.
     tokens: usize,
     device: Device,
 }
 
-/// Whether a folder's `config.json` says that it holds a whole CLIP.
+/// Whether a folder's `config.json` is that of a whole CLIP model.
 pub fn is_in(folder: &Path) -> bool {
     let text = onestep_store::read_at_most(&folder.join("config.json"), limits::CONFIG_BYTES.max).unwrap_or_default();
     config_object("CLIPModel", &String::from_utf8_lossy(&text)).is_ok_and(|config| config.get("model_type").is_some_and(|kind| kind == "clip"))
 }
 
 impl Clip {
-    /// Reads the folder; images may have any size.
+    /// Reads the folder. Images of any size are resized to the network's.
     ///
     /// # Errors
     /// Names the file at fault.
@@ -53,66 +53,66 @@ impl Clip {
             .map_err(|error| TrainError::input(error.to_string()))?;
         let path = folder.join("tokenizer.json");
         let bytes = onestep_store::read_at_most(&path, limits::TOKENIZER_BYTES.max)?;
-        // First the reader that is made for files of unknown origin.
+        // First the reader that is hardened against files of unknown origin.
         onestep::check_tokenizer(&bytes, "tokenizer.json").map_err(|error| refuse("tokenizer.json", &error))?;
         let tokenizer = guarded(path.display(), READER, || Tokenizer::from_bytes(bytes))?.map_err(|error| refuse("tokenizer.json", &error))?;
         Ok(Self { net, tokenizer, side, tokens, device: device.clone() })
     }
 
-    /// Features of unit length, [N,projection].
-    fn unit(features: Tensor<2>) -> Tensor<2> {
+    /// Features [N,projection] normalised to unit length.
+    fn normalised(features: Tensor<2>) -> Tensor<2> {
         let length = features.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
         features / length
     }
 
-    fn of_images(&self, images: &Tensor<4>) -> Tensor<2> {
+    fn image_features(&self, images: &Tensor<4>) -> Tensor<2> {
         let constant =
             |values: [f64; 3]| Tensor::<4>::from_data(TensorData::new(values.map(|value| value as f32).to_vec(), [1, 3, 1, 1]), &self.device);
         let from_zero = resized(images, self.side).add_scalar(1.0).div_scalar(2.0);
-        Self::unit(self.net.image_features((from_zero - constant(CLIP_MEAN)) / constant(CLIP_STD)))
+        Self::normalised(self.net.image_features((from_zero - constant(CLIP_MEAN)) / constant(CLIP_STD)))
     }
 
-    fn of_texts(&self, asked: &[Asked<'_>]) -> Result<Tensor<2>, TrainError> {
-        let mut ids = Vec::with_capacity(asked.len() * self.tokens);
-        for Asked { prompt, .. } in asked {
-            let text = format!("{BEFORE}{prompt}");
+    fn text_features(&self, prompts: &[LabelledPrompt<'_>]) -> Result<Tensor<2>, TrainError> {
+        let mut ids = Vec::with_capacity(prompts.len() * self.tokens);
+        for LabelledPrompt { prompt, .. } in prompts {
+            let text = format!("{PROMPT_PREFIX}{prompt}");
             let refuse = |error: &dyn std::fmt::Display| TrainError::input(format!("CLIP's tokenizer refuses {text:?}: {error}"));
             let encoding =
                 guarded("CLIP's tokenizer.json", READER, || self.tokenizer.encode(text.as_str(), true))?.map_err(|error| refuse(&error))?;
-            let mut own: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
-            // The last token closes a text, also one that is cut; a shorter one is filled up with it.
-            let last = *own.last().ok_or_else(|| refuse(&"it has no tokens"))?;
-            own.truncate(self.tokens);
-            own.resize(self.tokens, last);
-            own[self.tokens - 1] = last;
-            ids.extend(own);
+            let mut tokens: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
+            // The last token is the end token: it pads short texts and ends truncated ones.
+            let last = *tokens.last().ok_or_else(|| refuse(&"it has no tokens"))?;
+            tokens.truncate(self.tokens);
+            tokens.resize(self.tokens, last);
+            tokens[self.tokens - 1] = last;
+            ids.extend(tokens);
         }
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [asked.len(), self.tokens]), &self.device);
-        Ok(Self::unit(self.net.text_features(ids)))
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [prompts.len(), self.tokens]), &self.device);
+        Ok(Self::normalised(self.net.text_features(ids)))
     }
 }
 
 impl FeatureNetwork for Rc<Clip> {
     fn name(&self) -> String {
-        format!("CLIP's features of images, resized to {0}x{0}", self.side)
+        format!("CLIP image features, images resized to {0}x{0}", self.side)
     }
 
     fn features(&self, images: Tensor<4>) -> Tensor<2> {
-        self.of_images(&images)
+        self.image_features(&images)
     }
 }
 
-impl Alignment for Rc<Clip> {
+impl AlignmentScorer for Rc<Clip> {
     fn name(&self) -> String {
-        format!("cosine of CLIP's features of the image and of “{BEFORE}…” with the prompt")
+        format!("cosine of the CLIP features of the image and of the text “{PROMPT_PREFIX}…”")
     }
 
-    fn is_share(&self) -> bool {
+    fn is_fraction(&self) -> bool {
         false
     }
 
-    fn scores(&self, images: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError> {
-        let cosines = (self.of_images(&images) * self.of_texts(asked)?).sum_dim(1);
+    fn scores(&self, images: Tensor<4>, prompts: &[LabelledPrompt<'_>]) -> Result<Vec<f64>, TrainError> {
+        let cosines = (self.image_features(&images) * self.text_features(prompts)?).sum_dim(1);
         Ok(cosines.to_data().try_to_vec::<f32>().unwrap_or_default().into_iter().map(f64::from).collect())
     }
 }
@@ -123,14 +123,14 @@ mod tests {
     use crate::data::{CaptionTokenizer, TokenizerOptions};
     use crate::features::{matrix, mean_score, open};
 
-    /// The network is compared with transformers' where it is written; here a whole folder is judged with.
+    /// The network is compared with transformers' in onestep-nets; here a whole folder gives features and scores.
     #[test]
     fn a_folder_of_transformers_gives_features_and_scores() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/evaluation/clip-gelu");
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(fixture.join("config.json"), folder.path().join("config.json")).unwrap();
         let device = Device::flex();
-        let refusal = |found: Result<crate::features::Opened, TrainError>| found.map(|_| ()).unwrap_err().to_string();
+        let refusal = |found: Result<crate::features::FeatureNetworks, TrainError>| found.map(|_| ()).unwrap_err().to_string();
         assert!(refusal(open(Some(folder.path()), 24, &device)).contains("model.safetensors"));
         std::fs::copy(fixture.join("weights.safetensors"), folder.path().join("model.safetensors")).unwrap();
         assert!(refusal(open(Some(folder.path()), 24, &device)).contains("tokenizer.json"));
@@ -142,9 +142,10 @@ mod tests {
         let features = matrix(opened.network.as_ref(), &images, 24, &device);
         let length = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>();
         assert!((length(features.row(0)) - 1.0).abs() < 1e-5 && (length(features.row(1)) - 1.0).abs() < 1e-5);
-        let judge = opened.alignment.unwrap();
-        let score = |image: usize, prompt| mean_score(judge.as_ref(), &images[image..=image], &[Asked { name: "", prompt }], 24, &device).unwrap();
-        // The text that a prompt is put behind fills this tiny network's five tokens; longer ones are cut.
+        let scorer = opened.alignment.unwrap();
+        let score =
+            |image: usize, prompt| mean_score(scorer.as_ref(), &images[image..=image], &[LabelledPrompt { label: "", prompt }], 24, &device).unwrap();
+        // The prefix alone fills the five tokens of this tiny network, so longer prompts are truncated.
         let long = "cat ".repeat(500);
         for prompt in ["a cat", "", long.as_str()] {
             assert!((-1.0..=1.0).contains(&score(0, prompt)), "{prompt}");

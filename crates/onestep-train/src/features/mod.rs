@@ -1,12 +1,13 @@
-//! The spaces in which images are compared, and who says whether an image shows what was asked for.
+//! Feature spaces in which images are compared, and scorers of how well an image fits its prompt.
 //!
-//! - a file: Inception-v3 as Fréchet distances are published with it ([`inception`]);
-//! - a folder whose `config.json` is CLIP's: its images' features, and its judgement ([`clip`]);
-//! - a folder of `onestep train image-classifier`: both, without anything from elsewhere.
+//! [`open`] chooses by the path that `--features` names:
+//! - a file: Inception-v3 in the layout of the published Fréchet distances ([`inception`]);
+//! - a folder whose `config.json` is CLIP's: CLIP's image features, and its image–text cosine as alignment ([`clip`]);
+//! - a folder of `onestep train image-classifier`: its penultimate features, and its accuracy as alignment;
+//! - no path: 16×16 box-downsampled pixels ([`DownsampledPixels`]), without an alignment.
 //!
-//! A network that is to serve here implements [`FeatureNetwork`], and [`Alignment`] if it can judge an image by its prompt; [`open`] is where the
-//! folder that `--features` names decides which it is. Networks of one input size resize for themselves, by
-//! [`resize_planes`](crate::data::resize_planes) where clean-fid's rule is asked for.
+//! A new network implements [`FeatureNetwork`], and [`AlignmentScorer`] if it can score an image by its prompt. A network with a fixed input
+//! size resizes the images itself, by [`resize_planes`](crate::data::resize_planes) where clean-fid's antialiased bicubic filter is needed.
 
 pub mod clip;
 pub mod inception;
@@ -23,71 +24,71 @@ use crate::{
     measures::FeatureMatrix,
 };
 
-/// Gives images their places in a space.
+/// A network whose features span the space in which images are compared.
 pub trait FeatureNetwork {
-    /// What it is, in a few words that a report can quote.
+    /// A short description for reports.
     fn name(&self) -> String;
-    /// Images [N,3,size,size] in −1…1 to features [N,features].
+    /// Features [N,features] of images [N,3,size,size] in −1…1.
     fn features(&self, images: Tensor<4>) -> Tensor<2>;
 }
 
-/// What an image was drawn for.
+/// A prompt and the label of the image that it asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The name of the folder's image that is meant.
-    pub name: &'a str,
-    /// The prompt.
+pub struct LabelledPrompt<'a> {
+    /// Name of the image in the image folder.
+    pub label: &'a str,
+    /// The text that the model is given.
     pub prompt: &'a str,
 }
 
-/// Judges images by what was asked for.
-pub trait Alignment {
-    /// What a score is, in a few words that a report can quote.
+/// Scores how well images fit their prompts.
+pub trait AlignmentScorer {
+    /// A short description of the score for reports.
     fn name(&self) -> String;
-    /// Whether the mean score is a share, from 0 to 1.
-    fn is_share(&self) -> bool;
-    /// One score for each of the images [N,3,size,size] in −1…1; the higher, the better.
+    /// Whether the mean score is a fraction in 0…1.
+    fn is_fraction(&self) -> bool;
+    /// One score for each of the images [N,3,size,size] in −1…1; higher is better.
     ///
     /// # Errors
-    /// A prompt that it cannot judge.
-    fn scores(&self, images: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError>;
+    /// A prompt or label that the scorer does not know.
+    fn scores(&self, images: Tensor<4>, prompts: &[LabelledPrompt<'_>]) -> Result<Vec<f64>, TrainError>;
 }
 
-/// What `--features` names.
-pub struct Opened {
-    /// The space of the set and pair measures.
+/// The networks that `--features` names.
+pub struct FeatureNetworks {
+    /// The feature space of the set and pair measures.
     pub network: Box<dyn FeatureNetwork>,
-    /// The judge, where there is one.
-    pub alignment: Option<Box<dyn Alignment>>,
+    /// The alignment scorer; none for spaces that know no prompts.
+    pub alignment: Option<Box<dyn AlignmentScorer>>,
 }
 
-/// The networks in `folder` (or the file), for images of `size`; without a folder averages of pixels, and no judge.
+/// Opens the networks at `path` for images of `size` × `size` pixels; see the [module](self) for what `path` may be.
 ///
 /// # Errors
-/// A folder without a network that is known, or with one for images of another size.
-pub fn open(folder: Option<&Path>, size: usize, device: &Device) -> Result<Opened, TrainError> {
-    let Some(folder) = folder else { return Ok(Opened { network: Box::new(PixelAverages), alignment: None }) };
+/// A folder without a known network, or with one for images of another size.
+pub fn open(path: Option<&Path>, size: usize, device: &Device) -> Result<FeatureNetworks, TrainError> {
+    let Some(folder) = path else { return Ok(FeatureNetworks { network: Box::new(DownsampledPixels), alignment: None }) };
     if folder.is_file() {
-        return Ok(Opened { network: Box::new(inception::Inception::open(folder, size, device)?), alignment: None });
+        return Ok(FeatureNetworks { network: Box::new(inception::Inception::open(folder, size, device)?), alignment: None });
     }
     if clip::is_in(folder) {
         let clip = std::rc::Rc::new(clip::Clip::open(folder, device)?);
-        return Ok(Opened { network: Box::new(std::rc::Rc::clone(&clip)), alignment: Some(Box::new(clip)) });
+        return Ok(FeatureNetworks { network: Box::new(std::rc::Rc::clone(&clip)), alignment: Some(Box::new(clip)) });
     }
     let (net, config) = image_classifier::load(folder, device)?;
     if config.sample_size != size {
         return Err(TrainError::input(format!(
-            "the image classifier in {} is for images of {1}x{1}, the models draw {2}x{2}: train one with --size {2}",
+            "the image classifier in {} is for images of {1}x{1}, the models generate {2}x{2}: train one with --size {2}",
             folder.display(),
             config.sample_size,
             size
         )));
     }
     let classifier = Classifier { net, config };
-    Ok(Opened { network: Box::new(classifier.clone()), alignment: Some(Box::new(classifier)) })
+    Ok(FeatureNetworks { network: Box::new(classifier.clone()), alignment: Some(Box::new(classifier)) })
 }
 
-/// Images [N,3,size,size] at another side, by clean-fid's rule; what goes beyond −1…1 is cut off.
+/// Images [N,3,size,size] resized to [N,3,side,side] as clean-fid does: antialiased bicubic filter, clamped to −1…1.
 fn resized(images: &Tensor<4>, side: usize) -> Tensor<4> {
     let [count, channels, height, width] = images.dims();
     let planes: Vec<f32> = images.to_data().try_to_vec().unwrap_or_default();
@@ -95,8 +96,8 @@ fn resized(images: &Tensor<4>, side: usize) -> Tensor<4> {
     Tensor::from_data(TensorData::new(planes, [count, channels, side, side]), &images.device())
 }
 
-/// Images taken through a network together.
-const TOGETHER: usize = 32;
+/// Images per batch.
+const BATCH: usize = 32;
 
 /// Images, each [3,size,size] in −1…1, as [N,3,size,size].
 pub fn tensor(images: &[Vec<f32>], size: usize, device: &Device) -> Tensor<4> {
@@ -107,7 +108,7 @@ pub fn tensor(images: &[Vec<f32>], size: usize, device: &Device) -> Tensor<4> {
 /// The features of images, each [3,size,size] in −1…1.
 pub fn matrix(network: &dyn FeatureNetwork, images: &[Vec<f32>], size: usize, device: &Device) -> FeatureMatrix {
     let (mut columns, mut values) = (1, Vec::new());
-    for chunk in images.chunks(TOGETHER) {
+    for chunk in images.chunks(BATCH) {
         let features = network.features(tensor(chunk, size, device));
         columns = features.dims()[1];
         values.extend(features.to_data().try_to_vec::<f32>().unwrap_or_default());
@@ -118,26 +119,32 @@ pub fn matrix(network: &dyn FeatureNetwork, images: &[Vec<f32>], size: usize, de
 /// The mean score of images, each [3,size,size] in −1…1.
 ///
 /// # Errors
-/// A prompt that cannot be judged.
-pub fn mean_score(alignment: &dyn Alignment, images: &[Vec<f32>], asked: &[Asked<'_>], size: usize, device: &Device) -> Result<f64, TrainError> {
+/// A prompt or label that the scorer does not know.
+pub fn mean_score(
+    scorer: &dyn AlignmentScorer,
+    images: &[Vec<f32>],
+    prompts: &[LabelledPrompt<'_>],
+    size: usize,
+    device: &Device,
+) -> Result<f64, TrainError> {
     let mut sum = 0.0;
-    for (images, asked) in images.chunks(TOGETHER).zip(asked.chunks(TOGETHER)) {
-        sum += alignment.scores(tensor(images, size, device), asked)?.iter().sum::<f64>();
+    for (images, prompts) in images.chunks(BATCH).zip(prompts.chunks(BATCH)) {
+        sum += scorer.scores(tensor(images, size, device), prompts)?.iter().sum::<f64>();
     }
     Ok(sum / images.len() as f64)
 }
 
-/// Images averaged down to 16×16 RGB: a space that needs no network, and forgives fine detail.
-pub struct PixelAverages;
+/// 16×16 box-downsampled RGB pixels: a space that needs no network and is insensitive to fine detail.
+pub struct DownsampledPixels;
 
-impl PixelAverages {
-    /// Rows and columns of the averages; an image's side is a multiple.
+impl DownsampledPixels {
+    /// Rows and columns after downsampling; an image's side must be a multiple.
     pub const SIDE: usize = 16;
 }
 
-impl FeatureNetwork for PixelAverages {
+impl FeatureNetwork for DownsampledPixels {
     fn name(&self) -> String {
-        "pixels averaged down to 16x16, without a network".into()
+        "16x16 box-downsampled pixels, without a network".into()
     }
 
     fn features(&self, images: Tensor<4>) -> Tensor<2> {
@@ -150,7 +157,7 @@ impl FeatureNetwork for PixelAverages {
     }
 }
 
-/// This repository's own classifier of images.
+/// The classifier that `onestep train image-classifier` trained on the image folder.
 #[derive(Clone)]
 struct Classifier {
     net: ImageClassifier,
@@ -167,28 +174,27 @@ impl FeatureNetwork for Classifier {
     }
 }
 
-impl Alignment for Classifier {
+impl AlignmentScorer for Classifier {
     fn name(&self) -> String {
-        format!("share of images that the classifier takes for the one asked for, of {}", self.config.names.len())
+        format!("accuracy: fraction of images that the classifier assigns to the name in the prompt, of {} names", self.config.names.len())
     }
 
-    fn is_share(&self) -> bool {
+    fn is_fraction(&self) -> bool {
         true
     }
 
-    fn scores(&self, images: Tensor<4>, asked: &[Asked<'_>]) -> Result<Vec<f64>, TrainError> {
-        let found = most_likely(&self.net.logits(self.net.features(images)));
-        asked
+    fn scores(&self, images: Tensor<4>, prompts: &[LabelledPrompt<'_>]) -> Result<Vec<f64>, TrainError> {
+        let predicted = most_likely(&self.net.logits(self.net.features(images)));
+        prompts
             .iter()
-            .zip(found)
-            .map(|(asked, found)| {
-                if !self.config.names.iter().any(|name| name == asked.name) {
+            .zip(predicted)
+            .map(|(LabelledPrompt { label, .. }, predicted)| {
+                if !self.config.names.iter().any(|name| name == label) {
                     return Err(TrainError::input(format!(
-                        "the image classifier does not know {:?}: it was trained on another folder; train one on this",
-                        asked.name
+                        "the image classifier does not know {label:?}: it was trained on another image folder; train one on this folder"
                     )));
                 }
-                Ok(f64::from(u8::from(self.config.names[found] == asked.name)))
+                Ok(f64::from(u8::from(self.config.names[predicted] == *label)))
             })
             .collect()
     }
@@ -199,11 +205,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn averages_are_of_blocks_and_of_one_channel() {
+    fn pixels_are_downsampled_by_blocks_of_one_channel() {
         let size = 32;
         let value = |channel: usize, y: usize, x: usize| (channel * 1000 + y * 10 + x) as f32;
         let image: Vec<f32> = (0..3 * size * size).map(|i| value(i / (size * size), i / size % size, i % size)).collect();
-        let found = matrix(&PixelAverages, &[image], size, &Device::flex());
+        let found = matrix(&DownsampledPixels, &[image], size, &Device::flex());
         assert_eq!((found.rows(), found.columns()), (1, 768));
         // Channel 2, block row 5, block column 7: the mean of rows 10 and 11, columns 14 and 15.
         assert!((found.row(0)[(2 * 16 + 5) * 16 + 7] - (2000.0 + 105.0 + 14.5)).abs() < 1e-2);
@@ -234,7 +240,7 @@ mod tests {
         let opened = open(Some(home.path()), 32, &device).unwrap();
         let image = vec![vec![0.5; 3 * 32 * 32]];
         assert_eq!(matrix(opened.network.as_ref(), &image, 32, &device).columns(), 128);
-        let score = |name| mean_score(opened.alignment.as_deref().unwrap(), &image, &[Asked { name, prompt: "" }], 32, &device);
+        let score = |name| mean_score(opened.alignment.as_deref().unwrap(), &image, &[LabelledPrompt { label: name, prompt: "" }], 32, &device);
         assert_eq!(score("cat").unwrap() + score("dog").unwrap(), 1.0);
         assert!(score("cow").unwrap_err().to_string().contains("cow"));
     }
