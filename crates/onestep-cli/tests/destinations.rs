@@ -87,7 +87,7 @@ fn writers() -> Vec<Writer> {
     ]
 }
 
-const GALLERY: Result = Result::File(b"{\"format\":1,\"images\":[]}");
+const GALLERY: Result = Result::File(b"{\"format\":2,\"images\":[]}");
 
 impl Writer {
     fn command(&self, out: &Path) -> Vec<String> {
@@ -136,7 +136,7 @@ fn home() -> tempfile::TempDir {
     let tensor = |shape: &[usize], values: Vec<f32>| (shape.to_vec(), values);
     let write = |name: &str, tensors: &[(&str, (Vec<usize>, Vec<f32>))]| {
         let tensors: Vec<_> = tensors.iter().map(|(name, (shape, values))| ((*name).to_owned(), shape.clone(), values.clone())).collect();
-        fs::write(inputs.join(name), onestep_train::store::tensor_bytes(&tensors, &[])).unwrap();
+        fs::write(inputs.join(name), onestep_train::store::tensor_bytes(&tensors)).unwrap();
     };
     write("ids.safetensors", &[("input_ids", tensor(&[1, 16], vec![0.0; 16]))]);
     let latents = || tensor(&[1, 4, 16, 16], (0..1024).map(|index| (index % 7) as f32 / 7.0).collect());

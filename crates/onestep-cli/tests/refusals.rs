@@ -328,7 +328,7 @@ fn inputs(name: &str, tensors: &[(&str, &[usize], f32)]) -> String {
     let tensors: Vec<_> =
         tensors.iter().map(|(name, shape, value)| ((*name).to_owned(), shape.to_vec(), vec![*value; shape.iter().product()])).collect();
     let file = format!("{name}.safetensors");
-    fs::write(folder().join(&file), tensor_bytes(&tensors, &[])).expect("a write");
+    fs::write(folder().join(&file), tensor_bytes(&tensors)).expect("a write");
     file
 }
 
@@ -442,7 +442,7 @@ fn an_index_of_shards_agrees_with_its_shards() {
     let part = |wanted: &dyn Fn(&str) -> bool| -> Vec<u8> {
         let tensors: Vec<_> =
             all.iter().filter(|(name, _)| wanted(name)).map(|(name, (shape, data))| (name.clone(), shape.clone(), data.clone())).collect();
-        tensor_bytes(&tensors, &[])
+        tensor_bytes(&tensors)
     };
     let is_first = |name: &str| name.starts_with("decoder.");
     let names = ["a-00001-of-00002.safetensors", "a-00002-of-00002.safetensors"];

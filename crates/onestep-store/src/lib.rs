@@ -19,6 +19,7 @@ mod lock;
 mod overlap;
 mod reading;
 mod record;
+mod tensors;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use file::{FileDestination, FileFormat, replace_file};
@@ -28,6 +29,7 @@ pub use lock::Lock;
 pub use overlap::refuse_overlap;
 pub use reading::{read, read_at_most};
 pub use record::{RECORD_FILE, is_marked, mark_folder, record_files};
+pub use tensors::tensor_bytes;
 
 use std::fs::{self, File};
 use std::path::Path;

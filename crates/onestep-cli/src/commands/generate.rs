@@ -6,9 +6,9 @@ use onestep::{Backend, GenerateOptions, Model, Noise};
 use onestep_store::{FileDestination, FileFormat};
 use serde_json::json;
 
-use crate::arguments::Shared;
 use crate::clock::Clock;
 use crate::exit::Failure;
+use crate::shared::Shared;
 use crate::{bundle_folder, output};
 
 /// Draw an image.

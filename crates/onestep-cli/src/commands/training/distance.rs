@@ -6,10 +6,11 @@ use onestep_train::latent_metric::augmentation::AugmentationOptions;
 use onestep_train::latent_metric::distance::{DistanceOptions, measure};
 use serde_json::json;
 
-use crate::arguments::Shared;
+use crate::commands::training::interrupt;
+use crate::commands::training::progress::Progress;
 use crate::exit::Failure;
-use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::output;
+use crate::shared::Shared;
 
 /// Measure how far latents are apart, by a metric of this program or a published one.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,7 @@ pub struct Distance {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The device; what is not given is chosen
-    #[arg(long, value_name = crate::commands::training::DEVICES)]
+    #[arg(long, value_name = crate::commands::training::options::DEVICES)]
     device: Option<String>,
 }
 

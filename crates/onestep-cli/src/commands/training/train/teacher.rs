@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::teacher::{TeacherOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::options::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the teacher: text encoder and denoiser together.
 #[derive(Debug, clap::Args)]

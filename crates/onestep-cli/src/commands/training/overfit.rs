@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use onestep_train::latent_metric::overfit::{OverfitOptions, overfit, targets};
 use serde_json::json;
 
-use crate::arguments::Shared;
-use crate::commands::training::Run;
+use crate::commands::training::options::Run;
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Lead noise to some latents by the distance alone, under each kind of random change, and draw the curves.
 #[derive(Debug, clap::Args)]

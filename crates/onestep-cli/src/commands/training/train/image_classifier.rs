@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::image_classifier::{ImageClassifierOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::options::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the classifier whose features the evaluation compares: which of the folder's images is this?
 #[derive(Debug, clap::Args)]

@@ -13,11 +13,12 @@ use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, encode_prompts, noises};
 use serde::Serialize;
 
-use crate::arguments::Shared;
 use crate::bundle_folder;
 use crate::clock::Clock;
+use crate::commands::training::bundle_destination::{GALLERY, GALLERY_FORMAT};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::shared::Shared;
 
 /// Draw examples with a bundle and its teacher, for the page that offers the bundle.
 #[derive(Debug, clap::Args)]
@@ -87,10 +88,10 @@ impl Gallery {
     /// Draws and writes; prints the file.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
-        let out = self.out.clone().unwrap_or_else(|| folder.join(bundle_folder::GALLERY));
+        let out = self.out.clone().unwrap_or_else(|| folder.join(GALLERY));
         // A file in the bundle's folder goes with the folder when an export replaces it.
         let _lock = self.out.is_none().then(|| lock_folder(&folder)).transpose()?;
-        let destination = FileDestination::claim(&out, bundle_folder::GALLERY_FORMAT, &[&self.teacher])?;
+        let destination = FileDestination::claim(&out, GALLERY_FORMAT, &[&self.teacher])?;
         let mut clock = Clock::new();
         let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
         let device = device::select(Some("cpu"))?;

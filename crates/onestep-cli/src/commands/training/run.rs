@@ -11,12 +11,13 @@ use onestep_nets::{
     AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel, config_object,
     weights::{self, Shard},
 };
-use onestep_program::{DType, ElementType, Op, Program, TensorFile, TensorRef, ValueId, limits, manifest, printable};
-use onestep_store::{FileDestination, FileFormat};
-use onestep_train::{pipeline_folder, store};
+use onestep_program::{DType, Op, Program, TensorFile, TensorRef, ValueId, limits, manifest, printable};
+use onestep_store::{FileDestination, FileFormat, tensor_bytes};
+use onestep_train::pipeline_folder;
 
-use crate::arguments::Shared;
 use crate::exit::{Exit, Failure};
+use crate::shared::Shared;
+use crate::tensors::{self, HostTensor, Tensors};
 use crate::{bundle_folder, output};
 
 /// Evaluate one component on given tensors.
@@ -59,24 +60,14 @@ enum RunDevice {
     Burn,
 }
 
-/// A tensor of the input file.
-#[derive(Clone, Debug)]
-pub(super) struct Given {
-    shape: Vec<usize>,
-    /// Ids stay exact below 2^24.
-    pub(super) data: Vec<f32>,
-}
-
-pub(super) type Tensors = BTreeMap<String, Given>;
-
 impl Run {
     /// Evaluates; prints the path of the result.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let destination = FileDestination::claim(&self.out, FileFormat::SAFETENSORS, &[&self.inputs, &self.model])?;
-        let inputs = read_inputs(&self.inputs)?;
+        let inputs = tensors::read(&self.inputs)?;
         let outputs = if self.model.join(manifest::FILE_NAME).is_file() { self.of_bundle(&inputs)? } else { self.of_folder(&inputs)? };
         let tensors: Vec<_> = outputs.into_iter().map(|(name, given)| (name, given.shape, given.data)).collect();
-        destination.write(&store::tensor_bytes(&tensors, &[]))?;
+        destination.write(&tensor_bytes(&tensors))?;
         if !shared.quiet {
             for (name, shape, _) in &tensors {
                 output::message(&format!("{name} {shape:?}"));
@@ -239,7 +230,7 @@ impl Run {
     }
 
     /// Programs halve an image evenly at each of so many levels but the last; burn itself rounds.
-    fn halves(&self, name: &str, given: &Given, levels: usize) -> Result<(), Failure> {
+    fn halves(&self, name: &str, given: &HostTensor, levels: usize) -> Result<(), Failure> {
         let step = 1usize << levels.saturating_sub(1).min(16);
         let fits = self.device == RunDevice::Burn || given.shape[2..].iter().all(|length| length.is_multiple_of(step));
         expect(name, fits, &format!("rows and columns that are multiples of {step} (--device burn takes others)"), &given.shape)
@@ -249,7 +240,7 @@ impl Run {
     fn evaluate<M: Module>(
         &self,
         net: &M,
-        tensors: &[(&str, &Given, bool)],
+        tensors: &[(&str, &HostTensor, bool)],
         device: &Device,
         forward: impl FnOnce(&M, &mut Source<'_>),
     ) -> Result<Tensors, Failure> {
@@ -273,12 +264,12 @@ impl Run {
 
 /// Where a forward pass takes its tensors from and puts its results: the same closure runs on burn and is captured.
 enum Source<'a> {
-    Direct { tensors: &'a [(&'a str, &'a Given, bool)], device: &'a Device, outputs: Tensors },
-    Captured { tensors: &'a [(&'a str, &'a Given, bool)], ports: &'a mut Ports, renamed: &'a mut BTreeMap<String, String> },
+    Direct { tensors: &'a [(&'a str, &'a HostTensor, bool)], device: &'a Device, outputs: Tensors },
+    Captured { tensors: &'a [(&'a str, &'a HostTensor, bool)], ports: &'a mut Ports, renamed: &'a mut BTreeMap<String, String> },
 }
 
 impl Source<'_> {
-    fn find<'t>(tensors: &'t [(&str, &Given, bool)], name: &str) -> &'t Given {
+    fn find<'t>(tensors: &'t [(&str, &HostTensor, bool)], name: &str) -> &'t HostTensor {
         #[allow(clippy::expect_used, reason = "the callers in this file list every tensor they take")]
         tensors.iter().find(|(other, _, _)| *other == name).map(|(_, given, _)| *given).expect("listed")
     }
@@ -311,21 +302,21 @@ impl Source<'_> {
     }
 }
 
-fn dims<const D: usize>(given: &Given) -> [usize; D] {
+fn dims<const D: usize>(given: &HostTensor) -> [usize; D] {
     std::array::from_fn(|axis| given.shape[axis])
 }
 
-fn float<const D: usize>(given: &Given, device: &Device) -> Tensor<D> {
+fn float<const D: usize>(given: &HostTensor, device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(given.data.clone(), dims::<D>(given)), device)
 }
 
-fn ints(given: &Given, device: &Device) -> Tensor<2, Int> {
+fn ints(given: &HostTensor, device: &Device) -> Tensor<2, Int> {
     let data: Vec<i32> = given.data.iter().map(|&id| id as i32).collect();
     Tensor::from_data(TensorData::new(data, dims::<2>(given)), device)
 }
 
-fn given<const D: usize>(tensor: Tensor<D>) -> Given {
-    Given { shape: tensor.dims().to_vec(), data: tensor.into_data().try_to_vec::<f32>().unwrap_or_default() }
+fn given<const D: usize>(tensor: Tensor<D>) -> HostTensor {
+    HostTensor { shape: tensor.dims().to_vec(), data: tensor.into_data().try_to_vec::<f32>().unwrap_or_default() }
 }
 
 /// Runs a program; the shapes of the results are the program's.
@@ -333,7 +324,7 @@ fn run<'w>(
     program: &Program,
     weights: &dyn Fn(&str) -> Option<onestep_program::WeightView<'w>>,
     backend: Backend,
-    tensors: &[(&str, &Given, bool)],
+    tensors: &[(&str, &HostTensor, bool)],
 ) -> Result<Tensors, Failure> {
     let ids: Vec<Vec<i32>> = tensors.iter().map(|(_, given, _)| given.data.iter().map(|&id| id as i32).collect()).collect();
     let inputs: Vec<(&str, TensorRef<'_>)> = tensors
@@ -345,11 +336,11 @@ fn run<'w>(
     let shapes: BTreeMap<&str, &Vec<usize>> = program.outputs.iter().map(|port| (port.name.as_str(), &program.value(port.value).shape)).collect();
     Ok(outputs
         .into_iter()
-        .map(|(name, data)| (name.clone(), Given { shape: shapes.get(name.as_str()).map(|shape| (*shape).clone()).unwrap_or_default(), data }))
+        .map(|(name, data)| (name.clone(), HostTensor { shape: shapes.get(name.as_str()).map(|shape| (*shape).clone()).unwrap_or_default(), data }))
         .collect())
 }
 
-fn need<'t>(inputs: &'t Tensors, name: &str) -> Result<&'t Given, Failure> {
+fn need<'t>(inputs: &'t Tensors, name: &str) -> Result<&'t HostTensor, Failure> {
     inputs.get(name).ok_or_else(|| {
         let there: Vec<_> = inputs.keys().map(String::as_str).collect();
         let there = if there.is_empty() { "none at all".into() } else { format!("only {}", there.join(", ")) };
@@ -358,7 +349,7 @@ fn need<'t>(inputs: &'t Tensors, name: &str) -> Result<&'t Given, Failure> {
 }
 
 /// Refuses ids that are not whole numbers below `count`; without a count those that are no i32.
-fn whole(name: &str, given: &Given, count: Option<usize>) -> Result<(), Failure> {
+fn whole(name: &str, given: &HostTensor, count: Option<usize>) -> Result<(), Failure> {
     // 2^31 − 128 is the largest f32 below 2^31.
     let (last, told) = match count {
         Some(count) => (count as f32 - 1.0, format!("from 0 to {}", count.saturating_sub(1))),
@@ -376,7 +367,7 @@ fn rows(program: &Program, ids: ValueId) -> Option<usize> {
     lookups.filter(|node| node.inputs.get(1) == Some(&ids)).filter_map(|node| program.value(*node.inputs.first()?).shape.first().copied()).min()
 }
 
-fn need_rank<'t, const D: usize>(inputs: &'t Tensors, name: &str) -> Result<&'t Given, Failure> {
+fn need_rank<'t, const D: usize>(inputs: &'t Tensors, name: &str) -> Result<&'t HostTensor, Failure> {
     let given = need(inputs, name)?;
     expect(name, given.shape.len() == D && !given.shape.contains(&0), &format!("{D} axes, none of them empty"), &given.shape)?;
     Ok(given)
@@ -473,17 +464,6 @@ fn is_plain(name: &str) -> bool {
     one && !name.starts_with('.') && !name.chars().any(|character| character.is_control() || "/\\:".contains(character))
 }
 
-pub(super) fn read_inputs(path: &Path) -> Result<Tensors, Failure> {
-    let refuse = |error: onestep_program::BundleError| Failure::new(Exit::Input, error.to_string());
-    let bytes = onestep_store::read(path)?;
-    let file = TensorFile::read(&bytes, &path.display().to_string()).map_err(refuse)?;
-    let read = |(name, entry): (&str, &onestep_program::TensorEntry)| {
-        let data = file.floats(name, ElementType::READ)?;
-        Ok((name.to_owned(), Given { shape: entry.shape.clone(), data }))
-    };
-    file.header().iter().map(read).collect::<Result<_, _>>().map_err(refuse)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -500,7 +480,7 @@ mod tests {
 
     #[test]
     fn ids_are_whole_numbers_of_the_table() {
-        let ids = |data: Vec<f32>| Given { shape: vec![data.len()], data };
+        let ids = |data: Vec<f32>| HostTensor { shape: vec![data.len()], data };
         assert!(whole("ids", &ids(vec![0.0, 82.0]), Some(83)).is_ok() && whole("ids", &ids(vec![2e9]), None).is_ok());
         for (bad, count) in [(-1.0, Some(83)), (83.0, Some(83)), (0.5, Some(83)), (f32::NAN, Some(83)), (2.2e9, None), (f32::INFINITY, None)] {
             let told = whole("ids", &ids(vec![0.0, bad]), count).unwrap_err();

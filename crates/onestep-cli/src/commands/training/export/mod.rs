@@ -11,10 +11,11 @@ use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::STUDENT_TIMESTEP;
 
-use crate::arguments::Shared;
-use crate::bundle_folder::{self, BUNDLE};
+use crate::bundle_folder;
+use crate::commands::training::bundle_destination::{self, BUNDLE, GALLERY};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::shared::Shared;
 
 /// Compile a student into a bundle.
 #[derive(Debug, clap::Args)]
@@ -58,7 +59,7 @@ impl Export {
     /// Compiles and writes; prints the folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut destination = FolderDestination::claim(&self.out, BUNDLE, &[&self.model])?;
-        bundle_folder::refuse_edited(&self.out)?;
+        bundle_destination::refuse_edited(&self.out)?;
         let model = PipelineFolder::open(&model_of(&self.model)?)?;
         model.check()?;
         let storage = match self.weights {
@@ -75,7 +76,7 @@ impl Export {
         let mut extra = Vec::new();
         for path in &self.extra {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if name.eq_ignore_ascii_case(bundle_folder::GALLERY) {
+            if name.eq_ignore_ascii_case(GALLERY) {
                 let message =
                     format!("--extra {}: {name} is the name of what `onestep gallery` writes into the bundle; rename the file", path.display());
                 return Err(Failure::new(Exit::Usage, message));

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Run, Training};
+use crate::commands::training::options::{Run, Training};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Learn how much each feature counts, from judgements which of two images is nearer to a third.
 #[derive(Debug, clap::Args)]

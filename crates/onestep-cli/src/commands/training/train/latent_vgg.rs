@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::latent_metric::classifier::{LatentVggOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::options::{Averaging, Run, Training};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the features that latents are compared by, on naming what a latent shows.
 #[derive(Debug, clap::Args)]

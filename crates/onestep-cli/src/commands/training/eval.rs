@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::evaluate::{EvaluateOptions, evaluate};
 
-use crate::arguments::Shared;
-use crate::commands::training::Run;
+use crate::commands::training::options::Run;
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Measure students beside their teacher on prompts and noises that none of them saw.
 ///

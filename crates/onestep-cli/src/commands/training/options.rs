@@ -6,10 +6,11 @@ use onestep_train::run_folder::Entry;
 use onestep_train::training_loop::LoopOptions;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::arguments::Shared;
+use crate::commands::training::interrupt;
+use crate::commands::training::progress::Progress;
 use crate::exit::{Exit, Failure};
-use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::output;
+use crate::shared::Shared;
 
 /// The names that `--device` takes where they are compiled in.
 pub const DEVICES: &str = "cpu|libtorch|libtorch-cuda|wgpu|vulkan|cuda";

@@ -7,10 +7,10 @@ use onestep_train::distil::precision::PRECISIONS;
 use onestep_train::distil::regression::DISTANCES;
 use onestep_train::distil::{DistilOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::options::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the one-step student from the teacher's pairs.
 #[derive(Debug, clap::Args)]

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::pairs::{PairsOptions, make};
 
-use crate::arguments::Shared;
-use crate::commands::training::Run;
+use crate::commands::training::options::Run;
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Draw the teacher's noise and latent pairs, from which the student learns.
 #[derive(Debug, clap::Args)]

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::autoencoder::{AutoencoderOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Averaging, Run, Training};
+use crate::commands::training::options::{Averaging, Run, Training};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the autoencoder: images to latents and back.
 #[derive(Debug, clap::Args)]
