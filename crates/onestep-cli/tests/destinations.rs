@@ -51,7 +51,11 @@ fn writers() -> Vec<Writer> {
             &["--teacher", "in/teacher", "--student", "in/student", "--data", "in/images", "--samples", "8", "--diverse", "2", "--device", "cpu"],
             "in/teacher",
         ),
-        folder("overfit", &["--weights", "in/metric/metric", "--pairs", "in/even-pairs", "--steps", "2", "--device", "cpu"], "in/metric/metric"),
+        folder(
+            "debug overfit",
+            &["--weights", "in/metric/metric", "--pairs", "in/even-pairs", "--steps", "2", "--device", "cpu"],
+            "in/metric/metric",
+        ),
         grows("train autoencoder", &["--size", "32", "--data", "in/images", "--device", "cpu"], "in/images"),
         grows("train teacher", &["--data", "in/images", "--autoencoder", "in/autoencoder", "--device", "cpu"], "in/autoencoder"),
         grows(
@@ -76,9 +80,14 @@ fn writers() -> Vec<Writer> {
         ),
         grows("distil", &["--teacher", "in/teacher", "--pairs", "in/pairs", "--distance", "mse", "--device", "cpu"], "in/teacher"),
         file("generate", &["red square", "--bundle", "in/bundle", "--device", "cpu"], PNG, "in/bundle"),
-        file("gallery", &["--bundle", "in/bundle", "--teacher", "in/teacher", "--prompt", "red square", "--steps", "2"], GALLERY, "in/teacher"),
-        file("run", &["text_encoder", "--model", "in/bundle", "--inputs", "in/ids.safetensors"], SAFETENSORS, "in/ids.safetensors"),
-        file("distance", &["--weights", "in/metric/metric", "--inputs", "in/latents.safetensors"], SAFETENSORS, "in/latents.safetensors"),
+        file(
+            "export gallery",
+            &["--bundle", "in/bundle", "--teacher", "in/teacher", "--prompt", "red square", "--steps", "2"],
+            GALLERY,
+            "in/teacher",
+        ),
+        file("debug run-component", &["text_encoder", "--model", "in/bundle", "--inputs", "in/ids.safetensors"], SAFETENSORS, "in/ids.safetensors"),
+        file("debug distance", &["--weights", "in/metric/metric", "--inputs", "in/latents.safetensors"], SAFETENSORS, "in/latents.safetensors"),
         Writer {
             option: "--tensors",
             ..file("bench", &["in/bundle", "--prompt", "red square", "--device", "cpu", "--repeats", "1"], SAFETENSORS, "in/bundle")
@@ -145,7 +154,7 @@ fn home() -> tempfile::TempDir {
     home
 }
 
-/// The pairs with latents like those of a teacher that has learned: `overfit` refuses those of one that has not.
+/// The pairs with latents like those of a teacher that has learned: `debug overfit` refuses those of one that has not.
 fn even_pairs(inputs: &Path) {
     let pairs = inputs.join("even-pairs");
     copy_folder(&inputs.join("pairs"), &pairs);
@@ -447,8 +456,7 @@ fn every_command_that_writes_is_here() {
     let mut found = Vec::new();
     for command in commands(&help(&[])) {
         let inner = commands(&help(&[&command]));
-        let all: Vec<Vec<&str>> =
-            if inner.is_empty() { vec![vec![&command]] } else { inner.iter().map(|name| vec![command.as_str(), name]).collect() };
+        let all = std::iter::once(vec![command.as_str()]).chain(inner.iter().map(|name| vec![command.as_str(), name]));
         for words in all {
             let help = help(&words);
             for option in ["--out", "--contact-sheet", "--tensors"] {

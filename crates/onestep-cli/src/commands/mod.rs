@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::shared::Shared;
 
 /// The names of the commands that need the feature `train`.
-pub const TRAINING: [&str; 10] = ["data", "train", "pairs", "distil", "distance", "overfit", "eval", "export", "gallery", "run"];
+pub const TRAINING: [&str; 7] = ["data", "train", "pairs", "distil", "eval", "export", "debug"];
 
 /// How to get the commands of [`TRAINING`].
 pub const WITHOUT_TRAINING: &str = "this program was built without training; build one with it by `cargo install onestep-cli --features train`, or in \
@@ -26,7 +26,7 @@ pub const WITHOUT_TRAINING: &str = "this program was built without training; bui
 pub enum Command {
     #[cfg(feature = "train")]
     #[command(flatten)]
-    Training(training::Training),
+    Training(training::TrainingCommand),
     /// Draw an image
     Generate(generate::Generate),
     /// Say what is in a bundle and what it costs to run

@@ -172,7 +172,7 @@ impl Metric {
         if deviation > LARGEST_DEVIATION {
             return Err(TrainError::input(format!(
                 "the latents of {place} have a standard deviation of {deviation:.2}, where a model's have about 1: they look like an encoder's raw \
-                 output; onestep distance takes such with --raw-latents, which applies the scaling of {}",
+                 output; onestep debug distance takes such with --raw-latents, which applies the scaling of {}",
                 self.config.encoder
             )));
         }

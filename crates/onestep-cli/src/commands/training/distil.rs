@@ -7,7 +7,7 @@ use onestep_train::distil::precision::PRECISIONS;
 use onestep_train::distil::regression::DISTANCES;
 use onestep_train::distil::{DistilOptions, train};
 
-use crate::commands::training::options::{Averaging, Run, Training};
+use crate::commands::training::options::{AveragingOptions, RunOptions, TrainingOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -49,11 +49,11 @@ pub struct Distil {
     #[command(flatten)]
     game: Game,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
     #[command(flatten)]
-    training: Training,
+    training: TrainingOptions,
     #[command(flatten)]
-    averaging: Averaging,
+    averaging: AveragingOptions,
 }
 
 /// The discriminator and its parts.

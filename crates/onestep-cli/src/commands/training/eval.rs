@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::evaluate::{EvaluateOptions, evaluate};
 
-use crate::commands::training::options::Run;
+use crate::commands::training::options::RunOptions;
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -58,7 +58,7 @@ pub struct Eval {
     #[arg(long, value_name = "NAME")]
     show: Vec<String>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl Eval {

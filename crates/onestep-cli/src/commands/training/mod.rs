@@ -1,18 +1,14 @@
 //! The commands of the feature `train`: everything that needs burn.
 
-mod bundle_destination;
 mod data;
-mod distance;
+mod debug;
 mod distil;
 mod eval;
 mod export;
-mod gallery;
 mod interrupt;
 mod options;
-mod overfit;
 mod pairs;
 mod progress;
-mod run;
 mod train;
 
 use clap::Subcommand;
@@ -24,7 +20,7 @@ use crate::shared::Shared;
 
 /// From images and captions to a bundle.
 #[derive(Debug, Subcommand)]
-pub enum Training {
+pub enum TrainingCommand {
     /// Make an image folder, or look at one before training on it
     #[command(subcommand)]
     Data(data::Data),
@@ -35,21 +31,16 @@ pub enum Training {
     Pairs(pairs::Pairs),
     /// Train the one-step student from the pairs
     Distil(Box<distil::Distil>),
-    /// Measure how far latents are apart
-    Distance(distance::Distance),
-    /// See whether a distance can lead noise to a latent
-    Overfit(overfit::Overfit),
     /// Measure the student beside its teacher
     Eval(Box<eval::Eval>),
     /// Compile a student into a bundle
     Export(export::Export),
-    /// Draw examples for the page that offers a bundle
-    Gallery(gallery::Gallery),
-    /// Evaluate one component on given tensors
-    Run(Box<run::Run>),
+    /// Run tools for developers of onestep
+    #[command(subcommand, display_order = 1000)]
+    Debug(debug::Debug),
 }
 
-impl Training {
+impl TrainingCommand {
     /// Runs the command.
     ///
     /// # Errors
@@ -67,12 +58,9 @@ impl Training {
             Self::Train(train) => train.run(shared),
             Self::Pairs(pairs) => pairs.run(shared),
             Self::Distil(distil) => distil.run(shared),
-            Self::Distance(distance) => distance.run(shared),
-            Self::Overfit(overfit) => overfit.run(shared),
             Self::Eval(eval) => eval.run(shared),
             Self::Export(export) => export.run(shared),
-            Self::Gallery(gallery) => gallery.run(shared),
-            Self::Run(run) => run.run(shared),
+            Self::Debug(debug) => debug.run(shared),
         }
     }
 }

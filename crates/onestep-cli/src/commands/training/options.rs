@@ -21,7 +21,7 @@ const CONFIG_BYTES: u64 = 1 << 20;
 /// Options of every command that works for minutes or days.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Run")]
-pub struct Run {
+pub struct RunOptions {
     /// Where the result goes
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -39,7 +39,7 @@ pub struct Run {
     dry_run: bool,
 }
 
-impl Run {
+impl RunOptions {
     /// The options before flags: those of the configuration file, or the defaults.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Run {
 /// How long, how often and how fast a network is trained.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
-pub struct Training {
+pub struct TrainingOptions {
     /// Updates in all
     #[arg(long)]
     steps: Option<u64>,
@@ -142,7 +142,7 @@ pub struct Training {
 /// The average of the weights, and images drawn with it.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
-pub struct Averaging {
+pub struct AveragingOptions {
     /// Decay of the running average of the weights, per step
     #[arg(long)]
     ema_decay: Option<f64>,
@@ -151,7 +151,7 @@ pub struct Averaging {
     sample_every: Option<u64>,
 }
 
-impl Averaging {
+impl AveragingOptions {
     /// Puts what was given in place of what the options had.
     pub fn apply(&self, options: &mut LoopOptions) {
         set(&mut options.ema_decay, self.ema_decay);
@@ -165,7 +165,7 @@ fn set<T: Copy>(target: &mut T, given: Option<T>) {
     }
 }
 
-impl Training {
+impl TrainingOptions {
     /// Puts what was given in place of what the options had.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::pairs::{PairsOptions, make};
 
-use crate::commands::training::options::Run;
+use crate::commands::training::options::RunOptions;
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -39,7 +39,7 @@ pub struct Pairs {
     #[arg(long)]
     base_seed: Option<u64>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl Pairs {

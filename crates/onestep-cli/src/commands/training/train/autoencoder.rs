@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::autoencoder::{AutoencoderOptions, train};
 
-use crate::commands::training::options::{Averaging, Run, Training};
+use crate::commands::training::options::{AveragingOptions, RunOptions, TrainingOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -23,11 +23,11 @@ pub struct Autoencoder {
     #[arg(long, value_parser = onestep_train::presets::names())]
     preset: Option<String>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
     #[command(flatten)]
-    training: Training,
+    training: TrainingOptions,
     #[command(flatten)]
-    averaging: Averaging,
+    averaging: AveragingOptions,
 }
 
 impl Autoencoder {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::image_classifier::{ImageClassifierOptions, train};
 
-use crate::commands::training::options::{Averaging, Run, Training};
+use crate::commands::training::options::{AveragingOptions, RunOptions, TrainingOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -26,11 +26,11 @@ pub struct ImageClassifier {
     #[arg(long)]
     layers: Option<usize>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
     #[command(flatten)]
-    training: Training,
+    training: TrainingOptions,
     #[command(flatten)]
-    averaging: Averaging,
+    averaging: AveragingOptions,
 }
 
 impl ImageClassifier {

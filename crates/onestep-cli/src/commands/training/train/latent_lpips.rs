@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
 
-use crate::commands::training::options::{Run, Training};
+use crate::commands::training::options::{RunOptions, TrainingOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -34,9 +34,9 @@ pub struct LatentLpips {
     #[arg(long)]
     count: Option<usize>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
     #[command(flatten)]
-    training: Training,
+    training: TrainingOptions,
 }
 
 impl LatentLpips {

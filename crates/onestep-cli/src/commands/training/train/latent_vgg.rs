@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::latent_metric::classifier::{LatentVggOptions, train};
 
-use crate::commands::training::options::{Averaging, Run, Training};
+use crate::commands::training::options::{AveragingOptions, RunOptions, TrainingOptions};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
@@ -32,11 +32,11 @@ pub struct LatentVgg {
     #[arg(long, value_name = "LETTERS")]
     groups: Option<String>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
     #[command(flatten)]
-    training: Training,
+    training: TrainingOptions,
     #[command(flatten)]
-    averaging: Averaging,
+    averaging: AveragingOptions,
 }
 
 impl LatentVgg {

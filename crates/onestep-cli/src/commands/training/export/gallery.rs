@@ -1,4 +1,4 @@
-//! `onestep gallery`: the images that a page shows before anything is fetched, and the teacher's beside them.
+//! `onestep export gallery`: the images that a page shows before anything is fetched, and the teacher's beside them.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -13,16 +13,16 @@ use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, encode_prompts, noises};
 use serde::Serialize;
 
+use super::bundle_destination::{GALLERY, GALLERY_FORMAT};
 use crate::bundle_folder;
 use crate::clock::Clock;
-use crate::commands::training::bundle_destination::{GALLERY, GALLERY_FORMAT};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
 
 /// Draw examples with a bundle and its teacher, for the page that offers the bundle.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket\n\n\
+#[command(after_help = "Example:\n  onestep export gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket\n\n\
                         Writes gallery.json into the bundle's folder: images, prompts, seeds and times. The teacher gets the same noise.")]
 pub struct Gallery {
     /// The bundle's folder

@@ -19,7 +19,7 @@ fn files_of(manifest_bytes: &[u8]) -> Option<BTreeSet<String>> {
     Some(manifest.files.into_iter().map(|file| file.name).chain([manifest::FILE_NAME.to_owned(), GALLERY.to_owned()]).collect())
 }
 
-/// A gallery as `onestep gallery` writes it.
+/// A gallery as `onestep export gallery` writes it.
 pub const GALLERY_FORMAT: FileFormat = FileFormat { name: "a gallery", is: |head| head.starts_with(b"{\"format\":2,\"images\":[") };
 
 /// Refuses to replace a bundle whose texts somebody has edited: its model card, further files, a gallery of another origin.

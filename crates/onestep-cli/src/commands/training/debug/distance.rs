@@ -1,4 +1,4 @@
-//! `onestep distance`: LatentLPIPS between given latents.
+//! `onestep debug distance`: LatentLPIPS between given latents.
 
 use std::path::PathBuf;
 
@@ -15,8 +15,8 @@ use crate::shared::Shared;
 /// Measure how far latents are apart, by a metric of this program or a published one.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  onestep distance --weights sd15_latest_vgg16_tuned.pth --inputs pairs.safetensors --out distances.safetensors\n  \
-                        onestep distance --weights runs/metric/metric --inputs latents/a --inputs latents/b --out distances.safetensors"
+    after_help = "Examples:\n  onestep debug distance --weights sd15_latest_vgg16_tuned.pth --inputs pairs.safetensors --out distances.safetensors\n  \
+                        onestep debug distance --weights runs/metric/metric --inputs latents/a --inputs latents/b --out distances.safetensors"
 )]
 pub struct Distance {
     /// The metric: a folder of this program, or a published file (.pth, .safetensors)
