@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::commands::{self, Command};
+use crate::commands::Command;
+use crate::features::{TRAINING_COMMANDS, WITHOUT_TRAINING};
 use crate::shared::Shared;
 
 /// Text-to-image diffusion models in one step: train, distil, run, serve.
@@ -21,11 +22,8 @@ pub struct Arguments {
 }
 
 fn after_help() -> String {
-    let without = if cfg!(feature = "train") {
-        String::new()
-    } else {
-        format!("Not here: {}; {}.\n\n", commands::TRAINING.join(", "), commands::WITHOUT_TRAINING)
-    };
+    let without =
+        if cfg!(feature = "train") { String::new() } else { format!("Not here: {}; {}.\n\n", TRAINING_COMMANDS.join(", "), WITHOUT_TRAINING) };
     without
         + "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 input refused, 4 no device or not enough memory, 5 storage, 6 a value was not finite, \
            130 and 143 interrupted."
@@ -47,8 +45,8 @@ impl Arguments {
 /// Says of a command that this build lacks how to get it.
 fn without_training(error: clap::Error) -> clap::Error {
     match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(name)) if !cfg!(feature = "train") && commands::TRAINING.contains(&name.as_str()) => {
-            Arguments::described().error(ErrorKind::InvalidSubcommand, format!("onestep {name}: {}", commands::WITHOUT_TRAINING))
+        Some(ContextValue::String(name)) if !cfg!(feature = "train") && TRAINING_COMMANDS.contains(&name.as_str()) => {
+            Arguments::described().error(ErrorKind::InvalidSubcommand, format!("onestep {name}: {}", WITHOUT_TRAINING))
         }
         _ => error,
     }
@@ -98,9 +96,9 @@ mod tests {
     #[test]
     fn commands_that_need_training_are_those_of_the_table() {
         let all = Arguments::described();
-        let here = commands::TRAINING.iter().filter(|name| all.find_subcommand(name).is_some()).count();
-        assert_eq!(here, if cfg!(feature = "train") { commands::TRAINING.len() } else { 0 });
-        let light: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).filter(|name| !commands::TRAINING.contains(name)).collect();
+        let here = TRAINING_COMMANDS.iter().filter(|name| all.find_subcommand(name).is_some()).count();
+        assert_eq!(here, if cfg!(feature = "train") { TRAINING_COMMANDS.len() } else { 0 });
+        let light: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).filter(|name| !TRAINING_COMMANDS.contains(name)).collect();
         assert_eq!(light, ["generate", "inspect", "bench", "serve", "completions", "doctor"]);
     }
 }

@@ -45,7 +45,7 @@ pub fn open(folder: &Path) -> Result<Bundle, Failure> {
     let manifest_bytes = read(folder, manifest::FILE_NAME, limits::MANIFEST_BYTES.max)?;
     Bundle::open(&manifest_bytes, |entry: &FileEntry| read(folder, &entry.name, entry.size).map_err(Refused))
         .and_then(|bundle| others_verified(folder, bundle))
-        .map_err(|Refused(failure)| Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message())))
+        .map_err(|Refused(failure)| opening(folder, &failure))
 }
 
 /// Compares the files that no reader needs, such as a sample image, with their hashes.
@@ -63,10 +63,20 @@ fn others_verified(folder: &Path, bundle: Bundle) -> Result<Bundle, Refused> {
 /// # Errors
 /// The file at fault and what is wrong with it.
 pub fn check(folder: &Path, bundle: &Bundle) -> Result<(), Failure> {
-    onestep::check(bundle.outline()).map_err(|error| {
-        let failure = Failure::from(error);
-        Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message()))
-    })
+    onestep::check(bundle.outline()).map_err(|error| opening(folder, &error.into()))
+}
+
+/// Prepares a bundle that [`open`] read for a backend.
+///
+/// # Errors
+/// Those of [`check`]; a device that is missing, or has too little memory.
+pub fn open_model(folder: &Path, bundle: Bundle, backend: Backend, clock: &mut Clock) -> Result<Model, Failure> {
+    pollster::block_on(Model::open(bundle, backend, clock)).map_err(|error| opening(folder, &error.into()))
+}
+
+/// A failure with the bundle that was being opened.
+fn opening(folder: &Path, failure: &Failure) -> Failure {
+    Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message()))
 }
 
 /// The most arithmetic that is done to try a bundle out: a second or two of one CPU.

@@ -7,6 +7,7 @@ mod bundle_folder;
 mod clock;
 mod commands;
 mod exit;
+mod features;
 mod output;
 mod shared;
 mod tensors;

@@ -86,7 +86,7 @@ impl Bench {
             BenchDevice::Cpu => Backend::Cpu,
         };
         let begun = Instant::now();
-        let model = pollster::block_on(Model::open(bundle, backend, &mut Clock::new()))?;
+        let model = bundle_folder::open_model(&folder, bundle, backend, &mut Clock::new())?;
         let opened = milliseconds(begun);
         let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), noise: self.seed.into(), ..GenerateOptions::default() })?;
         if let (Some(destination), Some(shapes)) = (destination, shapes) {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::commands::WITHOUT_TRAINING;
 use crate::exit::Failure;
+use crate::features::{self, WITHOUT_TRAINING};
 use crate::output;
 use crate::shared::Shared;
 
@@ -44,7 +44,7 @@ impl Doctor {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            features: compiled_features(),
+            features: features::compiled(),
             training_devices: training_devices(),
             gpu: match pollster::block_on(onestep::webgpu::probe()) {
                 Ok(device) => Gpu::Found { name: device.name, interface: device.interface, software: device.software },
@@ -74,19 +74,6 @@ impl Doctor {
         }
         Ok(())
     }
-}
-
-fn compiled_features() -> Vec<&'static str> {
-    [
-        ("train", cfg!(feature = "train")),
-        ("wgpu", cfg!(feature = "wgpu")),
-        ("vulkan", cfg!(feature = "vulkan")),
-        ("cuda", cfg!(feature = "cuda")),
-        ("libtorch", cfg!(feature = "libtorch")),
-    ]
-    .into_iter()
-    .filter_map(|(name, on)| on.then_some(name))
-    .collect()
 }
 
 /// The devices that training can use; none in a program without it.

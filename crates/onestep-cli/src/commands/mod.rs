@@ -14,13 +14,6 @@ use clap::Subcommand;
 use crate::exit::Failure;
 use crate::shared::Shared;
 
-/// The names of the commands that need the feature `train`.
-pub const TRAINING: [&str; 7] = ["data", "train", "pairs", "distil", "eval", "export", "debug"];
-
-/// How to get the commands of [`TRAINING`].
-pub const WITHOUT_TRAINING: &str = "this program was built without training; build one with it by `cargo install onestep-cli --features train`, or in \
-                                    a clone of the repository by `cargo build --release -p onestep-cli --features train`";
-
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use onestep::{Backend, GenerateOptions, Model};
+use onestep::{Backend, GenerateOptions};
 use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
 use onestep_train::image_grid::rgb;
@@ -93,7 +93,7 @@ impl Gallery {
         let _lock = self.out.is_none().then(|| lock_folder(&folder)).transpose()?;
         let destination = FileDestination::claim(&out, GALLERY_FORMAT, &[&self.teacher])?;
         let mut clock = Clock::new();
-        let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
+        let mut student = bundle_folder::open_model(&folder, bundle_folder::open(&folder)?, Backend::Cpu, &mut clock)?;
         let device = device::select(Some("cpu"))?;
         let teacher = PipelineFolder::open(&model_of(&self.teacher)?)?;
         teacher.check()?;
