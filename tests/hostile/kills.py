@@ -33,7 +33,7 @@ class Case:
             self.line, old = samples.pairs_command(self.out, count=24, shard=2), None
         else:
             shutil.copytree(samples.bundle, self.out)
-            gallery = lambda prompt: ["gallery", "--bundle", self.out, "--teacher", samples.teacher, "--prompt", prompt, "--seed", 3, "--steps", 4]
+            gallery = lambda prompt: ["export", "gallery", "--bundle", self.out, "--teacher", samples.teacher, "--prompt", prompt, "--seed", 3, "--steps", 4]
             self.line, old = gallery(PROMPT), gallery("blue square")
         # What is replaced in one step: the folder, or a file in it.
         self.replaced = self.out / {"pairs": "index.json", "gallery": "gallery.json"}.get(kind, "")

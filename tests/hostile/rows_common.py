@@ -29,13 +29,14 @@ def small_run(samples):
 
 # The commands that read an input. The pipeline folder lies at `model`, a bundle at `bundle`, and so on, below the row's folder.
 COMMANDS = {
-    "run vae_decoder": lambda f, s: ["run", "vae_decoder", "--model", f / "model", "--inputs", s.vae_inputs, "--out", f / "out.safetensors"],
-    "run unet": lambda f, s: ["run", "unet", "--model", f / "model", "--inputs", s.unet_inputs, "--out", f / "out.safetensors"],
-    "run text_encoder": lambda f, s: ["run", "text_encoder", "--model", f / "model", "--inputs", s.text_inputs, "--out", f / "out.safetensors"],
+    "run vae_decoder": lambda f, s: ["debug", "run-component", "vae_decoder", "--model", f / "model", "--inputs", s.vae_inputs, "--out", f / "out.safetensors"],
+    "run unet": lambda f, s: ["debug", "run-component", "unet", "--model", f / "model", "--inputs", s.unet_inputs, "--out", f / "out.safetensors"],
+    "run text_encoder": lambda f, s: ["debug", "run-component", "text_encoder", "--model", f / "model", "--inputs", s.text_inputs, "--out", f / "out.safetensors"],
     "export": lambda f, s: ["export", "--model", f / "model", "--out", f / "exported"],
     "pairs": lambda f, s: pairs_of(f / "model", f / "pairs-out", s),
     "train teacher": lambda f, s: ["train", "teacher", "--preset", "test", "--autoencoder", f / "model", *small_run(s), "--out", f / "trained"],
     "gallery": lambda f, s: [
+        "export",
         "gallery",
         "--bundle",
         s.bundle,
@@ -50,11 +51,12 @@ COMMANDS = {
     ],
     "inspect": lambda f, s: ["inspect", f / "bundle"],
     "generate": lambda f, s: ["generate", PROMPT, "--seed", 1, "--bundle", f / "bundle", "--device", "cpu", "--out", f / "image.png"],
-    "run decoder": lambda f, s: ["run", "decoder", "--model", f / "bundle", "--inputs", s.vae_inputs, "--out", f / "out.safetensors"],
-    "run unet, inputs": lambda f, s: ["run", "unet", "--model", s.model, "--inputs", f / "inputs.safetensors", "--out", f / "out.safetensors"],
+    "run decoder": lambda f, s: ["debug", "run-component", "decoder", "--model", f / "bundle", "--inputs", s.vae_inputs, "--out", f / "out.safetensors"],
+    "run unet, inputs": lambda f, s: ["debug", "run-component", "unet", "--model", s.model, "--inputs", f / "inputs.safetensors", "--out", f / "out.safetensors"],
     "run unet on burn, inputs": lambda f, s: [*COMMANDS["run unet, inputs"](f, s), "--device", "burn"],
     "run text_encoder, inputs": lambda f, s: [
-        "run",
+        "debug",
+        "run-component",
         "text_encoder",
         "--model",
         s.model,
@@ -64,7 +66,8 @@ COMMANDS = {
         f / "out.safetensors",
     ],
     "run vae_decoder, inputs": lambda f, s: [
-        "run",
+        "debug",
+        "run-component",
         "vae_decoder",
         "--model",
         s.model,
@@ -73,10 +76,11 @@ COMMANDS = {
         "--out",
         f / "out.safetensors",
     ],
-    "distance, inputs": lambda f, s: ["distance", "--weights", s.metric, "--inputs", f / "inputs.safetensors", "--out", f / "out.safetensors"],
-    "distance, metric": lambda f, s: ["distance", "--weights", f / "metric", "--inputs", s.two_latents, "--out", f / "out.safetensors"],
-    "distance, published": lambda f, s: ["distance", "--weights", f / "sd15_metric.pth", "--inputs", s.two_latents, "--out", f / "out.safetensors"],
+    "distance, inputs": lambda f, s: ["debug", "distance", "--weights", s.metric, "--inputs", f / "inputs.safetensors", "--out", f / "out.safetensors"],
+    "distance, metric": lambda f, s: ["debug", "distance", "--weights", f / "metric", "--inputs", s.two_latents, "--out", f / "out.safetensors"],
+    "distance, published": lambda f, s: ["debug", "distance", "--weights", f / "sd15_metric.pth", "--inputs", s.two_latents, "--out", f / "out.safetensors"],
     "distance, published safetensors": lambda f, s: [
+        "debug",
         "distance",
         "--weights",
         f / "sd15_metric.safetensors",

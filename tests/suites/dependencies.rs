@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onestep-runtime", &["onestep-program", "onestep-shaders", "wgpu"]),
     ("onestep", &["onestep-cpu", "onestep-noise", "onestep-program", "onestep-runtime"]),
     ("onestep-train", &["burn", "onestep", "onestep-nets", "onestep-noise", "onestep-program", "onestep-store"]),
-    ("onestep-cli", &["burn", "onestep", "onestep-compile", "onestep-nets", "onestep-noise", "onestep-program", "onestep-store", "onestep-train"]),
+    ("onestep-cli", &["burn", "onestep", "onestep-compile", "onestep-nets", "onestep-program", "onestep-store", "onestep-train"]),
     ("onestep-wasm", &["onestep", "wasm-bindgen"]),
     ("xtask", &[]),
 ];
@@ -60,12 +60,12 @@ fn every_crate_uses_only_what_is_below_it() {
     }
 }
 
-/// Every crate that a module for browsers is built from.
-fn tree(features: &[&str]) -> String {
+/// Every crate that `package` is built from.
+fn tree(package: &str, options: &[&str]) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .args(["tree", "--package", "onestep-wasm", "--edges", "normal", "--target", "wasm32-unknown-unknown", "--prefix", "none", "--format", "{p}"])
-        .args(features)
+        .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(options)
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -79,10 +79,21 @@ fn beginning<'a>(tree: &'a str, names: &[&str]) -> Vec<&'a str> {
 
 #[test]
 fn the_page_loads_one_path_and_no_large_library_of_the_other() {
-    let webgpu = tree(&[]);
+    let module = |features: &[&str]| tree("onestep-wasm", &[&["--target", "wasm32-unknown-unknown"], features].concat());
+    let webgpu = module(&[]);
     assert!(webgpu.contains("onestep-runtime"), "{webgpu}");
     assert_eq!(beginning(&webgpu, &["burn", "cubecl", "gemm", "tokenizers"]), [""; 0]);
-    let cpu = tree(&["--no-default-features", "--features=cpu"]);
+    let cpu = module(&["--no-default-features", "--features=cpu"]);
     assert!(cpu.contains("onestep-cpu"), "{cpu}");
     assert_eq!(beginning(&cpu, &["onestep-runtime", "wgpu", "naga", "tokenizers", "rayon"]), [""; 0]);
+}
+
+#[test]
+fn the_program_without_training_has_no_crate_of_training() {
+    const OF_TRAINING: &[&str] = &["burn", "onestep-compile", "onestep-nets", "onestep-train", "tokenizers", "nalgebra"];
+    let light = tree("onestep-cli", &["--no-default-features"]);
+    assert!(light.contains("onestep-runtime") && light.contains("onestep-cpu"), "{light}");
+    assert_eq!(beginning(&light, OF_TRAINING), [""; 0]);
+    let whole = tree("onestep-cli", &[]);
+    assert!(OF_TRAINING.iter().all(|name| !beginning(&whole, &[name]).is_empty()), "{whole}");
 }

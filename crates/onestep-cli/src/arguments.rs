@@ -2,16 +2,17 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
-use crate::progress::ProgressMode;
+use crate::features::{TRAINING_COMMANDS, WITHOUT_TRAINING};
+use crate::shared::Shared;
 
 /// Text-to-image diffusion models in one step: train, distil, run, serve.
 #[derive(Debug, Parser)]
 #[command(name = "onestep", version, propagate_version = true, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 input refused, 4 no device or not enough memory, \
-                        5 storage, 6 a value was not finite, 130 and 143 interrupted.")]
+#[command(after_help = after_help())]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -20,31 +21,34 @@ pub struct Arguments {
     pub shared: Shared,
 }
 
-/// Options that every command takes.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Options of every command")]
-pub struct Shared {
-    /// Print the result as JSON, with a "schema" number
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// Say nothing but errors
-    #[arg(long, short, global = true)]
-    pub quiet: bool,
-    /// Progress: a bar on a terminal and a line every 30 seconds elsewhere, also with --quiet, or none
-    #[arg(long, global = true, value_name = "WHEN", default_value_t, value_enum)]
-    pub progress: ProgressMode,
+fn after_help() -> String {
+    let without =
+        if cfg!(feature = "train") { String::new() } else { format!("Not here: {}; {}.\n\n", TRAINING_COMMANDS.join(", "), WITHOUT_TRAINING) };
+    without
+        + "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 input refused, 4 no device or not enough memory, 5 storage, 6 a value was not finite, \
+           130 and 143 interrupted."
 }
 
 impl Arguments {
     /// Reads the command line. The error is what clap wants to say, help and version included.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut matches = Self::described().try_get_matches_from(words)?;
+        let mut matches = Self::described().try_get_matches_from(words).map_err(without_training)?;
         Self::from_arg_matches_mut(&mut matches)
     }
 
     /// The description of everything, from which help, completions and environment variables come.
     pub fn described() -> clap::Command {
         with_environment(Self::command(), "ONESTEP")
+    }
+}
+
+/// Says of a command that this build lacks how to get it.
+fn without_training(error: clap::Error) -> clap::Error {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if !cfg!(feature = "train") && TRAINING_COMMANDS.contains(&name.as_str()) => {
+            Arguments::described().error(ErrorKind::InvalidSubcommand, format!("onestep {name}: {}", WITHOUT_TRAINING))
+        }
+        _ => error,
     }
 }
 
@@ -74,11 +78,27 @@ mod tests {
         Arguments::described().debug_assert();
     }
 
+    /// The environment variable of a long option of the command below `path`.
+    fn variable(path: &[&str], long: &str) -> Option<String> {
+        let all = Arguments::described();
+        let command = path.iter().try_fold(&all, |command, name| command.find_subcommand(name)).expect("the command");
+        let option = command.get_arguments().find(|option| option.get_long() == Some(long)).expect("the option");
+        option.get_env().and_then(|name| name.to_str()).map(str::to_owned)
+    }
+
     #[test]
     fn long_options_have_environment_variables() {
+        assert_eq!(variable(&["serve"], "port").as_deref(), Some("ONESTEP_SERVE_PORT"));
+        #[cfg(feature = "train")]
+        assert_eq!(variable(&["data", "emoji"], "size").as_deref(), Some("ONESTEP_DATA_EMOJI_SIZE"));
+    }
+
+    #[test]
+    fn commands_that_need_training_are_those_of_the_table() {
         let all = Arguments::described();
-        let emoji = all.find_subcommand("data").and_then(|d| d.find_subcommand("emoji")).expect("data emoji");
-        let size = emoji.get_arguments().find(|a| a.get_long() == Some("size")).expect("--size");
-        assert_eq!(size.get_env().and_then(|n| n.to_str()), Some("ONESTEP_DATA_EMOJI_SIZE"));
+        let here = TRAINING_COMMANDS.iter().filter(|name| all.find_subcommand(name).is_some()).count();
+        assert_eq!(here, if cfg!(feature = "train") { TRAINING_COMMANDS.len() } else { 0 });
+        let light: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).filter(|name| !TRAINING_COMMANDS.contains(name)).collect();
+        assert_eq!(light, ["generate", "inspect", "bench", "serve", "completions", "doctor"]);
     }
 }

@@ -5,56 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use onestep::{Backend, Model, Noise};
-use onestep_program::{Bundle, BundleError, FileEntry, FileUse, Manifest, TensorRef, limits, manifest};
-use onestep_store::{FileFormat, FolderKind};
+use onestep_program::{Bundle, BundleError, FileEntry, TensorRef, limits, manifest};
 
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 
 /// Where a bundle is looked for when none is given: in the working folder, then beside the program.
 const PLACES: [&str; 2] = ["models/emoji", "bundle"];
-
-/// The file beside a bundle's own that the page shows before a model is fetched.
-pub const GALLERY: &str = "gallery.json";
-
-/// A bundle on disk, marked by its manifest.
-pub const BUNDLE: FolderKind = FolderKind { name: "a bundle", mark: manifest::FILE_NAME, files: files_of, is_recorded: false };
-
-fn files_of(manifest_bytes: &[u8]) -> Option<BTreeSet<String>> {
-    let manifest = Manifest::from_json(manifest_bytes).ok()?;
-    Some(manifest.files.into_iter().map(|file| file.name).chain([manifest::FILE_NAME.to_owned(), GALLERY.to_owned()]).collect())
-}
-
-/// A gallery as `onestep gallery` writes it.
-pub const GALLERY_FORMAT: FileFormat = FileFormat { name: "a gallery", is: |head| head.starts_with(b"{\"format\":1,\"images\":[") };
-
-/// Refuses to replace a bundle whose texts somebody has edited: its model card, further files, a gallery of another origin.
-///
-/// # Errors
-/// Such a file.
-pub fn refuse_edited(folder: &Path) -> Result<(), Failure> {
-    let refuse = |name: &str| {
-        let message = format!(
-            "writing a bundle {}: expected {name} as onestep wrote it, found another content; nothing was changed: move the file away, or choose another --out",
-            folder.display()
-        );
-        Err(Failure::new(Exit::Input, message))
-    };
-    let Some(manifest) = read(folder, manifest::FILE_NAME, limits::MANIFEST_BYTES.max).ok().and_then(|bytes| Manifest::from_json(&bytes).ok()) else {
-        return Ok(());
-    };
-    for (_, entry) in manifest.files_by_use().filter(|(file_use, _)| matches!(file_use, FileUse::Card | FileUse::Extra)) {
-        let path = folder.join(&entry.name);
-        if path.exists() && !onestep_store::read(&path).is_ok_and(|bytes| entry.verify(&bytes).is_ok()) {
-            return refuse(&entry.name);
-        }
-    }
-    let gallery = folder.join(GALLERY);
-    if gallery.exists() && !onestep_store::read(&gallery).is_ok_and(|bytes| (GALLERY_FORMAT.is)(&bytes)) {
-        return refuse(GALLERY);
-    }
-    Ok(())
-}
 
 /// The folder of the bundle to use.
 ///
@@ -88,7 +45,7 @@ pub fn open(folder: &Path) -> Result<Bundle, Failure> {
     let manifest_bytes = read(folder, manifest::FILE_NAME, limits::MANIFEST_BYTES.max)?;
     Bundle::open(&manifest_bytes, |entry: &FileEntry| read(folder, &entry.name, entry.size).map_err(Refused))
         .and_then(|bundle| others_verified(folder, bundle))
-        .map_err(|Refused(failure)| Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message())))
+        .map_err(|Refused(failure)| opening(folder, &failure))
 }
 
 /// Compares the files that no reader needs, such as a sample image, with their hashes.
@@ -104,10 +61,20 @@ fn others_verified(folder: &Path, bundle: Bundle) -> Result<Bundle, Refused> {
 /// # Errors
 /// The file at fault and what is wrong with it.
 pub fn check(folder: &Path, bundle: &Bundle) -> Result<(), Failure> {
-    onestep::check(bundle.outline()).map_err(|error| {
-        let failure = Failure::from(error);
-        Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message()))
-    })
+    onestep::check(bundle.outline()).map_err(|error| opening(folder, &error.into()))
+}
+
+/// Prepares a bundle that [`open`] read for a backend.
+///
+/// # Errors
+/// Those of [`check`]; a device that is missing, or has too little memory.
+pub fn open_model(folder: &Path, bundle: Bundle, backend: Backend, clock: &mut Clock) -> Result<Model, Failure> {
+    pollster::block_on(Model::open(bundle, backend, clock)).map_err(|error| opening(folder, &error.into()))
+}
+
+/// A failure with the bundle that was being opened.
+fn opening(folder: &Path, failure: &Failure) -> Failure {
+    Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message()))
 }
 
 /// Larger programs are not run by [`smoke_test`]: this many floating-point operations take a second or two on one CPU core.

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use onestep_store::StoreError;
-use onestep_train::data::{DataError, DataErrorKind};
-use onestep_train::{TrainError, TrainErrorKind};
+use onestep_store::{StoreError, StoreErrorKind};
 
 /// An exit code. The numbers are a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,34 +72,14 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-impl From<DataError> for Failure {
-    fn from(error: DataError) -> Self {
-        let exit = match error.kind() {
-            DataErrorKind::Input => Exit::Input,
-            _ => Exit::Failed,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
-impl From<TrainError> for Failure {
-    fn from(error: TrainError) -> Self {
-        let exit = match error.kind() {
-            TrainErrorKind::Usage => Exit::Usage,
-            TrainErrorKind::Input => Exit::Input,
-            TrainErrorKind::Device => Exit::Device,
-            TrainErrorKind::Storage => Exit::Storage,
-            TrainErrorKind::NonFinite => Exit::NonFinite,
-            TrainErrorKind::Interrupted => crate::interrupt::exit().unwrap_or(Exit::Interrupted),
-            _ => Exit::Failed,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        TrainError::from(error).into()
+        let exit = match error.kind() {
+            StoreErrorKind::Busy => Exit::Usage,
+            StoreErrorKind::Destination | StoreErrorKind::Input => Exit::Input,
+            _ => Exit::Storage,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -113,7 +91,7 @@ impl From<onestep::Error> for Failure {
             Kind::InvalidOption => Exit::Usage,
             Kind::NonFinite => Exit::NonFinite,
             Kind::Unsupported | Kind::OutOfMemory | Kind::DeviceLost => Exit::Device,
-            Kind::Cancelled => crate::interrupt::exit().unwrap_or(Exit::Interrupted),
+            Kind::Cancelled => Exit::Interrupted,
             _ => Exit::Failed,
         };
         Self::new(exit, error.to_string())

@@ -7,9 +7,10 @@ mod bundle_folder;
 mod clock;
 mod commands;
 mod exit;
-mod interrupt;
+mod features;
 mod output;
-mod progress;
+mod shared;
+mod tensors;
 
 use std::panic;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use exit::{Exit, Failure};
 fn main() -> ExitCode {
     // A fault of ours is told as one, without a backtrace that nobody asked for. What is inside the boundary is told as a refusal of the file.
     panic::set_hook(Box::new(|panic| {
+        #[cfg(feature = "train")]
         if onestep_train::guard::is_active() {
             return;
         }
@@ -42,7 +44,7 @@ fn run() -> Exit {
             };
         }
     };
-    match arguments.command.run(&arguments.shared) {
+    match arguments.command.run(&arguments.shared, Arguments::described) {
         Ok(()) => Exit::Done,
         Err(failure) => tell(&failure),
     }

@@ -7,8 +7,8 @@ use onestep_program::printable;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::Shared;
 use crate::exit::{Exit, Failure};
+use crate::shared::Shared;
 
 /// Writes a line of data. If the reader has gone away (`onestep … | head`), the program ends without a word.
 pub fn data(line: &str) -> Result<(), Failure> {

@@ -64,7 +64,11 @@ fn writers() -> Vec<Writer> {
             ],
             "in/teacher",
         ),
-        folder("overfit", &["--weights", "in/metric/metric", "--pairs", "in/even-pairs", "--steps", "2", "--device", "cpu"], "in/metric/metric"),
+        folder(
+            "debug overfit",
+            &["--weights", "in/metric/metric", "--pairs", "in/even-pairs", "--steps", "2", "--device", "cpu"],
+            "in/metric/metric",
+        ),
         grows("train autoencoder", &["--size", "32", "--data", "in/images", "--device", "cpu"], "in/images"),
         grows("train teacher", &["--data", "in/images", "--autoencoder", "in/autoencoder", "--device", "cpu"], "in/autoencoder"),
         grows(
@@ -89,9 +93,14 @@ fn writers() -> Vec<Writer> {
         ),
         grows("distil", &["--teacher", "in/teacher", "--pairs", "in/pairs", "--distance", "mse", "--device", "cpu"], "in/teacher"),
         file("generate", &["red square", "--bundle", "in/bundle", "--device", "cpu"], PNG, "in/bundle"),
-        file("gallery", &["--bundle", "in/bundle", "--teacher", "in/teacher", "--prompt", "red square", "--steps", "2"], GALLERY, "in/teacher"),
-        file("run", &["text_encoder", "--model", "in/bundle", "--inputs", "in/ids.safetensors"], SAFETENSORS, "in/ids.safetensors"),
-        file("distance", &["--weights", "in/metric/metric", "--inputs", "in/latents.safetensors"], SAFETENSORS, "in/latents.safetensors"),
+        file(
+            "export gallery",
+            &["--bundle", "in/bundle", "--teacher", "in/teacher", "--prompt", "red square", "--steps", "2"],
+            GALLERY,
+            "in/teacher",
+        ),
+        file("debug run-component", &["text_encoder", "--model", "in/bundle", "--inputs", "in/ids.safetensors"], SAFETENSORS, "in/ids.safetensors"),
+        file("debug distance", &["--weights", "in/metric/metric", "--inputs", "in/latents.safetensors"], SAFETENSORS, "in/latents.safetensors"),
         Writer {
             option: "--tensors",
             ..file("bench", &["in/bundle", "--prompt", "red square", "--device", "cpu", "--repeats", "1"], SAFETENSORS, "in/bundle")
@@ -100,7 +109,7 @@ fn writers() -> Vec<Writer> {
     ]
 }
 
-const GALLERY: Result = Result::File(b"{\"format\":1,\"images\":[]}");
+const GALLERY: Result = Result::File(b"{\"format\":2,\"images\":[]}");
 
 impl Writer {
     fn command(&self, out: &Path) -> Vec<String> {
@@ -149,7 +158,7 @@ fn home() -> tempfile::TempDir {
     let tensor = |shape: &[usize], values: Vec<f32>| (shape.to_vec(), values);
     let write = |name: &str, tensors: &[(&str, (Vec<usize>, Vec<f32>))]| {
         let tensors: Vec<_> = tensors.iter().map(|(name, (shape, values))| ((*name).to_owned(), shape.clone(), values.clone())).collect();
-        fs::write(inputs.join(name), onestep_train::store::tensor_bytes(&tensors, &[])).unwrap();
+        fs::write(inputs.join(name), onestep_train::store::tensor_bytes(&tensors)).unwrap();
     };
     write("ids.safetensors", &[("input_ids", tensor(&[1, 16], vec![0.0; 16]))]);
     let latents = || tensor(&[1, 4, 16, 16], (0..1024).map(|index| (index % 7) as f32 / 7.0).collect());
@@ -158,7 +167,7 @@ fn home() -> tempfile::TempDir {
     home
 }
 
-/// The pairs with latents like those of a teacher that has learned: `overfit` refuses those of one that has not.
+/// The pairs with latents like those of a teacher that has learned: `debug overfit` refuses those of one that has not.
 fn even_pairs(inputs: &Path) {
     let pairs = inputs.join("even-pairs");
     copy_folder(&inputs.join("pairs"), &pairs);
@@ -460,8 +469,7 @@ fn every_command_that_writes_is_here() {
     let mut found = Vec::new();
     for command in commands(&help(&[])) {
         let inner = commands(&help(&[&command]));
-        let all: Vec<Vec<&str>> =
-            if inner.is_empty() { vec![vec![&command]] } else { inner.iter().map(|name| vec![command.as_str(), name]).collect() };
+        let all = std::iter::once(vec![command.as_str()]).chain(inner.iter().map(|name| vec![command.as_str(), name]));
         for words in all {
             let help = help(&words);
             for option in ["--out", "--contact-sheet", "--tensors"] {

@@ -557,6 +557,7 @@ fn the_way_between_two_seeds_begins_and_ends_at_their_images() {
 fn a_gallery_has_the_bundle_s_images_and_the_teacher_s_of_the_same_noise() {
     let folder = &journey().folder;
     let words = [
+        "export",
         "gallery",
         "--bundle",
         "bundle",
@@ -680,10 +681,10 @@ fn a_component_gives_the_same_on_burn_on_the_processor_and_on_the_gpu() {
         ("text_encoder", vec![ids], vec!["last_hidden_state", "pooler_output", "hidden_states.-2"]),
     ];
     for (component, inputs, outputs) in cases {
-        fs::write(folder.join(format!("{component}-in.safetensors")), onestep_train::store::tensor_bytes(&inputs, &[])).expect("a write");
+        fs::write(folder.join(format!("{component}-in.safetensors")), onestep_train::store::tensor_bytes(&inputs)).expect("a write");
         let results = ["burn", "cpu", "webgpu"].map(|device| {
             let out = format!("{component}-{device}.safetensors");
-            let mut words = vec!["run", component, "--model", "teacher/model", "--inputs"];
+            let mut words = vec!["debug", "run-component", component, "--model", "teacher/model", "--inputs"];
             let input = format!("{component}-in.safetensors");
             words.extend([input.as_str(), "--out", out.as_str(), "--device", device]);
             if component == "text_encoder" {
@@ -709,9 +710,12 @@ fn a_component_gives_the_same_on_burn_on_the_processor_and_on_the_gpu() {
 fn inputs_that_do_not_fit_a_component_are_refused_by_name() {
     let folder = &journey().folder;
     let wrong = vec![("latents".to_owned(), vec![1, 3, 8, 8], vec![0.0; 192])];
-    fs::write(folder.join("wrong.safetensors"), onestep_train::store::tensor_bytes(&wrong, &[])).expect("a write");
+    fs::write(folder.join("wrong.safetensors"), onestep_train::store::tensor_bytes(&wrong)).expect("a write");
     for (component, sentence) in [("vae_decoder", "expected [B,4,H,W], found [1, 3, 8, 8]"), ("unet", "no tensor"), ("vae", "no component")] {
-        let output = run(folder, &["run", component, "--model", "teacher/model", "--inputs", "wrong.safetensors", "--out", "never.safetensors"]);
+        let output = run(
+            folder,
+            &["debug", "run-component", component, "--model", "teacher/model", "--inputs", "wrong.safetensors", "--out", "never.safetensors"],
+        );
         assert!([Some(2), Some(3)].contains(&output.status.code()), "{component}");
         assert!(text(&output.stderr).contains(sentence), "{component}: {}", text(&output.stderr));
     }

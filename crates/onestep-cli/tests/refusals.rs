@@ -271,7 +271,11 @@ fn files_that_are_something_else_are_told_as_what_they_are() {
         refused_by_both(&name, &[&format!("{name}/{VAE_WEIGHTS}"), part]);
         fs::write(folder().join(format!("{name}.safetensors")), &bytes).expect("a write");
         let inputs = format!("{name}.safetensors");
-        refused(&["run", "vae_decoder", "--model", "base", "--inputs", &inputs, "--out", "never.safetensors"], 3, &[&inputs, part]);
+        refused(
+            &["debug", "run-component", "vae_decoder", "--model", "base", "--inputs", &inputs, "--out", "never.safetensors"],
+            3,
+            &[&inputs, part],
+        );
         fs::remove_dir_all(path).expect("a folder");
     }
     for (name, bytes, part) in [("config-empty", &b""[..], "empty"), ("config-page", b"<html>", "HTML"), ("config-cut", b"{\"a\": 1", "EOF")] {
@@ -328,7 +332,7 @@ fn inputs(name: &str, tensors: &[(&str, &[usize], f32)]) -> String {
     let tensors: Vec<_> =
         tensors.iter().map(|(name, shape, value)| ((*name).to_owned(), shape.to_vec(), vec![*value; shape.iter().product()])).collect();
     let file = format!("{name}.safetensors");
-    fs::write(folder().join(&file), tensor_bytes(&tensors, &[])).expect("a write");
+    fs::write(folder().join(&file), tensor_bytes(&tensors)).expect("a write");
     file
 }
 
@@ -358,18 +362,25 @@ fn inputs_are_compared_with_the_network_before_it_sees_them() {
     ];
     for (number, (component, tensors, part, on_burn)) in cases.into_iter().enumerate() {
         let file = inputs(&format!("inputs-{number}"), &tensors);
-        let words = ["run", component, "--model", "base", "--inputs", &file, "--out", "never.safetensors", "--device"];
+        let words = ["debug", "run-component", component, "--model", "base", "--inputs", &file, "--out", "never.safetensors", "--device"];
         refused(&[&words[..], &["cpu"]].concat(), 3, &[part]);
         if on_burn {
             refused(&[&words[..], &["burn"]].concat(), 3, &[part]);
         } else {
-            succeed(folder(), &["run", component, "--model", "base", "--inputs", &file, "--out", "burn.safetensors", "--device", "burn"]);
+            succeed(
+                folder(),
+                &["debug", "run-component", component, "--model", "base", "--inputs", &file, "--out", "burn.safetensors", "--device", "burn"],
+            );
         }
     }
     let file = inputs("bundle-ids", &[("input_ids", &[1, 16], 1000.0)]);
-    refused(&["run", "text_encoder", "--model", "bundle", "--inputs", &file, "--out", "never.safetensors"], 3, &["input_ids", "from 0 to", "1000"]);
+    refused(
+        &["debug", "run-component", "text_encoder", "--model", "bundle", "--inputs", &file, "--out", "never.safetensors"],
+        3,
+        &["input_ids", "from 0 to", "1000"],
+    );
     let file = inputs("control", &[("a\u{1b}[2J", &[1], 1.0)]);
-    refused(&["run", "vae_decoder", "--model", "base", "--inputs", &file, "--out", "never.safetensors"], 3, &["a\\u{1b}[2J"]);
+    refused(&["debug", "run-component", "vae_decoder", "--model", "base", "--inputs", &file, "--out", "never.safetensors"], 3, &["a\\u{1b}[2J"]);
     assert!(!folder().join("never.safetensors").exists());
 }
 
@@ -403,7 +414,7 @@ fn tensors_that_are_named_twice_or_not_finite_are_refused_wherever_weights_are_r
         let weights = change(&fs::read(base.join(VAE_WEIGHTS)).expect("weights"));
         changed(name, &[(VAE_WEIGHTS, weights)]);
         let place = format!("{name}/{VAE_WEIGHTS}");
-        refused(&["run", "vae_decoder", "--model", name, "--inputs", &latents, "--out", "never.safetensors"], 3, &[&place, part]);
+        refused(&["debug", "run-component", "vae_decoder", "--model", name, "--inputs", &latents, "--out", "never.safetensors"], 3, &[&place, part]);
         refused_by_both(name, &[&place, part]);
     }
     // In a bundle whose hashes are right.
@@ -435,14 +446,14 @@ fn tensors_that_are_named_twice_or_not_finite_are_refused_wherever_weights_are_r
 fn an_index_of_shards_agrees_with_its_shards() {
     let path = changed("shards", &[]);
     let latents = inputs("shard-latents", &[("latents", &[1, 4, 8, 8], 0.5)]);
-    let words = ["run", "vae_decoder", "--model", "shards", "--inputs", &latents, "--out"];
+    let words = ["debug", "run-component", "vae_decoder", "--model", "shards", "--inputs", &latents, "--out"];
     succeed(folder(), &[&words[..], &["whole.safetensors"]].concat());
     let all = store::read_tensors(&fs::read(path.join(VAE_WEIGHTS)).expect("weights"), "weights").expect("tensors");
     fs::remove_file(path.join(VAE_WEIGHTS)).expect("a file");
     let part = |wanted: &dyn Fn(&str) -> bool| -> Vec<u8> {
         let tensors: Vec<_> =
             all.iter().filter(|(name, _)| wanted(name)).map(|(name, (shape, data))| (name.clone(), shape.clone(), data.clone())).collect();
-        tensor_bytes(&tensors, &[])
+        tensor_bytes(&tensors)
     };
     let is_first = |name: &str| name.starts_with("decoder.");
     let names = ["a-00001-of-00002.safetensors", "a-00002-of-00002.safetensors"];
@@ -519,7 +530,7 @@ fn absurd_numbers_are_refused_by_option_and_value() {
             2,
             &["--steps 18446744073709551615"],
         );
-        refused(&["distance", "--weights", "base", "--inputs", "base", "--out", "absurd", "--ensemble", value], 2, &["--ensemble", value]);
+        refused(&["debug", "distance", "--weights", "base", "--inputs", "base", "--out", "absurd", "--ensemble", value], 2, &["--ensemble", value]);
         let widths = format!("{value},64,64,64,64");
         refused(
             &["train", "latent-vgg", "--data", "images", "--autoencoder", "base", "--out", "absurd", "--widths", &widths],

@@ -12,15 +12,21 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn mistakes_are_told_and_exit_with_2() {
-    for (arguments, word) in [
-        (&["serv"][..], "serve"),
+    let of_training: &[(&[&str], &str)] = &[
         (&["data", "emoji"], "--out"),
         (&["data", "emoji", "--out", "x", "--sise", "64"], "--size"),
         (&["data", "emoji", "--out", "x", "--size", "many"], "many"),
         (&["data", "emoji", "--out", "x", "--subset", "most"], "starter"),
+    ];
+    let of_both: &[(&[&str], &str)] = &[
+        (&["serv"], "serve"),
+        (&["generate"], "<PROMPT>"),
+        (&["generate", "x", "--sed", "64"], "--seed"),
+        (&["generate", "x", "--seed", "many"], "many"),
         (&["serve", "--port", "99999"], "65535"),
         (&["completions", "basic"], "bash"),
-    ] {
+    ];
+    for (arguments, word) in of_both.iter().chain(of_training.iter().filter(|_| cfg!(feature = "train"))) {
         let output = onestep(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
@@ -31,14 +37,28 @@ fn mistakes_are_told_and_exit_with_2() {
 
 #[test]
 fn help_and_version_are_results() {
-    for arguments in [&["--help"][..], &["-h"], &["data", "emoji", "--help"], &["serve", "--help"]] {
+    for arguments in [&["--help"][..], &["-h"], &["generate", "--help"], &["serve", "--help"]] {
         let output = onestep(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(text(&output.stdout).contains("Usage"), "{arguments:?}");
         assert!(output.stderr.is_empty());
     }
     assert!(text(&onestep(&["--version"]).stdout).starts_with("onestep "));
-    assert!(text(&onestep(&["data", "emoji", "--help"]).stdout).contains("ONESTEP_DATA_EMOJI_SIZE"));
+    assert!(text(&onestep(&["serve", "--help"]).stdout).contains("ONESTEP_SERVE_PORT"));
+}
+
+/// A program without training names what it lacks, and how to get it.
+#[cfg(not(feature = "train"))]
+#[test]
+fn commands_of_training_are_told_from_mistakes() {
+    for arguments in [&["train", "teacher", "--out", "x"][..], &["--json", "export", "--model", "x"], &["help", "distil"]] {
+        let output = onestep(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains("built without training") && told.contains("--features train"), "{arguments:?}: {told}");
+    }
+    let help = text(&onestep(&["--help"]).stdout);
+    assert!(help.contains("generate") && help.contains("--features train"), "{help}");
 }
 
 #[test]
@@ -47,7 +67,7 @@ fn completions_name_the_commands() {
         let output = onestep(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0), "{shell}");
         let script = text(&output.stdout);
-        assert!(script.contains("serve") && script.contains("subset"), "{shell}");
+        assert!(script.contains("serve") && script.contains("repeats"), "{shell}");
     }
 }
 
@@ -57,8 +77,11 @@ fn doctor_always_has_an_answer() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["schema"], 2);
-    assert!(report["training_devices"].as_array().is_some_and(|d| d.iter().any(|d| d == "cpu")), "{report}");
-    assert_eq!(onestep(&["doctor"]).status.code(), Some(0));
+    let devices = report["training_devices"].as_array().expect("a list");
+    assert_eq!(devices.iter().any(|device| device == "cpu"), cfg!(feature = "train"), "{report}");
+    let told = onestep(&["doctor"]);
+    assert_eq!(told.status.code(), Some(0));
+    assert_eq!(text(&told.stdout).contains("built without training"), !cfg!(feature = "train"));
 }
 
 #[test]

@@ -3,12 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use half::{f16, slice::HalfFloatSliceExt};
-use onestep_program::{DType, Node, Op, Port, Program, Value, ValueId, WeightView, program::VERSION};
+use onestep_program::{DType, Histogram, Node, Op, Port, Program, Value, ValueId, WeightView, program::VERSION};
 
 use crate::{
     error::CompileError,
     graph::{Constant, Graph},
-    histogram::{Histogram, histogram},
 };
 
 /// How matrices and convolution kernels are stored. Everything else (norms, biases, folded constants) is always f32.
@@ -58,7 +57,7 @@ impl Compiled {
 
     /// How many operations of each kind the program has.
     pub fn histogram(&self) -> Histogram {
-        histogram(&self.program)
+        self.program.histogram()
     }
 
     /// Numbers what is left of a graph, names its constants and stores their elements.

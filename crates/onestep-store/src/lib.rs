@@ -19,6 +19,7 @@ mod overlap;
 mod reading;
 mod record;
 mod stale_scratch;
+mod tensors;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use file::{FileDestination, FileFormat, replace_file};
@@ -28,6 +29,7 @@ pub use overlap::refuse_overlap;
 pub use reading::{read, read_at_most};
 pub use record::{RECORD_FILE, is_marked, mark_folder, record_files};
 pub use stale_scratch::remove_stale_scratch;
+pub use tensors::tensor_bytes;
 
 use std::fs::{self, File};
 use std::path::Path;

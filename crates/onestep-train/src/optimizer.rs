@@ -144,7 +144,7 @@ impl Optimizer {
         }
         tensors.push((DECAYS.into(), vec![self.options.beta_1, self.options.beta_2]));
         let tensors: Vec<_> = tensors.into_iter().map(|(name, data)| (name, vec![data.len()], data)).collect();
-        tensor_bytes(&tensors, &[])
+        tensor_bytes(&tensors)
     }
 
     /// Loads the state that [`Optimizer::to_bytes`] wrote.

@@ -1,16 +1,15 @@
 //! Reading and writing of safetensors files and result folders.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use onestep_program::{ElementType, StoredTensor, TensorFile};
 use onestep_store::{FolderDestination, FolderKind};
-use safetensors::{Dtype, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
 
-pub use onestep_store::read;
+pub use onestep_store::{read, tensor_bytes};
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
@@ -27,20 +26,6 @@ pub fn write_folder(folder: &Path, kind: FolderKind, files: &[(String, Vec<u8>)]
         destination.write(name, bytes)?;
     }
     Ok(destination.publish()?)
-}
-
-/// f32 tensors (name, shape, elements) as safetensors bytes; the same tensors give the same bytes.
-pub fn tensor_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)], metadata: &[(&str, String)]) -> Vec<u8> {
-    let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, shape, data)| (name.clone(), shape.clone(), data.iter().flat_map(|value| value.to_le_bytes()).collect()))
-        .collect();
-    let views: BTreeMap<&str, TensorView<'_>> =
-        data.iter().filter_map(|(name, shape, bytes)| Some((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).ok()?))).collect();
-    let metadata: HashMap<String, String> = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-    // The order of a HashMap with several keys would differ from run to run.
-    debug_assert!(metadata.len() <= 1);
-    safetensors::serialize(views, Some(metadata)).unwrap_or_default()
 }
 
 /// The f32 tensors of safetensors bytes, by name.

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn other_files_are_refused_with_their_format() {
         let folder = tempfile::tempdir().unwrap();
-        let sound = store::tensor_bytes(&[("lin.weight".into(), vec![2], vec![1.0, 2.0])], &[]);
+        let sound = store::tensor_bytes(&[("lin.weight".into(), vec![2], vec![1.0, 2.0])]);
         let refusal = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();

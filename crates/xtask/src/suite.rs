@@ -64,15 +64,21 @@ fn fmt(tally: &mut Tally) -> Result<()> {
 
 fn clippy(tally: &mut Tally) -> Result<()> {
     let mut command = native::cargo();
-    command.args(["clippy", "--release", "--all-targets", "--features", "onestep-runtime/selftest,onestep/selftest,onestep/cpu,xtask/bindgen"]);
+    // Without default features the program `onestep` is burn-free as well.
+    command.args(["clippy", "--release", "--all-targets", "--no-default-features"]);
+    command.args(["--features", "onestep-runtime/selftest,onestep/selftest,onestep/cpu,xtask/bindgen"]);
     process::run(command.args(native::BURN_FREE.map(|name| format!("--package={name}"))).args(["--", "--deny", "warnings"]))?;
     tally.pass();
     Ok(())
 }
 
-/// In one call, so that burn is compiled once. The crate graph and the shaders are tested there as well, the latter by naga and tint.
+/// In one call, so that burn is compiled once. The crate graph and the shaders are tested there as well, the latter by naga and tint. Before them the
+/// program without training, since both are `release/onestep` and the one that is left should be whole.
 fn tests(tally: &mut Tally) -> Result<()> {
     setup::native()?;
+    let mut light = native::cargo();
+    light.args(["test", "--release", "--package=onestep-cli", "--no-default-features", "--no-fail-fast"]);
+    tally.watch("cargo test without training", &mut light, tally::cargo_test)?;
     let mut command = native::cargo();
     command.args(["test", "--release", "--workspace", "--exclude=onestep-wasm", "--no-fail-fast"]);
     command.args(["--features", "onestep-runtime/selftest"]);

@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use onestep::{Backend, GenerateOptions, KernelCost, Model};
 use onestep_program::{Program, TensorRef};
-use onestep_store::{FileDestination, FileFormat};
-use onestep_train::store;
+use onestep_store::{FileDestination, FileFormat, tensor_bytes};
 use serde_json::json;
 
-use crate::arguments::Shared;
 use crate::clock::{self, Clock};
-use crate::commands::run;
 use crate::exit::{Exit, Failure};
+use crate::shared::Shared;
+use crate::tensors::{self, Tensors};
 use crate::{bundle_folder, output};
 
 /// Time a bundle: each component from tensors in memory to tensors in memory, and whole images.
@@ -87,15 +86,15 @@ impl Bench {
             BenchDevice::Cpu => Backend::Cpu,
         };
         let begun = Instant::now();
-        let model = pollster::block_on(Model::open(bundle, backend, &mut Clock::new()))?;
+        let model = bundle_folder::open_model(&folder, bundle, backend, &mut Clock::new())?;
         let opened = milliseconds(begun);
         let mut timed = Timed::new(model, GenerateOptions { prompt: self.prompt.clone(), noise: self.seed.into(), ..GenerateOptions::default() })?;
         if let (Some(destination), Some(shapes)) = (destination, shapes) {
-            destination.write(&store::tensor_bytes(&timed.tensors(shapes), &[]))?;
+            destination.write(&tensor_bytes(&timed.tensors(shapes)))?;
         }
         let mut facts = json!({ "device": timed.model.device().to_string(), "bundle": timed.model.id(), "opened_ms": opened });
         if let Some(path) = &self.against {
-            facts["agreement"] = timed.agreement(&run::read_inputs(path)?)?;
+            facts["agreement"] = timed.agreement(&tensors::read(path)?)?;
         }
         if self.on_request { timed.answer(&facts) } else { self.count(timed, facts, shared) }
     }
@@ -183,7 +182,7 @@ impl Timed {
     }
 
     /// For each component the relative L2 of what it gave, beside another's tensors for the same prompt and seed.
-    fn agreement(&self, others: &run::Tensors) -> Result<serde_json::Value, Failure> {
+    fn agreement(&self, others: &Tensors) -> Result<serde_json::Value, Failure> {
         let mut found = serde_json::Map::new();
         for (component, name, ours) in [
             (COMPONENTS[0], "encoder_hidden_states", &self.states),

@@ -2,7 +2,6 @@
 
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
 use crate::exit::Failure;
 use crate::output;
 
@@ -18,10 +17,10 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Prints them.
-    pub fn run(self) -> Result<(), Failure> {
+    /// Prints the script for `program`, the description of the whole command line.
+    pub fn run(self, mut program: clap::Command) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::described(), "onestep", &mut script);
+        clap_complete::generate(self.shell, &mut program, "onestep", &mut script);
         output::data(String::from_utf8_lossy(&script).trim_end())
     }
 }

@@ -1,13 +1,13 @@
 //! `onestep doctor`: what this build and this machine can do.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use onestep_train::data::EmojiOptions;
 use serde::Serialize;
 
-use crate::arguments::Shared;
 use crate::exit::Failure;
+use crate::features::{self, WITHOUT_TRAINING};
 use crate::output;
+use crate::shared::Shared;
 
 /// Say what this build and this machine can do.
 #[derive(Debug, clap::Args)]
@@ -44,8 +44,8 @@ impl Doctor {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            features: compiled_features(),
-            training_devices: onestep_train::device::compiled(),
+            features: features::compiled(),
+            training_devices: training_devices(),
             gpu: match pollster::block_on(onestep::webgpu::probe()) {
                 Ok(device) => Gpu::Found { name: device.name, interface: device.interface, software: device.software },
                 Err(error) => Gpu::Missing { missing: error.to_string() },
@@ -58,7 +58,10 @@ impl Doctor {
         output::data(&format!("onestep   {}", report.version))?;
         output::data(&format!("system    {}, {} cores", report.system, report.cores))?;
         output::data(&format!("features  {}", if report.features.is_empty() { "none".to_owned() } else { report.features.join(", ") }))?;
-        output::data(&format!("training  {}", report.training_devices.join(", ")))?;
+        output::data(&format!(
+            "training  {}",
+            if cfg!(feature = "train") { report.training_devices.join(", ") } else { WITHOUT_TRAINING.to_owned() }
+        ))?;
         output::data(&match &report.gpu {
             Gpu::Found { name, interface, software } => {
                 format!("running   {name} ({interface}){}; cpu", if *software { ", a software adapter: slow" } else { "" })
@@ -73,19 +76,21 @@ impl Doctor {
     }
 }
 
-fn compiled_features() -> Vec<&'static str> {
-    [
-        ("wgpu", cfg!(feature = "wgpu")),
-        ("vulkan", cfg!(feature = "vulkan")),
-        ("cuda", cfg!(feature = "cuda")),
-        ("libtorch", cfg!(feature = "libtorch")),
-    ]
-    .into_iter()
-    .filter_map(|(name, on)| on.then_some(name))
-    .collect()
+/// The devices that training can use; none in a program without it.
+fn training_devices() -> Vec<&'static str> {
+    #[cfg(feature = "train")]
+    return onestep_train::device::compiled();
+    #[cfg(not(feature = "train"))]
+    Vec::new()
 }
 
+/// The files that `onestep data emoji` reads; none in a program without it.
 fn emoji_files() -> Vec<PathBuf> {
-    let options = EmojiOptions::new(Path::new(""));
-    std::iter::once(options.font).chain(options.annotations).collect()
+    #[cfg(feature = "train")]
+    {
+        let options = onestep_train::data::EmojiOptions::new(std::path::Path::new(""));
+        std::iter::once(options.font).chain(options.annotations).collect()
+    }
+    #[cfg(not(feature = "train"))]
+    Vec::new()
 }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use onestep::{Backend, GenerateOptions, Model, Noise};
+use onestep::{Backend, GenerateOptions, Noise};
 use onestep_store::{FileDestination, FileFormat};
 use serde_json::json;
 
-use crate::arguments::Shared;
 use crate::clock::Clock;
 use crate::exit::Failure;
+use crate::shared::Shared;
 use crate::{bundle_folder, output};
 
 /// Draw an image.
@@ -61,15 +61,15 @@ impl Generate {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let destination = FileDestination::acquire(&self.out, FileFormat::PNG, &[&folder])?;
         let bundle = bundle_folder::open(&folder)?;
-        bundle_folder::check(&folder, &bundle)?;
         let seed = self.seed.unwrap_or_else(chosen_seed);
         let mut clock = Clock::new();
+        let mut open = |bundle, backend| bundle_folder::open_model(&folder, bundle, backend, &mut clock);
         let mut model = match self.device {
-            DeviceChoice::Webgpu => pollster::block_on(Model::open(bundle, Backend::WebGpu, &mut clock))?,
-            DeviceChoice::Cpu => pollster::block_on(Model::open(bundle, Backend::Cpu, &mut clock))?,
-            DeviceChoice::Auto => match pollster::block_on(Model::open(bundle.clone(), Backend::WebGpu, &mut clock)) {
+            DeviceChoice::Webgpu => open(bundle, Backend::WebGpu)?,
+            DeviceChoice::Cpu => open(bundle, Backend::Cpu)?,
+            DeviceChoice::Auto => match open(bundle.clone(), Backend::WebGpu) {
                 Ok(model) if !model.device().software => model,
-                _ => pollster::block_on(Model::open(bundle, Backend::Cpu, &mut clock))?,
+                _ => open(bundle, Backend::Cpu)?,
             },
         };
         let noise = self.to.map_or(Noise::Seed(seed), |to| Noise::Between { from: seed, to, t: self.at });

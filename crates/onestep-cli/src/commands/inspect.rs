@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use onestep::plan;
-use onestep_compile::histogram;
 use onestep_program::limits;
 use serde_json::json;
 
-use crate::arguments::Shared;
 use crate::bundle_folder::{self, SmokeTest};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::shared::Shared;
 
 /// Say what is in a bundle: operations, shapes, parameters, arithmetic, memory, kernels.
 #[derive(Debug, clap::Args)]
@@ -50,7 +49,7 @@ impl Inspect {
                 .iter()
                 .map(|(name, program, plan)| {
                     let facts = json!({
-                        "operations": program.nodes.len(), "by_kind": histogram(program).0, "parameters": program.parameters(), "flops": program.flops(),
+                        "operations": program.nodes.len(), "by_kind": program.histogram().0, "parameters": program.parameters(), "flops": program.flops(),
                         "dispatches": plan.dispatches.len(), "arena_bytes": plan.arena_bytes(), "weight_bytes": plan.weight_bytes(),
                         "kernels": plan.kernels().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
                     });
@@ -85,7 +84,7 @@ impl Inspect {
                     output::text(&format!("  {what} {} {:?} {:?}", port.name, value.shape, value.dtype))?;
                 }
             }
-            output::text(&format!("  operations: {}", histogram(program)))?;
+            output::text(&format!("  operations: {}", program.histogram()))?;
             let text = if self.plan { format!("{plan:#}") } else { plan.to_string() };
             for line in text.lines() {
                 output::text(&format!("  {line}"))?;

@@ -5,9 +5,9 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, TensorData},
 };
-use onestep_compile::{Compiled, Histogram, Names, Options, Passes, Ports, compile};
+use onestep_compile::{Compiled, Names, Options, Passes, Ports, compile};
 use onestep_cpu::CpuProgram;
-use onestep_program::TensorRef;
+use onestep_program::{Histogram, TensorRef};
 
 /// Reproducible values between -1 and 1.
 pub fn noise(count: usize, seed: u64) -> Vec<f32> {

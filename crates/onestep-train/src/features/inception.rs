@@ -24,7 +24,7 @@ impl Inception {
     /// Weights that do not fit; names the tensor.
     pub fn open(path: &Path, size: usize, device: &Device) -> Result<Self, TrainError> {
         let tensors: Vec<_> = weight_file::read(path)?.into_iter().map(|tensor| (tensor.name, tensor.shape, tensor.data)).collect();
-        let bytes = store::tensor_bytes(&tensors, &[]);
+        let bytes = store::tensor_bytes(&tensors);
         let net = InceptionV3::load(InceptionLayout::Fid, &[Shard::new(&path.display().to_string(), &bytes)], device)
             .map_err(|error| TrainError::input(format!("not Inception-v3 in FID's layout: {error}")))?;
         Ok(Self { net, size })

@@ -131,7 +131,7 @@ pub fn measure(options: &DistanceOptions, device: &Device, observer: &mut dyn Ob
         ("distance".to_owned(), vec![count], distances.distance.clone()),
         ("per_layer".to_owned(), vec![count, FEATURES], distances.per_layer.clone()),
     ];
-    destination.write(&store::tensor_bytes(&tensors, &[]))?;
+    destination.write(&store::tensor_bytes(&tensors))?;
     Ok(distances)
 }
 

@@ -269,7 +269,7 @@ mod tests {
             .filter(|tensor| !tensor.name.starts_with("lin2"))
             .map(|tensor| (tensor.name, tensor.shape, tensor.data))
             .collect();
-        onestep_store::replace_file(&path.join(WEIGHTS), &store::tensor_bytes(&tensors, &[])).unwrap();
+        onestep_store::replace_file(&path.join(WEIGHTS), &store::tensor_bytes(&tensors)).unwrap();
         let sentence = refusal(Metric::open(&path, None, &device));
         assert!(sentence.contains("lin2.model.1.weight"), "{sentence}");
     }
@@ -282,7 +282,7 @@ mod tests {
             let tensors: Vec<_> =
                 tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.clone(), vec![0.5; shape.iter().product()])).collect();
             let path = folder.path().join(name);
-            onestep_store::replace_file(&path, &store::tensor_bytes(&tensors, &[])).unwrap();
+            onestep_store::replace_file(&path, &store::tensor_bytes(&tensors)).unwrap();
             path
         };
         let first = ("net.slice1.0.weight", vec![64, 16, 3, 3]);

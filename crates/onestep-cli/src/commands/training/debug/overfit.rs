@@ -1,4 +1,4 @@
-//! `onestep overfit`: whether a distance can lead noise to a latent.
+//! `onestep debug overfit`: whether a distance can lead noise to a latent.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use onestep_train::latent_metric::latent_augmentation::AugmentationKinds;
 use onestep_train::latent_metric::overfit::{OverfitOptions, overfit, targets};
 use serde_json::json;
 
-use crate::arguments::Shared;
-use crate::commands::training::Run;
+use crate::commands::training::options::RunOptions;
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Lead noise to some latents by the distance alone, under each kind of random change, and draw the curves.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep overfit --weights runs/metric/metric --pairs runs/pairs --out runs/overfit")]
+#[command(after_help = "Example:\n  onestep debug overfit --weights runs/metric/metric --pairs runs/pairs --out runs/overfit")]
 pub struct Overfit {
     /// The metric: a folder of this program, or a published file
     #[arg(long, value_name = "PATH")]
@@ -37,13 +37,13 @@ pub struct Overfit {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     augmentations: Vec<AugmentationKinds>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl Overfit {
     /// Leads; prints where each run began and ended.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        self.run.at_once("overfit")?;
+        self.run.at_once("debug overfit")?;
         let mut options: OverfitOptions = self.run.base()?;
         options.out = self.run.out();
         options.weights = self.weights.unwrap_or(options.weights);

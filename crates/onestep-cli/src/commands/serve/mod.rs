@@ -23,9 +23,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::arguments::Shared;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::shared::Shared;
 use answer::{Answers, Options};
 use connections::Connections;
 use cors::Origin;

@@ -5,21 +5,21 @@ use std::path::Path;
 use onestep_train::distil::mix_and_match::MixOptions;
 use onestep_train::distil::{AdversarialOptions, DistilOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::options::{Overrides, RunOptions};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the one-step student on the teacher's pairs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student")]
 pub struct Distil {
     #[command(flatten)]
-    options: Given<DistilOptions>,
+    options: Overrides<DistilOptions>,
     #[command(flatten)]
     discriminator: Discriminator,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 /// Flags that switch off a part of adversarial training, and the learning rate, which has the name of the student's in the options.

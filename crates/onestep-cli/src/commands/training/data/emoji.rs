@@ -6,10 +6,10 @@ use onestep_train::Observer;
 use onestep_train::data::{EmojiOptions, EmojiSubset, make_emoji_folder};
 use serde::Serialize;
 
-use crate::arguments::Shared;
+use crate::commands::training::progress::Progress;
 use crate::exit::Failure;
 use crate::output;
-use crate::progress::Progress;
+use crate::shared::Shared;
 
 /// Make an image folder from the emoji font and the emoji names on this machine.
 #[derive(Debug, clap::Args)]

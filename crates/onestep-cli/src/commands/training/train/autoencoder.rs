@@ -1,25 +1,25 @@
-//! `onestep train image-classifier`.
+//! `onestep train autoencoder`.
 
 use std::path::Path;
 
-use onestep_train::image_classifier::{ImageClassifierOptions, train};
+use onestep_train::autoencoder::{AutoencoderOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::options::{Overrides, RunOptions};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
-/// Train the classifier whose features the evaluation compares: which of the folder's images is this?
+/// Train the autoencoder: images to latents and back.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier")]
-pub struct ImageClassifier {
+#[command(after_help = "Example:\n  onestep train autoencoder --data emoji --out runs/autoencoder")]
+pub struct Autoencoder {
     #[command(flatten)]
-    options: Given<ImageClassifierOptions>,
+    options: Overrides<AutoencoderOptions>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
-impl ImageClassifier {
+impl Autoencoder {
     /// Trains; prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
@@ -33,11 +33,8 @@ impl ImageClassifier {
         }
         if !shared.quiet {
             output::message(&format!(
-                "{} names; right for {:.1} % of the images as they are, for {:.1} % of {} changed copies",
-                report.classes,
-                report.top_1 * 100.0,
-                report.top_1_augmented * 100.0,
-                report.augmented
+                "reconstruction: {:.1} dB on trained images, {:.1} dB on {} held out",
+                report.psnr_trained, report.psnr_held_out, report.images[1]
             ));
         }
         output::data(&options.out.join("model").display().to_string())

@@ -1,4 +1,4 @@
-//! `onestep distance`: LatentLPIPS between given latents.
+//! `onestep debug distance`: LatentLPIPS between given latents.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,17 @@ use onestep_train::latent_metric::distance::{DistanceOptions, measure};
 use onestep_train::latent_metric::latent_augmentation::{AugmentationKinds, LatentAugmentationOptions};
 use serde_json::json;
 
-use crate::arguments::Shared;
+use crate::commands::training::interrupt;
+use crate::commands::training::progress::Progress;
 use crate::exit::Failure;
-use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::output;
+use crate::shared::Shared;
 
 /// Measure how far latents are apart, by a metric of this program or a published one.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  onestep distance --weights sd15_latest_vgg16_tuned.pth --inputs pairs.safetensors --out distances.safetensors\n  \
-                        onestep distance --weights runs/metric/metric --inputs latents/a --inputs latents/b --out distances.safetensors"
+    after_help = "Examples:\n  onestep debug distance --weights sd15_latest_vgg16_tuned.pth --inputs pairs.safetensors --out distances.safetensors\n  \
+                        onestep debug distance --weights runs/metric/metric --inputs latents/a --inputs latents/b --out distances.safetensors"
 )]
 pub struct Distance {
     /// The metric: a folder of this program, or a published file (.pth, .safetensors)
@@ -43,7 +44,7 @@ pub struct Distance {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The device; what is not given is chosen
-    #[arg(long, value_name = crate::commands::training::DEVICES)]
+    #[arg(long, value_name = crate::commands::training::options::DEVICES)]
     device: Option<String>,
 }
 

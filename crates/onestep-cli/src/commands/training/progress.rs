@@ -6,23 +6,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use onestep_train::Observer;
 
-use crate::arguments::Shared;
 use crate::output;
+use crate::shared::{ProgressMode, Shared};
 
 const REDRAWS_PER_SECOND: u8 = 10;
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
-
-/// When to show progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum ProgressMode {
-    /// Unless --quiet is given
-    #[default]
-    Auto,
-    /// Also with --quiet
-    Always,
-    /// Not at all
-    Never,
-}
 
 /// Shows how far a command is. It ends its display when it is dropped.
 pub struct Progress {
@@ -113,7 +101,7 @@ impl Observer for Progress {
     }
 
     fn stopped(&self) -> bool {
-        crate::interrupt::exit().is_some()
+        super::interrupt::exit().is_some()
     }
 }
 

@@ -7,10 +7,11 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use onestep_train::run_folder::Entry;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::arguments::Shared;
+use crate::commands::training::interrupt;
+use crate::commands::training::progress::Progress;
 use crate::exit::{Exit, Failure};
-use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::output;
+use crate::shared::Shared;
 
 /// The names that `--device` takes where they are compiled in.
 pub const DEVICES: &str = "cpu|libtorch|libtorch-cuda|wgpu|vulkan|cuda";
@@ -21,7 +22,7 @@ const CONFIG_BYTES: u64 = 1 << 20;
 /// Options of every command that works for minutes or days.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Run")]
-pub struct Run {
+pub struct RunOptions {
     /// Where the result goes
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -39,7 +40,7 @@ pub struct Run {
     dry_run: bool,
 }
 
-impl Run {
+impl RunOptions {
     /// The options before flags: those of the configuration file, or the defaults.
     ///
     /// # Errors
@@ -57,8 +58,8 @@ impl Run {
     /// The options of a command: those that were given, over those of the configuration file or the defaults.
     ///
     /// # Errors
-    /// See [`Run::base`].
-    pub fn options<O: Args + DeserializeOwned + Default>(&self, given: &Given<O>) -> Result<O, Failure> {
+    /// See [`RunOptions::base`].
+    pub fn options<O: Args + DeserializeOwned + Default>(&self, given: &Overrides<O>) -> Result<O, Failure> {
         let mut options: O = self.base()?;
         // The values were parsed once already, so this cannot fail.
         options.update_from_arg_matches(&given.matches).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
@@ -125,12 +126,12 @@ impl Run {
 /// `O` derives both serde and clap, so an option is declared once. clap would require every field or fill in defaults; this accepts any subset, to be
 /// put over the options of `--config` or the defaults.
 #[derive(Clone, Debug)]
-pub struct Given<O> {
+pub struct Overrides<O> {
     matches: ArgMatches,
     options: PhantomData<O>,
 }
 
-impl<O: Args> Args for Given<O> {
+impl<O: Args> Args for Overrides<O> {
     fn augment_args(command: Command) -> Command {
         O::augment_args_for_update(command)
     }
@@ -140,7 +141,7 @@ impl<O: Args> Args for Given<O> {
     }
 }
 
-impl<O> FromArgMatches for Given<O> {
+impl<O> FromArgMatches for Overrides<O> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         Ok(Self { matches: matches.clone(), options: PhantomData })
     }
@@ -161,9 +162,9 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Program {
         #[command(flatten)]
-        options: Given<DistilOptions>,
+        options: Overrides<DistilOptions>,
         #[command(flatten)]
-        run: Run,
+        run: RunOptions,
     }
 
     fn resolved(config: &str, flags: &[&str]) -> DistilOptions {

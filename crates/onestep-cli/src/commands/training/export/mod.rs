@@ -1,5 +1,8 @@
 //! `onestep export`: a model folder becomes a bundle that runs natively and in a browser.
 
+mod bundle_destination;
+mod gallery;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,22 +14,24 @@ use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::STUDENT_TIMESTEP;
 
-use crate::arguments::Shared;
-use crate::bundle_folder::{self, BUNDLE};
+use crate::bundle_folder;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::shared::Shared;
+use bundle_destination::{BUNDLE, GALLERY};
 
 /// Compile a student into a bundle.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Example:\n  onestep export --model runs/student --out models/emoji --title 'Emoji' --card card.md\n\n\
                         A bundle is a folder: manifest, programs, weights, tokenizer and model card.")]
 pub struct Export {
     /// Run or model folder of the student
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    model: Option<PathBuf>,
     /// The bundle folder: new, empty, or a bundle, which is replaced
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    out: Option<PathBuf>,
     /// The model's name
     #[arg(long, default_value = "onestep model")]
     title: String,
@@ -42,6 +47,14 @@ pub struct Export {
     /// A further file to carry, such as a sample image; may be repeated
     #[arg(long, value_name = "FILE")]
     extra: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: Option<ExportCommand>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ExportCommand {
+    /// Generate example images with a bundle and its teacher, for the web page
+    Gallery(gallery::Gallery),
 }
 
 /// Storage of matrices and kernels; vectors are always f32.
@@ -55,11 +68,16 @@ enum WeightStorage {
 }
 
 impl Export {
-    /// Compiles and writes; prints the folder.
-    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut destination = FolderDestination::acquire(&self.out, BUNDLE, &[&self.model])?;
-        bundle_folder::refuse_edited(&self.out)?;
-        let model = PipelineFolder::open(&model_of(&self.model)?)?;
+    /// Compiles and writes a bundle and prints its folder, or runs the subcommand.
+    pub fn run(mut self, shared: &Shared) -> Result<(), Failure> {
+        if let Some(ExportCommand::Gallery(gallery)) = self.command {
+            return gallery.run(shared);
+        }
+        // Both are required unless there is a subcommand.
+        let (source, out) = (self.model.take().unwrap_or_default(), self.out.take().unwrap_or_default());
+        let mut destination = FolderDestination::acquire(&out, BUNDLE, &[&source])?;
+        bundle_destination::refuse_edited(&out)?;
+        let model = PipelineFolder::open(&model_of(&source)?)?;
         model.check()?;
         let storage = match self.weights {
             WeightStorage::F16 => Storage::F16,
@@ -75,9 +93,11 @@ impl Export {
         let mut extra = Vec::new();
         for path in &self.extra {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if name.eq_ignore_ascii_case(bundle_folder::GALLERY) {
-                let message =
-                    format!("--extra {}: {name} is the name of what `onestep gallery` writes into the bundle; rename the file", path.display());
+            if name.eq_ignore_ascii_case(GALLERY) {
+                let message = format!(
+                    "--extra {}: {name} is the name of what `onestep export gallery` writes into the bundle; rename the file",
+                    path.display()
+                );
                 return Err(Failure::new(Exit::Usage, message));
             }
             extra.push((name, onestep_store::read(path)?));
@@ -102,8 +122,8 @@ impl Export {
         }
         // As those who will run it: from the disk, by the runtime's own readers.
         let written = bundle_folder::open(destination.begin()?)
-            .and_then(|bundle| bundle_folder::check(&self.out, &bundle).and_then(|()| bundle_folder::smoke_test(bundle)))
-            .map_err(|failure| Failure::new(failure.exit(), format!("checking the new bundle {}: {}", self.out.display(), failure.message())))?;
+            .and_then(|bundle| bundle_folder::check(&out, &bundle).and_then(|()| bundle_folder::smoke_test(bundle)))
+            .map_err(|failure| Failure::new(failure.exit(), format!("checking the new bundle {}: {}", out.display(), failure.message())))?;
         destination.publish()?;
         if !shared.quiet {
             output::message(&format!("{} files, {:.1} MiB", files.len(), bytes as f64 / 1_048_576.0));
@@ -112,7 +132,7 @@ impl Export {
                 output::message(&format!("{}: {}", compiled.program.name, compiled.histogram()));
             }
         }
-        output::path(shared, &self.out)
+        output::path(shared, &out)
     }
 }
 

@@ -8,8 +8,8 @@ mod teacher;
 
 use clap::Subcommand;
 
-use crate::arguments::Shared;
 use crate::exit::Failure;
+use crate::shared::Shared;
 
 /// Train a network.
 #[derive(Debug, Subcommand)]

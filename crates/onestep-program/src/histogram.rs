@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use onestep_program::{Op, Program};
+use crate::program::Program;
 
-/// Operations by name, sorted.
+/// Counts of operations by their name ([`Op::name`](crate::Op::name)), sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram(pub BTreeMap<&'static str, usize>);
 
 impl Histogram {
-    /// The number of operations of this name.
+    /// The number of operations of this name; 0 if there are none.
     pub fn count(&self, name: &str) -> usize {
         self.0.get(name).copied().unwrap_or(0)
     }
@@ -17,14 +17,6 @@ impl Histogram {
     /// The number of all operations.
     pub fn total(&self) -> usize {
         self.0.values().sum()
-    }
-
-    pub(crate) fn of<'a>(operations: impl IntoIterator<Item = &'a Op>) -> Self {
-        let mut counts = BTreeMap::new();
-        for op in operations {
-            *counts.entry(op.name()).or_insert(0) += 1;
-        }
-        Self(counts)
     }
 }
 
@@ -38,7 +30,13 @@ impl fmt::Display for Histogram {
     }
 }
 
-/// Counts a program's operations.
-pub fn histogram(program: &Program) -> Histogram {
-    Histogram::of(program.nodes.iter().map(|node| &node.op))
+impl Program {
+    /// Counts the program's operations by name.
+    pub fn histogram(&self) -> Histogram {
+        let mut counts = BTreeMap::new();
+        for node in &self.nodes {
+            *counts.entry(node.op.name()).or_insert(0) += 1;
+        }
+        Histogram(counts)
+    }
 }

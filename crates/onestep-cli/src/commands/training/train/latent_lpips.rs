@@ -4,10 +4,10 @@ use std::path::Path;
 
 use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::options::{Overrides, RunOptions};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the heads of LatentLPIPS on judgements which of two images is more similar to a reference.
 #[derive(Debug, clap::Args)]
@@ -16,9 +16,9 @@ use crate::output;
 )]
 pub struct LatentLpips {
     #[command(flatten)]
-    options: Given<CalibrationOptions>,
+    options: Overrides<CalibrationOptions>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl LatentLpips {

@@ -4,19 +4,19 @@ use std::path::Path;
 
 use onestep_train::latent_metric::latent_vgg::{LatentVggOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::options::{Overrides, RunOptions};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the features of LatentLPIPS: a VGG that classifies latents.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train latent-vgg --autoencoder runs/autoencoder --data emoji --out runs/features")]
 pub struct LatentVgg {
     #[command(flatten)]
-    options: Given<LatentVggOptions>,
+    options: Overrides<LatentVggOptions>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl LatentVgg {

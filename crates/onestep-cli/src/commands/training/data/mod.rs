@@ -5,8 +5,8 @@ mod emoji;
 
 use clap::Subcommand;
 
-use crate::arguments::Shared;
 use crate::exit::Failure;
+use crate::shared::Shared;
 
 /// Image folders: make one, check one.
 #[derive(Debug, Subcommand)]

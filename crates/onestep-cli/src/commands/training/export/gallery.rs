@@ -1,10 +1,10 @@
-//! `onestep gallery`: the images that a page shows before anything is fetched, and the teacher's beside them.
+//! `onestep export gallery`: the images that a page shows before anything is fetched, and the teacher's beside them.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use onestep::{Backend, GenerateOptions, Model};
+use onestep::{Backend, GenerateOptions};
 use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
 use onestep_train::image_grid::rgb;
@@ -13,15 +13,16 @@ use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, encode_prompts, noises};
 use serde::Serialize;
 
-use crate::arguments::Shared;
+use super::bundle_destination::{GALLERY, GALLERY_FORMAT};
 use crate::bundle_folder;
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::shared::Shared;
 
 /// Draw examples with a bundle and its teacher, for the page that offers the bundle.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket\n\n\
+#[command(after_help = "Example:\n  onestep export gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket\n\n\
                         Writes gallery.json into the bundle's folder: images, prompts, seeds and times. The teacher gets the same noise.")]
 pub struct Gallery {
     /// The bundle's folder
@@ -87,12 +88,12 @@ impl Gallery {
     /// Draws and writes; prints the file.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
-        let out = self.out.clone().unwrap_or_else(|| folder.join(bundle_folder::GALLERY));
+        let out = self.out.clone().unwrap_or_else(|| folder.join(GALLERY));
         // A file in the bundle's folder goes with the folder when an export replaces it.
         let _lock = self.out.is_none().then(|| lock_folder(&folder)).transpose()?;
-        let destination = FileDestination::acquire(&out, bundle_folder::GALLERY_FORMAT, &[&self.teacher])?;
+        let destination = FileDestination::acquire(&out, GALLERY_FORMAT, &[&self.teacher])?;
         let mut clock = Clock::new();
-        let mut student = pollster::block_on(Model::open(bundle_folder::open(&folder)?, Backend::Cpu, &mut clock))?;
+        let mut student = bundle_folder::open_model(&folder, bundle_folder::open(&folder)?, Backend::Cpu, &mut clock)?;
         let device = device::select(Some("cpu"))?;
         let teacher = PipelineFolder::open(&model_of(&self.teacher)?)?;
         teacher.check()?;

@@ -6,10 +6,10 @@ use onestep_store::{FileDestination, FileFormat};
 use onestep_train::Observer;
 use onestep_train::data::{CheckReport, Split, check_image_folder, contact_sheet};
 
-use crate::arguments::Shared;
+use crate::commands::training::progress::Progress;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::progress::Progress;
+use crate::shared::Shared;
 
 const SHOWN: usize = 20;
 const SHEET_COLUMNS: usize = 16;

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use onestep_train::pairs::{PairsOptions, make};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::options::{Overrides, RunOptions};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Sample noise–latent pairs of the teacher, on which the student is trained.
 #[derive(Debug, clap::Args)]
@@ -15,9 +15,9 @@ use crate::output;
                         With --resume a set is completed, and shards that are missing or damaged are made again.")]
 pub struct Pairs {
     #[command(flatten)]
-    options: Given<PairsOptions>,
+    options: Overrides<PairsOptions>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl Pairs {

@@ -4,19 +4,19 @@ use std::path::Path;
 
 use onestep_train::teacher::{TeacherOptions, train};
 
-use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::options::{Overrides, RunOptions};
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Train the teacher: text encoder and denoiser together.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher")]
 pub struct Teacher {
     #[command(flatten)]
-    options: Given<TeacherOptions>,
+    options: Overrides<TeacherOptions>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl Teacher {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use onestep_train::evaluate::{EvaluateOptions, evaluate};
 
-use crate::arguments::Shared;
-use crate::commands::training::Run;
+use crate::commands::training::options::RunOptions;
 use crate::exit::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Compare one-step students with their teacher on held-out prompts and noises
 ///
@@ -58,7 +58,7 @@ pub struct Eval {
     #[arg(long, value_name = "NAME")]
     show: Vec<String>,
     #[command(flatten)]
-    run: Run,
+    run: RunOptions,
 }
 
 impl Eval {

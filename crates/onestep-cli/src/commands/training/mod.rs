@@ -1,0 +1,91 @@
+//! The commands of the feature `train`: everything that needs burn.
+
+mod data;
+mod debug;
+mod distil;
+mod eval;
+mod export;
+mod interrupt;
+mod options;
+mod pairs;
+mod progress;
+mod train;
+
+use clap::Subcommand;
+use onestep_train::data::{DataError, DataErrorKind};
+use onestep_train::{TrainError, TrainErrorKind};
+
+use crate::exit::{Exit, Failure};
+use crate::shared::Shared;
+
+/// From images and captions to a bundle.
+#[derive(Debug, Subcommand)]
+pub enum TrainingCommand {
+    /// Make an image folder, or look at one before training on it
+    #[command(subcommand)]
+    Data(data::Data),
+    /// Train the autoencoder, the teacher, the metric, or the classifier that eval looks through
+    #[command(subcommand)]
+    Train(train::Train),
+    /// Draw the teacher's noise and latent pairs
+    Pairs(pairs::Pairs),
+    /// Train the one-step student from the pairs
+    Distil(Box<distil::Distil>),
+    /// Measure the student beside its teacher
+    Eval(Box<eval::Eval>),
+    /// Compile a student into a bundle
+    Export(export::Export),
+    /// Run tools for developers of onestep
+    #[command(subcommand, display_order = 1000)]
+    Debug(debug::Debug),
+}
+
+impl TrainingCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What the command reports. A command that was interrupted ends with the exit code of the signal.
+    pub fn run(self, shared: &Shared) -> Result<(), Failure> {
+        self.dispatch(shared).map_err(|failure| match (failure.exit(), interrupt::exit()) {
+            (Exit::Interrupted, Some(exit)) => Failure::new(exit, failure.message()),
+            _ => failure,
+        })
+    }
+
+    fn dispatch(self, shared: &Shared) -> Result<(), Failure> {
+        match self {
+            Self::Data(data) => data.run(shared),
+            Self::Train(train) => train.run(shared),
+            Self::Pairs(pairs) => pairs.run(shared),
+            Self::Distil(distil) => distil.run(shared),
+            Self::Eval(eval) => eval.run(shared),
+            Self::Export(export) => export.run(shared),
+            Self::Debug(debug) => debug.run(shared),
+        }
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let exit = match error.kind() {
+            DataErrorKind::Input => Exit::Input,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        let exit = match error.kind() {
+            TrainErrorKind::Usage => Exit::Usage,
+            TrainErrorKind::Input => Exit::Input,
+            TrainErrorKind::Device => Exit::Device,
+            TrainErrorKind::Storage => Exit::Storage,
+            TrainErrorKind::NonFinite => Exit::NonFinite,
+            TrainErrorKind::Interrupted => Exit::Interrupted,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
