@@ -158,7 +158,7 @@ async function fetchRun(place, { name, size, chunks }, { store, buffer, begun, c
   try {
     const from = first * CHUNK_BYTES + begun;
     const to = Math.min(end * CHUNK_BYTES, size);
-    const received = await fetchChunks(place, name, { size, from, to, cache, signal, kept: (await store.usable()) && !store.refusal }, async (chunk) => {
+    const received = await fetchRange(place, name, { size, from, to, cache, signal, kept: (await store.usable()) && !store.refusal }, async (chunk) => {
       onBytes(chunk.length, 0);
       while (chunk.length > 0) {
         const part = chunk.subarray(0, length(index) - filled);
@@ -190,7 +190,7 @@ async function fetchRun(place, { name, size, chunks }, { store, buffer, begun, c
 /** All bytes of a small file whose size nobody knows beforehand. */
 async function fetchBytes(place, name, { most, signal }) {
   const chunks = [];
-  const length = await fetchChunks(place, name, { most, signal }, (chunk) => void chunks.push(chunk));
+  const length = await fetchRange(place, name, { most, signal }, (chunk) => void chunks.push(chunk));
   const bytes = memory(length, name);
   let filled = 0;
   for (const chunk of chunks) {
@@ -208,7 +208,7 @@ async function fetchBytes(place, name, { most, signal }) {
  * @param {(chunk: Uint8Array<ArrayBuffer>) => void | Promise<void>} take what it throws is thrown as it is
  * @returns {Promise<number>} how many bytes came
  */
-async function fetchChunks(place, name, { size, from = 0, to = size, most = to - from, cache = "default", signal, kept }, take) {
+async function fetchRange(place, name, { size, from = 0, to = size, most = to - from, cache = "default", signal, kept }, take) {
   const stalled = new AbortController();
   let [timer, received, refused] = [undefined, 0, undefined];
   const waiting = () => (timer = setTimeout(() => stalled.abort(), STALL_MS));
