@@ -2,7 +2,11 @@
 import { relative, rgba, tensors } from "./tensors.js";
 
 /** What each component takes, and the name under which the reference has what it gives. */
-const TAKES = { text_encoder: ["input_ids"], generator: ["noise", "encoder_hidden_states"], decoder: ["latents"] };
+const TAKES = {
+  text_encoder: ["input_ids"],
+  generator: ["noise", "encoder_hidden_states"],
+  decoder: ["latents"],
+};
 const GIVES = { text_encoder: "encoder_hidden_states", generator: "latents", decoder: "sample" };
 
 /** The runtime's module, its GPU if it has one, the sessions by component, the reference, and the inputs as the runtime wants them. */
@@ -30,7 +34,8 @@ const CALLS = {
     }
     if (webgpu) device = await ort.env.webgpu.device;
     reference = await tensors(`${folder}tensors.safetensors`);
-    for (const name of ["input_ids", "noise", "encoder_hidden_states", "latents"]) inputs[name] = place(name, reference[name]);
+    for (const name of ["input_ids", "noise", "encoder_hidden_states", "latents"])
+      inputs[name] = place(name, reference[name]);
     const { vendor, architecture, description } = device?.adapterInfo ?? {};
     return {
       version: ort.env.versions.web,
@@ -69,7 +74,10 @@ function place(name, { dims, data: floats }) {
   const [type, data] = name === "input_ids" ? ["int32", Int32Array.from(floats)] : ["float32", floats];
   if (!device) return { tensor: new ort.Tensor(type, data, dims) };
   const size = Math.ceil(data.byteLength / 16) * 16;
-  const buffer = device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC });
+  const buffer = device.createBuffer({
+    size,
+    usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
+  });
   return { tensor: ort.Tensor.fromGpuBuffer(buffer, { dataType: type, dims }), buffer, data };
 }
 

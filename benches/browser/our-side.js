@@ -15,8 +15,12 @@ export async function open({ settings, folder: at, prompt, seed: given }) {
     await model.dispose();
     throw new Error(`not built: the package has no backend ${settings.backend}`);
   }
-  const { vendor, architecture, description } = (settings.backend === "webgpu" && (await navigator.gpu?.requestAdapter())?.info) || {};
-  const adapter = settings.backend === "webgpu" ? [vendor, architecture, description].filter(Boolean).join(" ") : model.device.name;
+  const { vendor, architecture, description } =
+    (settings.backend === "webgpu" && (await navigator.gpu?.requestAdapter())?.info) || {};
+  const adapter =
+    settings.backend === "webgpu"
+      ? [vendor, architecture, description].filter(Boolean).join(" ")
+      : model.device.name;
   return { adapter, opened_ms: performance.now() - begun };
 }
 

@@ -13,14 +13,22 @@ function widen(bytes) {
   for (let at = 0; at < bytes.length; at += 2) {
     const half = bytes.readUInt16LE(at);
     const [sign, exponent, fraction] = [half >> 15 ? -1 : 1, (half >> 10) & 31, half & 1023];
-    wide.writeFloatLE(sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24), at * 2);
+    wide.writeFloatLE(
+      sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24),
+      at * 2,
+    );
   }
   return wide;
 }
 
 const describe = (name, bytes) => {
   const chunks = [];
-  for (let at = 0; at < bytes.length; at += CHUNK) chunks.push(createHash("sha256").update(bytes.subarray(at, at + CHUNK)).digest("hex"));
+  for (let at = 0; at < bytes.length; at += CHUNK)
+    chunks.push(
+      createHash("sha256")
+        .update(bytes.subarray(at, at + CHUNK))
+        .digest("hex"),
+    );
   return { name, size: bytes.length, chunks };
 };
 
@@ -35,15 +43,27 @@ export function variant({ shards = 1, shift = 0, space = 0, wide = false }) {
   for (const name of manifest.weights) {
     const file = files.get(name);
     const start = 8 + Number(file.readBigUInt64LE(0));
-    for (const [tensor, { dtype, shape, data_offsets: [from, to] }] of Object.entries(JSON.parse(file.subarray(8, start)))) {
+    for (const [
+      tensor,
+      {
+        dtype,
+        shape,
+        data_offsets: [from, to],
+      },
+    ] of Object.entries(JSON.parse(file.subarray(8, start)))) {
       if (tensor === "__metadata__") continue;
       const bytes = file.subarray(start + from, start + to);
-      tensors.push(wide && dtype === "F16" ? { tensor, dtype: "F32", shape, bytes: widen(bytes) } : { tensor, dtype, shape, bytes });
+      tensors.push(
+        wide && dtype === "F16"
+          ? { tensor, dtype: "F32", shape, bytes: widen(bytes) }
+          : { tensor, dtype, shape, bytes },
+      );
     }
     files.delete(name);
   }
   if (wide) {
-    for (const name of Object.values(manifest.components)) files.set(name, Buffer.from(files.get(name).toString().replaceAll('"f16"', '"f32"')));
+    for (const name of Object.values(manifest.components))
+      files.set(name, Buffer.from(files.get(name).toString().replaceAll('"f16"', '"f32"')));
   }
   // The narrow ones first, so that wide ones stand wherever those end.
   tensors.sort((a, b) => WIDTHS[a.dtype] - WIDTHS[b.dtype]);
@@ -51,7 +71,10 @@ export function variant({ shards = 1, shift = 0, space = 0, wide = false }) {
   for (let shard = 0; shard < shards; shard++) {
     const own = tensors.filter((_, index) => index % shards === shard);
     let at = 0;
-    const header = own.map(({ tensor, dtype, shape, bytes }) => [tensor, { dtype, shape, data_offsets: [at, (at += bytes.length)] }]);
+    const header = own.map(({ tensor, dtype, shape, bytes }) => [
+      tensor,
+      { dtype, shape, data_offsets: [at, (at += bytes.length)] },
+    ]);
     const text = JSON.stringify(Object.fromEntries(header));
     const padded = text.padEnd(Math.ceil((text.length + space) / 4) * 4 + shift);
     const length = Buffer.alloc(8);

@@ -12,16 +12,21 @@ import { BUNDLE, CHROMIUM, PACKAGE } from "./settings.js";
 const LEAST_DECIBELS = 45;
 
 /** Chromium's own driver, which plays a GPU: Dawn asks more of a driver than some of those of systems can. */
-const driver = ["/usr/lib/chromium", dirname(realpathSync(CHROMIUM))].map((folder) => join(folder, "vk_swiftshader_icd.json")).find(existsSync);
+const driver = ["/usr/lib/chromium", dirname(realpathSync(CHROMIUM))]
+  .map((folder) => join(folder, "vk_swiftshader_icd.json"))
+  .find(existsSync);
 const environment = { ...process.env, ...(driver ? { VK_ICD_FILENAMES: driver } : {}) };
 
 let project, there, skipped;
-before(async () => {
-  project = await mkdtemp(join(tmpdir(), "onestep-elsewhere-"));
-  await cp(join(EXAMPLES, "node"), project, { recursive: true });
-  there = await installed({ skip: (why) => (skipped = why) }, project);
-  if (there) await npm(project, "install", "--no-save", PACKAGE);
-}, { timeout: 600_000 });
+before(
+  async () => {
+    project = await mkdtemp(join(tmpdir(), "onestep-elsewhere-"));
+    await cp(join(EXAMPLES, "node"), project, { recursive: true });
+    there = await installed({ skip: (why) => (skipped = why) }, project);
+    if (there) await npm(project, "install", "--no-save", PACKAGE);
+  },
+  { timeout: 600_000 },
+);
 after(() => rm(project, { recursive: true }));
 
 const deno = () => join(project, "node_modules/.bin/deno");
@@ -38,7 +43,10 @@ for (const [name, backend, program] of [
     await rm(file, { force: true });
     const [command, ...words] = program();
     // Paths are relative to the working folder, as everywhere.
-    const { stdout } = await run(command, [...words, "draw.js", BUNDLE, backend, file], { cwd: project, env: environment });
+    const { stdout } = await run(command, [...words, "draw.js", BUNDLE, backend, file], {
+      cwd: project,
+      env: environment,
+    });
     const decibels = psnr(decode(await readFile(file)), await native("red apple", 1, "cpu"));
     console.log(`# ${name}, ${backend}: ${stdout.trim()}, ${decibels.toFixed(1)} dB`);
     assert.ok(decibels >= LEAST_DECIBELS, `${decibels.toFixed(1)} dB`);

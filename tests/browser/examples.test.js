@@ -20,11 +20,18 @@ before(async () => {
 after(() => browser?.close());
 
 /** What is written below the image, once it is an image. */
-const drawn = (page, prompt) => page.waitForFunction((prompt) => document.querySelector("figcaption")?.textContent.startsWith(`${prompt}, `), prompt, { timeout: 60_000 });
+const drawn = (page, prompt) =>
+  page.waitForFunction(
+    (prompt) => document.querySelector("figcaption")?.textContent.startsWith(`${prompt}, `),
+    prompt,
+    { timeout: 60_000 },
+  );
 
 const USED = {
   async plain(page) {
-    await page.waitForFunction(() => /^Download [0-9.]+ MB$/.test(document.getElementById("load").textContent));
+    await page.waitForFunction(() =>
+      /^Download [0-9.]+ MB$/.test(document.getElementById("load").textContent),
+    );
     await page.click("#load");
     await drawn(page, "red apple");
   },
@@ -44,7 +51,11 @@ const USED = {
   },
 };
 
-for (const [example, built] of [["plain", "."], ["as-you-type", "."], ["react", "dist"]]) {
+for (const [example, built] of [
+  ["plain", "."],
+  ["as-you-type", "."],
+  ["react", "dist"],
+]) {
   test(`the example ${example} draws the native program's image`, { timeout: 300_000 }, async (t) => {
     const project = await mkdtemp(join(tmpdir(), `onestep-${example}-`));
     t.after(() => rm(project, { recursive: true }));

@@ -49,7 +49,10 @@ test("what was fetched once is not fetched again, and the probe knows it", { tim
   assert.deepEqual([second.before.cachedBytes, second.before.downloadBytes], [first.before.downloadBytes, 0]);
   assert.equal(second.last.cached, second.last.total);
   assert.ok(second.pixels === first.pixels);
-  assert.deepEqual(server.requests.filter((path) => path.startsWith("/bundle/") && path !== "/bundle/manifest.json"), []);
+  assert.deepEqual(
+    server.requests.filter((path) => path.startsWith("/bundle/") && path !== "/bundle/manifest.json"),
+    [],
+  );
   // Whoever wants nothing kept gets it from the network.
   const third = await draw(page, { cache: "memory" });
   assert.equal(third.last.cached, 0);
@@ -74,26 +77,34 @@ test("a download that breaks off anywhere goes on from there", { timeout: 180_00
     const whole = await draw(page);
     assert.equal(whole.message, undefined);
     const asked = server.parts.filter(({ path }) => isWeights(path));
-    assert.deepEqual(asked.map(({ start }) => start), [cut], `cut at ${part}`);
+    assert.deepEqual(
+      asked.map(({ start }) => start),
+      [cut],
+      `cut at ${part}`,
+    );
     assert.ok(whole.last.cached >= cut);
     await page.context().close();
   }
 });
 
-test("a server that knows no parts sends all, and what is here already is passed over", { timeout: 120_000 }, async () => {
-  const page = await empty();
-  let half = true;
-  server.change = (path, bytes, response) => {
-    if (!isWeights(path)) return bytes;
-    response.writeHead(200, { "content-length": bytes.length });
-    if (!half) return void response.end(bytes);
-    response.write(bytes.subarray(0, bytes.length >> 1));
-    breakOff(page, response);
-  };
-  assert.equal((await draw(page)).kind, "network");
-  half = false;
-  assert.equal((await draw(page)).message, undefined);
-});
+test(
+  "a server that knows no parts sends all, and what is here already is passed over",
+  { timeout: 120_000 },
+  async () => {
+    const page = await empty();
+    let half = true;
+    server.change = (path, bytes, response) => {
+      if (!isWeights(path)) return bytes;
+      response.writeHead(200, { "content-length": bytes.length });
+      if (!half) return void response.end(bytes);
+      response.write(bytes.subarray(0, bytes.length >> 1));
+      breakOff(page, response);
+    };
+    assert.equal((await draw(page)).kind, "network");
+    half = false;
+    assert.equal((await draw(page)).message, undefined);
+  },
+);
 
 /** Turns a bit of the largest chunk that is kept, or of all chunks, and says how many. */
 const damage = (page, cut) =>
@@ -112,72 +123,118 @@ const damage = (page, cut) =>
     return changed;
   }, cut);
 
-test("a bit that turned on this device is found, and the right bytes are fetched", { timeout: 180_000 }, async () => {
-  const page = await empty();
-  const first = await draw(page);
-  for (const cut of [false, true]) {
-    assert.ok((await damage(page, cut)) >= 5);
-    const again = await draw(page);
-    assert.equal(again.message, undefined, `cut: ${cut}`);
-    assert.ok(again.pixels === first.pixels);
-    server.requests.length = 0;
-    await draw(page);
-    assert.deepEqual(server.requests.filter(isWeights), [], "it was kept again");
-  }
-});
+test(
+  "a bit that turned on this device is found, and the right bytes are fetched",
+  { timeout: 180_000 },
+  async () => {
+    const page = await empty();
+    const first = await draw(page);
+    for (const cut of [false, true]) {
+      assert.ok((await damage(page, cut)) >= 5);
+      const again = await draw(page);
+      assert.equal(again.message, undefined, `cut: ${cut}`);
+      assert.ok(again.pixels === first.pixels);
+      server.requests.length = 0;
+      await draw(page);
+      assert.deepEqual(server.requests.filter(isWeights), [], "it was kept again");
+    }
+  },
+);
 
-test("where there is no room the model runs all the same, and a sentence says what that means", { timeout: 120_000 }, async () => {
-  const page = await empty();
-  const session = await page.context().newCDPSession(page);
-  await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.address).origin, quotaSize: 2_000_000 });
-  const drawn = await draw(page);
-  assert.equal(drawn.message, undefined);
-  assert.match(drawn.notices.join(), /no more room.*fetched again/);
-});
+test(
+  "where there is no room the model runs all the same, and a sentence says what that means",
+  { timeout: 120_000 },
+  async () => {
+    const page = await empty();
+    const session = await page.context().newCDPSession(page);
+    await session.send("Storage.overrideQuotaForOrigin", {
+      origin: new URL(server.address).origin,
+      quotaSize: 2_000_000,
+    });
+    const drawn = await draw(page);
+    assert.equal(drawn.message, undefined);
+    assert.match(drawn.notices.join(), /no more room.*fetched again/);
+  },
+);
 
 test("the page says below its first image that there was no room", { timeout: 120_000 }, async () => {
   const page = await open(browser, server, { path: "?backend=cpu" });
   const session = await page.context().newCDPSession(page);
-  await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.address).origin, quotaSize: 2_000_000 });
+  await session.send("Storage.overrideQuotaForOrigin", {
+    origin: new URL(server.address).origin,
+    quotaSize: 2_000_000,
+  });
   await ready(page);
   assert.match(await page.textContent("#prompt-hint"), /no more room/);
 });
 
 test("a browser that keeps nothing draws too", { timeout: 120_000 }, async () => {
-  const page = await open(browser, server, { path: "empty.html", prepare: () => (StorageManager.prototype.getDirectory = undefined) });
+  const page = await open(browser, server, {
+    path: "empty.html",
+    prepare: () => (StorageManager.prototype.getDirectory = undefined),
+  });
   assert.equal((await draw(page)).message, undefined);
-  assert.deepEqual(await page.evaluate(async () => (await import("/web/packages/onestep/src/public/index.js")).cache.list()), []);
+  assert.deepEqual(
+    await page.evaluate(async () => (await import("/web/packages/onestep/src/public/index.js")).cache.list()),
+    [],
+  );
 });
 
-test("models are listed and removed; another model under the same address takes the old one's place", { timeout: 180_000 }, async () => {
-  const page = await empty();
-  const cached = (how, ...given) => page.evaluate(async ([how, given]) => (await import("/web/packages/onestep/src/public/index.js")).cache[how](...given), [how, given]);
-  await draw(page);
-  const [entry, ...others] = await cached("list");
-  assert.deepEqual(others, []);
-  assert.ok(entry.complete && entry.bytes > 1e6 && /^[0-9a-f]{64}$/.test(entry.id), JSON.stringify(entry));
-  server.change = (path, bytes) => (path === "/bundle/manifest.json" ? Buffer.from(JSON.stringify({ ...JSON.parse(bytes), title: "Another" })) : bytes);
-  server.requests.length = 0;
-  await draw(page);
-  assert.deepEqual(server.requests.filter(isWeights), [], "its chunks are the same");
-  const list = await cached("list");
-  assert.deepEqual(list.map(({ title }) => title), ["Another"]);
-  assert.equal(await cached("remove", list[0].id), entry.bytes);
-  assert.deepEqual(await cached("list"), []);
-  await draw(page);
-  assert.equal(await cached("clear"), entry.bytes);
-  assert.equal((await draw(page)).before.cachedBytes, 0);
-});
+test(
+  "models are listed and removed; another model under the same address takes the old one's place",
+  { timeout: 180_000 },
+  async () => {
+    const page = await empty();
+    const cached = (how, ...given) =>
+      page.evaluate(
+        async ([how, given]) =>
+          (await import("/web/packages/onestep/src/public/index.js")).cache[how](...given),
+        [how, given],
+      );
+    await draw(page);
+    const [entry, ...others] = await cached("list");
+    assert.deepEqual(others, []);
+    assert.ok(entry.complete && entry.bytes > 1e6 && /^[0-9a-f]{64}$/.test(entry.id), JSON.stringify(entry));
+    server.change = (path, bytes) =>
+      path === "/bundle/manifest.json"
+        ? Buffer.from(JSON.stringify({ ...JSON.parse(bytes), title: "Another" }))
+        : bytes;
+    server.requests.length = 0;
+    await draw(page);
+    assert.deepEqual(server.requests.filter(isWeights), [], "its chunks are the same");
+    const list = await cached("list");
+    assert.deepEqual(
+      list.map(({ title }) => title),
+      ["Another"],
+    );
+    assert.equal(await cached("remove", list[0].id), entry.bytes);
+    assert.deepEqual(await cached("list"), []);
+    await draw(page);
+    assert.equal(await cached("clear"), entry.bytes);
+    assert.equal((await draw(page)).before.cachedBytes, 0);
+  },
+);
 
 test("the page opens and draws without a network the second time", { timeout: 180_000 }, async () => {
   const page = await open(browser, server, { path: "?backend=cpu" });
   // What workers fetch passes the service worker only once it is there.
   await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
   await ready(page);
-  const kept = () => page.evaluate(async () => (await (await caches.open("onestep-page")).keys()).map(({ url }) => new URL(url).pathname));
-  const parts = new Set(server.requests.filter((path) => /(\/|\.js|\.css|\.wasm|\/gallery\.json)$/.test(path) && path !== "/service-worker.js"));
-  assert.ok([...parts].some((path) => path.endsWith(".wasm")), [...parts].join());
-  for (let here = []; ![...parts].every((path) => here.includes(path)); here = await kept()) await page.waitForTimeout(100);
+  const kept = () =>
+    page.evaluate(async () =>
+      (await (await caches.open("onestep-page")).keys()).map(({ url }) => new URL(url).pathname),
+    );
+  const parts = new Set(
+    server.requests.filter(
+      (path) => /(\/|\.js|\.css|\.wasm|\/gallery\.json)$/.test(path) && path !== "/service-worker.js",
+    ),
+  );
+  assert.ok(
+    [...parts].some((path) => path.endsWith(".wasm")),
+    [...parts].join(),
+  );
+  for (let here = []; ![...parts].every((path) => here.includes(path)); here = await kept())
+    await page.waitForTimeout(100);
   await page.context().setOffline(true);
   await page.reload();
   await loaded(page);
@@ -186,7 +243,9 @@ test("the page opens and draws without a network the second time", { timeout: 18
   // A model that was removed is gone, and the page says so instead of waiting.
   await page.evaluate(() => (document.getElementById("models").open = true));
   await page.click("#models-clear");
-  await page.waitForFunction(() => /Nothing is kept/.test(document.getElementById("models-kept").textContent));
+  await page.waitForFunction(() =>
+    /Nothing is kept/.test(document.getElementById("models-kept").textContent),
+  );
   await page.reload();
   await state(page, "offer");
   assert.match(await page.textContent("#model-error"), /could not be fetched/);

@@ -16,7 +16,9 @@ test("the kernel cases pass in Chromium", { timeout: 900_000 }, async (t) => {
   });
   assert.ok(cases.length > 0, "there is no case");
   for (const { name, passed, detail, worst } of cases) {
-    await t.test(`kernel ${name}`, () => assert.ok(passed, `${detail} (worst error ${worst} of its tolerance)`));
+    await t.test(`kernel ${name}`, () =>
+      assert.ok(passed, `${detail} (worst error ${worst} of its tolerance)`),
+    );
   }
   assert.deepEqual(server.complaints, []);
 });

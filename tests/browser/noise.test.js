@@ -21,24 +21,38 @@ const begin = (page, backend) =>
     const onestep = await import("/web/packages/onestep/src/public/index.js");
     window.model = await onestep.load("/bundle/", { assets: "/", backend });
     window.pixels = (image) => [...image.pixels().data].join();
-    window.outcome = (promise) => promise.then((value) => (value === null ? null : "made"), ({ kind, message }) => ({ kind, message }));
+    window.outcome = (promise) =>
+      promise.then(
+        (value) => (value === null ? null : "made"),
+        ({ kind, message }) => ({ kind, message }),
+      );
   }, backend);
 
-test("a way between two seeds begins and ends at their images, and its middle is neither", { timeout: 120_000 }, async () => {
-  const found = await page.evaluate(async () => {
-    const draw = async (options) => window.pixels(await model.generate("red apple", options));
-    return {
-      from: (await draw({ seed: 3 })) === (await draw({ noise: { from: 3, to: 9n, t: 0 } })),
-      to: (await draw({ noise: { seed: 9 } })) === (await draw({ noise: { from: 3, to: 9n, t: 1 } })),
-      middle: new Set([await draw({ seed: 3 }), await draw({ seed: 9 }), await draw({ noise: { from: 3, to: 9, t: 0.5 } })]).size,
-    };
-  });
-  assert.deepEqual(found, { from: true, to: true, middle: 3 });
-});
+test(
+  "a way between two seeds begins and ends at their images, and its middle is neither",
+  { timeout: 120_000 },
+  async () => {
+    const found = await page.evaluate(async () => {
+      const draw = async (options) => window.pixels(await model.generate("red apple", options));
+      return {
+        from: (await draw({ seed: 3 })) === (await draw({ noise: { from: 3, to: 9n, t: 0 } })),
+        to: (await draw({ noise: { seed: 9 } })) === (await draw({ noise: { from: 3, to: 9n, t: 1 } })),
+        middle: new Set([
+          await draw({ seed: 3 }),
+          await draw({ seed: 9 }),
+          await draw({ noise: { from: 3, to: 9, t: 0.5 } }),
+        ]).size,
+      };
+    });
+    assert.deepEqual(found, { from: true, to: true, middle: 3 });
+  },
+);
 
 test("the file of an image between two seeds says where it is from", { timeout: 60_000 }, async () => {
   const text = await page.evaluate(async () => {
-    const image = await model.generate("red apple", { noise: { from: 3, to: 18446744073709551615n, t: 0.25 } });
+    const image = await model.generate("red apple", {
+      noise: { from: 3, to: 18446744073709551615n, t: 0.25 },
+    });
     return [image.seed, new TextDecoder("latin1").decode(await (await image.png()).arrayBuffer())];
   });
   assert.equal(text[0], undefined);
@@ -48,77 +62,142 @@ test("the file of an image between two seeds says where it is from", { timeout: 
 test("numbers of the caller's are drawn from; wrong ones are refused", { timeout: 60_000 }, async () => {
   const refusals = await page.evaluate(() =>
     Promise.all(
-      [{ latent: new Float32Array(7) }, { latent: [1, 2] }, { from: 1, to: 2, t: 1.5 }, { from: -1, to: 2, t: 0 }, {}, "noise", null].map((noise) =>
-        window.outcome(model.generate("red apple", { noise })),
-      ),
+      [
+        { latent: new Float32Array(7) },
+        { latent: [1, 2] },
+        { from: 1, to: 2, t: 1.5 },
+        { from: -1, to: 2, t: 0 },
+        {},
+        "noise",
+        null,
+      ].map((noise) => window.outcome(model.generate("red apple", { noise }))),
     ),
   );
   for (const { kind, message } of refusals) assert.equal(kind, "invalid-option", message);
   assert.match(refusals[0].message, /7 numbers.*\d{3,}/);
   const count = Number(/model's has (\d+)/.exec(refusals[0].message)[1]);
-  assert.equal(await page.evaluate((count) => window.outcome(model.generate("red apple", { noise: { latent: new Float32Array(count).fill(0.1) } })), count), "made");
-  assert.equal((await page.evaluate((count) => window.outcome(model.generate("red apple", { noise: { latent: new Float32Array(count).fill(NaN) } })), count)).kind, "invalid-option");
+  assert.equal(
+    await page.evaluate(
+      (count) =>
+        window.outcome(model.generate("red apple", { noise: { latent: new Float32Array(count).fill(0.1) } })),
+      count,
+    ),
+    "made",
+  );
+  assert.equal(
+    (
+      await page.evaluate(
+        (count) =>
+          window.outcome(
+            model.generate("red apple", { noise: { latent: new Float32Array(count).fill(NaN) } }),
+          ),
+        count,
+      )
+    ).kind,
+    "invalid-option",
+  );
 });
 
-test("of live images the newest is made, those before it are null, and the queue is free afterwards", { timeout: 120_000 }, async () => {
-  const { outcomes, words, ends } = await page.evaluate(async () => {
-    const words = [..."red apple"].map((_, index, all) => all.slice(0, index + 1).join(""));
-    const outcomes = await Promise.all(words.map((word) => window.outcome(model.live(word, { seed: 1 }))));
-    const controller = new AbortController();
-    const aborted = model.live("red apple", { seed: 1, signal: controller.signal }).then(String, (reason) => reason);
-    controller.abort("enough");
-    const reason = await aborted;
-    const before = performance.now();
-    await model.generate("red apple", { seed: 1 });
-    return { outcomes, words, ends: [reason, performance.now() - before] };
-  });
-  assert.equal(outcomes.at(-1), "made");
-  assert.deepEqual(outcomes.slice(0, -1), words.slice(0, -1).map(() => null));
-  assert.equal(ends[0], "enough");
-});
+test(
+  "of live images the newest is made, those before it are null, and the queue is free afterwards",
+  { timeout: 120_000 },
+  async () => {
+    const { outcomes, words, ends } = await page.evaluate(async () => {
+      const words = [..."red apple"].map((_, index, all) => all.slice(0, index + 1).join(""));
+      const outcomes = await Promise.all(words.map((word) => window.outcome(model.live(word, { seed: 1 }))));
+      const controller = new AbortController();
+      const aborted = model
+        .live("red apple", { seed: 1, signal: controller.signal })
+        .then(String, (reason) => reason);
+      controller.abort("enough");
+      const reason = await aborted;
+      const before = performance.now();
+      await model.generate("red apple", { seed: 1 });
+      return { outcomes, words, ends: [reason, performance.now() - before] };
+    });
+    assert.equal(outcomes.at(-1), "made");
+    assert.deepEqual(
+      outcomes.slice(0, -1),
+      words.slice(0, -1).map(() => null),
+    );
+    assert.equal(ends[0], "enough");
+  },
+);
 
-test("a walk gives its frames in order, ends at its last seed, and stops when nobody asks for more", { timeout: 180_000 }, async () => {
-  const { noises, first, last, refused } = await page.evaluate(async () => {
-    const noises = [];
-    let [first, last] = [];
-    for await (const image of model.walk("red apple", [3, 9n, 4], 3)) {
-      noises.push(image.seed === undefined ? `${image.noise.from}-${image.noise.to} ${image.noise.t.toFixed(3)}` : String(image.seed));
-      first ??= window.pixels(image);
-      last = window.pixels(image);
-    }
-    for await (const _ of model.walk("red apple", [1, 2], 1000)) break;
-    const refused = [];
-    for (const given of [[[1], 3], [[1, 2], 0], [[1, -2], 3]]) refused.push(await window.outcome(model.walk("red apple", ...given).next()));
-    return {
-      noises,
-      first: first === window.pixels(await model.generate("red apple", { seed: 3 })),
-      last: last === window.pixels(await model.generate("red apple", { seed: 4 })),
-      refused: refused.map(({ kind }) => kind),
-    };
-  });
-  assert.deepEqual(noises, ["3", "3-9 0.333", "3-9 0.667", "9", "9-4 0.333", "9-4 0.667", "4"]);
-  assert.deepEqual([first, last, refused], [true, true, ["invalid-option", "invalid-option", "invalid-option"]]);
-});
+test(
+  "a walk gives its frames in order, ends at its last seed, and stops when nobody asks for more",
+  { timeout: 180_000 },
+  async () => {
+    const { noises, first, last, refused } = await page.evaluate(async () => {
+      const noises = [];
+      let [first, last] = [];
+      for await (const image of model.walk("red apple", [3, 9n, 4], 3)) {
+        noises.push(
+          image.seed === undefined
+            ? `${image.noise.from}-${image.noise.to} ${image.noise.t.toFixed(3)}`
+            : String(image.seed),
+        );
+        first ??= window.pixels(image);
+        last = window.pixels(image);
+      }
+      for await (const _ of model.walk("red apple", [1, 2], 1000)) break;
+      const refused = [];
+      for (const given of [
+        [[1], 3],
+        [[1, 2], 0],
+        [[1, -2], 3],
+      ])
+        refused.push(await window.outcome(model.walk("red apple", ...given).next()));
+      return {
+        noises,
+        first: first === window.pixels(await model.generate("red apple", { seed: 3 })),
+        last: last === window.pixels(await model.generate("red apple", { seed: 4 })),
+        refused: refused.map(({ kind }) => kind),
+      };
+    });
+    assert.deepEqual(noises, ["3", "3-9 0.333", "3-9 0.667", "9", "9-4 0.333", "9-4 0.667", "4"]);
+    assert.deepEqual(
+      [first, last, refused],
+      [true, true, ["invalid-option", "invalid-option", "invalid-option"]],
+    );
+  },
+);
 
-test("a model from the files of a folder draws the same, keeps nothing, and a missing file is named", { timeout: 120_000 }, async () => {
-  const found = await page.evaluate(async () => {
-    const { cache, load } = await import("/web/packages/onestep/src/public/index.js");
-    const manifest = await (await fetch("/bundle/manifest.json")).blob();
-    const names = JSON.parse(await manifest.text()).files.map(({ name }) => name);
-    const files = await Promise.all(names.map(async (name) => new File([await (await fetch(`/bundle/${name}`)).blob()], name)));
-    files.push(new File([manifest], "manifest.json"));
-    const before = (await cache.list()).length;
-    const other = await load({ files }, { assets: "/", backend: "cpu" });
-    const same = window.pixels(await other.generate("red apple", { seed: 1 })) === window.pixels(await model.generate("red apple", { seed: 1 }));
-    await other.dispose();
-    const gone = await window.outcome(load({ files: files.filter(({ name }) => !name.endsWith(".safetensors")) }, { assets: "/", backend: "cpu" }));
-    const none = await window.outcome(load({ files: [] }, { assets: "/", backend: "cpu" }));
-    return { same, kept: (await cache.list()).length - before, gone, none };
-  });
-  assert.deepEqual([found.same, found.kept, found.gone.kind, found.none.kind], [true, 0, "invalid-bundle", "invalid-bundle"]);
-  assert.match(found.gone.message, /has no \S+\.safetensors/);
-  assert.match(found.none.message, /has no manifest\.json/);
-});
+test(
+  "a model from the files of a folder draws the same, keeps nothing, and a missing file is named",
+  { timeout: 120_000 },
+  async () => {
+    const found = await page.evaluate(async () => {
+      const { cache, load } = await import("/web/packages/onestep/src/public/index.js");
+      const manifest = await (await fetch("/bundle/manifest.json")).blob();
+      const names = JSON.parse(await manifest.text()).files.map(({ name }) => name);
+      const files = await Promise.all(
+        names.map(async (name) => new File([await (await fetch(`/bundle/${name}`)).blob()], name)),
+      );
+      files.push(new File([manifest], "manifest.json"));
+      const before = (await cache.list()).length;
+      const other = await load({ files }, { assets: "/", backend: "cpu" });
+      const same =
+        window.pixels(await other.generate("red apple", { seed: 1 })) ===
+        window.pixels(await model.generate("red apple", { seed: 1 }));
+      await other.dispose();
+      const gone = await window.outcome(
+        load(
+          { files: files.filter(({ name }) => !name.endsWith(".safetensors")) },
+          { assets: "/", backend: "cpu" },
+        ),
+      );
+      const none = await window.outcome(load({ files: [] }, { assets: "/", backend: "cpu" }));
+      return { same, kept: (await cache.list()).length - before, gone, none };
+    });
+    assert.deepEqual(
+      [found.same, found.kept, found.gone.kind, found.none.kind],
+      [true, 0, "invalid-bundle", "invalid-bundle"],
+    );
+    assert.match(found.gone.message, /has no \S+\.safetensors/);
+    assert.match(found.none.message, /has no manifest\.json/);
+  },
+);
 
 /** Bytes that the page's and the GPU's processes hold together, when what can be given back has been. A browser begins others when it likes. */
 async function memory(browser, page) {
@@ -127,55 +206,91 @@ async function memory(browser, page) {
   await page.waitForTimeout(1_000);
   const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
   const ours = processInfo.filter(({ type }) => ["renderer", "GPU"].includes(type));
-  const resident = await Promise.all(ours.map(async ({ id }) => Number((await readFile(`/proc/${id}/statm`, "utf8").catch(() => "0 0")).split(" ")[1]) * 4096));
+  const resident = await Promise.all(
+    ours.map(
+      async ({ id }) =>
+        Number((await readFile(`/proc/${id}/statm`, "utf8").catch(() => "0 0")).split(" ")[1]) * 4096,
+    ),
+  );
   return resident.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 // In software an image of WebGPU takes most of a second where the machine has other things to do.
-for (const [backend, many] of [["cpu", 1000], ["webgpu", 200]]) {
-  test(`on ${backend} ${many} images take no more memory than fifty, and disposing gives it back`, { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" }, async (t) => {
+for (const [backend, many] of [
+  ["cpu", 1000],
+  ["webgpu", 200],
+]) {
+  test(
+    `on ${backend} ${many} images take no more memory than fifty, and disposing gives it back`,
+    { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" },
+    async (t) => {
+      const own = await launch();
+      t.after(() => own.close());
+      const page = await open(own, server, { path: "empty.html" });
+      const at = { empty: await memory(own, page) };
+      const draw = (count) =>
+        page.evaluate(async (count) => {
+          for (let seed = 0; seed < count; seed++) await model.generate("red apple", { seed });
+        }, count);
+      await begin(page, backend);
+      await draw(50);
+      at.fifty = await memory(own, page);
+      await draw(many - 50);
+      at.many = await memory(own, page);
+      await page.evaluate(() => model.dispose());
+      // The browser keeps some of what it once needed: code, pools of its own. A worker takes its time to end.
+      const isBack = () => at.disposed - at.empty < 0.35 * (at.fifty - at.empty) + 20 * 2 ** 20;
+      for (let tries = 0; tries === 0 || (tries < 20 && !isBack()); tries++)
+        at.disposed = await memory(own, page);
+      console.log(
+        `# ${backend}, MiB: ${Object.entries(at)
+          .map(([when, bytes]) => `${when} ${Math.round(bytes / 2 ** 20)}`)
+          .join(", ")}`,
+      );
+      assert.ok(at.many < 1.05 * at.fifty, `${at.fifty} and ${at.many} bytes`);
+      assert.ok(isBack(), JSON.stringify(at));
+    },
+  );
+}
+
+test(
+  "on WebGPU a device that is lost is replaced by itself and the call goes on; where there is no other, every call ends with that",
+  { timeout: 300_000 },
+  async (t) => {
+    // A browser of its own: after two such deaths it gives no adapter any more.
     const own = await launch();
     t.after(() => own.close());
     const page = await open(own, server, { path: "empty.html" });
-    const at = { empty: await memory(own, page) };
-    const draw = (count) => page.evaluate(async (count) => { for (let seed = 0; seed < count; seed++) await model.generate("red apple", { seed }); }, count);
-    await begin(page, backend);
-    await draw(50);
-    at.fifty = await memory(own, page);
-    await draw(many - 50);
-    at.many = await memory(own, page);
-    await page.evaluate(() => model.dispose());
-    // The browser keeps some of what it once needed: code, pools of its own. A worker takes its time to end.
-    const isBack = () => at.disposed - at.empty < 0.35 * (at.fifty - at.empty) + 20 * 2 ** 20;
-    for (let tries = 0; tries === 0 || (tries < 20 && !isBack()); tries++) at.disposed = await memory(own, page);
-    console.log(`# ${backend}, MiB: ${Object.entries(at).map(([when, bytes]) => `${when} ${Math.round(bytes / 2 ** 20)}`).join(", ")}`);
-    assert.ok(at.many < 1.05 * at.fifty, `${at.fifty} and ${at.many} bytes`);
-    assert.ok(isBack(), JSON.stringify(at));
-  });
-}
-
-test("on WebGPU a device that is lost is replaced by itself and the call goes on; where there is no other, every call ends with that", { timeout: 300_000 }, async (t) => {
-  // A browser of its own: after two such deaths it gives no adapter any more.
-  const own = await launch();
-  t.after(() => own.close());
-  const page = await open(own, server, { path: "empty.html" });
-  await begin(page, "webgpu");
-  const first = await page.evaluate(async () => window.pixels(await model.generate("red apple", { seed: 1 })));
-  server.requests.length = 0;
-  const crash = async () => {
-    await (await own.newBrowserCDPSession()).send("Browser.crashGpuProcess").catch(() => {});
-    await page.waitForTimeout(1_000);
-  };
-  await crash();
-  const again = await page.evaluate(() => model.generate("red apple", { seed: 1 }).then(window.pixels, (error) => `${error.kind}: ${error.message}`));
-  assert.equal(again === first ? "the same" : again.slice(0, 200), "the same");
-  assert.deepEqual(server.requests.filter((path) => path.endsWith(".safetensors")), []);
-  // This browser gives no adapter after the second time: the call ends all the same, and so does every later one.
-  await crash();
-  const told = await page.evaluate(() => window.outcome(model.generate("red apple", { seed: 2 })));
-  assert.ok(told === "made" || told.kind === "device-lost", JSON.stringify(told));
-  if (told !== "made") {
-    assert.equal(await page.evaluate(async () => (await model.lost).kind), "device-lost");
-    assert.equal((await page.evaluate(() => window.outcome(model.generate("red apple", { seed: 2 })))).kind, "device-lost");
-  }
-});
+    await begin(page, "webgpu");
+    const first = await page.evaluate(async () =>
+      window.pixels(await model.generate("red apple", { seed: 1 })),
+    );
+    server.requests.length = 0;
+    const crash = async () => {
+      await (await own.newBrowserCDPSession()).send("Browser.crashGpuProcess").catch(() => {});
+      await page.waitForTimeout(1_000);
+    };
+    await crash();
+    const again = await page.evaluate(() =>
+      model
+        .generate("red apple", { seed: 1 })
+        .then(window.pixels, (error) => `${error.kind}: ${error.message}`),
+    );
+    assert.equal(again === first ? "the same" : again.slice(0, 200), "the same");
+    assert.deepEqual(
+      server.requests.filter((path) => path.endsWith(".safetensors")),
+      [],
+    );
+    // This browser gives no adapter after the second time: the call ends all the same, and so does every later one.
+    await crash();
+    const told = await page.evaluate(() => window.outcome(model.generate("red apple", { seed: 2 })));
+    assert.ok(told === "made" || told.kind === "device-lost", JSON.stringify(told));
+    if (told !== "made") {
+      assert.equal(await page.evaluate(async () => (await model.lost).kind), "device-lost");
+      assert.equal(
+        (await page.evaluate(() => window.outcome(model.generate("red apple", { seed: 2 })))).kind,
+        "device-lost",
+      );
+    }
+  },
+);

@@ -19,36 +19,43 @@ const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.
 
 async function findings(page) {
   await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+  const { violations } = await page.evaluate(() =>
+    axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
+  );
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join(", ")}`);
 }
 
-const wide = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+const wide = (page) =>
+  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
 for (const [name, view] of Object.entries({
   "desktop-light": { width: 1280, height: 900, colorScheme: "light" },
   "desktop-dark": { width: 1280, height: 900, colorScheme: "dark" },
   "phone-light": { width: 360, height: 740, colorScheme: "light" },
   "phone-dark": { width: 360, height: 740, colorScheme: "dark" },
-  "narrow": { width: 320, height: 640, colorScheme: "light" },
+  narrow: { width: 320, height: 640, colorScheme: "light" },
 })) {
-  test(`${name}: nothing is cut off and no rule of accessibility broken, before and after drawing`, { timeout: 300_000 }, async () => {
-    const page = await open(browser, server, view);
-    await state(page, "offer");
-    await page.screenshot({ path: join(RESULTS, `${name}-offer.png`), fullPage: true });
-    assert.deepEqual(await findings(page), []);
-    assert.equal(await wide(page), 0);
-    await ready(page);
-    await draw(page, "red apple", 1);
-    await page.click("#timings summary");
-    await page.click("#measure");
-    await page.waitForSelector("#kernels-rows tr", { timeout: 120_000 });
-    await state(page, "ready");
-    await page.screenshot({ path: join(RESULTS, `${name}-drawn.png`), fullPage: true });
-    assert.deepEqual(await findings(page), []);
-    assert.equal(await wide(page), 0);
-    await page.context().close();
-  });
+  test(
+    `${name}: nothing is cut off and no rule of accessibility broken, before and after drawing`,
+    { timeout: 300_000 },
+    async () => {
+      const page = await open(browser, server, view);
+      await state(page, "offer");
+      await page.screenshot({ path: join(RESULTS, `${name}-offer.png`), fullPage: true });
+      assert.deepEqual(await findings(page), []);
+      assert.equal(await wide(page), 0);
+      await ready(page);
+      await draw(page, "red apple", 1);
+      await page.click("#timings summary");
+      await page.click("#measure");
+      await page.waitForSelector("#kernels-rows tr", { timeout: 120_000 });
+      await state(page, "ready");
+      await page.screenshot({ path: join(RESULTS, `${name}-drawn.png`), fullPage: true });
+      assert.deepEqual(await findings(page), []);
+      assert.equal(await wide(page), 0);
+      await page.context().close();
+    },
+  );
 }
 
 test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
@@ -78,27 +85,38 @@ test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
   await page.keyboard.press("Control+A");
   await page.keyboard.type("9");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.getElementById("image").getAttribute("aria-label") === "Image for: green tree, seed 9", undefined, { timeout: 120_000 });
+  await page.waitForFunction(
+    () => document.getElementById("image").getAttribute("aria-label") === "Image for: green tree, seed 9",
+    undefined,
+    { timeout: 120_000 },
+  );
   await state(page, "ready");
   const heard = await page.evaluate(() => window.heard);
-  assert.ok(heard.some((text) => /100 percent/.test(text)), heard.join(" | "));
+  assert.ok(
+    heard.some((text) => /100 percent/.test(text)),
+    heard.join(" | "),
+  );
   assert.ok(heard.includes("The model is ready."), heard.join(" | "));
   assert.equal(heard.at(-1), "Image for: green tree, seed 9 is ready.");
   assert.ok(heard.length < 16, `${heard.length} announcements are too many`);
 });
 
-test("nothing is fetched before it is asked for, and nothing moves when the image comes", { timeout: 300_000 }, async (t) => {
-  const fresh = await serve();
-  t.after(() => fresh.close());
-  const page = await open(browser, fresh);
-  await state(page, "offer");
-  // What the model is, and what it drew before; the latter once more where the page keeps its parts for when there is no network.
-  const asked = new Set(fresh.requests.filter((path) => path.startsWith("/bundle/")));
-  assert.deepEqual([...asked].sort(), ["/bundle/gallery.json", "/bundle/manifest.json"]);
-  assert.ok(!fresh.requests.some((path) => path.endsWith(".wasm")));
-  await ready(page);
-  const box = () => page.locator("#frame").boundingBox();
-  const first = await box();
-  await draw(page, "red apple", 1);
-  assert.deepEqual(await box(), first);
-});
+test(
+  "nothing is fetched before it is asked for, and nothing moves when the image comes",
+  { timeout: 300_000 },
+  async (t) => {
+    const fresh = await serve();
+    t.after(() => fresh.close());
+    const page = await open(browser, fresh);
+    await state(page, "offer");
+    // What the model is, and what it drew before; the latter once more where the page keeps its parts for when there is no network.
+    const asked = new Set(fresh.requests.filter((path) => path.startsWith("/bundle/")));
+    assert.deepEqual([...asked].sort(), ["/bundle/gallery.json", "/bundle/manifest.json"]);
+    assert.ok(!fresh.requests.some((path) => path.endsWith(".wasm")));
+    await ready(page);
+    const box = () => page.locator("#frame").boundingBox();
+    const first = await box();
+    await draw(page, "red apple", 1);
+    assert.deepEqual(await box(), first);
+  },
+);

@@ -33,8 +33,13 @@ export async function serve({ change } = {}) {
       served.complaints.push(text);
       return response.writeHead(204).end();
     }
-    if (path === "/empty.html") return response.writeHead(200, { "content-type": TYPES[".html"], "content-security-policy": POLICY }).end("<!doctype html><title>empty</title>");
-    const file = path.startsWith("/selftest/") ? join(SELFTEST, normalize(path.slice("/selftest".length))) : join(PAGE, normalize(path === "/" ? "/index.html" : path));
+    if (path === "/empty.html")
+      return response
+        .writeHead(200, { "content-type": TYPES[".html"], "content-security-policy": POLICY })
+        .end("<!doctype html><title>empty</title>");
+    const file = path.startsWith("/selftest/")
+      ? join(SELFTEST, normalize(path.slice("/selftest".length)))
+      : join(PAGE, normalize(path === "/" ? "/index.html" : path));
     let bytes;
     try {
       bytes = served.files?.get(path) ?? (await readFile(file));

@@ -3,7 +3,8 @@ import { existsSync } from "node:fs";
 
 function folder(name, what) {
   const path = process.env[name];
-  if (!path || !existsSync(path)) throw new Error(`${name} must name ${what}; cargo xtask test browser sets it`);
+  if (!path || !existsSync(path))
+    throw new Error(`${name} must name ${what}; cargo xtask test browser sets it`);
   return path;
 }
 

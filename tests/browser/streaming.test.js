@@ -22,7 +22,8 @@ before(async () => {
 beforeEach(() => ([server.change, server.files] = [undefined, undefined]));
 after(() => Promise.all([browser?.close(), server?.close()]));
 
-const offer = (files) => (server.files = new Map([...files].map(([name, bytes]) => [`/bundle/${name}`, bytes])));
+const offer = (files) =>
+  (server.files = new Map([...files].map(([name, bytes]) => [`/bundle/${name}`, bytes])));
 
 /** An image of the bundle that is served, or the error. */
 const draw = (on = page) =>
@@ -34,7 +35,12 @@ const draw = (on = page) =>
       if (phase === "download") window.done = done;
     };
     try {
-      const model = await load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", onProgress: show });
+      const model = await load("/bundle/", {
+        assets: "/",
+        backend: "webgpu",
+        cache: "memory",
+        onProgress: show,
+      });
       const image = await model.generate("red apple", { seed: 1 });
       await model.dispose();
       return { pixels: [...image.pixels().data].join(), phases };
@@ -48,7 +54,13 @@ test("progress counts every byte and every kernel, and never goes back", { timeo
   assert.deepEqual([...new Set(phases.map(([phase]) => phase))], ["download", "compile"]);
   for (const phase of ["download", "compile"]) {
     const own = phases.filter(([name]) => name === phase);
-    assert.ok(own.every(([, done, total], index) => done <= total && (index === 0 || done / total >= own[index - 1][1] / own[index - 1][2])), JSON.stringify(own));
+    assert.ok(
+      own.every(
+        ([, done, total], index) =>
+          done <= total && (index === 0 || done / total >= own[index - 1][1] / own[index - 1][2]),
+      ),
+      JSON.stringify(own),
+    );
     assert.equal(own.at(-1)[1], own.at(-1)[2]);
   }
 });
@@ -74,39 +86,51 @@ const wrong = (bytes) => {
   return changed;
 };
 
-test("a later chunk that is wrong once is fetched again, with all before it", { timeout: 180_000 }, async () => {
-  offer(variant(LARGE));
-  let answers = 0;
-  server.change = (path, bytes) => (path === SHARD && answers++ === 0 ? wrong(bytes) : bytes);
-  const { pixels, message } = await draw();
-  assert.equal(message, undefined);
-  assert.ok(pixels === shipped);
-  assert.equal(answers, 2);
-});
+test(
+  "a later chunk that is wrong once is fetched again, with all before it",
+  { timeout: 180_000 },
+  async () => {
+    offer(variant(LARGE));
+    let answers = 0;
+    server.change = (path, bytes) => (path === SHARD && answers++ === 0 ? wrong(bytes) : bytes);
+    const { pixels, message } = await draw();
+    assert.equal(message, undefined);
+    assert.ok(pixels === shipped);
+    assert.equal(answers, 2);
+  },
+);
 
-test("a later chunk that stays wrong is told by its number, and the right file is taken afterwards", { timeout: 180_000 }, async () => {
-  offer(variant(LARGE));
-  server.change = (path, bytes) => (path === SHARD ? wrong(bytes) : bytes);
-  const { kind, detail } = await draw();
-  assert.deepEqual([kind, detail.file, detail.chunk], ["integrity", "shard-0.safetensors", 1]);
-  server.change = undefined;
-  assert.ok((await draw()).pixels === shipped);
-});
+test(
+  "a later chunk that stays wrong is told by its number, and the right file is taken afterwards",
+  { timeout: 180_000 },
+  async () => {
+    offer(variant(LARGE));
+    server.change = (path, bytes) => (path === SHARD ? wrong(bytes) : bytes);
+    const { kind, detail } = await draw();
+    assert.deepEqual([kind, detail.file, detail.chunk], ["integrity", "shard-0.safetensors", 1]);
+    server.change = undefined;
+    assert.ok((await draw()).pixels === shipped);
+  },
+);
 
-test("a connection that breaks behind the first chunk is told, and the next attempt begins anew", { timeout: 180_000 }, async () => {
-  offer(variant(LARGE));
-  server.change = (path, bytes, response) => {
-    if (path !== SHARD) return bytes;
-    response.writeHead(200, { "content-length": bytes.length });
-    response.write(bytes.subarray(0, CHUNK + 1000));
-    breakOff(page, response);
-  };
-  const { kind, message } = await draw();
-  assert.equal(kind, "network");
-  assert.match(message, /connection broke at 16\.8 MB of/);
-  server.change = undefined;
-  assert.ok((await draw()).pixels === shipped);
-});
+test(
+  "a connection that breaks behind the first chunk is told, and the next attempt begins anew",
+  { timeout: 180_000 },
+  async () => {
+    offer(variant(LARGE));
+    server.change = (path, bytes, response) => {
+      if (path !== SHARD) return bytes;
+      response.writeHead(200, { "content-length": bytes.length });
+      response.write(bytes.subarray(0, CHUNK + 1000));
+      breakOff(page, response);
+    };
+    const { kind, message } = await draw();
+    assert.equal(kind, "network");
+    assert.match(message, /connection broke at 16\.8 MB of/);
+    server.change = undefined;
+    assert.ok((await draw()).pixels === shipped);
+  },
+);
 
 test("files in which a tensor is missing are refused with its name", { timeout: 120_000 }, async () => {
   const files = variant({ shards: 2 });
@@ -131,19 +155,29 @@ function halting() {
   return go;
 }
 
-test("a load that is cancelled behind the first chunk rejects with the signal's reason, and another begins", { timeout: 180_000 }, async () => {
-  offer(variant(LARGE));
-  halting();
-  const said = await page.evaluate(async (chunk) => {
-    const { load } = await import("/web/packages/onestep/src/public/index.js");
-    const controller = new AbortController();
-    const onProgress = ({ done }) => done > chunk && setTimeout(() => controller.abort("enough"), 300);
-    return load("/bundle/", { assets: "/", backend: "webgpu", cache: "memory", signal: controller.signal, onProgress }).then(() => "loaded", String);
-  }, CHUNK);
-  assert.equal(said, "enough");
-  server.change = undefined;
-  assert.ok((await draw()).pixels === shipped);
-});
+test(
+  "a load that is cancelled behind the first chunk rejects with the signal's reason, and another begins",
+  { timeout: 180_000 },
+  async () => {
+    offer(variant(LARGE));
+    halting();
+    const said = await page.evaluate(async (chunk) => {
+      const { load } = await import("/web/packages/onestep/src/public/index.js");
+      const controller = new AbortController();
+      const onProgress = ({ done }) => done > chunk && setTimeout(() => controller.abort("enough"), 300);
+      return load("/bundle/", {
+        assets: "/",
+        backend: "webgpu",
+        cache: "memory",
+        signal: controller.signal,
+        onProgress,
+      }).then(() => "loaded", String);
+    }, CHUNK);
+    assert.equal(said, "enough");
+    server.change = undefined;
+    assert.ok((await draw()).pixels === shipped);
+  },
+);
 
 test("a device that is lost while weights come is told as such", { timeout: 180_000 }, async (t) => {
   // A browser of its own: after such deaths it gives no adapter any more.

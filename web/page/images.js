@@ -20,7 +20,10 @@ export function item({ source, text, caption, size: [width, height] }, choose) {
 
 /** A small image's address: its own bytes, since the page's policy allows no other. @param {ImageData} pixels */
 export function source(pixels) {
-  const canvas = Object.assign(document.createElement("canvas"), { width: pixels.width, height: pixels.height });
+  const canvas = Object.assign(document.createElement("canvas"), {
+    width: pixels.width,
+    height: pixels.height,
+  });
   // Read at once, so it must not be drawn on the GPU: the page would stand still until that has given it back.
   canvas.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
   return canvas.toDataURL();

@@ -24,8 +24,11 @@ export function write({ prompt, seed, to, t, model }) {
 /** What a link says, or nothing: a link is from anywhere. @returns {Wanted | undefined} */
 export function read(hash = location.hash) {
   const fields = new URLSearchParams(hash.slice(1, LONGEST));
-  const [prompt, seed, to, model] = ["prompt", "seed", "to", "model"].map((name) => fields.get(name) ?? undefined);
-  if (fields.get("v") !== "1" || !prompt || !seed || !SEED.test(seed) || (to !== undefined && !SEED.test(to))) return undefined;
+  const [prompt, seed, to, model] = ["prompt", "seed", "to", "model"].map(
+    (name) => fields.get(name) ?? undefined,
+  );
+  if (fields.get("v") !== "1" || !prompt || !seed || !SEED.test(seed) || (to !== undefined && !SEED.test(to)))
+    return undefined;
   const t = Number(fields.get("t"));
   return { prompt, seed, model, ...(to !== undefined && t >= 0 && t <= 1 ? { to, t } : {}) };
 }

@@ -64,7 +64,8 @@ async function look({ paused = false } = {}) {
   $("model-about").textContent = offer(offered);
   notes(offered.reasons);
   const act = paused ? "Go on with" : "Download";
-  $("download").textContent = offered.downloadBytes > 0 ? `${act} ${megabytes(offered.downloadBytes)}` : "Open";
+  $("download").textContent =
+    offered.downloadBytes > 0 ? `${act} ${megabytes(offered.downloadBytes)}` : "Open";
   enter("offer");
   if (paused) return $("download").focus();
   // All of it is on this device: nobody has to be asked.
@@ -73,8 +74,15 @@ async function look({ paused = false } = {}) {
 
 /** What else there is to say of the model. */
 function notes(sentences) {
-  const asks = asked && offered && asked.model && !offered.model.id.startsWith(asked.model) ? ["The link was made with another model; the image will be another."] : [];
-  $("model-notes").replaceChildren(...[...sentences, ...asks].map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence })));
+  const asks =
+    asked && offered && asked.model && !offered.model.id.startsWith(asked.model)
+      ? ["The link was made with another model; the image will be another."]
+      : [];
+  $("model-notes").replaceChildren(
+    ...[...sentences, ...asks].map((sentence) =>
+      Object.assign(document.createElement("li"), { textContent: sentence }),
+    ),
+  );
   $("model-notes").hidden = $("model-notes").children.length === 0;
 }
 
@@ -101,14 +109,21 @@ async function get() {
   $("model-error").textContent = "";
   running = new AbortController();
   try {
-    model = await load(bundle, { backend: BACKEND, assets: ASSETS, signal: running.signal, onProgress: show });
+    model = await load(bundle, {
+      backend: BACKEND,
+      assets: ASSETS,
+      signal: running.signal,
+      onProgress: show,
+    });
   } catch (error) {
     if (!running.signal.aborted) return refuse(error);
     const paused = running.signal.reason === PAUSED;
     // Who cancels wants nothing of it, but for what was here before.
     if (!paused && offered.cachedBytes === 0) await cache.remove(offered.model.id);
     await look({ paused });
-    return announce(paused ? `Paused.${offered?.cachedBytes > 0 ? " What has come is kept." : ""}` : "Cancelled.");
+    return announce(
+      paused ? `Paused.${offered?.cachedBytes > 0 ? " What has come is kept." : ""}` : "Cancelled.",
+    );
   }
   const own = model;
   model.lost.then((error) => own === model && lose(error));
@@ -144,7 +159,11 @@ function show(progress) {
   const mark = `${phase} ${phase === "download" ? Math.floor(part * 4) : ""}`;
   if (mark !== heard) {
     heard = mark;
-    announce(phase === "download" ? `Fetching the model: ${Math.floor(part * 4) * 25} percent.` : loading(progress, offered.backend));
+    announce(
+      phase === "download"
+        ? `Fetching the model: ${Math.floor(part * 4) * 25} percent.`
+        : loading(progress, offered.backend),
+    );
   }
 }
 
@@ -195,7 +214,12 @@ async function drawNow({ fresh = false } = {}) {
   const noise = asked?.to === undefined ? { seed } : { from: seed, to: BigInt(asked.to), t: asked.t };
   asked = undefined;
   await work(async (signal) => {
-    const made = await model.generate($("prompt").value, { noise, canvas: $("image"), signal, stages: $("timings").open });
+    const made = await model.generate($("prompt").value, {
+      noise,
+      canvas: $("image"),
+      signal,
+      stages: $("timings").open,
+    });
     present(made);
     remember(made);
     announce(`${wanted(made)} is ready.`);
@@ -260,7 +284,9 @@ function remember(made) {
   const { prompt, seed } = made;
   const size = model.model.sizes[0];
   $("visit").hidden = false;
-  $("visit-images").prepend(item({ source: source(made.pixels()), text: wanted(made), size }, () => begin({ prompt, seed })));
+  $("visit-images").prepend(
+    item({ source: source(made.pixels()), text: wanted(made), size }, () => begin({ prompt, seed })),
+  );
   while ($("visit-images").children.length > KEPT) $("visit-images").lastChild.remove();
 }
 
@@ -294,14 +320,26 @@ async function readExamples() {
 
 /** Beside the image that the teacher made from the same noise, where that came with the model. */
 function compare() {
-  const example = examples.find(({ prompt, seed }) => prompt === image.prompt && String(image.seed) === String(seed));
+  const example = examples.find(
+    ({ prompt, seed }) => prompt === image.prompt && String(image.seed) === String(seed),
+  );
   $("comparison").hidden = !example;
   if (!example) return;
   const { prompt, seed, size, teacher } = example;
   const pixels = source(image.pixels());
   $("comparison-images").replaceChildren(
-    item({ source: pixels, text: `The student’s image for: ${prompt}, seed ${seed}`, caption: `Student, 1 evaluation, ${Math.round(image.timings.total)} ms`, size }),
-    item({ source: teacher.png, text: `The teacher’s image for: ${prompt}, seed ${seed}`, caption: `Teacher, ${teacher.evaluations} evaluations, ${Math.round(teacher.milliseconds)} ms`, size }),
+    item({
+      source: pixels,
+      text: `The student’s image for: ${prompt}, seed ${seed}`,
+      caption: `Student, 1 evaluation, ${Math.round(image.timings.total)} ms`,
+      size,
+    }),
+    item({
+      source: teacher.png,
+      text: `The teacher’s image for: ${prompt}, seed ${seed}`,
+      caption: `Teacher, ${teacher.evaluations} evaluations, ${Math.round(teacher.milliseconds)} ms`,
+      size,
+    }),
   );
 }
 
@@ -324,7 +362,10 @@ async function save() {
 
 async function copyLink() {
   const { prompt, seed, noise } = image;
-  const walked = seed === undefined ? { seed: String(noise.from), to: String(noise.to), t: noise.t } : { seed: String(seed) };
+  const walked =
+    seed === undefined
+      ? { seed: String(noise.from), to: String(noise.to), t: noise.t }
+      : { seed: String(seed) };
   const address = link.write({ prompt, model: model?.model.id, ...walked });
   if (!address) return announce("This prompt is too long for a link.");
   history.replaceState(null, "", address);
@@ -361,7 +402,8 @@ async function take(files) {
   if (from.seed === undefined) return said("That image was drawn from numbers that do not stand in it.");
   ask(from);
   if (model) await draw();
-  if (offered && made !== offered.model.id) said("That image was drawn by another model, so this one is another.");
+  if (offered && made !== offered.model.id)
+    said("That image was drawn by another model, so this one is another.");
 }
 
 /** Files of a drop, those in folders too. */
@@ -371,8 +413,12 @@ async function dropped({ items, files }) {
   const reader = folders[0].createReader();
   const found = [];
   // A reader gives some at a time.
-  for (let entries; (entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length > 0; ) {
-    for (const entry of entries.filter(({ isFile }) => isFile)) found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+  for (
+    let entries;
+    (entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length > 0;
+  ) {
+    for (const entry of entries.filter(({ isFile }) => isFile))
+      found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
   }
   return found;
 }
@@ -380,17 +426,28 @@ async function dropped({ items, files }) {
 async function listKept() {
   const models = await cache.list();
   const bytes = models.reduce((sum, entry) => sum + entry.bytes, 0);
-  $("models-kept").textContent = bytes > 0 ? `${models.map(({ title }) => title).join(", ")}: ${megabytes(bytes)} on this device.` : "Nothing is kept on this device.";
+  $("models-kept").textContent =
+    bytes > 0
+      ? `${models.map(({ title }) => title).join(", ")}: ${megabytes(bytes)} on this device.`
+      : "Nothing is kept on this device.";
   $("models-clear").disabled = bytes === 0;
 }
 
 const timings = new Panel($, { work, announce });
-const walk = new Walk($, { draw: drawLive, seed: () => seedOf($("seed"), $("seed-error")), other: () => seedOf($("walk-to"), $("walk-error")) });
+const walk = new Walk($, {
+  draw: drawLive,
+  seed: () => seedOf($("seed"), $("seed-error")),
+  other: () => seedOf($("walk-to"), $("walk-error")),
+});
 
 $("download").addEventListener("click", get);
 $("cancel-load").addEventListener("click", () => running?.abort());
 $("pause-load").addEventListener("click", () => running?.abort(PAUSED));
-$("measure").addEventListener("click", () => (drawing = drawing.then(() => document.body.dataset.state === "ready" && timings.measure(model, image))));
+$("measure").addEventListener(
+  "click",
+  () =>
+    (drawing = drawing.then(() => document.body.dataset.state === "ready" && timings.measure(model, image))),
+);
 $("save").addEventListener("click", save);
 $("link").addEventListener("click", copyLink);
 $("several").addEventListener("click", () => (drawing = drawing.then(drawNine)));
@@ -405,7 +462,8 @@ $("prompt-form").addEventListener("submit", (event) => {
 });
 for (const id of ["prompt", "seed"]) {
   $(id).addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing)
+      return;
     event.preventDefault();
     draw({ fresh: id === "prompt" });
   });
@@ -436,13 +494,17 @@ $("models-form").addEventListener("submit", (event) => {
     address = undefined;
   }
   if (address?.origin !== location.origin) {
-    $("models-kept").textContent = "That is no address on this site. Get the model's folder onto this device and open it.";
+    $("models-kept").textContent =
+      "That is no address on this site. Get the model's folder onto this device and open it.";
     return;
   }
   if (!address.pathname.endsWith("/") && !address.pathname.endsWith(".json")) address.pathname += "/";
   change(address);
 });
-$("models-files").addEventListener("change", ({ target }) => target.files.length > 0 && take([...target.files]));
+$("models-files").addEventListener(
+  "change",
+  ({ target }) => target.files.length > 0 && take([...target.files]),
+);
 $("models-clear").addEventListener("click", async () => {
   await cache.clear();
   await listKept();
@@ -468,7 +530,13 @@ look();
 // From the next visit on the page needs no network.
 if ("serviceWorker" in navigator && window.isSecureContext) {
   navigator.serviceWorker.register(new URL("service-worker.js", document.baseURI)).then(
-    () => navigator.serviceWorker.ready.then(({ active }) => active.postMessage([location.href.split("#")[0], ...performance.getEntriesByType("resource").map(({ name }) => name)])),
+    () =>
+      navigator.serviceWorker.ready.then(({ active }) =>
+        active.postMessage([
+          location.href.split("#")[0],
+          ...performance.getEntriesByType("resource").map(({ name }) => name),
+        ]),
+      ),
     () => {},
   );
 }

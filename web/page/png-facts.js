@@ -14,7 +14,10 @@ export async function facts(file) {
   if (!SIGNATURE.every((byte, index) => bytes[index] === byte)) return undefined;
   const view = new DataView(bytes.buffer);
   for (let at = 8; at + 12 <= bytes.length; at += 12 + view.getUint32(at)) {
-    const [kind, data] = [String.fromCharCode(...bytes.subarray(at + 4, at + 8)), bytes.subarray(at + 8, at + 8 + view.getUint32(at))];
+    const [kind, data] = [
+      String.fromCharCode(...bytes.subarray(at + 4, at + 8)),
+      bytes.subarray(at + 8, at + 8 + view.getUint32(at)),
+    ];
     const text = (kind === "tEXt" && latin1(data)) || (kind === "iTXt" && new TextDecoder().decode(data));
     if (!text || !text.startsWith("onestep\0")) continue;
     try {

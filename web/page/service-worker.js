@@ -40,6 +40,9 @@ async function keep(request, response) {
 // What the page had fetched before this was here: from the browser's own cache where that has it, as it was fetched a moment ago.
 self.addEventListener("message", ({ data }) => {
   for (const address of data.filter(isPart)) {
-    fetch(address, { cache: "force-cache" }).then((response) => response.ok && keep(address, response), () => {});
+    fetch(address, { cache: "force-cache" }).then(
+      (response) => response.ok && keep(address, response),
+      () => {},
+    );
   }
 });

@@ -20,6 +20,16 @@ export async function drawSeveral($, model, prompt, first, signal, choose) {
   for (let index = 0n; index < COUNT; index++) {
     const seed = (first + index) % SEEDS;
     const image = await model.generate(prompt, { seed, signal });
-    $("grid").append(item({ source: source(image.pixels()), text: `Image for: ${prompt}, seed ${seed}`, caption: String(seed), size }, () => choose(seed)));
+    $("grid").append(
+      item(
+        {
+          source: source(image.pixels()),
+          text: `Image for: ${prompt}, seed ${seed}`,
+          caption: String(seed),
+          size,
+        },
+        () => choose(seed),
+      ),
+    );
   }
 }

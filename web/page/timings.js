@@ -16,12 +16,27 @@ export class Panel {
 
   /** @param {import("../packages/onestep/index.js").OneStep} model @param {import("../packages/onestep/index.js").Image} image */
   present(model, { timings, prompt, width, height }) {
-    this.#$("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in timings).map(([key, name]) => row(name, [timings[key].toFixed(1) + " ms"])));
+    this.#$("timings-rows").replaceChildren(
+      ...TIMINGS.filter(([key]) => key in timings).map(([key, name]) =>
+        row(name, [timings[key].toFixed(1) + " ms"]),
+      ),
+    );
     this.#$("device").textContent = device(model);
     for (const id of ["measure", "copy-timings"]) this.#$(id).disabled = false;
     const { backend, memoryBytes } = model;
     const kernels = this.#facts.model === model.model.id ? { kernels: this.#facts.kernels } : {};
-    this.#facts = { model: model.model.id, backend, device: model.device, memoryBytes, prompt, width, height, timings, ...kernels, userAgent: navigator.userAgent };
+    this.#facts = {
+      model: model.model.id,
+      backend,
+      device: model.device,
+      memoryBytes,
+      prompt,
+      width,
+      height,
+      timings,
+      ...kernels,
+      userAgent: navigator.userAgent,
+    };
     this.#$("kernels").hidden = !this.#facts.kernels;
   }
 
@@ -31,7 +46,11 @@ export class Panel {
       this.#announce("Measuring each kernel.");
       const kernels = await model.profile(prompt, { noise, signal });
       this.#facts.kernels = kernels.sort((a, b) => b.milliseconds - a.milliseconds);
-      const cells = ({ component, runs, milliseconds }) => [component.replace("_", " "), runs, milliseconds.toFixed(2)];
+      const cells = ({ component, runs, milliseconds }) => [
+        component.replace("_", " "),
+        runs,
+        milliseconds.toFixed(2),
+      ];
       this.#$("kernels-rows").replaceChildren(...kernels.map((cost) => row(cost.kernel, cells(cost))));
       this.#$("kernels").hidden = false;
       this.#announce(`${kernels.length} kernels measured; the dearest is ${kernels[0].kernel}.`);
@@ -51,6 +70,9 @@ export class Panel {
 function row(name, cells) {
   const row = document.createElement("tr");
   const head = Object.assign(document.createElement("th"), { scope: "row", textContent: name });
-  row.append(head, ...cells.map((textContent) => Object.assign(document.createElement("td"), { textContent })));
+  row.append(
+    head,
+    ...cells.map((textContent) => Object.assign(document.createElement("td"), { textContent })),
+  );
   return row;
 }

@@ -32,7 +32,10 @@ export class Walk {
   #show(t) {
     const [from, to] = [this.#page.seed(), this.#page.other()];
     if (from === null || to === null) return undefined;
-    this.#$("walk-at").setAttribute("aria-valuetext", `${Math.round(t * 100)} percent of the way from seed ${from} to seed ${to}`);
+    this.#$("walk-at").setAttribute(
+      "aria-valuetext",
+      `${Math.round(t * 100)} percent of the way from seed ${from} to seed ${to}`,
+    );
     return this.#page.draw(t === 0 ? { seed: from } : t === 1 ? { seed: to } : { from, to, t });
   }
 

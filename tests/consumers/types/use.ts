@@ -3,11 +3,17 @@ async function main(input: HTMLInputElement, canvas: HTMLCanvasElement, files: F
   const here = await probe("/bundle/");
   if (here.backend === null) throw new Error(here.reasons[0]);
   const cost: number = here.downloadBytes - here.cachedBytes + (here.freeBytes ?? 0);
-  await using model = await load({ files: [...files] }, { cache: "memory", onProgress: ({ phase, cached }) => console.log(phase, cached, cost) });
+  await using model = await load(
+    { files: [...files] },
+    { cache: "memory", onProgress: ({ phase, cached }) => console.log(phase, cached, cost) },
+  );
   const noise: Noise = { from: 1, to: 2n, t: 0.5 };
   const image: Image = await model.generate("x", { noise });
   const seed: bigint | undefined = image.seed;
-  input.oninput = async () => { const live = await model.live(input.value, { seed: 7, canvas }); live?.pixels(); };
+  input.oninput = async () => {
+    const live = await model.live(input.value, { seed: 7, canvas });
+    live?.pixels();
+  };
   for await (const frame of model.walk("x", [1, 2n], 24, { pixels: true })) frame.pixels();
   for (const entry of await cache.list()) await cache.remove(entry.id);
   model.lost.then((error: OneStepError) => error.kind === "device-lost");
@@ -16,7 +22,9 @@ async function main(input: HTMLInputElement, canvas: HTMLCanvasElement, files: F
   const device = await (await navigator.gpu.requestAdapter())!.requestDevice();
   await using own = await load("/bundle/", { device, backend: "webgpu" });
   await using models = shelf({ maxMemoryBytes: 2 * bytes, backend: "cpu" });
-  (await models.take({ url: "/bundle/", sha256: own.model.id }, { signal: AbortSignal.timeout(1000) })).lost.catch(() => models.models.length);
+  (
+    await models.take({ url: "/bundle/", sha256: own.model.id }, { signal: AbortSignal.timeout(1000) })
+  ).lost.catch(() => models.models.length);
   await load("/bundle/", { worker: false });
   // @ts-expect-error
   await model.generate("x", { noise: { from: 1 } });

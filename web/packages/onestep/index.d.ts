@@ -6,8 +6,17 @@ export type BackendChoice = Backend | "auto";
 
 /** The category of an error. May gain members in a minor version. */
 export type ErrorKind =
-  | "unsupported" | "network" | "integrity" | "invalid-bundle" | "invalid-option" | "storage-full"
-  | "out-of-memory" | "device-lost" | "non-finite" | "disposed" | "internal";
+  | "unsupported"
+  | "network"
+  | "integrity"
+  | "invalid-bundle"
+  | "invalid-option"
+  | "storage-full"
+  | "out-of-memory"
+  | "device-lost"
+  | "non-finite"
+  | "disposed"
+  | "internal";
 
 /** Every error of this package but an abort, which is the signal's own reason. `message` is a sentence for people. */
 export declare class OneStepError extends Error {
@@ -270,12 +279,20 @@ export interface OneStep extends AsyncDisposable {
   /** The newest call wins: an older one that has not ended is cancelled and gives `null`. For images as you type. */
   live(prompt: string, options?: GenerateOptions): Promise<Image | null>;
   /** Images on the way from seed to seed: `frames` from each to the next, and the last one. Each is made when it is asked for. */
-  walk(prompt: string, seeds: Iterable<number | bigint>, frames: number, options?: Omit<GenerateOptions, "seed" | "noise">): AsyncIterableIterator<Image>;
+  walk(
+    prompt: string,
+    seeds: Iterable<number | bigint>,
+    frames: number,
+    options?: Omit<GenerateOptions, "seed" | "noise">,
+  ): AsyncIterableIterator<Image>;
   /**
    * What each kernel costs in an image. On a graphics processor each one's runs are measured by themselves, since few browsers tell times within a
    * submission, so their sum is not exactly the time of an image. Takes as long as some images.
    */
-  profile(prompt: string, options?: Pick<GenerateOptions, "seed" | "noise" | "signal">): Promise<KernelCost[]>;
+  profile(
+    prompt: string,
+    options?: Pick<GenerateOptions, "seed" | "noise" | "signal">,
+  ): Promise<KernelCost[]>;
   /** Frees the GPU, the worker and its memory; what is pending rejects with `disposed`. May be called twice. */
   dispose(): Promise<void>;
 }
@@ -296,7 +313,9 @@ export interface Shelf extends AsyncDisposable {
 }
 
 /** Several models within `maxMemoryBytes`; the other options are those of every load. */
-export declare function shelf(options: Omit<LoadOptions, "signal" | "onProgress" | "maxBytes"> & { maxMemoryBytes: number }): Shelf;
+export declare function shelf(
+  options: Omit<LoadOptions, "signal" | "onProgress" | "maxBytes"> & { maxMemoryBytes: number },
+): Shelf;
 
 /** A model on this device. */
 export interface CacheEntry {

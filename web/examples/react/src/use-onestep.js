@@ -14,7 +14,8 @@ export function useOneStep(bundle, wanted) {
     if (!wanted) return undefined;
     const gone = new AbortController();
     let model;
-    const onProgress = ({ phase, done, total }) => phase === "download" && setState({ progress: done / total });
+    const onProgress = ({ phase, done, total }) =>
+      phase === "download" && setState({ progress: done / total });
     load(bundle, { signal: gone.signal, onProgress }).then(
       (loaded) => {
         model = loaded;

@@ -11,22 +11,38 @@ export async function load(bundle, options = {}) {
   const { signal, onProgress, maxBytes } = options;
   signal?.throwIfAborted();
   const { place, sha256 } = placeOf(bundle);
-  if (maxBytes !== undefined && !(maxBytes >= 0)) throw new OneStepError("invalid-option", "maxBytes must be a number of bytes.");
+  if (maxBytes !== undefined && !(maxBytes >= 0))
+    throw new OneStepError("invalid-option", "maxBytes must be a number of bytes.");
   const { cache = "persistent" } = options;
-  if (cache !== "persistent" && cache !== "memory") throw new OneStepError("invalid-option", "cache must be persistent or memory.");
+  if (cache !== "persistent" && cache !== "memory")
+    throw new OneStepError("invalid-option", "cache must be persistent or memory.");
   const gpu = sourceOf(options);
   const beside = gpu !== undefined || options.worker === false || globalThis.Worker === undefined;
-  if (beside && typeof options.worker === "function") throw new OneStepError("invalid-option", "A GPU or a device of your own cannot be sent to a worker; leave out one of them.");
+  if (beside && typeof options.worker === "function")
+    throw new OneStepError(
+      "invalid-option",
+      "A GPU or a device of your own cannot be sent to a worker; leave out one of them.",
+    );
   const { backend, reasons } = await choose(options.backend, gpu);
   if (backend === null) throw new OneStepError("unsupported", reasons[0]);
   const modules = options.assets === undefined ? packaged() : among(options.assets);
 
-  const channel = new Channel(beside ? new Beside(gpu) : (options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" })));
+  const channel = new Channel(
+    beside
+      ? new Beside(gpu)
+      : (options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" })),
+  );
   try {
-    const loaded = await channel.call("load", { place, sha256, modules, maxBytes, backend, cache: beside ? "memory" : cache }, { signal, onProgress });
+    const loaded = await channel.call(
+      "load",
+      { place, sha256, modules, maxBytes, backend, cache: beside ? "memory" : cache },
+      { signal, onProgress },
+    );
     return new Client(channel, backend, loaded);
   } catch (error) {
-    channel.close(error instanceof OneStepError ? error : new OneStepError("disposed", "Loading was cancelled."));
+    channel.close(
+      error instanceof OneStepError ? error : new OneStepError("disposed", "Loading was cancelled."),
+    );
     throw error;
   }
 }
@@ -61,10 +77,16 @@ class Channel {
   constructor(worker) {
     this.#worker = worker;
     worker.onmessage = ({ data }) => this.#receive(data);
-    worker.onmessageerror = () => this.#fail(new OneStepError("internal", "A message of the page's worker could not be read."));
+    worker.onmessageerror = () =>
+      this.#fail(new OneStepError("internal", "A message of the page's worker could not be read."));
     worker.onerror = (event) => {
       event.preventDefault?.();
-      this.#fail(new OneStepError("internal", `The page's worker could not be started or has stopped${event.message ? `: ${event.message}` : "."}`));
+      this.#fail(
+        new OneStepError(
+          "internal",
+          `The page's worker could not be started or has stopped${event.message ? `: ${event.message}` : "."}`,
+        ),
+      );
     };
   }
 
@@ -149,7 +171,11 @@ class Client {
     this.#channel.throwIfClosed();
     options.signal?.throwIfAborted();
     const [canvas, transfer] = this.#hand(options.canvas);
-    const result = await this.#channel.call("generate", { prompt, noise, canvas, stages: Boolean(stages), pixels: Boolean(pixels) }, { signal: options.signal, transfer });
+    const result = await this.#channel.call(
+      "generate",
+      { prompt, noise, canvas, stages: Boolean(stages), pixels: Boolean(pixels) },
+      { signal: options.signal, transfer },
+    );
     this.memoryBytes = result.memory;
     return new Image(this.#channel, prompt, noise, result);
   }
@@ -165,7 +191,10 @@ class Client {
     const overtake = () => newer.abort();
     this.#overtake = overtake;
     try {
-      return await this.generate(prompt, { ...options, signal: options.signal ? AbortSignal.any([options.signal, newer.signal]) : newer.signal });
+      return await this.generate(prompt, {
+        ...options,
+        signal: options.signal ? AbortSignal.any([options.signal, newer.signal]) : newer.signal,
+      });
     } catch (error) {
       if (newer.signal.aborted && error === newer.signal.reason) return null;
       throw error;
@@ -177,10 +206,15 @@ class Client {
   async *walk(prompt, seeds, frames, options = {}) {
     const stops = [...seeds].map(check);
     if (stops.length < 2) throw new OneStepError("invalid-option", "A walk goes between two seeds or more.");
-    if (!Number.isSafeInteger(frames) || frames < 1) throw new OneStepError("invalid-option", "The frames from one seed to the next must be a whole number from 1.");
+    if (!Number.isSafeInteger(frames) || frames < 1)
+      throw new OneStepError(
+        "invalid-option",
+        "The frames from one seed to the next must be a whole number from 1.",
+      );
     for (let stop = 0; stop + 1 < stops.length; stop++) {
       for (let frame = 0; frame < frames; frame++) {
-        const noise = frame === 0 ? { seed: stops[stop] } : { from: stops[stop], to: stops[stop + 1], t: frame / frames };
+        const noise =
+          frame === 0 ? { seed: stops[stop] } : { from: stops[stop], to: stops[stop + 1], t: frame / frames };
         yield await this.generate(prompt, { ...options, noise });
       }
     }
@@ -198,12 +232,16 @@ class Client {
     if (canvas === undefined) return [undefined, []];
     const known = handed.get(canvas);
     if (known?.channel === this.#channel) return [{ id: known.id }, []];
-    if (known) throw new OneStepError("invalid-option", "This canvas was handed to another model; take a new one.");
+    if (known)
+      throw new OneStepError("invalid-option", "This canvas was handed to another model; take a new one.");
     let surface;
     try {
       surface = canvas instanceof HTMLCanvasElement ? canvas.transferControlToOffscreen() : canvas;
     } catch {
-      throw new OneStepError("invalid-option", "This canvas has a context already, so the model cannot draw on it; take a new one.");
+      throw new OneStepError(
+        "invalid-option",
+        "This canvas has a context already, so the model cannot draw on it; take a new one.",
+      );
     }
     const id = nextCanvas++;
     handed.set(canvas, { id, channel: this.#channel });
@@ -228,17 +266,31 @@ class Image {
     const { width, height } = this;
     const data = new Uint8ClampedArray(this.#rgba);
     // Outside of browsers there is no such class; the same three things are.
-    return globalThis.ImageData ? new ImageData(data, width, height) : { data, width, height, colorSpace: "srgb" };
+    return globalThis.ImageData
+      ? new ImageData(data, width, height)
+      : { data, width, height, colorSpace: "srgb" };
   }
 
   async png({ metadata = true } = {}) {
     this.#throwIfLeft();
     const { width, height, prompt, noise } = this;
-    const file = await this.#channel.call("png", { width, height, rgba: this.#rgba, ids: this.#ids, prompt, noise, metadata });
+    const file = await this.#channel.call("png", {
+      width,
+      height,
+      rgba: this.#rgba,
+      ids: this.#ids,
+      prompt,
+      noise,
+      metadata,
+    });
     return new Blob([file], { type: "image/png" });
   }
 
   #throwIfLeft() {
-    if (this.#rgba.length === 0) throw new OneStepError("invalid-option", "This image was asked for without its pixels; they are on the canvas alone.");
+    if (this.#rgba.length === 0)
+      throw new OneStepError(
+        "invalid-option",
+        "This image was asked for without its pixels; they are on the canvas alone.",
+      );
   }
 }

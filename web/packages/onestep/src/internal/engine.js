@@ -48,7 +48,9 @@ export class Engine {
     const controller = new AbortController();
     this.#controllers.set(data.id, controller);
     const arrived = performance.now();
-    this.#queue = this.#queue.then(() => this.#answer(data, controller.signal, arrived)).finally(() => this.#controllers.delete(data.id));
+    this.#queue = this.#queue
+      .then(() => this.#answer(data, controller.signal, arrived))
+      .finally(() => this.#controllers.delete(data.id));
   }
 
   /** Frees the model once nothing uses it any more. Where a worker ends, so does all it has. */
@@ -72,21 +74,38 @@ export class Engine {
   }
 
   async load({ id, place, sha256, modules, maxBytes, backend, cache }, signal) {
-    const progress = throttle((phase, done, total, cached = 0) => this.#post({ id, progress: { phase, done, total, cached } }, []));
+    const progress = throttle((phase, done, total, cached = 0) =>
+      this.#post({ id, progress: { phase, done, total, cached } }, []),
+    );
     // Files of this device are there the next time without being kept.
     const store = openStore(place.files ? "memory" : cache);
     let manifest;
-    [manifest, this.#wasm] = await Promise.all([fetchManifest(place, sha256, { signal, store }), moduleFor(backend, modules)]);
+    [manifest, this.#wasm] = await Promise.all([
+      fetchManifest(place, sha256, { signal, store }),
+      moduleFor(backend, modules),
+    ]);
     const description = this.#wasm.describe(manifest);
     if (maxBytes !== undefined && description.bytes > maxBytes) {
-      throw new OneStepError("invalid-option", `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`, { limit: maxBytes });
+      throw new OneStepError(
+        "invalid-option",
+        `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`,
+        { limit: maxBytes },
+      );
     }
     await store.note(place.url, manifest);
     const open = async (progress, signal) => {
       progress("download", 0, description.bytes);
       let [done, cached] = [0, 0];
-      const onBytes = (bytes, kept) => progress("download", (done += bytes), description.bytes, (cached += kept));
-      this.#loaded = await openModel(this.#wasm, { manifest, place, description, options: { store, onBytes, signal }, progress, gpu: this.#gpu });
+      const onBytes = (bytes, kept) =>
+        progress("download", (done += bytes), description.bytes, (cached += kept));
+      this.#loaded = await openModel(this.#wasm, {
+        manifest,
+        place,
+        description,
+        options: { store, onBytes, signal },
+        progress,
+        gpu: this.#gpu,
+      });
       progress("compile", 1, 1);
     };
     await open(progress, signal);
@@ -94,7 +113,15 @@ export class Engine {
     const { title, license, width, height } = description;
     const notices = store.refusal ? [store.refusal] : [];
     const [device, card, memory] = [this.#loaded.device(), this.#loaded.card(), this.#loaded.memory()];
-    return { result: { model: { id: description.id, title, license, sizes: [[width, height]] }, device, card, memory, notices } };
+    return {
+      result: {
+        model: { id: description.id, title, license, sizes: [[width, height]] },
+        device,
+        card,
+        memory,
+        notices,
+      },
+    };
   }
 
   async generate({ canvas, ...options }, signal, arrived) {
@@ -103,7 +130,13 @@ export class Engine {
     this.#drawn++;
     const { rgba, ids, timings, present, ...rest } = image;
     const memory = this.#loaded.memory();
-    const result = { ...rest, rgba, ids, memory, timings: { queue: started - arrived, ...timings, present, total: performance.now() - arrived } };
+    const result = {
+      ...rest,
+      rgba,
+      ids,
+      memory,
+      timings: { queue: started - arrived, ...timings, present, total: performance.now() - arrived },
+    };
     return { result, transfer: [rgba.buffer, ids.buffer] };
   }
 
@@ -118,7 +151,13 @@ export class Engine {
 
   /** An image, shown on the canvas if there is one; `present` are the milliseconds that took. */
   async #draw({ prompt, noise, stages, pixels }, canvas, signal) {
-    const image = await this.#loaded.generate(prompt, this.#noise(noise), stages, !pixels, () => !signal.aborted);
+    const image = await this.#loaded.generate(
+      prompt,
+      this.#noise(noise),
+      stages,
+      !pixels,
+      () => !signal.aborted,
+    );
     const before = performance.now();
     if (canvas && !this.#loaded.show) {
       paint(this.#canvases.get(canvas.id), image);

@@ -30,7 +30,8 @@ export async function lend(gpu, begin) {
   };
   if (globalThis.navigator === undefined) put(globalThis, "navigator", {});
   // By these the module knows that it may look.
-  if (globalThis.Window === undefined && globalThis.WorkerGlobalScope === undefined) put(globalThis, "WorkerGlobalScope", class {});
+  if (globalThis.Window === undefined && globalThis.WorkerGlobalScope === undefined)
+    put(globalThis, "WorkerGlobalScope", class {});
   put(globalThis.navigator, "gpu", {
     requestAdapter(options) {
       restore();
@@ -52,7 +53,8 @@ export async function lend(gpu, begin) {
  * @returns {any}
  */
 export function ofDevice(device) {
-  if (typeof device?.createBuffer !== "function") throw new OneStepError("invalid-option", "device must be a GPUDevice.");
+  if (typeof device?.createBuffer !== "function")
+    throw new OneStepError("invalid-option", "device must be a GPUDevice.");
   const info = device.adapterInfo ?? {};
   const adapter = {
     info,

@@ -15,12 +15,21 @@ const STALL_MS = 60_000;
  * @typedef {{ url: string, files?: undefined } | { files: Map<string, File>, url?: undefined }} Place can be sent to a worker; `url` is the manifest's
  */
 export function placeOf(bundle) {
-  const { url: given, files, sha256 } = typeof bundle === "string" || bundle instanceof URL ? { url: bundle } : (bundle ?? {});
-  if (sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(sha256)) throw new OneStepError("invalid-option", "sha256 must be 64 hexadecimal digits.");
+  const {
+    url: given,
+    files,
+    sha256,
+  } = typeof bundle === "string" || bundle instanceof URL ? { url: bundle } : (bundle ?? {});
+  if (sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(sha256))
+    throw new OneStepError("invalid-option", "sha256 must be 64 hexadecimal digits.");
   if (files !== undefined) {
     const found = [...files];
-    if (!found.every((file) => file instanceof File)) throw new OneStepError("invalid-option", "The files of a model must be File objects.");
-    return { place: { files: new Map(found.map((file) => [file.name, file])) }, sha256: sha256?.toLowerCase() };
+    if (!found.every((file) => file instanceof File))
+      throw new OneStepError("invalid-option", "The files of a model must be File objects.");
+    return {
+      place: { files: new Map(found.map((file) => [file.name, file])) },
+      sha256: sha256?.toLowerCase(),
+    };
   }
   let url;
   try {
@@ -39,10 +48,13 @@ export function placeOf(bundle) {
 async function respond(place, name, { from, to, size, signal, cache }) {
   if (place.files) {
     const file = place.files.get(name);
-    if (!file) throw new OneStepError("invalid-bundle", `The folder of the model has no ${name}.`, { file: name });
+    if (!file)
+      throw new OneStepError("invalid-bundle", `The folder of the model has no ${name}.`, { file: name });
     return new Response(file.slice(from, to), { status: 206 });
   }
-  const local = await readLocal(new URL(name, place.url), from, to).catch(() => new Response(null, { status: 404 }));
+  const local = await readLocal(new URL(name, place.url), from, to).catch(
+    () => new Response(null, { status: 404 }),
+  );
   if (local) return local instanceof Response ? local : new Response(local, { status: 206 });
   const headers = from > 0 || to !== size ? { range: `bytes=${from}-${to - 1}` } : {};
   return fetch(new URL(name, place.url), { headers, signal, cache });
@@ -64,14 +76,21 @@ export async function fetchManifest(place, sha256, { signal, store }) {
     bytes = await fetchBytes(place, "manifest.json", { most: MANIFEST_BYTES, signal });
   } catch (error) {
     // A server that says no is heard.
-    const kept = error?.kind === "network" && error.detail.status === undefined ? await store.manifest({ url: place.url }) : undefined;
+    const kept =
+      error?.kind === "network" && error.detail.status === undefined
+        ? await store.manifest({ url: place.url })
+        : undefined;
     if (!kept || sha256 !== undefined) throw error;
     return kept;
   }
   if (sha256 !== undefined) {
     const found = await hash(bytes);
     if (found !== sha256) {
-      throw new OneStepError("integrity", "The model's manifest is not the one that this page expects.", { file: "manifest.json", expected: sha256, actual: found });
+      throw new OneStepError("integrity", "The model's manifest is not the one that this page expects.", {
+        file: "manifest.json",
+        expected: sha256,
+        actual: found,
+      });
     }
   }
   return bytes;
@@ -152,34 +171,52 @@ async function fetchOnce(place, entry, options, take) {
 }
 
 /** The chunks `first` to before `end`, of the first of which `begun` bytes are in the buffer. */
-async function fetchRun(place, { name, size, chunks }, { store, buffer, begun, carried, length, onBytes, signal, cache }, first, end, hand) {
+async function fetchRun(
+  place,
+  { name, size, chunks },
+  { store, buffer, begun, carried, length, onBytes, signal, cache },
+  first,
+  end,
+  hand,
+) {
   let [index, filled] = [first, begun];
   let writer = await store.writer(chunks[index]);
   try {
     const from = first * CHUNK_BYTES + begun;
     const to = Math.min(end * CHUNK_BYTES, size);
-    const received = await fetchRange(place, name, { size, from, to, cache, signal, kept: (await store.usable()) && !store.refusal }, async (chunk) => {
-      onBytes(chunk.length, 0);
-      while (chunk.length > 0) {
-        const part = chunk.subarray(0, length(index) - filled);
-        buffer.set(part, carried + filled);
-        writer.write(part, filled);
-        filled += part.length;
-        chunk = chunk.subarray(part.length);
-        if (filled < length(index)) continue;
-        writer.close();
-        writer = undefined;
-        const found = await hash(buffer.subarray(carried, carried + filled));
-        if (found !== chunks[index]) {
-          await store.forget(chunks[index]);
-          const [what, then] = place.files ? ["A file of the folder", ""] : ["A downloaded file", " It was thrown away."];
-          throw new OneStepError("integrity", `${what} is not the one that this model expects (${name}).${then}`, { file: name, chunk: index, expected: chunks[index], actual: found });
+    const received = await fetchRange(
+      place,
+      name,
+      { size, from, to, cache, signal, kept: (await store.usable()) && !store.refusal },
+      async (chunk) => {
+        onBytes(chunk.length, 0);
+        while (chunk.length > 0) {
+          const part = chunk.subarray(0, length(index) - filled);
+          buffer.set(part, carried + filled);
+          writer.write(part, filled);
+          filled += part.length;
+          chunk = chunk.subarray(part.length);
+          if (filled < length(index)) continue;
+          writer.close();
+          writer = undefined;
+          const found = await hash(buffer.subarray(carried, carried + filled));
+          if (found !== chunks[index]) {
+            await store.forget(chunks[index]);
+            const [what, then] = place.files
+              ? ["A file of the folder", ""]
+              : ["A downloaded file", " It was thrown away."];
+            throw new OneStepError(
+              "integrity",
+              `${what} is not the one that this model expects (${name}).${then}`,
+              { file: name, chunk: index, expected: chunks[index], actual: found },
+            );
+          }
+          await hand(index);
+          [index, filled] = [index + 1, 0];
+          if (index < end) writer = await store.writer(chunks[index]);
         }
-        await hand(index);
-        [index, filled] = [index + 1, 0];
-        if (index < end) writer = await store.writer(chunks[index]);
-      }
-    });
+      },
+    );
     // A connection without a length that is cut looks like one that has ended.
     if (received !== to - from) throw otherLength(name, size, from + received);
   } finally {
@@ -208,17 +245,32 @@ async function fetchBytes(place, name, { most, signal }) {
  * @param {(chunk: Uint8Array<ArrayBuffer>) => void | Promise<void>} take what it throws is thrown as it is
  * @returns {Promise<number>} how many bytes came
  */
-async function fetchRange(place, name, { size, from = 0, to = size, most = to - from, cache = "default", signal, kept }, take) {
+async function fetchRange(
+  place,
+  name,
+  { size, from = 0, to = size, most = to - from, cache = "default", signal, kept },
+  take,
+) {
   const stalled = new AbortController();
   let [timer, received, refused] = [undefined, 0, undefined];
   const waiting = () => (timer = setTimeout(() => stalled.abort(), STALL_MS));
   let reader;
   try {
     waiting();
-    const response = await respond(place, name, { from, to, size, cache, signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal });
+    const response = await respond(place, name, {
+      from,
+      to,
+      size,
+      cache,
+      signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal,
+    });
     if (!response.ok) {
       const what = response.status === 404 ? "is not there" : "was refused by the server";
-      throw new OneStepError("network", `The file ${name} of the model ${what} (status ${response.status}).`, { file: name, status: response.status });
+      throw new OneStepError(
+        "network",
+        `The file ${name} of the model ${what} (status ${response.status}).`,
+        { file: name, status: response.status },
+      );
     }
     // A server may send all of the file nevertheless.
     let unwanted = response.status === 206 ? 0 : from;
@@ -251,23 +303,37 @@ async function fetchRange(place, name, { size, from = 0, to = size, most = to - 
     reader?.cancel().catch(() => {});
     if (signal?.aborted) throw signal.reason;
     if (refused !== undefined || error instanceof OneStepError) throw error;
-    const why = stalled.signal.aborted ? `nothing came for ${STALL_MS / 1000} seconds` : "the connection broke";
+    const why = stalled.signal.aborted
+      ? `nothing came for ${STALL_MS / 1000} seconds`
+      : "the connection broke";
     const where = size === undefined ? "" : ` at ${megabytes(from + received)} of ${megabytes(size)}`;
-    throw new OneStepError("network", `The file ${name} of the model could not be fetched: ${why}${where}.${kept ? " What arrived is kept." : ""}`, { file: name, received: from + received });
+    throw new OneStepError(
+      "network",
+      `The file ${name} of the model could not be fetched: ${why}${where}.${kept ? " What arrived is kept." : ""}`,
+      { file: name, received: from + received },
+    );
   } finally {
     clearTimeout(timer);
   }
 }
 
 function otherLength(name, size, actual) {
-  return new OneStepError("integrity", `A downloaded file is not the one that this model expects (${name} has another length).`, { file: name, ...(size === undefined ? {} : { expected: size }), actual });
+  return new OneStepError(
+    "integrity",
+    `A downloaded file is not the one that this model expects (${name} has another length).`,
+    { file: name, ...(size === undefined ? {} : { expected: size }), actual },
+  );
 }
 
 function memory(size, name) {
   try {
     return new Uint8Array(size);
   } catch {
-    throw new OneStepError("out-of-memory", `This browser could not give the memory for ${name}, ${megabytes(size)}.`, { file: name });
+    throw new OneStepError(
+      "out-of-memory",
+      `This browser could not give the memory for ${name}, ${megabytes(size)}.`,
+      { file: name },
+    );
   }
 }
 

@@ -11,7 +11,10 @@ export const CHUNK_BYTES = 16 << 20;
  * @returns {Promise<{ model: import("../../index.js").ModelInfo, bytes: number, chunks: { hash: string, size: number }[] }>}
  */
 export async function readManifest(bytes) {
-  const damaged = (what) => new OneStepError("invalid-bundle", `The model's manifest is damaged: ${what}.`, { file: "manifest.json" });
+  const damaged = (what) =>
+    new OneStepError("invalid-bundle", `The model's manifest is damaged: ${what}.`, {
+      file: "manifest.json",
+    });
   let manifest;
   try {
     manifest = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -20,12 +23,23 @@ export async function readManifest(bytes) {
   }
   if (manifest?.format !== "onestep-bundle") throw damaged("it is not one of a onestep model");
   if (manifest.version !== 2) {
-    throw new OneStepError("invalid-bundle", `This model is of the version ${String(manifest.version).slice(0, 20)}, and this page knows version 2.`, { file: "manifest.json" });
+    throw new OneStepError(
+      "invalid-bundle",
+      `This model is of the version ${String(manifest.version).slice(0, 20)}, and this page knows version 2.`,
+      { file: "manifest.json" },
+    );
   }
   const { title, license, generation, components, weights, card, tokenizer, files } = manifest;
   const size = generation?.image;
-  if (typeof title !== "string" || typeof license !== "string" || !Array.isArray(files) || !Array.isArray(weights)) throw damaged("parts of it are missing");
-  if (!Array.isArray(size) || size.length !== 2 || !size.every(isCount)) throw damaged("it says no size of images");
+  if (
+    typeof title !== "string" ||
+    typeof license !== "string" ||
+    !Array.isArray(files) ||
+    !Array.isArray(weights)
+  )
+    throw damaged("parts of it are missing");
+  if (!Array.isArray(size) || size.length !== 2 || !size.every(isCount))
+    throw damaged("it says no size of images");
   const needed = new Set([...Object.values(components ?? {}), ...weights, card, tokenizer]);
   let total = 0;
   const chunks = [];
@@ -34,9 +48,14 @@ export async function readManifest(bytes) {
     if (!needed.has(file.name)) continue;
     total += file.size;
     if (!Array.isArray(file.chunks)) throw damaged("a file has no hashes");
-    for (const [index, hash] of file.chunks.entries()) chunks.push({ hash: String(hash), size: Math.min(CHUNK_BYTES, file.size - index * CHUNK_BYTES) });
+    for (const [index, hash] of file.chunks.entries())
+      chunks.push({ hash: String(hash), size: Math.min(CHUNK_BYTES, file.size - index * CHUNK_BYTES) });
   }
-  return { model: { id: await hash(bytes), title, license, sizes: [[size[0], size[1]]] }, bytes: total, chunks };
+  return {
+    model: { id: await hash(bytes), title, license, sizes: [[size[0], size[1]]] },
+    bytes: total,
+    chunks,
+  };
 }
 
 const isCount = (number) => Number.isSafeInteger(number) && number >= 0;

@@ -7,21 +7,33 @@ const NAMES = ["onestep-wasm", "onestep-wasm-cpu", "onestep-wasm-cpu-relaxed"];
 
 /** The package's own. Whole expressions: bundlers find them and copy the files. */
 const own = () => [
-  [new URL("../../wasm/onestep-wasm.js", import.meta.url), new URL("../../wasm/onestep-wasm_bg.wasm", import.meta.url)],
-  [new URL("../../wasm/onestep-wasm-cpu.js", import.meta.url), new URL("../../wasm/onestep-wasm-cpu_bg.wasm", import.meta.url)],
-  [new URL("../../wasm/onestep-wasm-cpu-relaxed.js", import.meta.url), new URL("../../wasm/onestep-wasm-cpu-relaxed_bg.wasm", import.meta.url)],
+  [
+    new URL("../../wasm/onestep-wasm.js", import.meta.url),
+    new URL("../../wasm/onestep-wasm_bg.wasm", import.meta.url),
+  ],
+  [
+    new URL("../../wasm/onestep-wasm-cpu.js", import.meta.url),
+    new URL("../../wasm/onestep-wasm-cpu_bg.wasm", import.meta.url),
+  ],
+  [
+    new URL("../../wasm/onestep-wasm-cpu-relaxed.js", import.meta.url),
+    new URL("../../wasm/onestep-wasm-cpu-relaxed_bg.wasm", import.meta.url),
+  ],
 ];
 
 /** Some bundlers put in the place of those addresses what is relative to the site. */
 const absolute = ({ href }) => new URL(href, globalThis.location?.href).href;
 
-export const packaged = () => Object.fromEntries(own().map((files, index) => [NAMES[index], files.map(absolute)]));
+export const packaged = () =>
+  Object.fromEntries(own().map((files, index) => [NAMES[index], files.map(absolute)]));
 
 /** Those of a folder. @param {string | URL} folder */
 export function among(folder) {
   const place = new URL(folder, base());
   if (!place.pathname.endsWith("/")) place.pathname += "/";
-  return Object.fromEntries(NAMES.map((name) => [name, [new URL(`${name}.js`, place).href, new URL(`${name}_bg.wasm`, place).href]]));
+  return Object.fromEntries(
+    NAMES.map((name) => [name, [new URL(`${name}.js`, place).href, new URL(`${name}_bg.wasm`, place).href]]),
+  );
 }
 
 /** A module whose one function multiplies and adds vectors in one instruction, which relaxed SIMD has and not every browser. */
@@ -39,7 +51,12 @@ const begun = new Map();
  * @param {Record<string, [string, string]>} modules
  */
 export function moduleFor(backend, modules) {
-  const name = backend === "webgpu" ? "onestep-wasm" : WebAssembly.validate(FUSED) ? "onestep-wasm-cpu-relaxed" : "onestep-wasm-cpu";
+  const name =
+    backend === "webgpu"
+      ? "onestep-wasm"
+      : WebAssembly.validate(FUSED)
+        ? "onestep-wasm-cpu-relaxed"
+        : "onestep-wasm-cpu";
   const [script] = modules[name];
   if (!begun.has(script)) {
     const module = begin(modules[name]);
@@ -53,7 +70,11 @@ export function moduleFor(backend, modules) {
 async function begin([script, bytes]) {
   const missing = (address) => {
     const file = new URL(address).pathname.split("/").pop();
-    return new OneStepError("network", `The page's own program could not be loaded (${file}). Loading the page again may help.`, { file });
+    return new OneStepError(
+      "network",
+      `The page's own program could not be loaded (${file}). Loading the page again may help.`,
+      { file },
+    );
   };
   let module;
   try {

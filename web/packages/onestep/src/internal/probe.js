@@ -9,7 +9,39 @@ import { bytesHere, openStore } from "./store.js";
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
 
 /** A module whose one function makes a vector of 128 bits: whether the browser takes it says whether it can run the CPU path. */
-const VECTORS = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+const VECTORS = Uint8Array.of(
+  0,
+  97,
+  115,
+  109,
+  1,
+  0,
+  0,
+  0,
+  1,
+  5,
+  1,
+  96,
+  0,
+  1,
+  123,
+  3,
+  2,
+  1,
+  0,
+  10,
+  10,
+  1,
+  8,
+  0,
+  65,
+  0,
+  253,
+  15,
+  253,
+  98,
+  11,
+);
 
 /** @type {typeof import("../../index.js").probe} */
 export async function probe(bundle, options = {}) {
@@ -21,7 +53,13 @@ export async function probe(bundle, options = {}) {
     free(),
   ]);
   const cachedBytes = place.files ? bytes : await bytesHere(store, chunks);
-  return { ...found, model, downloadBytes: bytes - cachedBytes, cachedBytes, ...(room === undefined ? {} : { freeBytes: room }) };
+  return {
+    ...found,
+    model,
+    downloadBytes: bytes - cachedBytes,
+    cachedBytes,
+    ...(room === undefined ? {} : { freeBytes: room }),
+  };
 }
 
 /** What the browser lets this page keep, as far as it tells. */
@@ -41,27 +79,52 @@ async function free() {
  */
 export async function choose(wanted = "auto", gpu = globalThis.navigator?.gpu) {
   if (!["auto", "webgpu", "cpu"].includes(wanted)) {
-    throw new OneStepError("invalid-option", `${String(wanted).slice(0, 50)} is nothing that computes; there are auto, webgpu and cpu.`);
+    throw new OneStepError(
+      "invalid-option",
+      `${String(wanted).slice(0, 50)} is nothing that computes; there are auto, webgpu and cpu.`,
+    );
   }
   if (globalThis.isSecureContext === false) {
-    const reason = "This page was opened by an insecure address, for which browsers switch off WebGPU and what the model is checked with. Open it by https:// or on localhost.";
+    const reason =
+      "This page was opened by an insecure address, for which browsers switch off WebGPU and what the model is checked with. Open it by https:// or on localhost.";
     return { backend: null, reasons: [reason] };
   }
   const { reason, adapter } = wanted === "cpu" ? {} : await findAdapter(gpu);
   const none = reason !== undefined;
   if (wanted === "webgpu") {
     if (none) return { backend: null, reasons: [reason] };
-    return { backend: "webgpu", reasons: adapter.software ? ["Only a software adapter was found: it works, but much slower than a graphics processor."] : [], adapter };
+    return {
+      backend: "webgpu",
+      reasons: adapter.software
+        ? ["Only a software adapter was found: it works, but much slower than a graphics processor."]
+        : [],
+      adapter,
+    };
   }
   if (wanted === "auto" && !none && !adapter.software) return { backend: "webgpu", reasons: [], adapter };
   if (!globalThis.WebAssembly?.validate(VECTORS)) {
     // A slow GPU is better than none.
-    if (wanted === "auto" && !none) return { backend: "webgpu", reasons: ["Only a software adapter was found: it works, but much slower than a graphics processor."], adapter };
-    const vectors = "This browser's WebAssembly has no vectors of 128 bits, which the model needs where it runs on the processor.";
+    if (wanted === "auto" && !none)
+      return {
+        backend: "webgpu",
+        reasons: ["Only a software adapter was found: it works, but much slower than a graphics processor."],
+        adapter,
+      };
+    const vectors =
+      "This browser's WebAssembly has no vectors of 128 bits, which the model needs where it runs on the processor.";
     return { backend: null, reasons: none ? [reason, vectors] : [vectors] };
   }
-  const why = { cpu: [], auto: none ? [reason] : ["Only a software adapter was found, and the processor itself is faster than that."] }[wanted];
-  return { backend: "cpu", reasons: [...why, "The model runs on the processor."], ...(adapter ? { adapter } : {}) };
+  const why = {
+    cpu: [],
+    auto: none
+      ? [reason]
+      : ["Only a software adapter was found, and the processor itself is faster than that."],
+  }[wanted];
+  return {
+    backend: "cpu",
+    reasons: [...why, "The model runs on the processor."],
+    ...(adapter ? { adapter } : {}),
+  };
 }
 
 /** Where WebGPU comes from, if the caller says so. @param {{ gpu?: GPU, device?: GPUDevice }} options */
@@ -70,10 +133,16 @@ export const sourceOf = ({ gpu, device }) => (device === undefined ? gpu : ofDev
 /** The adapter, or the sentence that says why there is none. */
 async function findAdapter(gpu) {
   if (!gpu && globalThis.document === undefined && globalThis.WorkerGlobalScope === undefined) {
-    return { reason: "There is no browser here and no WebGPU, with which the model would run faster. For Node.js there is the package webgpu; give its GPU as the option gpu." };
+    return {
+      reason:
+        "There is no browser here and no WebGPU, with which the model would run faster. For Node.js there is the package webgpu; give its GPU as the option gpu.",
+    };
   }
   if (!gpu) {
-    return { reason: "This browser has no WebGPU, with which the model would run faster. Chrome and Edge have it since version 113, Safari since 26, Firefox since 141 on Windows and 145 on macOS." };
+    return {
+      reason:
+        "This browser has no WebGPU, with which the model would run faster. Chrome and Edge have it since version 113, Safari since 26, Firefox since 141 on Windows and 145 on macOS.",
+    };
   }
   let adapter = null;
   try {
@@ -82,9 +151,13 @@ async function findAdapter(gpu) {
     // The same as none.
   }
   if (!adapter) {
-    return { reason: "This browser has WebGPU but gives no graphics adapter. Hardware acceleration may be switched off in its settings, or the graphics driver is too old." };
+    return {
+      reason:
+        "This browser has WebGPU but gives no graphics adapter. Hardware acceleration may be switched off in its settings, or the graphics driver is too old.",
+    };
   }
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
-  const software = adapter.info?.isFallbackAdapter === true || SOFTWARE.test(`${vendor} ${architecture} ${description}`);
+  const software =
+    adapter.info?.isFallbackAdapter === true || SOFTWARE.test(`${vendor} ${architecture} ${description}`);
   return { adapter: { vendor, architecture, software, f16: adapter.features.has("shader-f16") } };
 }

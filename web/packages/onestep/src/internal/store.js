@@ -11,7 +11,8 @@ import { hash } from "./hash.js";
 const FOLDER = "onestep";
 /** How often it is tried again to remove what is in use, every 50 ms. */
 const REMOVALS = 20;
-const FULL = "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
+const FULL =
+  "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
 
 /** @param {"persistent" | "memory"} [kind] */
 export function openStore(kind = "persistent") {
@@ -21,7 +22,9 @@ export function openStore(kind = "persistent") {
 async function folders() {
   try {
     const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
-    const [chunks, models] = await Promise.all(["chunks", "models"].map((name) => root.getDirectoryHandle(name, { create: true })));
+    const [chunks, models] = await Promise.all(
+      ["chunks", "models"].map((name) => root.getDirectoryHandle(name, { create: true })),
+    );
     return { chunks, models };
   } catch {
     // Private windows, old browsers, insecure addresses.
@@ -59,7 +62,8 @@ class Store {
     let filled = 0;
     try {
       const reader = file.stream().getReader();
-      for (let chunk; !(chunk = await reader.read()).done; filled += chunk.value.length) into.set(chunk.value, filled);
+      for (let chunk; !(chunk = await reader.read()).done; filled += chunk.value.length)
+        into.set(chunk.value, filled);
     } catch {
       // Removed or changed meanwhile: the hash will tell.
     }
@@ -113,7 +117,10 @@ class Store {
     } catch (error) {
       // Another tab notes the same.
       if (error?.name === "NoModificationAllowedError") return;
-      this.refusal ??= error?.name === "QuotaExceededError" ? FULL : "This browser keeps nothing for this page. The model runs now, but has to be fetched again the next time.";
+      this.refusal ??=
+        error?.name === "QuotaExceededError"
+          ? FULL
+          : "This browser keeps nothing for this page. The model runs now, but has to be fetched again the next time.";
       return;
     }
     for (const model of await this.models()) {
@@ -137,7 +144,11 @@ class Store {
       if (!name.endsWith(".about")) continue;
       const about = await this.#file("models", name);
       try {
-        found.push({ id: name.slice(0, -".about".length), url: JSON.parse(await about.text()).url, lastUsed: new Date(about.lastModified) });
+        found.push({
+          id: name.slice(0, -".about".length),
+          url: JSON.parse(await about.text()).url,
+          lastUsed: new Date(about.lastModified),
+        });
       } catch {
         // Cut short by a crash: the chunks stay for whoever asks for them.
       }
@@ -224,6 +235,8 @@ async function write(folder, name, bytes) {
 
 /** Bytes of these chunks that are on this device. @param {Store} store @param {{ hash: string, size: number }[]} chunks */
 export async function bytesHere(store, chunks) {
-  const sizes = await Promise.all(chunks.map(async ({ hash, size }) => Math.min(await store.size(hash), size)));
+  const sizes = await Promise.all(
+    chunks.map(async ({ hash, size }) => Math.min(await store.size(hash), size)),
+  );
   return sizes.reduce((sum, size) => sum + size, 0);
 }

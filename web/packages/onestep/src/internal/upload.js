@@ -42,7 +42,9 @@ export function compileAhead(loading, onProgress) {
   return Promise.allSettled(
     kernels.map(async ({ code, entryPoint, entries }) => {
       const module = device.createShaderModule({ code });
-      const layout = device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] });
+      const layout = device.createPipelineLayout({
+        bindGroupLayouts: [device.createBindGroupLayout({ entries })],
+      });
       const pipeline = await device.createComputePipelineAsync({ layout, compute: { module, entryPoint } });
       onProgress(++done, kernels.length);
       return { module, layout, pipeline };

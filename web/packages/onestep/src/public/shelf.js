@@ -5,7 +5,8 @@ import { OneStepError } from "./errors.js";
 
 /** Models within a budget of memory. @type {typeof import("../../index.js").shelf} */
 export function shelf({ maxMemoryBytes, ...options }) {
-  if (!(maxMemoryBytes > 0)) throw new OneStepError("invalid-option", "maxMemoryBytes must be a number of bytes.");
+  if (!(maxMemoryBytes > 0))
+    throw new OneStepError("invalid-option", "maxMemoryBytes must be a number of bytes.");
   return new Shelf(maxMemoryBytes, options);
 }
 
@@ -48,7 +49,12 @@ class Shelf {
     const { downloadBytes, cachedBytes } = await probe(bundle, { ...this.#options, signal });
     // What a model takes is known once it is loaded; no less than its files.
     const least = downloadBytes + cachedBytes;
-    if (least > this.#budget) throw new OneStepError("out-of-memory", `The model needs ${least} bytes or more, and the budget has ${this.#budget}.`, { limit: this.#budget });
+    if (least > this.#budget)
+      throw new OneStepError(
+        "out-of-memory",
+        `The model needs ${least} bytes or more, and the budget has ${this.#budget}.`,
+        { limit: this.#budget },
+      );
     await this.#makeRoom(least);
     const model = await load(bundle, { ...this.#options, signal, onProgress });
     this.#loaded.set(key, model);
