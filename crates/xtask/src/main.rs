@@ -6,6 +6,7 @@
 mod bench;
 mod bundle;
 mod folders;
+mod javascript;
 mod module_size;
 mod native;
 mod package;
@@ -21,12 +22,12 @@ use crate::process::Failure;
 
 const HELP: &str = "\
 cargo xtask page [--port N] [--no-serve]   build the page with the shipped model, serve it and print its address
-cargo xtask package                        make the npm package with its modules
+cargo xtask package                        make the npm package with its WebAssembly builds
 cargo xtask test [STEP…]                   run all tests, the browser's included, or only the named steps
 cargo xtask bench [OPTION…]                our times beside others', into benches/results.md (an hour or more)
 cargo xtask setup [page|test]              install what the above need, saying what and why
 
-Steps of test: fmt deny clippy native cuda page browser
+Steps of test: fmt deny javascript clippy native cuda page browser
 
 Environment:
   ONESTEP_CACHE=DIR    where tools and build results are kept; else a folder of your caches

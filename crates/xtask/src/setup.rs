@@ -9,7 +9,7 @@ mod wasm_std;
 use std::path::PathBuf;
 
 use crate::{
-    native,
+    folders, native,
     process::{self, Result},
     wasm::Toolchain,
 };
@@ -60,6 +60,12 @@ pub fn browser() -> Result<browser::Programs> {
     browser::install()
 }
 
+/// What the checks of JavaScript and the npm package's types need.
+pub fn javascript() -> Result<()> {
+    packages::find_or_install(&[packages::NODE, packages::NPM])?;
+    browser::fetch_packages(&folders::root(), "the checks of JavaScript")
+}
+
 /// What the comparison with others needs besides the page.
 pub fn bench() -> Result<bench::Tools> {
     packages::find_or_install(&[packages::NODE, packages::NPM, packages::CHROMIUM, packages::VULKAN, packages::PYTHON])?;
@@ -71,6 +77,7 @@ pub fn everything() -> Result<()> {
     native()?;
     deny()?;
     page()?;
+    javascript()?;
     browser()?;
     println!("Everything is there: `cargo xtask page` shows the page, `cargo xtask test` runs the tests.");
     Ok(())

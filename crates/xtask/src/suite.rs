@@ -6,7 +6,7 @@ mod tally;
 use std::{env, process::Command, time::Instant};
 
 use crate::{
-    bundle, folders, module_size, native, package, page,
+    bundle, folders, javascript, module_size, native, package, page,
     process::{self, Failure, Result},
     setup,
     wasm::Module,
@@ -19,9 +19,10 @@ struct Step {
     run: fn(&mut Tally) -> Result<()>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "fmt", run: fmt },
     Step { name: "deny", run: deny::run },
+    Step { name: "javascript", run: check_javascript },
     Step { name: "clippy", run: clippy },
     Step { name: "native", run: tests },
     Step { name: "cuda", run: cuda },
@@ -53,6 +54,12 @@ pub fn run(names: &[&str]) -> Result<()> {
 
 fn fmt(tally: &mut Tally) -> Result<()> {
     process::run(native::cargo().args(["fmt", "--all", "--check"]))?;
+    tally.pass();
+    Ok(())
+}
+
+fn check_javascript(tally: &mut Tally) -> Result<()> {
+    javascript::check()?;
     tally.pass();
     Ok(())
 }
@@ -100,7 +107,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     page::build(&toolchain)?;
     let archive = package::pack(&results.join("package"))?;
 
-    // The kernel cases are not in the page; a second module has them.
+    // The kernel cases are not in the page; a build of their own has them.
     let selftest = results.join("selftest");
     let mut cargo = native::cargo();
     cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--features=selftest"]);

@@ -1,10 +1,14 @@
 //! Chromium, Node and what the browser tests use of npm.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     folders,
-    process::{self, Failure, Result},
+    process::{self, Failure, Result, while_doing},
 };
 
 /// What runs the browser tests.
@@ -28,15 +32,21 @@ pub fn chromium() -> Option<PathBuf> {
 pub fn install() -> Result<Programs> {
     let missing = |what: &str| Failure(format!("{what} is missing, which the browser tests need"));
     let programs = Programs { node: process::find("node").ok_or_else(|| missing("Node"))?, chromium: chromium().ok_or_else(|| missing("Chromium"))? };
-    let tests = tests();
-    let wanted = fs::read(tests.join("package-lock.json")).map_err(|error| Failure(format!("tests/browser/package-lock.json: {error}")))?;
-    let mark = tests.join("node_modules/.installed-lock.json");
-    if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
-        return Ok(programs);
-    }
-    let npm = process::find("npm").ok_or_else(|| missing("npm"))?;
-    println!("Fetching the packages of the browser tests into tests/browser/node_modules");
-    process::run(Command::new(npm).current_dir(&tests).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]))?;
-    fs::write(&mark, wanted).map_err(|error| Failure(format!("{}: {error}", mark.display())))?;
+    fetch_packages(&tests(), "the browser tests")?;
     Ok(programs)
+}
+
+/// Fetches the packages of a folder's `package-lock.json` into its `node_modules`, unless they are there.
+pub fn fetch_packages(folder: &Path, user: &str) -> Result<()> {
+    let lock = folder.join("package-lock.json");
+    let wanted = fs::read(&lock).map_err(while_doing(lock.display()))?;
+    let modules = folder.join("node_modules");
+    let mark = modules.join(".installed-lock.json");
+    if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let npm = process::find("npm").ok_or_else(|| Failure(format!("npm is missing, which fetches the packages of {user}")))?;
+    println!("Fetching the packages of {user} into {}", modules.display());
+    process::run(Command::new(npm).current_dir(folder).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]))?;
+    fs::write(&mark, wanted).map_err(while_doing(mark.display()))
 }
