@@ -1,10 +1,10 @@
-// The page for everyone: by keyboard, by ear, on a phone, in both themes.
+// Accessibility of the page: keyboard, announcements, phones, both themes.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { draw, launch, loaded, open, ready, state } from "./browser.js";
+import { downloadModel, generate, launch, openPage, waitForModel, waitForState } from "./browser.js";
 import { serve } from "./server.js";
 import { RESULTS } from "./settings.js";
 
@@ -36,21 +36,21 @@ for (const [name, view] of Object.entries({
   narrow: { width: 320, height: 640, colorScheme: "light" },
 })) {
   test(
-    `${name}: nothing is cut off and no rule of accessibility broken, before and after drawing`,
+    `${name}: nothing is cut off and no rule of accessibility broken, with and without an image`,
     { timeout: 300_000 },
     async () => {
-      const page = await open(browser, server, view);
-      await state(page, "offer");
+      const page = await openPage(browser, server, view);
+      await waitForState(page, "offer");
       await page.screenshot({ path: join(RESULTS, `${name}-offer.png`), fullPage: true });
       assert.deepEqual(await findings(page), []);
       assert.equal(await wide(page), 0);
-      await ready(page);
-      await draw(page, "red apple", 1);
+      await downloadModel(page);
+      await generate(page, "red apple", 1);
       await page.click("#timings summary");
       await page.click("#measure");
       await page.waitForSelector("#kernels-rows tr", { timeout: 120_000 });
-      await state(page, "ready");
-      await page.screenshot({ path: join(RESULTS, `${name}-drawn.png`), fullPage: true });
+      await waitForState(page, "ready");
+      await page.screenshot({ path: join(RESULTS, `${name}-image.png`), fullPage: true });
       assert.deepEqual(await findings(page), []);
       assert.equal(await wide(page), 0);
       await page.context().close();
@@ -59,7 +59,7 @@ for (const [name, view] of Object.entries({
 }
 
 test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
-  const page = await open(browser, server, {
+  const page = await openPage(browser, server, {
     prepare: () => {
       window.heard = [];
       new MutationObserver(() => {
@@ -68,13 +68,13 @@ test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
       }).observe(document, { subtree: true, childList: true, characterData: true });
     },
   });
-  await state(page, "offer");
+  await waitForState(page, "offer");
   assert.equal(await page.getAttribute("html", "lang"), "en");
   const focus = () => page.evaluate(() => document.activeElement.id);
   await page.keyboard.press("Tab");
   assert.equal(await focus(), "download");
   await page.keyboard.press("Enter");
-  await loaded(page);
+  await waitForModel(page);
   assert.equal(await focus(), "prompt");
   await page.keyboard.press("Control+A");
   await page.keyboard.type("green tree");
@@ -90,7 +90,7 @@ test("the whole way by keyboard, and heard", { timeout: 300_000 }, async () => {
     undefined,
     { timeout: 120_000 },
   );
-  await state(page, "ready");
+  await waitForState(page, "ready");
   const heard = await page.evaluate(() => window.heard);
   assert.ok(
     heard.some((text) => /100 percent/.test(text)),
@@ -107,16 +107,16 @@ test(
   async (t) => {
     const fresh = await serve();
     t.after(() => fresh.close());
-    const page = await open(browser, fresh);
-    await state(page, "offer");
-    // What the model is, and what it drew before; the latter once more where the page keeps its parts for when there is no network.
+    const page = await openPage(browser, fresh);
+    await waitForState(page, "offer");
+    // The manifest and the gallery; the latter once more for the service worker.
     const asked = new Set(fresh.requests.filter((path) => path.startsWith("/bundle/")));
     assert.deepEqual([...asked].sort(), ["/bundle/gallery.json", "/bundle/manifest.json"]);
     assert.ok(!fresh.requests.some((path) => path.endsWith(".wasm")));
-    await ready(page);
+    await downloadModel(page);
     const box = () => page.locator("#frame").boundingBox();
     const first = await box();
-    await draw(page, "red apple", 1);
+    await generate(page, "red apple", 1);
     assert.deepEqual(await box(), first);
   },
 );

@@ -1,4 +1,5 @@
-// The shipped model in other files: the same numbers, laid out in ways that exporters of today do not choose and readers must take.
+// The shipped model in other files: the same numbers, laid out in ways that exporters of today do not choose
+// and readers must take.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +22,7 @@ function widen(bytes) {
   return wide;
 }
 
-const describe = (name, bytes) => {
+const fileEntry = (name, bytes) => {
   const chunks = [];
   for (let at = 0; at < bytes.length; at += CHUNK)
     chunks.push(
@@ -33,8 +34,8 @@ const describe = (name, bytes) => {
 };
 
 /**
- * The files of a bundle by name. `shards`: weight files; `shift`: bytes by which each one's tensors start beyond a multiple of 4, `space` more
- * before them; `wide`: all weights in 32 bits.
+ * The files of a bundle by name. `shards`: weight files; `shift`: bytes by which each one's tensors start
+ * beyond a multiple of 4, `space` more before them; `wide`: all weights in 32 bits.
  */
 export function variant({ shards = 1, shift = 0, space = 0, wide = false }) {
   const manifest = JSON.parse(readFileSync(join(BUNDLE, "manifest.json"), "utf8"));
@@ -83,7 +84,24 @@ export function variant({ shards = 1, shift = 0, space = 0, wide = false }) {
     files.set(name, Buffer.concat([length, Buffer.from(padded), ...own.map(({ bytes }) => bytes)]));
     manifest.weights.push(name);
   }
-  manifest.files = [...files].map(([name, bytes]) => describe(name, bytes));
+  manifest.files = [...files].map(([name, bytes]) => fileEntry(name, bytes));
   files.set("manifest.json", Buffer.from(JSON.stringify(manifest)));
   return files;
+}
+
+/**
+ * Bytes that loading the bundle of this manifest reads before its first weight file.
+ * @param {any} manifest
+ * @param {"webgpu" | "cpu"} backend
+ */
+export function bytesBeforeWeights({ components, weights, card, tokenizer, files }, backend) {
+  const needed = new Set([...Object.values(components), ...weights, card, tokenizer]);
+  const read = files.filter(({ name }) => needed.has(name));
+  const isWeightFile = ({ name }) => weights.includes(name);
+  // On the GPU the weights come last.
+  const before =
+    backend === "webgpu"
+      ? read.filter((file) => !isWeightFile(file))
+      : read.slice(0, read.findIndex(isWeightFile));
+  return before.reduce((sum, { size }) => sum + size, 0);
 }

@@ -1,10 +1,13 @@
-// Models on the device: fetched once, resumed where they broke off, drawn from without a network, and never believed without their hashes.
+// The persistent cache: models are downloaded once, resumed, used without a network, and never
+// believed without their hashes.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { breakOff, launch, loaded, open, ready, state } from "./browser.js";
+import { breakConnection, downloadModel, launch, openPage, waitForModel, waitForState } from "./browser.js";
+import { bytesBeforeWeights } from "./bundles.js";
 import { serve } from "./server.js";
-import { RESULTS } from "./settings.js";
+import { BUNDLE, RESULTS } from "./settings.js";
 
 let server, browser;
 before(async () => {
@@ -13,16 +16,18 @@ before(async () => {
 });
 beforeEach(() => {
   server.change = undefined;
-  [server.requests.length, server.parts.length] = [0, 0];
+  [server.requests.length, server.ranges.length] = [0, 0];
 });
 after(() => Promise.all([browser?.close(), server?.close()]));
 
-/** The processor's path: these tests are about bytes. */
-const empty = () => open(browser, server, { path: "empty.html" });
+/** An empty page. These tests are about bytes, so they use the CPU. */
+const empty = () => openPage(browser, server, { path: "empty.html" });
+const MANIFEST = JSON.parse(readFileSync(join(BUNDLE, "manifest.json"), "utf8"));
+const BEFORE_WEIGHTS = bytesBeforeWeights(MANIFEST, "cpu");
 const isWeights = (path) => path.endsWith(".safetensors");
 
-/** Loads, draws, and says what that cost. */
-const draw = (page, options = {}) =>
+/** Loads a model, generates an image, and returns what that cost. */
+const generate = (page, options = {}) =>
   page.evaluate(async (options) => {
     const { load, probe } = await import("/web/packages/onestep/src/public/index.js");
     const before = await probe("/bundle/", { backend: "cpu" });
@@ -40,12 +45,12 @@ const draw = (page, options = {}) =>
 
 test("what was fetched once is not fetched again, and the probe knows it", { timeout: 120_000 }, async () => {
   const page = await empty();
-  const first = await draw(page);
+  const first = await generate(page);
   assert.equal(first.before.cachedBytes, 0);
   assert.ok(first.before.downloadBytes > 1e6 && first.before.freeBytes > first.before.downloadBytes);
   assert.deepEqual([first.last.cached, first.last.done], [0, first.before.downloadBytes]);
   server.requests.length = 0;
-  const second = await draw(page);
+  const second = await generate(page);
   assert.deepEqual([second.before.cachedBytes, second.before.downloadBytes], [first.before.downloadBytes, 0]);
   assert.equal(second.last.cached, second.last.total);
   assert.ok(second.pixels === first.pixels);
@@ -53,30 +58,30 @@ test("what was fetched once is not fetched again, and the probe knows it", { tim
     server.requests.filter((path) => path.startsWith("/bundle/") && path !== "/bundle/manifest.json"),
     [],
   );
-  // Whoever wants nothing kept gets it from the network.
-  const third = await draw(page, { cache: "memory" });
+  // With the cache `memory` everything comes from the network.
+  const third = await generate(page, { cache: "memory" });
   assert.equal(third.last.cached, 0);
 });
 
-test("a download that breaks off anywhere goes on from there", { timeout: 180_000 }, async () => {
+test("an interrupted download is resumed where it broke", { timeout: 180_000 }, async () => {
   for (const part of [0.001, 0.37, 0.999]) {
     const page = await empty();
-    let cut;
+    let cut = 0;
     server.change = (path, bytes, response) => {
       if (!isWeights(path)) return bytes;
       cut = Math.floor(bytes.length * part);
       response.writeHead(200, { "content-length": bytes.length });
       response.write(bytes.subarray(0, cut));
-      breakOff(page, response);
+      breakConnection(page, response, BEFORE_WEIGHTS + cut);
     };
-    const broken = await draw(page);
+    const broken = await generate(page);
     assert.equal(broken.kind, "network", `cut at ${part}: ${broken.message}`);
-    assert.match(broken.message, /What arrived is kept/);
+    assert.match(broken.message, /What arrived is stored/);
     server.change = undefined;
-    server.parts.length = 0;
-    const whole = await draw(page);
+    server.ranges.length = 0;
+    const whole = await generate(page);
     assert.equal(whole.message, undefined);
-    const asked = server.parts.filter(({ path }) => isWeights(path));
+    const asked = server.ranges.filter(({ path }) => isWeights(path));
     assert.deepEqual(
       asked.map(({ start }) => start),
       [cut],
@@ -88,7 +93,7 @@ test("a download that breaks off anywhere goes on from there", { timeout: 180_00
 });
 
 test(
-  "a server that knows no parts sends all, and what is here already is passed over",
+  "a server without range requests sends everything, and what is stored already is skipped",
   { timeout: 120_000 },
   async () => {
     const page = await empty();
@@ -97,20 +102,21 @@ test(
       if (!isWeights(path)) return bytes;
       response.writeHead(200, { "content-length": bytes.length });
       if (!half) return void response.end(bytes);
-      response.write(bytes.subarray(0, bytes.length >> 1));
-      breakOff(page, response);
+      const cut = bytes.length >> 1;
+      response.write(bytes.subarray(0, cut));
+      breakConnection(page, response, BEFORE_WEIGHTS + cut);
     };
-    assert.equal((await draw(page)).kind, "network");
+    assert.equal((await generate(page)).kind, "network");
     half = false;
-    assert.equal((await draw(page)).message, undefined);
+    assert.equal((await generate(page)).message, undefined);
   },
 );
 
-/** Turns a bit of the largest chunk that is kept, or of all chunks, and says how many. */
+/** Flips a bit of each stored chunk, and may cut a byte off; returns how many chunks there are. */
 const damage = (page, cut) =>
   page.evaluate(async (cut) => {
     const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("onestep");
-    const chunks = await root.getDirectoryHandle("chunks");
+    const chunks = /** @type {any} */ (await root.getDirectoryHandle("chunks"));
     let changed = 0;
     for await (const handle of chunks.values()) {
       const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
@@ -124,19 +130,19 @@ const damage = (page, cut) =>
   }, cut);
 
 test(
-  "a bit that turned on this device is found, and the right bytes are fetched",
+  "a flipped bit in the cache is found, and the right bytes are downloaded",
   { timeout: 180_000 },
   async () => {
     const page = await empty();
-    const first = await draw(page);
+    const first = await generate(page);
     for (const cut of [false, true]) {
       assert.ok((await damage(page, cut)) >= 5);
-      const again = await draw(page);
+      const again = await generate(page);
       assert.equal(again.message, undefined, `cut: ${cut}`);
       assert.ok(again.pixels === first.pixels);
       server.requests.length = 0;
-      await draw(page);
-      assert.deepEqual(server.requests.filter(isWeights), [], "it was kept again");
+      await generate(page);
+      assert.deepEqual(server.requests.filter(isWeights), [], "it was stored again");
     }
   },
 );
@@ -151,29 +157,29 @@ test(
       origin: new URL(server.address).origin,
       quotaSize: 2_000_000,
     });
-    const drawn = await draw(page);
-    assert.equal(drawn.message, undefined);
-    assert.match(drawn.notices.join(), /no more room.*fetched again/);
+    const result = await generate(page);
+    assert.equal(result.message, undefined);
+    assert.match(result.notices.join(), /no more room.*fetched again/);
   },
 );
 
 test("the page says below its first image that there was no room", { timeout: 120_000 }, async () => {
-  const page = await open(browser, server, { path: "?backend=cpu" });
+  const page = await openPage(browser, server, { path: "?backend=cpu" });
   const session = await page.context().newCDPSession(page);
   await session.send("Storage.overrideQuotaForOrigin", {
     origin: new URL(server.address).origin,
     quotaSize: 2_000_000,
   });
-  await ready(page);
+  await downloadModel(page);
   assert.match(await page.textContent("#prompt-hint"), /no more room/);
 });
 
-test("a browser that keeps nothing draws too", { timeout: 120_000 }, async () => {
-  const page = await open(browser, server, {
+test("a browser that stores nothing generates images too", { timeout: 120_000 }, async () => {
+  const page = await openPage(browser, server, {
     path: "empty.html",
     prepare: () => (StorageManager.prototype.getDirectory = undefined),
   });
-  assert.equal((await draw(page)).message, undefined);
+  assert.equal((await generate(page)).message, undefined);
   assert.deepEqual(
     await page.evaluate(async () => (await import("/web/packages/onestep/src/public/index.js")).cache.list()),
     [],
@@ -191,7 +197,7 @@ test(
           (await import("/web/packages/onestep/src/public/index.js")).cache[how](...given),
         [how, given],
       );
-    await draw(page);
+    await generate(page);
     const [entry, ...others] = await cached("list");
     assert.deepEqual(others, []);
     assert.ok(entry.complete && entry.bytes > 1e6 && /^[0-9a-f]{64}$/.test(entry.id), JSON.stringify(entry));
@@ -200,7 +206,7 @@ test(
         ? Buffer.from(JSON.stringify({ ...JSON.parse(bytes), title: "Another" }))
         : bytes;
     server.requests.length = 0;
-    await draw(page);
+    await generate(page);
     assert.deepEqual(server.requests.filter(isWeights), [], "its chunks are the same");
     const list = await cached("list");
     assert.deepEqual(
@@ -209,18 +215,18 @@ test(
     );
     assert.equal(await cached("remove", list[0].id), entry.bytes);
     assert.deepEqual(await cached("list"), []);
-    await draw(page);
+    await generate(page);
     assert.equal(await cached("clear"), entry.bytes);
-    assert.equal((await draw(page)).before.cachedBytes, 0);
+    assert.equal((await generate(page)).before.cachedBytes, 0);
   },
 );
 
-test("the page opens and draws without a network the second time", { timeout: 180_000 }, async () => {
-  const page = await open(browser, server, { path: "?backend=cpu" });
+test("the page opens and generates without a network the second time", { timeout: 180_000 }, async () => {
+  const page = await openPage(browser, server, { path: "?backend=cpu" });
   // What workers fetch passes the service worker only once it is there.
   await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
-  await ready(page);
-  const kept = () =>
+  await downloadModel(page);
+  const stored = () =>
     page.evaluate(async () =>
       (await (await caches.open("onestep-page")).keys()).map(({ url }) => new URL(url).pathname),
     );
@@ -233,20 +239,20 @@ test("the page opens and draws without a network the second time", { timeout: 18
     [...parts].some((path) => path.endsWith(".wasm")),
     [...parts].join(),
   );
-  for (let here = []; ![...parts].every((path) => here.includes(path)); here = await kept())
+  for (let here = []; ![...parts].every((path) => here.includes(path)); here = await stored())
     await page.waitForTimeout(100);
   await page.context().setOffline(true);
   await page.reload();
-  await loaded(page);
+  await waitForModel(page);
   assert.match(await page.textContent("#caption"), /red apple · seed 1/);
   await page.screenshot({ path: join(RESULTS, "offline.png"), fullPage: true });
-  // A model that was removed is gone, and the page says so instead of waiting.
+  // Without the model and a network the page says so instead of waiting.
   await page.evaluate(() => (document.getElementById("models").open = true));
   await page.click("#models-clear");
   await page.waitForFunction(() =>
-    /Nothing is kept/.test(document.getElementById("models-kept").textContent),
+    /No model is stored/.test(document.getElementById("models-cached").textContent),
   );
   await page.reload();
-  await state(page, "offer");
+  await waitForState(page, "offer");
   assert.match(await page.textContent("#model-error"), /could not be fetched/);
 });

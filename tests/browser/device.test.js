@@ -1,14 +1,14 @@
-// Devices of the caller's own, on its own thread; what is cancelled, and what does not fit.
+// Devices of the caller, cancelled calls, and the memory budget of a model pool.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open } from "./browser.js";
+import { launch, openPage } from "./browser.js";
 import { serve } from "./server.js";
 
 let server, browser, page;
 before(async () => {
   server = await serve();
   browser = await launch();
-  page = await open(browser, server, { path: "empty.html" });
+  page = await openPage(browser, server, { path: "empty.html" });
   await page.evaluate(async () => {
     window.onestep = await import("/web/packages/onestep/src/public/index.js");
     window.pixels = (image) => [...image.pixels().data].join();
@@ -49,7 +49,7 @@ before(async () => {
 after(() => Promise.all([browser?.close(), server?.close()]));
 
 test(
-  "a model on a device of the caller's draws the same, also on a canvas, and the device stays the caller's",
+  "a model on a device of the caller generates the same, also on a canvas, and the caller keeps the device",
   { timeout: 180_000 },
   async () => {
     const found = await page.evaluate(async () => {
@@ -67,15 +67,15 @@ test(
       const mine = await outcome(model.generate("red apple", { seed: 1 }));
       await model.dispose();
       await device.queue.onSubmittedWorkDone();
-      const alive = await Promise.race([
-        device.lost.then(() => false),
-        new Promise((resolve) => setTimeout(resolve, 100, true)),
-      ]);
+      // Only a device that is not lost reports errors.
+      device.pushErrorScope("validation");
+      device.createBuffer({ size: 16, usage: 0 });
+      const alive = (await device.popErrorScope()) !== null;
       return {
         same,
         shown: shown.width,
         heard: heard.length,
-        kept: device.onuncapturederror === handler,
+        handlerStays: device.onuncapturederror === handler,
         mine,
         alive,
         untouched: before === Object.getOwnPropertyDescriptor(navigator, "gpu"),
@@ -85,7 +85,7 @@ test(
       same: true,
       shown: 64,
       heard: 1,
-      kept: true,
+      handlerStays: true,
       mine: "made",
       alive: true,
       untouched: true,
@@ -94,7 +94,7 @@ test(
 );
 
 test(
-  "a device of the caller's that is destroyed ends the call with that, and every later one",
+  "a destroyed device of the caller ends the call with device-lost, and every later call",
   { timeout: 180_000 },
   async () => {
     const found = await page.evaluate(async () => {
@@ -113,26 +113,22 @@ test(
   },
 );
 
-test(
-  "a device of the model's own that is destroyed is replaced within the same call",
-  { timeout: 180_000 },
-  async () => {
-    const found = await page.evaluate(async () => {
-      const seen = watched();
-      const model = await begin({ gpu: seen.gpu });
-      await model.generate("red apple", { seed: 2 });
-      const pending = model.generate("red apple", { seed: 1 });
-      setTimeout(() => seen.devices[0].destroy(), 1);
-      const same = pixels(await pending) === expected;
-      const again = pixels(await model.generate("red apple", { seed: 1 })) === expected;
-      await model.dispose();
-      return { same, again, devices: seen.devices.length };
-    });
-    assert.deepEqual(found, { same: true, again: true, devices: 2 });
-  },
-);
+test("a lost device of the model is replaced within the same call", { timeout: 180_000 }, async () => {
+  const found = await page.evaluate(async () => {
+    const seen = watched();
+    const model = await begin({ gpu: seen.gpu });
+    await model.generate("red apple", { seed: 2 });
+    const pending = model.generate("red apple", { seed: 1 });
+    setTimeout(() => seen.devices[0].destroy(), 1);
+    const same = pixels(await pending) === expected;
+    const again = pixels(await model.generate("red apple", { seed: 1 })) === expected;
+    await model.dispose();
+    return { same, again, devices: seen.devices.length };
+  });
+  assert.deepEqual(found, { same: true, again: true, devices: 2 });
+});
 
-test("what is cancelled frees the queue within one submission", { timeout: 180_000 }, async () => {
+test("a cancelled call frees the queue within one submission", { timeout: 180_000 }, async () => {
   const found = await page.evaluate(async () => {
     const seen = watched();
     const model = await begin({ gpu: seen.gpu });
@@ -160,58 +156,54 @@ test("what is cancelled frees the queue within one submission", { timeout: 180_0
   assert.deepEqual(found, { same: true, reasons: Array(6).fill("enough"), images: 2 });
 });
 
-test(
-  "what cannot be sent to a worker is not, and a device that is none is refused",
-  { timeout: 60_000 },
-  async () => {
-    const refused = await page.evaluate(async () => [
-      await outcome(begin({ gpu: navigator.gpu, worker: () => new Worker("/nothing.js") })),
-      await outcome(begin({ device: {} })),
-      await outcome(onestep.probe("/bundle/", { device: 7 })),
-    ]);
-    assert.deepEqual(
-      refused.map(({ kind }) => kind),
-      ["invalid-option", "invalid-option", "invalid-option"],
-    );
-  },
-);
+test("a GPU with a worker is refused, and so is a device that is none", { timeout: 60_000 }, async () => {
+  const refused = await page.evaluate(async () => [
+    await outcome(begin({ gpu: navigator.gpu, worker: () => new Worker("/nothing.js") })),
+    await outcome(begin({ device: {} })),
+    await outcome(onestep.probe("/bundle/", { device: 7 })),
+  ]);
+  assert.deepEqual(
+    refused.map(({ kind }) => kind),
+    ["invalid-option", "invalid-option", "invalid-option"],
+  );
+});
 
 test(
-  "a shelf keeps models within its budget: the one asked for longest ago goes first, and what never fits is not fetched",
+  "a model pool stays within its budget: the least recently used model goes first, and what never fits is not downloaded",
   { timeout: 180_000 },
   async () => {
     const found = await page.evaluate(async () => {
-      const { shelf } = onestep;
+      const { ModelPool } = onestep;
       const options = { assets: "/", backend: "cpu" };
       // The same bundle by three addresses.
       const places = ["/bundle/", "/bundle/?two", "/bundle/?three"].map(
         (path) => new URL(path, location.href),
       );
-      const alone = shelf({ ...options, maxMemoryBytes: 1e9 });
-      const first = await alone.take(places[0]);
+      const alone = new ModelPool({ ...options, maxMemoryBytes: 1e9 });
+      const first = await alone.load(places[0]);
       await first.generate("red apple", { seed: 1 });
       const one = alone.memoryBytes;
-      const known = (await alone.take(places[0])) === first;
+      const known = (await alone.load(places[0])) === first;
       await alone.dispose();
       const disposed = await outcome(first.generate("red apple", { seed: 1 }));
 
-      const two = shelf({ ...options, maxMemoryBytes: 2.6 * one });
-      const [a, b] = [await two.take(places[0]), await two.take(places[1])];
-      await two.take(places[0]);
-      const c = await two.take(places[2]);
-      const kept = [two.models.length, two.models[0] === c, two.models[1] === a];
-      const gone = (await outcome(b.generate("red apple", { seed: 1 }))).kind;
+      const two = new ModelPool({ ...options, maxMemoryBytes: 2.6 * one });
+      const [a, b] = [await two.load(places[0]), await two.load(places[1])];
+      await two.load(places[0]);
+      const c = await two.load(places[2]);
+      const loaded = [two.models.length, two.models[0] === c, two.models[1] === a];
+      const evicted = (await outcome(b.generate("red apple", { seed: 1 }))).kind;
       const within = two.memoryBytes <= 2.6 * one;
-      const draws = await outcome(a.generate("red apple", { seed: 1 }));
+      const works = await outcome(a.generate("red apple", { seed: 1 }));
       await two.dispose();
-      const small = await outcome(shelf({ ...options, maxMemoryBytes: 1000 }).take(places[0]));
+      const small = await outcome(new ModelPool({ ...options, maxMemoryBytes: 1000 }).load(places[0]));
       return {
         known,
         disposed: disposed.kind,
-        kept,
-        gone,
+        loaded,
+        evicted,
         within,
-        draws,
+        works,
         small: small.kind,
         left: two.models.length,
         one,
@@ -222,10 +214,10 @@ test(
     assert.deepEqual(rest, {
       known: true,
       disposed: "disposed",
-      kept: [2, true, true],
-      gone: "disposed",
+      loaded: [2, true, true],
+      evicted: "disposed",
       within: true,
-      draws: "made",
+      works: "made",
       small: "out-of-memory",
       left: 0,
     });

@@ -18,7 +18,7 @@ export function psnr(a, b) {
   return 10 * Math.log10(255 ** 2 / (sum / (a.width * a.height * 3)));
 }
 
-/** A shown image at its own size: the middle of each of its pixels. */
+/** An enlarged image at its original size: the middle of each of its pixels. */
 export function shrink({ width, height, data }, columns, rows) {
   const small = Buffer.alloc(columns * rows * 4);
   for (let y = 0; y < rows; y++) {
@@ -31,7 +31,7 @@ export function shrink({ width, height, data }, columns, rows) {
   return { width: columns, height: rows, data: small };
 }
 
-/** What the native program draws. */
+/** The image of the native program. */
 export async function native(prompt, seed, device) {
   const out = join(RESULTS, `${device}-${seed}.png`);
   await promisify(execFile)(PROGRAM, [

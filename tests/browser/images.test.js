@@ -1,9 +1,9 @@
-// The page draws the images of the native program: in its file and on its canvas.
+// The page generates the images of the native program: in its file and on its canvas.
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { draw, launch, open, ready } from "./browser.js";
+import { downloadModel, generate, launch, openPage } from "./browser.js";
 import { decode, native, psnr, shrink } from "./images.js";
 import { serve } from "./server.js";
 import { RESULTS } from "./settings.js";
@@ -25,8 +25,8 @@ before(async () => {
   server = await serve();
   browser = await launch();
   for (const backend of BACKENDS) {
-    pages[backend] = await open(browser, server, { path: `?backend=${backend}` });
-    await ready(pages[backend]);
+    pages[backend] = await openPage(browser, server, { path: `?backend=${backend}` });
+    await downloadModel(pages[backend]);
   }
 });
 after(() => Promise.all([browser?.close(), server?.close()]));
@@ -36,7 +36,7 @@ for (const [backend, [prompt, seed]] of BACKENDS.flatMap((backend) =>
 )) {
   test(`${prompt}, seed ${seed}, on ${backend}`, { timeout: 300_000 }, async () => {
     const page = pages[backend];
-    await draw(page, prompt, seed);
+    await generate(page, prompt, seed);
     assert.equal(await page.textContent("#prompt-error"), "");
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
     const bytes = await readFile(await download.path());
@@ -85,7 +85,7 @@ for (const backend of BACKENDS) {
     async () => {
       const page = pages[backend];
       const file = async (seed) => {
-        await draw(page, "red apple", seed);
+        await generate(page, "red apple", seed);
         const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
         return readFile(await download.path());
       };
@@ -98,8 +98,8 @@ for (const backend of BACKENDS) {
 
 test("nothing was asked of another host, no rule of the policy broken, nothing written to the console", () => {
   for (const page of Object.values(pages)) {
-    assert.deepEqual(page.foreign, []);
-    assert.deepEqual(page.troubles, []);
+    assert.deepEqual(page.foreignRequests, []);
+    assert.deepEqual(page.errors, []);
   }
-  assert.deepEqual(server.complaints, []);
+  assert.deepEqual(server.violations, []);
 });

@@ -1,16 +1,16 @@
-// The package's own calls: noise of every kind, the newest image, walks, and a device that goes away.
+// The calls of a model: noise of every kind, live images, walks, files, memory, and a lost device.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { platform } from "node:os";
 import { after, before, test } from "node:test";
-import { launch, open } from "./browser.js";
+import { crashGpuProcess, launch, openPage } from "./browser.js";
 import { serve } from "./server.js";
 
 let server, browser, page;
 before(async () => {
   server = await serve();
   browser = await launch();
-  page = await open(browser, server, { path: "empty.html" });
+  page = await openPage(browser, server, { path: "empty.html" });
   await begin(page, "cpu");
 });
 after(() => Promise.all([browser?.close(), server?.close()]));
@@ -29,18 +29,19 @@ const begin = (page, backend) =>
   }, backend);
 
 test(
-  "a way between two seeds begins and ends at their images, and its middle is neither",
+  "noise between two seeds starts and ends at their images, and its middle is neither",
   { timeout: 120_000 },
   async () => {
     const found = await page.evaluate(async () => {
-      const draw = async (options) => window.pixels(await model.generate("red apple", options));
+      const generate = async (options) => window.pixels(await model.generate("red apple", options));
       return {
-        from: (await draw({ seed: 3 })) === (await draw({ noise: { from: 3, to: 9n, t: 0 } })),
-        to: (await draw({ noise: { seed: 9 } })) === (await draw({ noise: { from: 3, to: 9n, t: 1 } })),
+        from: (await generate({ seed: 3 })) === (await generate({ noise: { from: 3, to: 9n, t: 0 } })),
+        to:
+          (await generate({ noise: { seed: 9 } })) === (await generate({ noise: { from: 3, to: 9n, t: 1 } })),
         middle: new Set([
-          await draw({ seed: 3 }),
-          await draw({ seed: 9 }),
-          await draw({ noise: { from: 3, to: 9, t: 0.5 } }),
+          await generate({ seed: 3 }),
+          await generate({ seed: 9 }),
+          await generate({ noise: { from: 3, to: 9, t: 0.5 } }),
         ]).size,
       };
     });
@@ -48,7 +49,7 @@ test(
   },
 );
 
-test("the file of an image between two seeds says where it is from", { timeout: 60_000 }, async () => {
+test("the file of an image between two seeds says both", { timeout: 60_000 }, async () => {
   const text = await page.evaluate(async () => {
     const image = await model.generate("red apple", {
       noise: { from: 3, to: 18446744073709551615n, t: 0.25 },
@@ -59,7 +60,7 @@ test("the file of an image between two seeds says where it is from", { timeout: 
   assert.match(text[1], /Seed: 3, Variation seed: 18446744073709551615, Variation seed strength: 0.25/);
 });
 
-test("numbers of the caller's are drawn from; wrong ones are refused", { timeout: 60_000 }, async () => {
+test("noise can be given as numbers; wrong ones are refused", { timeout: 60_000 }, async () => {
   const refusals = await page.evaluate(() =>
     Promise.all(
       [
@@ -130,7 +131,7 @@ test(
   async () => {
     const { noises, first, last, refused } = await page.evaluate(async () => {
       const noises = [];
-      let [first, last] = [];
+      let first, last;
       for await (const image of model.walk("red apple", [3, 9n, 4], 3)) {
         noises.push(
           image.seed === undefined
@@ -164,7 +165,7 @@ test(
 );
 
 test(
-  "a model from the files of a folder draws the same, keeps nothing, and a missing file is named",
+  "a model from the files of a folder generates the same, stores nothing, and a missing file is named",
   { timeout: 120_000 },
   async () => {
     const found = await page.evaluate(async () => {
@@ -181,64 +182,78 @@ test(
         window.pixels(await other.generate("red apple", { seed: 1 })) ===
         window.pixels(await model.generate("red apple", { seed: 1 }));
       await other.dispose();
-      const gone = await window.outcome(
+      const incomplete = await window.outcome(
         load(
           { files: files.filter(({ name }) => !name.endsWith(".safetensors")) },
           { assets: "/", backend: "cpu" },
         ),
       );
       const none = await window.outcome(load({ files: [] }, { assets: "/", backend: "cpu" }));
-      return { same, kept: (await cache.list()).length - before, gone, none };
+      return { same, stored: (await cache.list()).length - before, incomplete, none };
     });
     assert.deepEqual(
-      [found.same, found.kept, found.gone.kind, found.none.kind],
+      [found.same, found.stored, found.incomplete.kind, found.none.kind],
       [true, 0, "invalid-bundle", "invalid-bundle"],
     );
-    assert.match(found.gone.message, /has no \S+\.safetensors/);
+    assert.match(found.incomplete.message, /has no \S+\.safetensors/);
     assert.match(found.none.message, /has no manifest\.json/);
   },
 );
 
-/** Bytes that the page's and the GPU's processes hold together, when what can be given back has been. A browser begins others when it likes. */
+/**
+ * Resident bytes of the page's and the GPU's processes together, once they have stopped changing.
+ */
 async function memory(browser, page) {
   const session = await page.context().newCDPSession(page);
-  for (let round = 0; round < 3; round++) await session.send("HeapProfiler.collectGarbage");
-  await page.waitForTimeout(1_000);
-  const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
-  const ours = processInfo.filter(({ type }) => ["renderer", "GPU"].includes(type));
-  const resident = await Promise.all(
-    ours.map(
-      async ({ id }) =>
-        Number((await readFile(`/proc/${id}/statm`, "utf8").catch(() => "0 0")).split(" ")[1]) * 4096,
-    ),
-  );
-  return resident.reduce((sum, bytes) => sum + bytes, 0);
+  const system = await browser.newBrowserCDPSession();
+  const residentBytes = async (pid) => {
+    const pages = (await readFile(`/proc/${pid}/statm`, "utf8").catch(() => "0 0")).split(" ")[1];
+    return Number(pages) * 4096;
+  };
+  const measure = async () => {
+    await session.send("HeapProfiler.collectGarbage");
+    const { processInfo } = await system.send("SystemInfo.getProcessInfo");
+    // A browser starts other processes when it likes.
+    const ours = processInfo.filter(({ type }) => ["renderer", "GPU"].includes(type));
+    const bytes = await Promise.all(ours.map(({ id }) => residentBytes(id)));
+    return bytes.reduce((sum, each) => sum + each, 0);
+  };
+  for (let before = await measure(); ;) {
+    await page.waitForTimeout(200);
+    const now = await measure();
+    if (Math.abs(now - before) < 2 ** 20) return now;
+    before = now;
+  }
 }
 
 // In software an image of WebGPU takes most of a second where the machine has other things to do.
-for (const [backend, many] of [
+/** @type {["cpu" | "webgpu", number][]} */
+const COUNTS = [
   ["cpu", 1000],
   ["webgpu", 200],
-]) {
+];
+for (const [backend, many] of COUNTS) {
   test(
     `on ${backend} ${many} images take no more memory than fifty, and disposing gives it back`,
     { timeout: 1_200_000, skip: platform() !== "linux" && "reads /proc" },
     async (t) => {
       const own = await launch();
       t.after(() => own.close());
-      const page = await open(own, server, { path: "empty.html" });
+      const page = await openPage(own, server, { path: "empty.html" });
+      /** @type {Record<string, number>} */
       const at = { empty: await memory(own, page) };
-      const draw = (count) =>
+      const generate = (count) =>
         page.evaluate(async (count) => {
           for (let seed = 0; seed < count; seed++) await model.generate("red apple", { seed });
         }, count);
       await begin(page, backend);
-      await draw(50);
+      await generate(50);
       at.fifty = await memory(own, page);
-      await draw(many - 50);
+      await generate(many - 50);
       at.many = await memory(own, page);
       await page.evaluate(() => model.dispose());
-      // The browser keeps some of what it once needed: code, pools of its own. A worker takes its time to end.
+      // The browser does not free all of its code and its pools. A worker takes its time to
+      // end.
       const isBack = () => at.disposed - at.empty < 0.35 * (at.fifty - at.empty) + 20 * 2 ** 20;
       for (let tries = 0; tries === 0 || (tries < 20 && !isBack()); tries++)
         at.disposed = await memory(own, page);
@@ -254,23 +269,19 @@ for (const [backend, many] of [
 }
 
 test(
-  "on WebGPU a device that is lost is replaced by itself and the call goes on; where there is no other, every call ends with that",
+  "on WebGPU a lost device is replaced and the call continues; without another device every call rejects with device-lost",
   { timeout: 300_000 },
   async (t) => {
     // A browser of its own: after two such deaths it gives no adapter any more.
     const own = await launch();
     t.after(() => own.close());
-    const page = await open(own, server, { path: "empty.html" });
+    const page = await openPage(own, server, { path: "empty.html" });
     await begin(page, "webgpu");
     const first = await page.evaluate(async () =>
       window.pixels(await model.generate("red apple", { seed: 1 })),
     );
     server.requests.length = 0;
-    const crash = async () => {
-      await (await own.newBrowserCDPSession()).send("Browser.crashGpuProcess").catch(() => {});
-      await page.waitForTimeout(1_000);
-    };
-    await crash();
+    await crashGpuProcess(own, page);
     const again = await page.evaluate(() =>
       model
         .generate("red apple", { seed: 1 })
@@ -281,11 +292,12 @@ test(
       server.requests.filter((path) => path.endsWith(".safetensors")),
       [],
     );
-    // This browser gives no adapter after the second time: the call ends all the same, and so does every later one.
-    await crash();
-    const told = await page.evaluate(() => window.outcome(model.generate("red apple", { seed: 2 })));
-    assert.ok(told === "made" || told.kind === "device-lost", JSON.stringify(told));
-    if (told !== "made") {
+    // This browser gives no adapter after the second time: the call ends all the same, and so does every
+    // later one.
+    await crashGpuProcess(own, page);
+    const outcome = await page.evaluate(() => window.outcome(model.generate("red apple", { seed: 2 })));
+    assert.ok(outcome === "made" || outcome.kind === "device-lost", JSON.stringify(outcome));
+    if (outcome !== "made") {
       assert.equal(await page.evaluate(async () => (await model.lost).kind), "device-lost");
       assert.equal(
         (await page.evaluate(() => window.outcome(model.generate("red apple", { seed: 2 })))).kind,

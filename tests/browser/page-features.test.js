@@ -1,10 +1,10 @@
-// What may be done with images on the page: grids, walks, links, files, typing, other models.
+// Features of the page: the gallery, nine seeds, walks, links, files, live images, other models.
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
-import { draw, launch, loaded, open, ready, state } from "./browser.js";
+import { downloadModel, generate, launch, openPage, waitForModel, waitForState } from "./browser.js";
 import { variant } from "./bundles.js";
 import { serve } from "./server.js";
 import { RESULTS } from "./settings.js";
@@ -41,8 +41,8 @@ test(
   "examples of this very bundle are there before anything is fetched, and begin an image",
   { timeout: 120_000 },
   async () => {
-    const page = await open(browser, server, { path: ON_CPU });
-    await state(page, "offer");
+    const page = await openPage(browser, server, { path: ON_CPU });
+    await waitForState(page, "offer");
     await page.waitForSelector("#gallery-images button");
     const examples = JSON.parse(
       await readFile(join(process.env.ONESTEP_BUNDLE, "gallery.json"), "utf8"),
@@ -54,12 +54,12 @@ test(
     await page.locator("#gallery-images button").nth(1).click();
     assert.equal(await page.evaluate(() => document.activeElement.id), "download");
     await page.keyboard.press("Enter");
-    await loaded(page);
+    await waitForModel(page);
     assert.ok(
       (await caption(page)).startsWith(`${examples[1].prompt} · seed ${examples[1].seed} · `),
       await caption(page),
     );
-    // The model draws what the example shows, and the teacher's image stands beside it.
+    // The model generates the example's image, and the teacher's image is shown beside it.
     await page.waitForSelector("#comparison-images img");
     const [student, teacher] = await page.$$eval("#comparison-images img", (images) =>
       images.map((image) => image.src),
@@ -90,15 +90,15 @@ test(
     assert.equal(teacher, examples[1].teacher.png);
     assert.match(await page.textContent("#comparison"), /Teacher, \d+ evaluations, \d+ ms/);
     await page.screenshot({ path: join(RESULTS, "comparison.png"), fullPage: true });
-    assert.deepEqual([page.troubles, page.foreign, server.complaints], [[], [], []]);
+    assert.deepEqual([page.errors, page.foreignRequests, server.violations], [[], [], []]);
   },
 );
 
 test("nine seeds, each with its own image, and one is chosen", { timeout: 120_000 }, async () => {
-  const page = await open(browser, server, { path: ON_CPU });
-  await ready(page);
+  const page = await openPage(browser, server, { path: ON_CPU });
+  await downloadModel(page);
   await page.fill("#seed", "18446744073709551610");
-  await page.click("#several");
+  await page.click("#nine-seeds");
   await page.waitForFunction(
     () => document.querySelectorAll("#grid img").length === 9 && document.body.dataset.state === "ready",
   );
@@ -118,8 +118,8 @@ test("nine seeds, each with its own image, and one is chosen", { timeout: 120_00
   await page.screenshot({ path: join(RESULTS, "nine-seeds.png"), fullPage: true });
   await page.locator("#grid button").nth(5).click();
   await captioned(page, /seed 18446744073709551615/);
-  // The visit keeps what was drawn, and brings it back.
-  await state(page, "ready");
+  // The list of the visit brings an image back.
+  await waitForState(page, "ready");
   await page.locator("#visit-images button").last().click();
   await captioned(page, /seed 1 ·/);
 });
@@ -128,8 +128,8 @@ test(
   "the walk goes where the slider is, by hand, by key and by itself, and stops when told",
   { timeout: 180_000 },
   async () => {
-    const page = await open(browser, server, { path: ON_CPU });
-    await ready(page);
+    const page = await openPage(browser, server, { path: ON_CPU });
+    await downloadModel(page);
     const first = await canvas(page);
     await page.fill("#walk-to", "9");
     await page.fill("#walk-at", "50");
@@ -146,9 +146,9 @@ test(
     await captioned(page, /[2-9]\d % of the way/);
     await page.keyboard.press("Escape");
     assert.equal(await page.textContent("#walk-play"), "Walk there and back");
-    // Only a walk that goes on moves the slider.
+    // Only a walk that is playing moves the slider.
     const at = await page.inputValue("#walk-at");
-    await page.waitForTimeout(500);
+    await generate(page, "red apple", 1);
     assert.equal(await page.inputValue("#walk-at"), at);
   },
 );
@@ -157,9 +157,9 @@ test(
   "a link brings back words, seed and the place on a walk, and fetches nothing by itself",
   { timeout: 180_000 },
   async () => {
-    const page = await open(browser, server, { path: ON_CPU });
-    await ready(page);
-    await draw(page, "tree & sun, 100 %", 7);
+    const page = await openPage(browser, server, { path: ON_CPU });
+    await downloadModel(page);
+    await generate(page, "tree & sun, 100 %", 7);
     await page.fill("#walk-to", "9");
     await page.fill("#walk-at", "25");
     await captioned(page, /25 % of the way/);
@@ -167,20 +167,20 @@ test(
     await page.click("#link");
     const address = page.url();
     assert.match(address, /#v=1&seed=7&to=9&t=0.25&model=[0-9a-f]{16}&prompt=/);
-    const other = await open(browser, server, { path: "empty.html" });
+    const other = await openPage(browser, server, { path: "empty.html" });
     await other.goto(address);
-    await state(other, "offer");
+    await waitForState(other, "offer");
     assert.equal(await other.inputValue("#prompt"), "tree & sun, 100 %");
-    await ready(other);
+    await downloadModel(other);
     assert.match(await caption(other), /25 % of the way from seed 7 to 9/);
     assert.equal(await canvas(other), image);
     // Another model's link says so; a broken one is none.
     await other.goto("about:blank");
     await other.goto(address.replace(/model=\w+/, "model=0123456789abcdef"));
-    await loaded(other);
+    await waitForModel(other);
     await other.goto("about:blank");
     await other.goto(server.address + ON_CPU + "#v=1&seed=-4&prompt=x");
-    await loaded(other);
+    await waitForModel(other);
     assert.match(await caption(other), /red apple · seed 1 ·/);
   },
 );
@@ -189,12 +189,12 @@ test(
   "a saved image that is dropped brings back its words and its seed; another file is refused with a sentence",
   { timeout: 180_000 },
   async () => {
-    const page = await open(browser, server, { path: ON_CPU });
-    await ready(page);
-    await draw(page, "green tree", 41);
+    const page = await openPage(browser, server, { path: ON_CPU });
+    await downloadModel(page);
+    await generate(page, "green tree", 41);
     const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("Control+s")]);
     const bytes = [...(await readFile(await download.path()))];
-    await draw(page, "red apple", 1);
+    await generate(page, "red apple", 1);
     const drop = (name, bytes) =>
       page.evaluate(
         ([name, bytes]) => {
@@ -206,7 +206,7 @@ test(
       );
     await drop("image.png", bytes);
     await captioned(page, /green tree · seed 41/);
-    await state(page, "ready");
+    await waitForState(page, "ready");
     await drop("image.png", bytes.slice(0, 60));
     await page.waitForFunction(() =>
       /neither the folder of a model nor an image/.test(document.getElementById("prompt-error").textContent),
@@ -214,23 +214,21 @@ test(
   },
 );
 
-test("images as one types: the last words are what is drawn", { timeout: 120_000 }, async () => {
-  const page = await open(browser, server, { path: ON_CPU });
-  await ready(page);
+test("live images: the last words are what is generated", { timeout: 120_000 }, async () => {
+  const page = await openPage(browser, server, { path: ON_CPU });
+  await downloadModel(page);
   await page.check("#live");
   await page.fill("#prompt", "");
   await page.type("#prompt", "green tree", { delay: 15 });
   await captioned(page, /^green tree · seed 1/);
-  await page.waitForTimeout(300);
-  assert.match(await caption(page), /^green tree · seed 1/);
   assert.equal(await page.textContent("#prompt-error"), "");
   assert.equal(await page.evaluate(() => document.body.dataset.state), "ready");
 });
 
-test("the seed stays or changes as it is said", { timeout: 120_000 }, async () => {
-  const page = await open(browser, server, { path: ON_CPU });
-  await ready(page);
-  await draw(page, "red apple", 5);
+test("the seed stays or changes as its checkbox says", { timeout: 120_000 }, async () => {
+  const page = await openPage(browser, server, { path: ON_CPU });
+  await downloadModel(page);
+  await generate(page, "red apple", 5);
   assert.equal(await page.inputValue("#seed"), "5");
   await page.uncheck("#lock");
   await page.click("#generate");
@@ -248,8 +246,8 @@ test(
     t.after(async () => (await import("node:fs/promises")).rm(folder, { recursive: true }));
     const files = variant({ shards: 2 });
     for (const [name, bytes] of files) await writeFile(join(folder, name), bytes);
-    const page = await open(browser, server, { path: ON_CPU });
-    await ready(page);
+    const page = await openPage(browser, server, { path: ON_CPU });
+    await downloadModel(page);
     const image = await canvas(page);
     await page.evaluate(() => (document.getElementById("models").open = true));
     await page.setInputFiles("#models-files", folder);
@@ -271,19 +269,19 @@ test(
     await page.screenshot({ path: join(RESULTS, "broken-folder.png"), fullPage: true });
     await page.fill("#models-address", "https://example.com/model/");
     await page.click("#models-form button");
-    assert.match(await page.textContent("#models-kept"), /no address on this site/);
+    assert.match(await page.textContent("#models-cached"), /no address on this site/);
     await page.fill("#models-address", "bundle/");
     await page.click("#models-form button");
-    await loaded(page);
-    assert.deepEqual([page.foreign, server.complaints], [[], []]);
+    await waitForModel(page);
+    assert.deepEqual([page.foreignRequests, server.violations], [[], []]);
   },
 );
 
 test(
-  "what takes long is the worker's: the page's thread runs no module, and of the model it reads and hashes the manifest alone",
+  "the worker does what takes long: the page's thread runs no WebAssembly, and reads and hashes only the manifest",
   { timeout: 120_000 },
   async () => {
-    const page = await open(browser, server, {
+    const page = await openPage(browser, server, {
       path: ON_CPU,
       prepare: () => {
         const seen = { ran: [], hashed: [], read: [], received: [] };
@@ -320,15 +318,15 @@ test(
             ? Object.values(value).reduce((sum, part) => sum + bytes(part), 0)
             : 0);
         window.Worker = class extends Worker {
-          constructor(...given) {
-            super(...given);
+          constructor(address, options) {
+            super(address, options);
             this.addEventListener("message", ({ data }) => seen.received.push(bytes(data)));
           }
         };
       },
     });
-    await ready(page);
-    for (const seed of [1, 2, 3]) await draw(page, "green tree", seed);
+    await downloadModel(page);
+    for (const seed of [1, 2, 3]) await generate(page, "green tree", seed);
     const { ran, hashed, read, received } = await page.evaluate(() => window.seen);
     assert.deepEqual(ran, []);
     const manifest = await readFile(join(process.env.ONESTEP_BUNDLE, "manifest.json"));

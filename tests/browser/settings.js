@@ -10,8 +10,11 @@ function folder(name, what) {
 
 /** The built page. */
 export const PAGE = folder("ONESTEP_PAGE", "the built page");
-/** The wasm module with the kernel cases. */
-export const SELFTEST = folder("ONESTEP_SELFTEST", "the folder of the module with the kernel cases");
+/** The WebAssembly build with the kernel cases. */
+export const SELFTEST = folder(
+  "ONESTEP_SELFTEST",
+  "the folder of the WebAssembly build with the kernel cases",
+);
 /** The npm package, as npm packs it. */
 export const PACKAGE = folder("ONESTEP_PACKAGE", "the packed npm package");
 /** The program `onestep`. */

@@ -14,6 +14,7 @@ const TYPES = {
 
 /** @param {string} root */
 export async function serve(root) {
+  /** @type {any} */
   const served = { missing: [] };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
@@ -30,8 +31,9 @@ export async function serve(root) {
       response.writeHead(404).end();
     }
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  served.address = `http://localhost:${server.address().port}/`;
+  await new Promise((resolve) => server.listen({ port: 0, host: "127.0.0.1" }, () => resolve(undefined)));
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  served.address = `http://localhost:${port}/`;
   served.close = () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve)));
   return served;
 }
