@@ -1,4 +1,5 @@
-// Runs every side of the comparison in turns and writes benches/results.{json,md}. `cargo xtask bench` sets it up and calls it.
+// Runs every side of the comparison in turns and writes benches/results.{json,md}. `cargo xtask bench` sets
+// it up and calls it.
 import { execFileSync } from "node:child_process";
 import { cpus, loadavg } from "node:os";
 import { writeFileSync } from "node:fs";
@@ -9,13 +10,22 @@ import { summary, table } from "./report.js";
 import { BENCHES, COLD, MINUTES, NETWORKS, ONLY, PROGRAM, ROUNDS, WORK } from "./settings.js";
 
 const CELLS = ["text_encoder", "generator", "decoder", "image"];
-/** Sides that are further from the reference than this do other work, and are not timed: relative L2 of a component, decibels of an image. */
+/**
+ * Sides that are further from the reference than this do other work, and are not timed: relative L2 of a
+ * component, decibels of an image.
+ */
 const [FURTHEST, LEAST_DECIBELS] = [1e-2, 40];
-/** A side that took longer than this to open and agree has shown that it is slow, and warm: it is spared the uncounted round. */
+/**
+ * A side that took longer than this to open and agree has shown that it is slow, and warm: it is spared the
+ * uncounted round.
+ */
 const SLOW = 60_000;
 /** Milliseconds after which a side that is opened or run is given up. */
 const PATIENCE = 15 * 60_000;
-/** Milliseconds that one cell of the table may take in all; one that is slower gets fewer than ROUNDS runs, and the table says how many. */
+/**
+ * Milliseconds that one cell of the table may take in all; one that is slower gets fewer than ROUNDS runs,
+ * and the table says how many.
+ */
 const BUDGET = MINUTES * 60_000;
 
 const say = (text) => console.log(`${new Date().toISOString().slice(11, 19)} ${text}`);
@@ -37,7 +47,10 @@ function within(milliseconds, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** What the reference gives: our processor path, natively. Everyone is given its inputs and compared with its outputs. */
+/**
+ * What the reference gives: our processor path, natively. Everyone is given its inputs and compared with its
+ * outputs.
+ */
 function reference(network) {
   execFileSync(
     PROGRAM,

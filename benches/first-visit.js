@@ -1,6 +1,6 @@
-// What a first visit of the page costs: bytes that reach a browser with an empty profile, times until there is something to see, and how long the page
-// was busy at a stretch meanwhile. Then the same profile's second visit. `cargo xtask bench --first-visit` builds the page and calls this; it writes
-// first-visit.md.
+// What a first visit of the page costs: bytes that reach a browser with an empty profile, times until there
+// is something to see, and how long the page was busy at a stretch meanwhile. Then the same profile's second
+// visit. `cargo xtask bench --first-visit` builds the page and calls this; it writes first-visit.md.
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -27,7 +27,10 @@ const TYPES = {
 };
 /** What hosts of static files compress. */
 const COMPRESSED = new Set(Object.keys(TYPES));
-/** Lines on which the page is visited: bits a second of all answers together, and milliseconds before each answer. */
+/**
+ * Lines on which the page is visited: bits a second of all answers together, and milliseconds before each
+ * answer.
+ */
 const LINES = {
   "this machine": {},
   "50 Mbit/s, 20 ms": { rate: 50e6, delay: 20 },

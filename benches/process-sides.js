@@ -1,4 +1,5 @@
-// Sides that are programs of their own. Each says what it is in its first line, and then answers a line with a line.
+// Sides that are programs of their own. Each says what it is in its first line, and then answers a line with
+// a line.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { existsSync } from "node:fs";

@@ -1,4 +1,5 @@
-// onnxruntime-web in a worker of its own, as our package has one. One message is one call: { id, call, ... } → { id, result } or { id, error }.
+// onnxruntime-web in a worker of its own, as our package has one. One message is one call: { id, call, ... }
+// → { id, result } or { id, error }.
 import { relative, rgba, tensors } from "./tensors.js";
 
 /** What each component takes, and the name under which the reference has what it gives. */
@@ -9,7 +10,10 @@ const TAKES = {
 };
 const GIVES = { text_encoder: "encoder_hidden_states", generator: "latents", decoder: "sample" };
 
-/** The runtime's module, its GPU if it has one, the sessions by component, the reference, and the inputs as the runtime wants them. */
+/**
+ * The runtime's module, its GPU if it has one, the sessions by component, the reference, and the inputs as
+ * the runtime wants them.
+ */
 let ort, device, reference;
 const sessions = {};
 const inputs = {};
@@ -52,7 +56,9 @@ const CALLS = {
     return relative(found, reference[GIVES[component]].data);
   },
 
-  /** Milliseconds from tensors on the host to tensors on the host; an image is from ids and noise to bytes. */
+  /**
+   * Milliseconds from tensors on the host to tensors on the host; an image is from ids and noise to bytes.
+   */
   async run({ component }) {
     const begun = performance.now();
     if (component !== "image") {

@@ -1,4 +1,5 @@
-// Serves the built page, onnxruntime-web and the networks to the browser, cross-origin isolated: without that there are no threads.
+// Serves the built page, onnxruntime-web and the networks to the browser, cross-origin isolated: without that
+// there are no threads.
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
@@ -11,7 +12,9 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
-/** `folders` maps the first part of a path to a folder; what has none of them is looked for in `folders[""]`. */
+/**
+ * `folders` maps the first part of a path to a folder; what has none of them is looked for in `folders[""]`.
+ */
 export async function serve(folders) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));

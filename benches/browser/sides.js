@@ -1,4 +1,5 @@
-// Sides in Chromium: each has a page of its own in one browser, which a strict and cross-origin isolated server serves.
+// Sides in Chromium: each has a page of its own in one browser, which a strict and cross-origin isolated
+// server serves.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";

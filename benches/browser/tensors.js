@@ -43,7 +43,9 @@ export function rgba(planes) {
   return bytes;
 }
 
-/** Peak signal-to-noise ratio of the colours in decibels; Infinity, which JSON cannot say, is given as 999. */
+/**
+ * Peak signal-to-noise ratio of the colours in decibels; Infinity, which JSON cannot say, is given as 999.
+ */
 export function decibels(found, expected) {
   let sum = 0;
   for (let at = 0; at < expected.length; at++) if (at % 4 !== 3) sum += (found[at] - expected[at]) ** 2;
