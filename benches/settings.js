@@ -25,7 +25,9 @@ export const BURN = process.env.ONESTEP_BENCH_BURN || undefined;
 /** Whether there is a GPU, which the browser is then to use. */
 export const GPU = Boolean(process.env.ONESTEP_BENCH_GPU);
 
-export const NETWORKS = (process.env.ONESTEP_BENCH_NETWORKS || (GPU ? "emoji,medium,sd15" : "emoji,medium")).split(",");
+export const NETWORKS = (
+  process.env.ONESTEP_BENCH_NETWORKS || (GPU ? "emoji,medium,sd15" : "emoji,medium")
+).split(",");
 export const ROUNDS = Number(process.env.ONESTEP_BENCH_ROUNDS || 7);
 /** Minutes that one cell of the table may take. */
 export const MINUTES = Number(process.env.ONESTEP_BENCH_MINUTES || 2);

@@ -11,9 +11,11 @@ function call(name, rest) {
 
 export async function open({ settings, folder }) {
   worker = new Worker(new URL("./ort-worker.js", import.meta.url), { type: "module" });
-  worker.onmessage = ({ data: { id, result, error } }) => (error === undefined ? calls.get(id).resolve(result) : calls.get(id).reject(new Error(error)));
+  worker.onmessage = ({ data: { id, result, error } }) =>
+    error === undefined ? calls.get(id).resolve(result) : calls.get(id).reject(new Error(error));
   worker.onerror = (event) => {
-    for (const { reject } of calls.values()) reject(new Error(event.message || "the worker of onnxruntime-web stopped"));
+    for (const { reject } of calls.values())
+      reject(new Error(event.message || "the worker of onnxruntime-web stopped"));
   };
   return call("open", { settings, folder });
 }

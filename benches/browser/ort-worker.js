@@ -1,11 +1,19 @@
-// onnxruntime-web in a worker of its own, as our package has one. One message is one call: { id, call, ... } → { id, result } or { id, error }.
+// onnxruntime-web in a worker of its own, as our package has one. One message is one call: { id, call, ... }
+// → { id, result } or { id, error }.
 import { relative, rgba, tensors } from "./tensors.js";
 
 /** What each component takes, and the name under which the reference has what it gives. */
-const TAKES = { text_encoder: ["input_ids"], generator: ["noise", "encoder_hidden_states"], decoder: ["latents"] };
+const TAKES = {
+  text_encoder: ["input_ids"],
+  generator: ["noise", "encoder_hidden_states"],
+  decoder: ["latents"],
+};
 const GIVES = { text_encoder: "encoder_hidden_states", generator: "latents", decoder: "sample" };
 
-/** The runtime's module, its GPU if it has one, the sessions by component, the reference, and the inputs as the runtime wants them. */
+/**
+ * The runtime's module, its GPU if it has one, the sessions by component, the reference, and the inputs as
+ * the runtime wants them.
+ */
 let ort, device, reference;
 const sessions = {};
 const inputs = {};
@@ -30,7 +38,8 @@ const CALLS = {
     }
     if (webgpu) device = await ort.env.webgpu.device;
     reference = await tensors(`${folder}tensors.safetensors`);
-    for (const name of ["input_ids", "noise", "encoder_hidden_states", "latents"]) inputs[name] = place(name, reference[name]);
+    for (const name of ["input_ids", "noise", "encoder_hidden_states", "latents"])
+      inputs[name] = place(name, reference[name]);
     const { vendor, architecture, description } = device?.adapterInfo ?? {};
     return {
       version: ort.env.versions.web,
@@ -47,7 +56,9 @@ const CALLS = {
     return relative(found, reference[GIVES[component]].data);
   },
 
-  /** Milliseconds from tensors on the host to tensors on the host; an image is from ids and noise to bytes. */
+  /**
+   * Milliseconds from tensors on the host to tensors on the host; an image is from ids and noise to bytes.
+   */
   async run({ component }) {
     const begun = performance.now();
     if (component !== "image") {
@@ -69,7 +80,10 @@ function place(name, { dims, data: floats }) {
   const [type, data] = name === "input_ids" ? ["int32", Int32Array.from(floats)] : ["float32", floats];
   if (!device) return { tensor: new ort.Tensor(type, data, dims) };
   const size = Math.ceil(data.byteLength / 16) * 16;
-  const buffer = device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC });
+  const buffer = device.createBuffer({
+    size,
+    usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
+  });
   return { tensor: ort.Tensor.fromGpuBuffer(buffer, { dataType: type, dims }), buffer, data };
 }
 

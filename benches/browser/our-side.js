@@ -1,11 +1,15 @@
-// Our package, used as any page uses it: prompts in, images out. Its own timings say how long each component took.
+// Our package, used as any page uses it: prompts in, images out. Its own timings say how long each component
+// took.
 import { decibels, rgba, tensors } from "./tensors.js";
 
 /** Two prompts in turn: the same one twice in a row would not be encoded again. */
 let prompts, seed, model, folder;
 let turn = 0;
 
-/** `backend` is the package's option of that name. A package that does not know it gives another device, and is told apart by that. */
+/**
+ * `backend` is the package's option of that name. A package that does not know it gives another device, and
+ * is told apart by that.
+ */
 export async function open({ settings, folder: at, prompt, seed: given }) {
   const { load } = await import("/web/packages/onestep/src/public/index.js");
   [folder, seed, prompts] = [at, given, [prompt, "a cat face"]];
@@ -15,8 +19,12 @@ export async function open({ settings, folder: at, prompt, seed: given }) {
     await model.dispose();
     throw new Error(`not built: the package has no backend ${settings.backend}`);
   }
-  const { vendor, architecture, description } = (settings.backend === "webgpu" && (await navigator.gpu?.requestAdapter())?.info) || {};
-  const adapter = settings.backend === "webgpu" ? [vendor, architecture, description].filter(Boolean).join(" ") : model.device.name;
+  const { vendor, architecture, description } =
+    (settings.backend === "webgpu" && (await navigator.gpu?.requestAdapter())?.info) || {};
+  const adapter =
+    settings.backend === "webgpu"
+      ? [vendor, architecture, description].filter(Boolean).join(" ")
+      : model.device.name;
   return { adapter, opened_ms: performance.now() - begun };
 }
 

@@ -1,15 +1,49 @@
-// Sides in Chromium: each has a page of its own in one browser, which a strict and cross-origin isolated server serves.
+// Sides in Chromium: each has a page of its own in one browser, which a strict and cross-origin isolated
+// server serves.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { BENCHES, CHROMIUM, CORES, GPU, ONNXRUNTIME_WEB, PAGE, PROMPT, SEED, WORK, chromium } from "../settings.js";
+import {
+  BENCHES,
+  CHROMIUM,
+  CORES,
+  GPU,
+  ONNXRUNTIME_WEB,
+  PAGE,
+  PROMPT,
+  SEED,
+  WORK,
+  chromium,
+} from "../settings.js";
 import { serve } from "./server.js";
 
-const QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const SOFTWARE = ["--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader", "--use-vulkan=swiftshader", "--use-angle=swiftshader"];
-const FLAGS = [...QUIET, "--enable-unsafe-webgpu", "--enable-features=Vulkan", ...(GPU ? ["--use-angle=vulkan", "--ignore-gpu-blocklist"] : SOFTWARE)];
+const QUIET = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const SOFTWARE = [
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-unsafe-swiftshader",
+  "--use-vulkan=swiftshader",
+  "--use-angle=swiftshader",
+];
+const FLAGS = [
+  ...QUIET,
+  "--enable-unsafe-webgpu",
+  "--enable-features=Vulkan",
+  ...(GPU ? ["--use-angle=vulkan", "--ignore-gpu-blocklist"] : SOFTWARE),
+];
 
-const server = await serve({ "": PAGE, ort: ONNXRUNTIME_WEB, bench: join(BENCHES, "browser"), networks: WORK });
+const server = await serve({
+  "": PAGE,
+  ort: ONNXRUNTIME_WEB,
+  bench: join(BENCHES, "browser"),
+  networks: WORK,
+});
 const launch = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
 const browser = await launch();
 
@@ -40,10 +74,16 @@ class PageSide {
   async open() {
     this.#page = await (await this.within.newContext()).newPage();
     await this.#page.goto(`${server.address}empty.html`);
-    const facts = await this.#call("open", { settings: this.settings, folder: `/networks/${this.network.name}/`, prompt: PROMPT, seed: SEED });
+    const facts = await this.#call("open", {
+      settings: this.settings,
+      folder: `/networks/${this.network.name}/`,
+      prompt: PROMPT,
+      seed: SEED,
+    });
     if (this.whole) return { ...facts, agreement: { image_db: await this.#call("agreement") } };
     const agreement = {};
-    for (const component of ["text_encoder", "generator", "decoder"]) agreement[component] = await this.#call("agreement", component);
+    for (const component of ["text_encoder", "generator", "decoder"])
+      agreement[component] = await this.#call("agreement", component);
     return { ...facts, agreement };
   }
 
@@ -52,7 +92,12 @@ class PageSide {
     this.#page = await (await this.within.newContext()).newPage();
     await this.#page.goto(`${server.address}empty.html`);
     const begun = performance.now();
-    await this.#call("open", { settings: this.settings, folder: `/networks/${this.network.name}/`, prompt: PROMPT, seed: SEED });
+    await this.#call("open", {
+      settings: this.settings,
+      folder: `/networks/${this.network.name}/`,
+      prompt: PROMPT,
+      seed: SEED,
+    });
     await this.#call("run", "image");
     return performance.now() - begun;
   }
@@ -66,7 +111,10 @@ class PageSide {
   }
 
   #call(name, argument) {
-    return this.#page.evaluate(async ([module, name, argument]) => (await import(module))[name](argument), [this.module, name, argument]);
+    return this.#page.evaluate(
+      async ([module, name, argument]) => (await import(module))[name](argument),
+      [this.module, name, argument],
+    );
   }
 }
 
@@ -95,7 +143,10 @@ export async function coldStarts(network, wanted, patiently) {
 export function downloads() {
   const size = (files) => {
     const bytes = files.map((file) => readFileSync(file));
-    return { bytes: bytes.reduce((sum, { length }) => sum + length, 0), gzip: bytes.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0) };
+    return {
+      bytes: bytes.reduce((sum, { length }) => sum + length, 0),
+      gzip: bytes.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0),
+    };
   };
   const page = (...names) => size(names.map((name) => join(PAGE, name)));
   const ort = (...names) => size(names.map((name) => join(ONNXRUNTIME_WEB, name)));
@@ -104,9 +155,19 @@ export function downloads() {
     flags: FLAGS,
     code: {
       "ours, WebGPU": page("onestep-wasm.js", "onestep-wasm_bg.wasm"),
-      ...(existsSync(join(PAGE, CPU_MODULE)) ? { "ours, WASM": page("onestep-wasm-cpu-relaxed.js", CPU_MODULE) } : {}),
-      "onnxruntime-web, WebGPU": ort("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
-      "onnxruntime-web, WASM": ort("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+      ...(existsSync(join(PAGE, CPU_MODULE))
+        ? { "ours, WASM": page("onestep-wasm-cpu-relaxed.js", CPU_MODULE) }
+        : {}),
+      "onnxruntime-web, WebGPU": ort(
+        "ort.webgpu.min.mjs",
+        "ort-wasm-simd-threaded.asyncify.mjs",
+        "ort-wasm-simd-threaded.asyncify.wasm",
+      ),
+      "onnxruntime-web, WASM": ort(
+        "ort.wasm.min.mjs",
+        "ort-wasm-simd-threaded.mjs",
+        "ort-wasm-simd-threaded.wasm",
+      ),
     },
   };
 }

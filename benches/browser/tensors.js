@@ -7,12 +7,23 @@ export async function tensors(url) {
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, length)));
   delete header.__metadata__;
   const data = bytes.slice(8 + length);
-  return Object.fromEntries(Object.entries(header).map(([name, { shape, data_offsets: [from, to] }]) => [name, { dims: shape, data: new Float32Array(data.slice(from, to)) }]));
+  return Object.fromEntries(
+    Object.entries(header).map(
+      ([
+        name,
+        {
+          shape,
+          data_offsets: [from, to],
+        },
+      ]) => [name, { dims: shape, data: new Float32Array(data.slice(from, to)) }],
+    ),
+  );
 }
 
 /** The difference's norm over the expected one's. */
 export function relative(found, expected) {
-  if (found.length !== expected.length) throw new Error(`${found.length} numbers, expected ${expected.length}`);
+  if (found.length !== expected.length)
+    throw new Error(`${found.length} numbers, expected ${expected.length}`);
   let [difference, norm] = [0, 0];
   for (let at = 0; at < expected.length; at++) {
     difference += (found[at] - expected[at]) ** 2;
@@ -32,7 +43,9 @@ export function rgba(planes) {
   return bytes;
 }
 
-/** Peak signal-to-noise ratio of the colours in decibels; Infinity, which JSON cannot say, is given as 999. */
+/**
+ * Peak signal-to-noise ratio of the colours in decibels; Infinity, which JSON cannot say, is given as 999.
+ */
 export function decibels(found, expected) {
   let sum = 0;
   for (let at = 0; at < expected.length; at++) if (at % 4 !== 3) sum += (found[at] - expected[at]) ** 2;

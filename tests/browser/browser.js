@@ -2,69 +2,131 @@
 import { chromium } from "playwright-core";
 import { CHROMIUM } from "./settings.js";
 
-const QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const QUIET = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 /** Adapters of software; the second line is what makes a WebGPU canvas show its pixels. */
 const WEBGPU = [
-  "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader",
-  "--enable-features=Vulkan", "--use-vulkan=swiftshader", "--use-angle=swiftshader",
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-unsafe-swiftshader",
+  "--enable-features=Vulkan",
+  "--use-vulkan=swiftshader",
+  "--use-angle=swiftshader",
 ];
 
-export const launch = ({ webgpu = true } = {}) => chromium.launch({ executablePath: CHROMIUM, headless: true, args: webgpu ? [...QUIET, ...WEBGPU] : QUIET });
+export const launch = ({ webgpu = true } = {}) =>
+  chromium.launch({ executablePath: CHROMIUM, headless: true, args: webgpu ? [...QUIET, ...WEBGPU] : QUIET });
 
-/** What most tests want: left to itself, the page takes the processor where there is only a software adapter. */
+/**
+ * What most tests want: without this choice the page takes the CPU, because the adapter is software.
+ */
 export const ON_WEBGPU = "?backend=webgpu";
 
-/** A page that keeps what went wrong in it and which other hosts it asked for. */
-export async function open(browser, server, { width = 1280, height = 900, colorScheme = "light", path = ON_WEBGPU, prepare } = {}) {
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme, acceptDownloads: true });
+/** A page that records its errors and the requests to other hosts. */
+/**
+ * @param {any} browser
+ * @param {any} server
+ * @param {{ width?: number, height?: number, colorScheme?: string, path?: string, prepare?: () => void }}
+ *   [options] `prepare` runs on the page before its scripts
+ * @returns {Promise<any>}
+ */
+export async function openPage(
+  browser,
+  server,
+  { width = 1280, height = 900, colorScheme = "light", path = ON_WEBGPU, prepare } = {},
+) {
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme,
+    acceptDownloads: true,
+  });
   const page = await context.newPage();
-  // What a page does in a second may take long where another program has the processor.
+  // What a page does in a second may take long while another program has the CPU.
   page.setDefaultTimeout(120_000);
-  page.troubles = [];
-  page.foreign = [];
-  page.on("pageerror", (error) => page.troubles.push(String(error)));
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.troubles.push(message.text()));
-  context.on("request", (request) => !request.url().startsWith(server.address) && !/^(blob|data):/.test(request.url()) && page.foreign.push(request.url()));
+  page.errors = [];
+  page.foreignRequests = [];
+  page.on("pageerror", (error) => page.errors.push(String(error)));
+  page.on(
+    "console",
+    (message) => ["error", "warning"].includes(message.type()) && page.errors.push(message.text()),
+  );
+  context.on(
+    "request",
+    (request) =>
+      !request.url().startsWith(server.address) &&
+      !/^(blob|data):/.test(request.url()) &&
+      page.foreignRequests.push(request.url()),
+  );
   if (prepare) await page.addInitScript(prepare);
   await page.goto(server.address + path);
   return page;
 }
 
-export const state = (page, name, timeout = 120_000) => page.waitForFunction((name) => name.split(" ").includes(document.body.dataset.state), name, { timeout });
+export const waitForState = (page, name, timeout = 120_000) =>
+  page.waitForFunction((name) => name.split(" ").includes(document.body.dataset.state), name, { timeout });
 
-/** From the first look to a model that has drawn its first image. */
-export async function ready(page) {
-  await state(page, "offer");
+/** Downloads the model that a page offers, and waits for its first image. */
+export async function downloadModel(page) {
+  await waitForState(page, "offer");
   await page.click("#download");
-  await loaded(page);
+  await waitForModel(page);
 }
 
-/** To the first image, which a model draws by itself. */
-export async function loaded(page) {
-  await page.waitForFunction(() => {
-    const { state } = document.body.dataset;
-    return (state === "ready" && document.getElementById("caption").textContent.includes("seed")) || (state === "offer" && document.getElementById("model-error").textContent) || state === "cannot";
-  }, undefined, { timeout: 300_000 });
-  const [found, error] = await page.evaluate(() => [document.body.dataset.state, document.getElementById("model-error").textContent]);
+/** Waits for the first image, which a page generates without being asked. */
+export async function waitForModel(page) {
+  await page.waitForFunction(
+    () => {
+      const { state } = document.body.dataset;
+      return (
+        (state === "ready" && document.getElementById("caption").textContent.includes("seed")) ||
+        (state === "offer" && document.getElementById("model-error").textContent) ||
+        state === "unsupported"
+      );
+    },
+    undefined,
+    { timeout: 300_000 },
+  );
+  const [found, error] = await page.evaluate(() => [
+    document.body.dataset.state,
+    document.getElementById("model-error").textContent,
+  ]);
   if (found !== "ready") throw new Error(`the model is not ready but in state ${found}: ${error}`);
 }
 
-/** Breaks a connection when all that was sent has been taken: when `window.done`, the bytes that a page counts, stands still. */
-export async function breakOff(page, response) {
-  for (let [last, rounds] = [undefined, 0]; rounds < 4; ) {
-    await page.waitForTimeout(500);
-    const done = await page.evaluate(() => window.done);
-    [last, rounds] = [done, done !== undefined && done === last ? rounds + 1 : 0];
-  }
+/** Breaks a connection once the page has counted `bytes` in `window.done`. */
+export async function breakConnection(page, response, bytes) {
+  await page.waitForFunction((count) => window.done >= count, bytes);
   response.destroy();
 }
 
-/** Types, draws, waits, and wants an image. */
-export async function draw(page, prompt, seed) {
+/** Crashes the GPU process of a browser, and waits until it is gone. */
+export async function crashGpuProcess(browser, page) {
+  const session = await browser.newBrowserCDPSession();
+  const gpuProcesses = async () => {
+    const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+    return processInfo.filter(({ type }) => type === "GPU").map(({ id }) => id);
+  };
+  const before = await gpuProcesses();
+  await session.send("Browser.crashGpuProcess").catch(() => {});
+  while ((await gpuProcesses()).some((id) => before.includes(id))) await page.waitForTimeout(50);
+}
+
+/** Generates an image by the fields of the page, and fails if there is an error instead. */
+export async function generate(page, prompt, seed) {
   await page.fill("#prompt", prompt);
   await page.fill("#seed", String(seed));
   await page.click("#generate");
-  await state(page, "ready offer", 300_000);
-  const said = await page.evaluate(() => document.getElementById("prompt-error").textContent + document.getElementById("model-error").textContent);
-  if (said) throw new Error(`${prompt}, seed ${seed}: ${said}`);
+  await waitForState(page, "ready offer", 300_000);
+  const error = await page.evaluate(
+    () =>
+      document.getElementById("prompt-error").textContent +
+      document.getElementById("model-error").textContent,
+  );
+  if (error) throw new Error(`${prompt}, seed ${seed}: ${error}`);
 }

@@ -1,18 +1,22 @@
-// Devices of the caller's own, on its own thread; what is cancelled, and what does not fit.
+// Devices of the caller, cancelled calls, and the memory budget of a model pool.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open } from "./browser.js";
+import { launch, openPage } from "./browser.js";
 import { serve } from "./server.js";
 
 let server, browser, page;
 before(async () => {
   server = await serve();
   browser = await launch();
-  page = await open(browser, server, { path: "empty.html" });
+  page = await openPage(browser, server, { path: "empty.html" });
   await page.evaluate(async () => {
     window.onestep = await import("/web/packages/onestep/src/public/index.js");
     window.pixels = (image) => [...image.pixels().data].join();
-    window.outcome = (promise) => promise.then(() => "made", ({ kind, message }) => ({ kind, message }));
+    window.outcome = (promise) =>
+      promise.then(
+        () => "made",
+        ({ kind, message }) => ({ kind, message }),
+      );
     window.begin = (options) => onestep.load("/bundle/", { assets: "/", backend: "webgpu", ...options });
     /** WebGPU whose devices and submissions are known. */
     window.watched = () => {
@@ -44,45 +48,72 @@ before(async () => {
 });
 after(() => Promise.all([browser?.close(), server?.close()]));
 
-test("a model on a device of the caller's draws the same, also on a canvas, and the device stays the caller's", { timeout: 180_000 }, async () => {
-  const found = await page.evaluate(async () => {
-    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
-    const heard = [];
-    const handler = ({ error }) => heard.push(error.message);
-    device.onuncapturederror = handler;
-    const before = Object.getOwnPropertyDescriptor(navigator, "gpu");
-    const model = await begin({ device });
-    const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
-    const same = pixels(await model.generate("red apple", { seed: 1, canvas })) === expected;
-    const shown = await createImageBitmap(canvas);
-    device.createBuffer({ size: 16, usage: 0 });
-    await device.queue.onSubmittedWorkDone();
-    const mine = await outcome(model.generate("red apple", { seed: 1 }));
-    await model.dispose();
-    await device.queue.onSubmittedWorkDone();
-    const alive = await Promise.race([device.lost.then(() => false), new Promise((resolve) => setTimeout(resolve, 100, true))]);
-    return { same, shown: shown.width, heard: heard.length, kept: device.onuncapturederror === handler, mine, alive, untouched: before === Object.getOwnPropertyDescriptor(navigator, "gpu") };
-  });
-  assert.deepEqual(found, { same: true, shown: 64, heard: 1, kept: true, mine: "made", alive: true, untouched: true });
-});
+test(
+  "a model on a device of the caller generates the same, also on a canvas, and the caller keeps the device",
+  { timeout: 180_000 },
+  async () => {
+    const found = await page.evaluate(async () => {
+      const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+      const heard = [];
+      const handler = ({ error }) => heard.push(error.message);
+      device.onuncapturederror = handler;
+      const before = Object.getOwnPropertyDescriptor(navigator, "gpu");
+      const model = await begin({ device });
+      const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+      const same = pixels(await model.generate("red apple", { seed: 1, canvas })) === expected;
+      const shown = await createImageBitmap(canvas);
+      device.createBuffer({ size: 16, usage: 0 });
+      await device.queue.onSubmittedWorkDone();
+      const mine = await outcome(model.generate("red apple", { seed: 1 }));
+      await model.dispose();
+      await device.queue.onSubmittedWorkDone();
+      // Only a device that is not lost reports errors.
+      device.pushErrorScope("validation");
+      device.createBuffer({ size: 16, usage: 0 });
+      const alive = (await device.popErrorScope()) !== null;
+      return {
+        same,
+        shown: shown.width,
+        heard: heard.length,
+        handlerStays: device.onuncapturederror === handler,
+        mine,
+        alive,
+        untouched: before === Object.getOwnPropertyDescriptor(navigator, "gpu"),
+      };
+    });
+    assert.deepEqual(found, {
+      same: true,
+      shown: 64,
+      heard: 1,
+      handlerStays: true,
+      mine: "made",
+      alive: true,
+      untouched: true,
+    });
+  },
+);
 
-test("a device of the caller's that is destroyed ends the call with that, and every later one", { timeout: 180_000 }, async () => {
-  const found = await page.evaluate(async () => {
-    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
-    const model = await begin({ device });
-    await model.generate("red apple", { seed: 1 });
-    const pending = outcome(model.generate("red apple", { seed: 2 }));
-    setTimeout(() => device.destroy(), 20);
-    const ended = await pending;
-    const later = await outcome(model.generate("red apple", { seed: 2 }));
-    return { pending: ended, later, lost: (await model.lost).kind };
-  });
-  // The image may have been faster than the end of its device; then the next one meets it.
-  assert.ok(found.pending === "made" || found.pending.kind === "device-lost", JSON.stringify(found));
-  assert.deepEqual([found.lost, found.later.kind], ["device-lost", "device-lost"]);
-});
+test(
+  "a destroyed device of the caller ends the call with device-lost, and every later call",
+  { timeout: 180_000 },
+  async () => {
+    const found = await page.evaluate(async () => {
+      const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+      const model = await begin({ device });
+      await model.generate("red apple", { seed: 1 });
+      const pending = outcome(model.generate("red apple", { seed: 2 }));
+      setTimeout(() => device.destroy(), 20);
+      const ended = await pending;
+      const later = await outcome(model.generate("red apple", { seed: 2 }));
+      return { pending: ended, later, lost: (await model.lost).kind };
+    });
+    // The image may have been faster than the end of its device; then the next one meets it.
+    assert.ok(found.pending === "made" || found.pending.kind === "device-lost", JSON.stringify(found));
+    assert.deepEqual([found.lost, found.later.kind], ["device-lost", "device-lost"]);
+  },
+);
 
-test("a device of the model's own that is destroyed is replaced within the same call", { timeout: 180_000 }, async () => {
+test("a lost device of the model is replaced within the same call", { timeout: 180_000 }, async () => {
   const found = await page.evaluate(async () => {
     const seen = watched();
     const model = await begin({ gpu: seen.gpu });
@@ -97,7 +128,7 @@ test("a device of the model's own that is destroyed is replaced within the same 
   assert.deepEqual(found, { same: true, again: true, devices: 2 });
 });
 
-test("what is cancelled frees the queue within one submission", { timeout: 180_000 }, async () => {
+test("a cancelled call frees the queue within one submission", { timeout: 180_000 }, async () => {
   const found = await page.evaluate(async () => {
     const seen = watched();
     const model = await begin({ gpu: seen.gpu });
@@ -107,7 +138,12 @@ test("what is cancelled frees the queue within one submission", { timeout: 180_0
     const one = seen.submissions;
     seen.submissions = 0;
     const controller = new AbortController();
-    const given = Array.from({ length: 6 }, (_, seed) => model.generate("red apple", { seed, signal: controller.signal }).then(() => "made", (reason) => reason));
+    const given = Array.from({ length: 6 }, (_, seed) =>
+      model.generate("red apple", { seed, signal: controller.signal }).then(
+        () => "made",
+        (reason) => reason,
+      ),
+    );
     // Until the first of them is on its way.
     while (seen.submissions === 0) await new Promise((resolve) => setTimeout(resolve));
     controller.abort("enough");
@@ -120,42 +156,70 @@ test("what is cancelled frees the queue within one submission", { timeout: 180_0
   assert.deepEqual(found, { same: true, reasons: Array(6).fill("enough"), images: 2 });
 });
 
-test("what cannot be sent to a worker is not, and a device that is none is refused", { timeout: 60_000 }, async () => {
+test("a GPU with a worker is refused, and so is a device that is none", { timeout: 60_000 }, async () => {
   const refused = await page.evaluate(async () => [
     await outcome(begin({ gpu: navigator.gpu, worker: () => new Worker("/nothing.js") })),
     await outcome(begin({ device: {} })),
     await outcome(onestep.probe("/bundle/", { device: 7 })),
   ]);
-  assert.deepEqual(refused.map(({ kind }) => kind), ["invalid-option", "invalid-option", "invalid-option"]);
+  assert.deepEqual(
+    refused.map(({ kind }) => kind),
+    ["invalid-option", "invalid-option", "invalid-option"],
+  );
 });
 
-test("a shelf keeps models within its budget: the one asked for longest ago goes first, and what never fits is not fetched", { timeout: 180_000 }, async () => {
-  const found = await page.evaluate(async () => {
-    const { shelf } = onestep;
-    const options = { assets: "/", backend: "cpu" };
-    // The same bundle by three addresses.
-    const places = ["/bundle/", "/bundle/?two", "/bundle/?three"].map((path) => new URL(path, location.href));
-    const alone = shelf({ ...options, maxMemoryBytes: 1e9 });
-    const first = await alone.take(places[0]);
-    await first.generate("red apple", { seed: 1 });
-    const one = alone.memoryBytes;
-    const known = (await alone.take(places[0])) === first;
-    await alone.dispose();
-    const disposed = await outcome(first.generate("red apple", { seed: 1 }));
+test(
+  "a model pool stays within its budget: the least recently used model goes first, and what never fits is not downloaded",
+  { timeout: 180_000 },
+  async () => {
+    const found = await page.evaluate(async () => {
+      const { ModelPool } = onestep;
+      const options = { assets: "/", backend: "cpu" };
+      // The same bundle by three addresses.
+      const places = ["/bundle/", "/bundle/?two", "/bundle/?three"].map(
+        (path) => new URL(path, location.href),
+      );
+      const alone = new ModelPool({ ...options, maxMemoryBytes: 1e9 });
+      const first = await alone.load(places[0]);
+      await first.generate("red apple", { seed: 1 });
+      const one = alone.memoryBytes;
+      const known = (await alone.load(places[0])) === first;
+      await alone.dispose();
+      const disposed = await outcome(first.generate("red apple", { seed: 1 }));
 
-    const two = shelf({ ...options, maxMemoryBytes: 2.6 * one });
-    const [a, b] = [await two.take(places[0]), await two.take(places[1])];
-    await two.take(places[0]);
-    const c = await two.take(places[2]);
-    const kept = [two.models.length, two.models[0] === c, two.models[1] === a];
-    const gone = (await outcome(b.generate("red apple", { seed: 1 }))).kind;
-    const within = two.memoryBytes <= 2.6 * one;
-    const draws = await outcome(a.generate("red apple", { seed: 1 }));
-    await two.dispose();
-    const small = await outcome(shelf({ ...options, maxMemoryBytes: 1000 }).take(places[0]));
-    return { known, disposed: disposed.kind, kept, gone, within, draws, small: small.kind, left: two.models.length, one };
-  });
-  const { one, ...rest } = found;
-  assert.ok(one > 1e6, String(one));
-  assert.deepEqual(rest, { known: true, disposed: "disposed", kept: [2, true, true], gone: "disposed", within: true, draws: "made", small: "out-of-memory", left: 0 });
-});
+      const two = new ModelPool({ ...options, maxMemoryBytes: 2.6 * one });
+      const [a, b] = [await two.load(places[0]), await two.load(places[1])];
+      await two.load(places[0]);
+      const c = await two.load(places[2]);
+      const loaded = [two.models.length, two.models[0] === c, two.models[1] === a];
+      const evicted = (await outcome(b.generate("red apple", { seed: 1 }))).kind;
+      const within = two.memoryBytes <= 2.6 * one;
+      const works = await outcome(a.generate("red apple", { seed: 1 }));
+      await two.dispose();
+      const small = await outcome(new ModelPool({ ...options, maxMemoryBytes: 1000 }).load(places[0]));
+      return {
+        known,
+        disposed: disposed.kind,
+        loaded,
+        evicted,
+        within,
+        works,
+        small: small.kind,
+        left: two.models.length,
+        one,
+      };
+    });
+    const { one, ...rest } = found;
+    assert.ok(one > 1e6, String(one));
+    assert.deepEqual(rest, {
+      known: true,
+      disposed: "disposed",
+      loaded: [2, true, true],
+      evicted: "disposed",
+      within: true,
+      works: "made",
+      small: "out-of-memory",
+      left: 0,
+    });
+  },
+);

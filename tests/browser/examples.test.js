@@ -20,32 +20,43 @@ before(async () => {
 after(() => browser?.close());
 
 /** What is written below the image, once it is an image. */
-const drawn = (page, prompt) => page.waitForFunction((prompt) => document.querySelector("figcaption")?.textContent.startsWith(`${prompt}, `), prompt, { timeout: 60_000 });
+const waitForImage = (page, prompt) =>
+  page.waitForFunction(
+    (prompt) => document.querySelector("figcaption")?.textContent.startsWith(`${prompt}, `),
+    prompt,
+    { timeout: 60_000 },
+  );
 
 const USED = {
   async plain(page) {
-    await page.waitForFunction(() => /^Download [0-9.]+ MB$/.test(document.getElementById("load").textContent));
+    await page.waitForFunction(() =>
+      /^Download [0-9.]+ MB$/.test(document.getElementById("load").textContent),
+    );
     await page.click("#load");
-    await drawn(page, "red apple");
+    await waitForImage(page, "red apple");
   },
   async "as-you-type"(page) {
     await page.waitForSelector("#prompt:enabled", { timeout: 60_000 });
     await page.locator("#prompt").pressSequentially("red apple");
-    await drawn(page, "red apple");
+    await waitForImage(page, "red apple");
   },
   async react(page) {
     await page.click("button");
-    await drawn(page, "red apple");
+    await waitForImage(page, "red apple");
     // Away and back again: nothing of the first is in the second's way.
     await page.click("button");
     await page.waitForSelector("canvas", { state: "detached" });
     await page.click("button");
-    await drawn(page, "red apple");
+    await waitForImage(page, "red apple");
   },
 };
 
-for (const [example, built] of [["plain", "."], ["as-you-type", "."], ["react", "dist"]]) {
-  test(`the example ${example} draws the native program's image`, { timeout: 300_000 }, async (t) => {
+for (const [example, built] of [
+  ["plain", "."],
+  ["as-you-type", "."],
+  ["react", "dist"],
+]) {
+  test(`the example ${example} shows the native program's image`, { timeout: 300_000 }, async (t) => {
     const project = await mkdtemp(join(tmpdir(), `onestep-${example}-`));
     t.after(() => rm(project, { recursive: true }));
     await cp(join(EXAMPLES, example), project, { recursive: true });
@@ -56,13 +67,13 @@ for (const [example, built] of [["plain", "."], ["as-you-type", "."], ["react", 
     t.after(() => server.close());
     const page = await browser.newPage();
     t.after(() => page.close());
-    const troubles = [];
-    page.on("pageerror", (error) => troubles.push(String(error)));
+    const errors = [];
+    page.on("pageerror", (error) => errors.push(String(error)));
     await page.goto(server.address);
     await USED[example](page);
     const shown = await page.locator("canvas").screenshot({ path: join(RESULTS, `example-${example}.png`) });
     const decibels = psnr(shrink(decode(shown), expected.width, expected.height), expected);
     assert.ok(decibels >= LEAST_DECIBELS, `${decibels.toFixed(1)} dB`);
-    assert.deepEqual(troubles, []);
+    assert.deepEqual(errors, []);
   });
 }

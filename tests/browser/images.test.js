@@ -1,9 +1,9 @@
-// The page draws the images of the native program: in its file and on its canvas.
+// The page generates the images of the native program: in its file and on its canvas.
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { draw, launch, open, ready } from "./browser.js";
+import { downloadModel, generate, launch, openPage } from "./browser.js";
 import { decode, native, psnr, shrink } from "./images.js";
 import { serve } from "./server.js";
 import { RESULTS } from "./settings.js";
@@ -25,16 +25,18 @@ before(async () => {
   server = await serve();
   browser = await launch();
   for (const backend of BACKENDS) {
-    pages[backend] = await open(browser, server, { path: `?backend=${backend}` });
-    await ready(pages[backend]);
+    pages[backend] = await openPage(browser, server, { path: `?backend=${backend}` });
+    await downloadModel(pages[backend]);
   }
 });
 after(() => Promise.all([browser?.close(), server?.close()]));
 
-for (const [backend, [prompt, seed]] of BACKENDS.flatMap((backend) => CASES.map((words) => [backend, words]))) {
+for (const [backend, [prompt, seed]] of BACKENDS.flatMap((backend) =>
+  CASES.map((words) => [backend, words]),
+)) {
   test(`${prompt}, seed ${seed}, on ${backend}`, { timeout: 300_000 }, async () => {
     const page = pages[backend];
-    await draw(page, prompt, seed);
+    await generate(page, prompt, seed);
     assert.equal(await page.textContent("#prompt-error"), "");
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
     const bytes = await readFile(await download.path());
@@ -53,33 +55,51 @@ for (const [backend, [prompt, seed]] of BACKENDS.flatMap((backend) => CASES.map(
       found[`canvas and native ${device}`] = psnr(canvas, expected);
     }
     const timings = await page.textContent("#timings-rows");
-    console.log(`# ${prompt}, seed ${seed}, on ${backend} (${timings}):`, Object.entries(found).map(([pair, decibels]) => `${pair} ${decibels.toFixed(1)} dB`).join(", "));
-    for (const [pair, decibels] of Object.entries(found)) assert.ok(decibels >= LEAST_DECIBELS, `${pair}: ${decibels.toFixed(1)} dB`);
+    console.log(
+      `# ${prompt}, seed ${seed}, on ${backend} (${timings}):`,
+      Object.entries(found)
+        .map(([pair, decibels]) => `${pair} ${decibels.toFixed(1)} dB`)
+        .join(", "),
+    );
+    for (const [pair, decibels] of Object.entries(found))
+      assert.ok(decibels >= LEAST_DECIBELS, `${pair}: ${decibels.toFixed(1)} dB`);
     // What the file says of itself.
     const text = bytes.toString("latin1");
-    assert.match(text, new RegExp(`parameters\\0${prompt}\\nSteps: 1, Sampler: onestep, Seed: ${seed}, Size: ${file.width}x${file.height}`));
-    assert.match(text, new RegExp(`onestep\\0.*"backend":"${backend}".*"prompt":"${prompt}".*"seed":"${seed}"`));
+    assert.match(
+      text,
+      new RegExp(
+        `parameters\\0${prompt}\\nSteps: 1, Sampler: onestep, Seed: ${seed}, Size: ${file.width}x${file.height}`,
+      ),
+    );
+    assert.match(
+      text,
+      new RegExp(`onestep\\0.*"backend":"${backend}".*"prompt":"${prompt}".*"seed":"${seed}"`),
+    );
   });
 }
 
 for (const backend of BACKENDS) {
-  test(`the same prompt and seed give the same bytes, another seed another image, on ${backend}`, { timeout: 300_000 }, async () => {
-    const page = pages[backend];
-    const file = async (seed) => {
-      await draw(page, "red apple", seed);
-      const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
-      return readFile(await download.path());
-    };
-    const [first, other, again] = [await file(1), await file("18446744073709551615"), await file(1)];
-    assert.ok(first.equals(again));
-    assert.ok(psnr(decode(first), decode(other)) < 40);
-  });
+  test(
+    `the same prompt and seed give the same bytes, another seed another image, on ${backend}`,
+    { timeout: 300_000 },
+    async () => {
+      const page = pages[backend];
+      const file = async (seed) => {
+        await generate(page, "red apple", seed);
+        const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
+        return readFile(await download.path());
+      };
+      const [first, other, again] = [await file(1), await file("18446744073709551615"), await file(1)];
+      assert.ok(first.equals(again));
+      assert.ok(psnr(decode(first), decode(other)) < 40);
+    },
+  );
 }
 
 test("nothing was asked of another host, no rule of the policy broken, nothing written to the console", () => {
   for (const page of Object.values(pages)) {
-    assert.deepEqual(page.foreign, []);
-    assert.deepEqual(page.troubles, []);
+    assert.deepEqual(page.foreignRequests, []);
+    assert.deepEqual(page.errors, []);
   }
-  assert.deepEqual(server.complaints, []);
+  assert.deepEqual(server.violations, []);
 });

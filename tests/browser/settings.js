@@ -3,14 +3,18 @@ import { existsSync } from "node:fs";
 
 function folder(name, what) {
   const path = process.env[name];
-  if (!path || !existsSync(path)) throw new Error(`${name} must name ${what}; cargo xtask test browser sets it`);
+  if (!path || !existsSync(path))
+    throw new Error(`${name} must name ${what}; cargo xtask test browser sets it`);
   return path;
 }
 
 /** The built page. */
 export const PAGE = folder("ONESTEP_PAGE", "the built page");
-/** The wasm module with the kernel cases. */
-export const SELFTEST = folder("ONESTEP_SELFTEST", "the folder of the module with the kernel cases");
+/** The WebAssembly build with the kernel cases. */
+export const SELFTEST = folder(
+  "ONESTEP_SELFTEST",
+  "the folder of the WebAssembly build with the kernel cases",
+);
 /** The npm package, as npm packs it. */
 export const PACKAGE = folder("ONESTEP_PACKAGE", "the packed npm package");
 /** The program `onestep`. */

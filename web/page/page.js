@@ -1,433 +1,573 @@
-// The page: one state at a time, written on <body data-state>, and what may be done in it.
+// The page. It is in one state at a time, written on <body data-state>:
 //
-//   start ─► probing ─► offer ─► getting ─► ready ⇄ working
+//   start ─► probing ─► offer ─► loading ─► ready ⇄ generating
 //               │         ▲         │         │
-//               └► cannot └─────────┴─────────┘ (paused, cancelled, failed, lost)
+//               │         └─────────┴─────────┘ (paused, cancelled, failed, device lost)
+//               └► unsupported
 import { cache, load, probe } from "../packages/onestep/src/public/index.js";
-import * as link from "./link.js";
-import { item, source } from "./images.js";
-import { facts } from "./png-facts.js";
-import { caption, failure, loading, megabytes, offer, omitted, wanted } from "./sentences.js";
-import { drawSeveral } from "./several.js";
-import { Panel } from "./timings.js";
+import { dataUrl, imageItem } from "./images.js";
+import { readLink, writeLink } from "./link.js";
+import { generateNineSeeds } from "./nine-seeds.js";
+import { readMetadata } from "./png-metadata.js";
+import {
+  altText,
+  caption,
+  errorSentence,
+  megabytes,
+  modelSentence,
+  omittedSentence,
+  progressSentence,
+} from "./sentences.js";
+import { TimingsPanel } from "./timings.js";
 import { Walk } from "./walk.js";
 
-const ASSETS = new URL("./", document.baseURI);
-/** Images are shown at about this many pixels a side, each of theirs as a square of whole ones. */
-const SHOWN = 512;
-/** `?backend=webgpu` or `?backend=cpu` decides what computes, for tests and for those who compare. */
-const BACKEND = new URLSearchParams(location.search).get("backend") ?? "auto";
-/** Why a download ends that is to go on later. */
-const PAUSED = "paused";
-/** Of the visit's images, so many are kept. */
-const KEPT = 60;
+/** @import { BackendChoice, GeneratedImage, Model, Noise } from "../packages/onestep/src/public/index.js" */
+/** @import { Probe, Progress } from "../packages/onestep/src/public/index.js" */
 
+/**
+ * What the fields are set to; `seed`, `to` and `t` as in a link.
+ * @typedef {{ prompt: string, seed?: string | bigint, to?: string, t?: number, model?: string }} FieldValues
+ */
+
+/**
+ * An example of `gallery.json`.
+ * @typedef {object} Example
+ * @property {string} prompt
+ * @property {string | number} seed
+ * @property {[number, number]} size
+ * @property {{ png: string }} student
+ * @property {{ png: string, evaluations: number, milliseconds: number }} teacher
+ */
+
+const ASSETS = new URL("./", document.baseURI);
+/** Images are shown at about this many pixels a side, each pixel of theirs as a square of whole ones. */
+const SHOWN_PIXELS = 512;
+/** `?backend=webgpu` or `?backend=cpu` sets the backend, for tests and comparisons. */
+const BACKEND = /** @type {BackendChoice} */ (new URLSearchParams(location.search).get("backend") ?? "auto");
+/** The reason with which a load is aborted that will be resumed. */
+const PAUSED = "paused";
+/** So many images of the visit are listed. */
+const VISIT_IMAGES = 60;
+const SEEDS = 1n << 64n;
+const RANDOM_SEEDS = 1_000_000;
+
+/** @type {(id: string) => any} */
 const $ = (id) => document.getElementById(id);
 
-/** The model's address, or its files. */
+/** The bundle: its address, or its files. @type {URL | { files: File[] }} */
 let bundle = new URL("bundle/", document.baseURI);
-let offered;
+/** @type {Probe | undefined} */
+let probed;
+/** @type {Model | undefined} */
 let model;
-let image;
+/** The image on the canvas. @type {GeneratedImage | undefined} */
+let shownImage;
+/** Aborts the load or the task that is running. @type {AbortController | undefined} */
 let running;
-/** The image that is being drawn, and those that are to come. */
-let drawing = Promise.resolve();
-/** The examples that came with the model. */
+/** The last task: the next one starts after it. @type {Promise<unknown>} */
+let lastTask = Promise.resolve();
+/** The examples that came with the model. @type {Example[]} */
 let examples = [];
-/** What a link or an image asks for, until it is drawn. */
-let asked = link.read();
+/** What a link or a file asks for, until it is generated. @type {Partial<FieldValues> | undefined} */
+let requested = readLink();
 
-function enter(state) {
+/** @param {"probing" | "offer" | "loading" | "unsupported" | "ready" | "generating"} state */
+function enterState(state) {
   document.body.dataset.state = state;
-  const usable = state === "ready" || state === "working";
-  $("controls").disabled = !usable;
+  const isLoaded = state === "ready" || state === "generating";
+  $("controls").disabled = !isLoaded;
   $("download").hidden = state !== "offer";
-  $("progress").hidden = state !== "getting";
-  $("model").hidden = usable;
-  $("walk").hidden = !usable;
-  $("frame").setAttribute("aria-busy", String(state === "working"));
-  $("generate").textContent = state === "working" ? "Cancel" : "Draw";
-  if (state !== "getting") document.title = "onestep";
+  $("progress").hidden = state !== "loading";
+  $("model").hidden = isLoaded;
+  $("walk").hidden = !isLoaded;
+  $("frame").setAttribute("aria-busy", String(state === "generating"));
+  $("generate").textContent = state === "generating" ? "Cancel" : "Draw";
+  if (state !== "loading") document.title = "onestep";
 }
 
-/** For those who listen instead of looking. */
+const isInState = (/** @type {string[]} */ ...states) => states.includes(document.body.dataset.state ?? "");
+
+/** Says something to people who listen instead of looking. @param {string} text */
 const announce = (text) => ($("status").textContent = text);
 
-async function look({ paused = false } = {}) {
-  enter("probing");
+// The model: what it costs, loading it, and what may go wrong.
+
+async function probeModel({ paused = false } = {}) {
+  enterState("probing");
   try {
-    offered = await probe(bundle, { backend: BACKEND });
+    probed = await probe(bundle, { backend: BACKEND });
   } catch (error) {
-    return refuse(error);
+    return showLoadError(error);
   }
-  if (offered.backend === null) return cannot(offered.reasons.join(" "));
-  $("model-about").textContent = offer(offered);
-  notes(offered.reasons);
-  const act = paused ? "Go on with" : "Download";
-  $("download").textContent = offered.downloadBytes > 0 ? `${act} ${megabytes(offered.downloadBytes)}` : "Open";
-  enter("offer");
+  if (probed.backend === null) return showUnsupported(probed.reasons.join(" "));
+  $("model-about").textContent = modelSentence(probed);
+  listNotes(probed);
+  const action = paused ? "Go on with" : "Download";
+  const { downloadBytes } = probed;
+  $("download").textContent = downloadBytes > 0 ? `${action} ${megabytes(downloadBytes)}` : "Open";
+  enterState("offer");
   if (paused) return $("download").focus();
-  // All of it is on this device: nobody has to be asked.
-  if (offered.downloadBytes === 0) await get();
+  // A model that is on this device is loaded without asking.
+  if (downloadBytes === 0) await loadModel();
 }
 
-/** What else there is to say of the model. */
-function notes(sentences) {
-  const asks = asked && offered && asked.model && !offered.model.id.startsWith(asked.model) ? ["The link was made with another model; the image will be another."] : [];
-  $("model-notes").replaceChildren(...[...sentences, ...asks].map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence })));
-  $("model-notes").hidden = $("model-notes").children.length === 0;
+/** Lists why the GPU does not compute, and whether a link is for another model. @param {Probe} probe */
+function listNotes({ reasons, model: { id } }) {
+  const sentences = [...reasons];
+  if (requested?.model && !id.startsWith(requested.model)) {
+    sentences.push("The link was made with another model; the image will be another.");
+  }
+  const items = sentences.map((textContent) => Object.assign(document.createElement("li"), { textContent }));
+  $("model-notes").replaceChildren(...items);
+  $("model-notes").hidden = items.length === 0;
 }
 
-function cannot(reason) {
+/** @param {string} reason */
+function showUnsupported(reason) {
   $("model-about").textContent = "The model cannot run here.";
   $("model-error").textContent = reason;
-  enter("cannot");
+  enterState("unsupported");
 }
 
-/** Says what went wrong with the model and offers to try again, where that makes sense. */
-function refuse(error) {
-  if (error?.kind === "unsupported") return cannot(failure(error));
-  $("model-error").textContent = failure(error);
+/**
+ * Says why the model could not be loaded, and offers to try again where that makes sense.
+ * @param {any} error
+ */
+function showLoadError(error) {
+  if (error?.kind === "unsupported") return showUnsupported(errorSentence(error));
+  $("model-error").textContent = errorSentence(error);
   $("download").textContent = "Try again";
-  enter("offer");
+  enterState("offer");
 }
 
-async function get() {
-  if (!offered) {
-    $("model-error").textContent = "";
-    return look();
-  }
-  enter("getting");
+async function loadModel() {
   $("model-error").textContent = "";
-  running = new AbortController();
+  if (!probed) return probeModel();
+  enterState("loading");
+  const controller = new AbortController();
+  running = controller;
+  const { signal } = controller;
+  let loaded;
   try {
-    model = await load(bundle, { backend: BACKEND, assets: ASSETS, signal: running.signal, onProgress: show });
+    loaded = await load(bundle, { backend: BACKEND, assets: ASSETS, signal, onProgress: showProgress });
   } catch (error) {
-    if (!running.signal.aborted) return refuse(error);
-    const paused = running.signal.reason === PAUSED;
-    // Who cancels wants nothing of it, but for what was here before.
-    if (!paused && offered.cachedBytes === 0) await cache.remove(offered.model.id);
-    await look({ paused });
-    return announce(paused ? `Paused.${offered?.cachedBytes > 0 ? " What has come is kept." : ""}` : "Cancelled.");
+    if (!signal.aborted) return showLoadError(error);
+    return showAbortedLoad(signal.reason === PAUSED, probed);
   }
-  const own = model;
-  model.lost.then((error) => own === model && lose(error));
-  // The canvas belongs to one model for good, so a model that was loaded again gets a new one.
-  const [width, height] = model.model.sizes[0];
-  const scale = Math.max(1, Math.floor(SHOWN / Math.max(width, height)));
+  model = loaded;
+  loaded.lost.then((error) => model === loaded && handleLostModel(error));
+  replaceCanvas(loaded);
+  $("card").hidden = false;
+  $("card-text").textContent = loaded.card;
+  listCachedModels();
+  enterState("ready");
+  announce("The model is ready.");
+  // The focus moves only if it was on what is hidden now.
+  const active = document.activeElement;
+  if (active === document.body || $("model").contains(active)) $("prompt").focus();
+  if (requested) setFields(/** @type {FieldValues} */ (requested));
+  await generate();
+}
+
+/** @param {boolean} paused @param {Probe} before what was probed before the load */
+async function showAbortedLoad(paused, { cachedBytes, model: { id } }) {
+  // A cancelled download leaves nothing behind, unless some of the model was there before.
+  if (!paused && cachedBytes === 0) await cache.remove(id);
+  await probeModel({ paused });
+  if (!paused) return announce("Cancelled.");
+  announce(`Paused.${probed && probed.cachedBytes > 0 ? " What has come is stored." : ""}`);
+}
+
+/** A canvas belongs to one model for good, so each model gets a new one. @param {Model} loaded */
+function replaceCanvas(loaded) {
+  const [width, height] = loaded.model.sizes[0];
+  const scale = Math.max(1, Math.floor(SHOWN_PIXELS / Math.max(width, height)));
   const canvas = $("image").cloneNode();
   Object.assign(canvas, { width: width * scale, height: height * scale });
   canvas.style.aspectRatio = `${width} / ${height}`;
   $("image").replaceWith(canvas);
-  $("card").hidden = false;
-  $("card-text").textContent = model.card;
-  listKept();
-  enter("ready");
-  announce("The model is ready.");
-  // Only who has not gone elsewhere meanwhile is taken along.
-  const active = document.activeElement;
-  if (active === document.body || $("model").contains(active)) $("prompt").focus();
-  if (asked) restore(asked);
-  await draw();
 }
 
-let heard;
-/** The bar goes on all the time, the voice at every phase and every quarter. */
-function show(progress) {
+/** The progress that was announced last. @type {string | undefined} */
+let announced;
+
+/**
+ * Moves the bar with every report; announces every phase and every quarter of the download.
+ * @param {Progress} progress
+ */
+function showProgress(progress) {
   const { phase, done, total } = progress;
-  const part = total > 0 ? done / total : 1;
-  // Fetching is most of the way; the bar never goes back.
-  const value = phase === "download" ? 0.8 * part : phase === "verify" ? 0.8 : 0.85 + 0.15 * part;
+  const fraction = total > 0 ? done / total : 1;
+  // The download is most of the time; the bar never goes back.
+  const starts = { download: 0, verify: 0.8, compile: 0.85 };
+  const lengths = { download: 0.8, verify: 0, compile: 0.15 };
+  const value = starts[phase] + lengths[phase] * fraction;
+  const sentence = progressSentence(progress, probed?.backend ?? null);
   $("progress-bar").value = value;
-  $("progress-text").textContent = loading(progress, offered.backend);
+  $("progress-text").textContent = sentence;
   document.title = `${Math.floor(value * 100)} % · onestep`;
-  const mark = `${phase} ${phase === "download" ? Math.floor(part * 4) : ""}`;
-  if (mark !== heard) {
-    heard = mark;
-    announce(phase === "download" ? `Fetching the model: ${Math.floor(part * 4) * 25} percent.` : loading(progress, offered.backend));
-  }
+  const quarter = Math.floor(fraction * 4);
+  const mark = phase === "download" ? `${phase} ${quarter}` : phase;
+  if (mark === announced) return;
+  announced = mark;
+  announce(phase === "download" ? `Fetching the model: ${quarter * 25} percent.` : sentence);
 }
 
-function lose(error) {
+/** @param {unknown} error */
+function handleLostModel(error) {
   model = undefined;
   running?.abort();
   $("model-about").textContent = "The model has to be loaded again.";
-  refuse(error);
+  showLoadError(error);
 }
 
-/** The fields as a link, an image or an example says. */
-function restore({ prompt, seed, to, t }) {
+/** Changes to another model. @param {URL | { files: File[] }} newBundle */
+async function changeModel(newBundle) {
+  await model?.dispose();
+  [model, probed, shownImage, examples] = [undefined, undefined, undefined, []];
+  bundle = newBundle;
+  $("model-error").textContent = "";
+  for (const id of ["comparison", "gallery", "grid", "card"]) $(id).hidden = true;
+  for (const id of ["save", "link"]) $(id).disabled = true;
+  $("model").scrollIntoView({ block: "nearest" });
+  await probeModel();
+  if (newBundle instanceof URL) await readExamples(newBundle);
+}
+
+async function listCachedModels() {
+  const models = await cache.list();
+  const bytes = models.reduce((sum, entry) => sum + entry.bytes, 0);
+  const titles = models.map(({ title }) => title).join(", ");
+  $("models-cached").textContent =
+    bytes > 0 ? `${titles}: ${megabytes(bytes)} on this device.` : "No model is stored on this device.";
+  $("models-clear").disabled = bytes === 0;
+}
+
+// The fields.
+
+/** Sets the fields to what a link, a file or an example says. @param {FieldValues} values */
+function setFields({ prompt, seed, to, t = 0 }) {
   $("prompt").value = prompt;
   if (seed !== undefined) $("seed").value = String(seed);
   if (to !== undefined) $("walk-to").value = String(to);
   $("walk-at").value = to === undefined ? "0" : String(Math.round(t * 100));
-  asked = to === undefined ? undefined : { to, t };
+  requested = to === undefined ? undefined : { to, t };
 }
 
-/** Keeps what is wanted until there is a model. */
-function ask(from) {
-  restore(from);
-  asked = from;
+/** Sets the fields, and generates that image once there is a model. @param {FieldValues} values */
+function requestImage(values) {
+  setFields(values);
+  requested = values;
 }
 
-/** The seed of a field, or null with a sentence beside it. Nothing is zero. */
-function seedOf(field, error) {
+/** The seed in a field; null, and a sentence beside it, if it has none. An empty field is 0. */
+function seedOf(/** @type {HTMLInputElement} */ field, /** @type {HTMLElement} */ error) {
   const digits = field.value.trim() || "0";
   const seed = /^\d+$/.test(digits) ? BigInt(digits) : -1n;
-  const right = seed >= 0n && seed < 1n << 64n;
-  error.textContent = right ? "" : "The seed must be a whole number from 0 to 18446744073709551615.";
-  return right ? seed : null;
+  const isSeed = seed >= 0n && seed < SEEDS;
+  error.textContent = isSeed ? "" : "The seed must be a whole number from 0 to 18446744073709551615.";
+  return isSeed ? seed : null;
 }
 
-/** Draws what the fields say. What is being drawn is given up for it. */
-function draw(options) {
-  if (document.body.dataset.state === "working") running.abort();
-  return (drawing = drawing.then(() => drawNow(options)));
+const firstSeed = () => seedOf($("seed"), $("seed-error"));
+const secondSeed = () => seedOf($("walk-to"), $("walk-error"));
+
+function chooseRandomSeed() {
+  // Small enough to read out and type again.
+  $("seed").value = String(crypto.getRandomValues(new Uint32Array(1))[0] % RANDOM_SEEDS);
 }
 
-async function drawNow({ fresh = false } = {}) {
-  if (document.body.dataset.state !== "ready") return;
-  for (const id of ["prompt-error", "prompt-hint", "seed-error", "walk-error"]) $(id).textContent = "";
-  if (fresh && !$("lock").checked) roll();
-  const seed = seedOf($("seed"), $("seed-error"));
-  if (seed === null) return;
-  // A link into the middle of a walk.
-  const noise = asked?.to === undefined ? { seed } : { from: seed, to: BigInt(asked.to), t: asked.t };
-  asked = undefined;
-  await work(async (signal) => {
-    const made = await model.generate($("prompt").value, { noise, canvas: $("image"), signal, stages: $("timings").open });
-    present(made);
-    remember(made);
-    announce(`${wanted(made)} is ready.`);
-  });
+// Images.
+
+/** Starts a task after those before it. @param {() => unknown} task */
+function enqueue(task) {
+  lastTask = lastTask.then(task);
+  return lastTask;
 }
 
-/** Draws the images of nine seeds, from that of the field on. */
-async function drawNine() {
-  const [prompt, first] = [$("prompt").value, seedOf($("seed"), $("seed-error"))];
-  if (first === null || document.body.dataset.state !== "ready") return;
-  $("prompt-error").textContent = "";
-  await work(async (signal) => {
-    await drawSeveral($, model, prompt, first, signal, (seed) => begin({ prompt, seed }));
-    announce(`Nine images for: ${prompt}.`);
-  });
-}
-
-/** Does what takes the model's time and may be cancelled, and says beside the prompt what went wrong. */
-async function work(task) {
-  enter("working");
+/**
+ * Runs a task that takes the model's time and can be cancelled. Says beside the prompt what went wrong.
+ * @param {(signal: AbortSignal) => Promise<void>} task
+ */
+async function runTask(task) {
+  enterState("generating");
   running = new AbortController();
   const { signal } = running;
   try {
     await task(signal);
   } catch (error) {
     if (!model) return;
-    if (!signal.aborted) $("prompt-error").textContent = failure(error);
+    if (!signal.aborted) $("prompt-error").textContent = errorSentence(error);
     announce(signal.aborted ? "Cancelled." : "");
   }
-  if (model) enter("ready");
+  if (model) enterState("ready");
 }
 
-/** Newest words win: what is overtaken is not shown. */
-async function drawLive(noise) {
-  if (!model || !["ready", "working"].includes(document.body.dataset.state)) return undefined;
+/** Generates the image of the fields, and cancels the one that is being generated. */
+function generate({ isNewPrompt = false } = {}) {
+  if (isInState("generating")) running?.abort();
+  return enqueue(() => generateNow(isNewPrompt));
+}
+
+/** @param {boolean} isNewPrompt */
+async function generateNow(isNewPrompt) {
+  const current = model;
+  if (!current || !isInState("ready")) return;
+  for (const id of ["prompt-error", "prompt-hint", "seed-error", "walk-error"]) $(id).textContent = "";
+  if (isNewPrompt && !$("lock").checked) chooseRandomSeed();
+  const seed = firstSeed();
+  if (seed === null) return;
+  // A link may be to the middle of a walk.
+  const { to, t = 0 } = requested ?? {};
+  /** @type {Noise} */
+  const noise = to === undefined ? { seed } : { from: seed, to: BigInt(to), t };
+  requested = undefined;
+  await runTask(async (signal) => {
+    const options = { noise, canvas: $("image"), signal, stages: $("timings").open };
+    const image = await current.generate($("prompt").value, options);
+    showImage(current, image);
+    addToVisit(current, image);
+    announce(`${altText(image)} is ready.`);
+  });
+}
+
+/** Generates the images of nine seeds, from that of the field on. */
+async function generateNine() {
+  const current = model;
+  const [prompt, first] = [$("prompt").value, firstSeed()];
+  if (!current || first === null || !isInState("ready")) return;
+  $("prompt-error").textContent = "";
+  await runTask(async (signal) => {
+    const options = { prompt, first, signal };
+    await generateNineSeeds($("grid"), current, options, (seed) => generateFrom({ prompt, seed }));
+    announce(`Nine images for: ${prompt}.`);
+  });
+}
+
+/**
+ * Generates while a user types or moves along a walk: a newer image supersedes an older one.
+ * @param {Noise} noise
+ */
+async function generateLive(noise) {
+  const current = model;
+  if (!current || !isInState("ready", "generating")) return undefined;
   try {
-    const made = await model.live($("prompt").value, { noise, canvas: $("image") });
-    if (made) present(made);
+    const image = await current.live($("prompt").value, { noise, canvas: $("image") });
+    if (image) showImage(current, image);
     $("prompt-error").textContent = "";
-    return made;
+    return image;
   } catch (error) {
-    // Half a word may be none that the model knows.
-    if (model && error.kind !== "invalid-option") $("prompt-error").textContent = failure(error);
+    // The model may not know the first letters of a word.
+    const kind = /** @type {{ kind?: unknown }} */ (error).kind;
+    if (model && kind !== "invalid-option") $("prompt-error").textContent = errorSentence(error);
     return undefined;
   }
 }
 
-/** Everything around the canvas says what is on it. */
-function present(made) {
-  image = made;
-  $("image").setAttribute("aria-label", wanted(made));
-  $("caption").textContent = caption(made);
-  $("prompt-hint").textContent = [omitted(made.reading), ...model.notices].join(" ").trim();
-  timings.present(model, made);
-  for (const id of ["save", "link"]) $(id).disabled = false;
-  compare();
-}
-
-/** The visit's images, the newest first; each brings back its words and its seed. */
-function remember(made) {
-  if (made.seed === undefined) return;
-  const { prompt, seed } = made;
-  const size = model.model.sizes[0];
-  $("visit").hidden = false;
-  $("visit-images").prepend(item({ source: source(made.pixels()), text: wanted(made), size }, () => begin({ prompt, seed })));
-  while ($("visit-images").children.length > KEPT) $("visit-images").lastChild.remove();
-}
-
-/** Draws what an example or an older image was drawn from. */
-function begin(from) {
-  restore(from);
+/** Generates the image of an example or an older image. @param {FieldValues} values */
+function generateFrom(values) {
+  setFields(values);
   $("frame").scrollIntoView({ block: "nearest" });
-  draw();
+  generate();
 }
 
-/** The examples that came with the model, or nothing: they are no part of it. */
-async function readExamples() {
+/**
+ * Describes the image on the canvas in everything around it.
+ * @param {Model} by
+ * @param {GeneratedImage} image
+ */
+function showImage(by, image) {
+  shownImage = image;
+  $("image").setAttribute("aria-label", altText(image));
+  $("caption").textContent = caption(image);
+  $("prompt-hint").textContent = [omittedSentence(image.reading), ...by.notices].join(" ").trim();
+  timingsPanel.show(by, image);
+  for (const id of ["save", "link"]) $(id).disabled = false;
+  showComparison(image);
+}
+
+/** Lists an image of this visit, the newest first. @param {Model} by @param {GeneratedImage} image */
+function addToVisit(by, image) {
+  const { prompt, seed } = image;
+  if (seed === undefined) return;
+  const listed = { url: dataUrl(image.pixels()), text: altText(image), size: by.model.sizes[0] };
+  $("visit").hidden = false;
+  $("visit-images").prepend(imageItem(listed, () => generateFrom({ prompt, seed })));
+  while ($("visit-images").children.length > VISIT_IMAGES) $("visit-images").lastChild.remove();
+}
+
+/** Lists the examples that came with the model, if there are any. @param {URL} address of the bundle */
+async function readExamples(address) {
   try {
-    const response = await fetch(new URL("gallery.json", bundle));
+    const response = await fetch(new URL("gallery.json", address));
     examples = response.ok ? (await response.json()).images : [];
   } catch {
     examples = [];
   }
-  $("gallery").hidden = examples.length === 0;
-  $("gallery-images").replaceChildren(
-    ...examples.map(({ prompt, seed, size, student }) =>
-      item({ source: student.png, text: `${prompt}, seed ${seed}`, caption: prompt, size }, () => {
-        if (model) return begin({ prompt, seed });
-        // Nothing is fetched unasked; the button is the next thing to press.
-        ask({ prompt, seed });
-        $("download").focus();
-      }),
-    ),
-  );
+  const items = examples.map(({ prompt, seed, size, student }) => {
+    const values = { prompt, seed: String(seed) };
+    return imageItem({ url: student.png, text: `${prompt}, seed ${seed}`, caption: prompt, size }, () => {
+      if (model) return generateFrom(values);
+      // The model is downloaded only when the user presses the button.
+      requestImage(values);
+      $("download").focus();
+    });
+  });
+  $("gallery").hidden = items.length === 0;
+  $("gallery-images").replaceChildren(...items);
 }
 
-/** Beside the image that the teacher made from the same noise, where that came with the model. */
-function compare() {
-  const example = examples.find(({ prompt, seed }) => prompt === image.prompt && String(image.seed) === String(seed));
+/**
+ * Shows the teacher's image of the same prompt and noise, if it is among the examples.
+ * @param {GeneratedImage} image
+ */
+function showComparison(image) {
+  const example = examples.find(
+    ({ prompt, seed }) => prompt === image.prompt && String(image.seed) === String(seed),
+  );
   $("comparison").hidden = !example;
   if (!example) return;
   const { prompt, seed, size, teacher } = example;
-  const pixels = source(image.pixels());
   $("comparison-images").replaceChildren(
-    item({ source: pixels, text: `The student’s image for: ${prompt}, seed ${seed}`, caption: `Student, 1 evaluation, ${Math.round(image.timings.total)} ms`, size }),
-    item({ source: teacher.png, text: `The teacher’s image for: ${prompt}, seed ${seed}`, caption: `Teacher, ${teacher.evaluations} evaluations, ${Math.round(teacher.milliseconds)} ms`, size }),
+    imageItem({
+      url: dataUrl(image.pixels()),
+      text: `The student’s image for: ${prompt}, seed ${seed}`,
+      caption: `Student, 1 evaluation, ${Math.round(image.timings.total)} ms`,
+      size,
+    }),
+    imageItem({
+      url: teacher.png,
+      text: `The teacher’s image for: ${prompt}, seed ${seed}`,
+      caption: `Teacher, ${teacher.evaluations} evaluations, ${Math.round(teacher.milliseconds)} ms`,
+      size,
+    }),
   );
 }
 
-function roll() {
-  // Small enough to read out and type again.
-  $("seed").value = String(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000);
-}
+// Files and links.
 
-async function save() {
-  if (!image) return;
+async function saveImage() {
+  if (!shownImage) return;
+  const { noise, seed } = shownImage;
   try {
-    const address = URL.createObjectURL(await image.png());
-    const name = image.seed ?? `${image.noise.from}-${image.noise.to}`;
-    Object.assign(document.createElement("a"), { href: address, download: `onestep-${name}.png` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    const href = URL.createObjectURL(await shownImage.png());
+    const name = "from" in noise ? `${noise.from}-${noise.to}` : seed;
+    Object.assign(document.createElement("a"), { href, download: `onestep-${name}.png` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
   } catch (error) {
-    $("prompt-error").textContent = failure(error);
+    $("prompt-error").textContent = errorSentence(error);
   }
 }
 
 async function copyLink() {
-  const { prompt, seed, noise } = image;
-  const walked = seed === undefined ? { seed: String(noise.from), to: String(noise.to), t: noise.t } : { seed: String(seed) };
-  const address = link.write({ prompt, model: model?.model.id, ...walked });
+  if (!shownImage) return;
+  const { prompt, seed, noise } = shownImage;
+  const origin =
+    "from" in noise ? { seed: String(noise.from), to: String(noise.to), t: noise.t } : { seed: String(seed) };
+  const address = writeLink({ prompt, model: model?.model.id, ...origin });
   if (!address) return announce("This prompt is too long for a link.");
   history.replaceState(null, "", address);
+  let sentence = "The link is in the address bar; whoever opens it gets this image.";
   try {
     await navigator.clipboard.writeText(address);
-    $("caption").textContent = "The link is copied; whoever opens it gets this image.";
+    sentence = "The link is copied; whoever opens it gets this image.";
   } catch {
-    $("caption").textContent = "The link is in the address bar; whoever opens it gets this image.";
+    // The address bar has it.
   }
-  announce($("caption").textContent);
+  $("caption").textContent = sentence;
+  announce(sentence);
 }
 
-/** Goes over to another model, by its address or its files. */
-async function change(to) {
-  await model?.dispose();
-  model = undefined;
-  [bundle, offered, image, examples] = [to, undefined, undefined, []];
-  $("model-error").textContent = "";
-  for (const id of ["comparison", "gallery", "grid", "card"]) $(id).hidden = true;
-  for (const id of ["save", "link"]) $(id).disabled = true;
-  $("model").scrollIntoView({ block: "nearest" });
-  await look();
-  if (to instanceof URL) await readExamples();
+/** Opens the folder of a model, or an image that was saved here. @param {File[]} files */
+async function openFiles(files) {
+  const say = (/** @type {string} */ sentence) => ($("prompt-error").textContent = announce(sentence));
+  if (files.some(({ name }) => name === "manifest.json")) return changeModel({ files });
+  const metadata = files.length > 0 ? await readMetadata(files[0]) : undefined;
+  if (!metadata) return say("That is neither the folder of a model nor an image that was saved here.");
+  const { prompt, noise, bundle: id } = metadata;
+  const seed = metadata.seed ?? noise?.from;
+  if (seed === undefined) return say("The noise of that image is not in its file.");
+  requestImage({ prompt, seed, to: noise?.to, t: noise?.t });
+  if (model) await generate();
+  if (probed && id !== probed.model.id) say("That image was made by another model, so this one is another.");
 }
 
-/** A model's folder, or an image that was saved here. @param {File[]} files */
-async function take(files) {
-  const said = (sentence) => ($("prompt-error").textContent = announce(sentence));
-  if (files.some(({ name }) => name === "manifest.json")) return change({ files });
-  const found = files.length > 0 ? await facts(files[0]) : undefined;
-  if (!found) return said("That is neither the folder of a model nor an image that was saved here.");
-  const { prompt, seed, noise, bundle: made } = found;
-  const from = { prompt, seed: seed ?? noise?.from, to: noise?.to, t: noise?.t };
-  if (from.seed === undefined) return said("That image was drawn from numbers that do not stand in it.");
-  ask(from);
-  if (model) await draw();
-  if (offered && made !== offered.model.id) said("That image was drawn by another model, so this one is another.");
-}
-
-/** Files of a drop, those in folders too. */
-async function dropped({ items, files }) {
-  const folders = [...items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry?.isDirectory);
-  if (folders.length === 0) return [...files];
-  const reader = folders[0].createReader();
+/**
+ * The files of a drop, or those of the first folder in it.
+ * @param {DataTransfer} transfer
+ * @returns {Promise<File[]>}
+ */
+async function droppedFiles({ items, files }) {
+  const entries = [...items].map((item) => item.webkitGetAsEntry?.());
+  const folder = /** @type {FileSystemDirectoryEntry | undefined} */ (
+    entries.find((entry) => entry?.isDirectory)
+  );
+  if (!folder) return [...files];
+  const reader = folder.createReader();
+  /** @type {File[]} */
   const found = [];
-  // A reader gives some at a time.
-  for (let entries; (entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length > 0; ) {
-    for (const entry of entries.filter(({ isFile }) => isFile)) found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+  /** @returns {Promise<FileSystemEntry[]>} */
+  const readBatch = () => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+  for (let batch = await readBatch(); batch.length > 0; batch = await readBatch()) {
+    for (const entry of batch.filter(({ isFile }) => isFile)) {
+      const fileEntry = /** @type {FileSystemFileEntry} */ (entry);
+      found.push(await new Promise((resolve, reject) => fileEntry.file(resolve, reject)));
+    }
   }
   return found;
 }
 
-async function listKept() {
-  const models = await cache.list();
-  const bytes = models.reduce((sum, entry) => sum + entry.bytes, 0);
-  $("models-kept").textContent = bytes > 0 ? `${models.map(({ title }) => title).join(", ")}: ${megabytes(bytes)} on this device.` : "Nothing is kept on this device.";
-  $("models-clear").disabled = bytes === 0;
-}
+// What the user does.
 
-const timings = new Panel($, { work, announce });
-const walk = new Walk($, { draw: drawLive, seed: () => seedOf($("seed"), $("seed-error")), other: () => seedOf($("walk-to"), $("walk-error")) });
+const timingsPanel = new TimingsPanel($, { runTask, announce });
+const walk = new Walk($, { generate: generateLive, firstSeed, secondSeed });
 
-$("download").addEventListener("click", get);
+$("download").addEventListener("click", loadModel);
 $("cancel-load").addEventListener("click", () => running?.abort());
 $("pause-load").addEventListener("click", () => running?.abort(PAUSED));
-$("measure").addEventListener("click", () => (drawing = drawing.then(() => document.body.dataset.state === "ready" && timings.measure(model, image))));
-$("save").addEventListener("click", save);
+$("measure").addEventListener("click", () =>
+  enqueue(() => {
+    if (model && shownImage && isInState("ready")) return timingsPanel.measureKernels(model, shownImage);
+  }),
+);
+$("save").addEventListener("click", saveImage);
 $("link").addEventListener("click", copyLink);
-$("several").addEventListener("click", () => (drawing = drawing.then(drawNine)));
-$("dice").addEventListener("click", () => {
-  roll();
-  draw();
+$("nine-seeds").addEventListener("click", () => enqueue(generateNine));
+$("random-seed").addEventListener("click", () => {
+  chooseRandomSeed();
+  generate();
 });
-$("prompt-form").addEventListener("submit", (event) => {
+$("prompt-form").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
-  if (document.body.dataset.state === "working") running?.abort();
-  else draw({ fresh: true });
+  if (isInState("generating")) running?.abort();
+  else generate({ isNewPrompt: true });
 });
 for (const id of ["prompt", "seed"]) {
-  $(id).addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+  $(id).addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    const isModified = event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing;
+    if (event.key !== "Enter" || isModified) return;
     event.preventDefault();
-    draw({ fresh: id === "prompt" });
+    generate({ isNewPrompt: id === "prompt" });
   });
 }
 $("prompt").addEventListener("input", () => {
-  const seed = $("live").checked ? seedOf($("seed"), $("seed-error")) : null;
-  if (seed !== null && $("prompt").value.trim()) drawLive({ seed });
+  const seed = $("live").checked ? firstSeed() : null;
+  if (seed !== null && $("prompt").value.trim()) generateLive({ seed });
 });
 document.addEventListener("keydown", (event) => {
-  const command = event.ctrlKey || event.metaKey;
+  const isCommand = event.ctrlKey || event.metaKey;
   if (event.key === "Escape") {
     walk.stop();
-    if (document.body.dataset.state === "working") running?.abort();
+    if (isInState("generating")) running?.abort();
   }
-  if (event.key === "Enter" && command) draw({ fresh: true });
-  if (event.key === "s" && command && image) {
+  if (event.key === "Enter" && isCommand) generate({ isNewPrompt: true });
+  if (event.key === "s" && isCommand && shownImage) {
     event.preventDefault();
-    save();
+    saveImage();
   }
 });
 
-$("models-form").addEventListener("submit", (event) => {
+$("models-form").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
   let address;
   try {
@@ -436,39 +576,48 @@ $("models-form").addEventListener("submit", (event) => {
     address = undefined;
   }
   if (address?.origin !== location.origin) {
-    $("models-kept").textContent = "That is no address on this site. Get the model's folder onto this device and open it.";
+    $("models-cached").textContent =
+      "That is no address on this site. Get the model's folder onto this device and open it.";
     return;
   }
   if (!address.pathname.endsWith("/") && !address.pathname.endsWith(".json")) address.pathname += "/";
-  change(address);
+  changeModel(address);
 });
-$("models-files").addEventListener("change", ({ target }) => target.files.length > 0 && take([...target.files]));
+$("models-files").addEventListener("change", () => {
+  const { files } = $("models-files");
+  if (files.length > 0) openFiles([...files]);
+});
 $("models-clear").addEventListener("click", async () => {
   await cache.clear();
-  await listKept();
+  await listCachedModels();
 });
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", async (event) => {
   event.preventDefault();
-  await take(await dropped(event.dataTransfer));
+  if (event.dataTransfer) await openFiles(await droppedFiles(event.dataTransfer));
 });
 window.addEventListener("hashchange", () => {
-  const from = link.read();
-  if (!from) return;
-  if (!model) return ask(from);
-  restore(from);
-  draw();
+  const values = readLink();
+  if (!values) return;
+  if (!model) return requestImage(values);
+  setFields(values);
+  generate();
 });
 
-if (asked) ask(asked);
-readExamples();
-listKept();
-look();
+if (requested) requestImage(/** @type {FieldValues} */ (requested));
+readExamples(/** @type {URL} */ (bundle));
+listCachedModels();
+probeModel();
 
-// From the next visit on the page needs no network.
+// From the next visit on the page opens without a network.
 if ("serviceWorker" in navigator && window.isSecureContext) {
-  navigator.serviceWorker.register(new URL("service-worker.js", document.baseURI)).then(
-    () => navigator.serviceWorker.ready.then(({ active }) => active.postMessage([location.href.split("#")[0], ...performance.getEntriesByType("resource").map(({ name }) => name)])),
+  const { serviceWorker } = navigator;
+  serviceWorker.register(new URL("service-worker.js", document.baseURI)).then(
+    async () => {
+      const { active } = await serviceWorker.ready;
+      const fetched = performance.getEntriesByType("resource").map(({ name }) => name);
+      active?.postMessage([location.href.split("#")[0], ...fetched]);
+    },
     () => {},
   );
 }

@@ -1,45 +1,51 @@
-// The page without a network: its own files as they were last fetched. With a network every file is asked for again, so that the page is never an old
-// one. Models are not kept here; the package keeps them.
-const KEPT = "onestep-page";
+// Lets the page open without a network: with a network every file of the page is fetched again, so that the
+// page is never an old one, and stored; without a network the stored file is used. Models are the package's
+// matter.
+const CACHE = "onestep-page";
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
-/** The page's document, its programs, its looks, and its examples. */
-const PARTS = /(\/|\.html|\.js|\.css|\.svg|\.wasm|\/gallery\.json)$/;
-const isPart = (address) => {
+/** The page's document, scripts, styles, WebAssembly and examples. */
+const FILES = /(\/|\.html|\.js|\.css|\.svg|\.wasm|\/gallery\.json)$/;
+const isPageFile = (address) => {
   const { origin, pathname } = new URL(address);
-  return origin === self.location.origin && PARTS.test(pathname);
+  return origin === self.location.origin && FILES.test(pathname);
 };
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.method === "GET" && isPart(request.url)) event.respondWith(answer(request));
+  if (request.method === "GET" && isPageFile(request.url)) event.respondWith(answer(request));
 });
 
 async function answer(request) {
   try {
     const response = await fetch(request);
-    if (response.ok) await keep(request, response.clone());
+    if (response.ok) await store(request, response.clone());
     return response;
   } catch (error) {
-    const kept = await caches.match(request, { cacheName: KEPT, ignoreSearch: request.mode === "navigate" });
-    if (kept) return kept;
+    const options = { cacheName: CACHE, ignoreSearch: request.mode === "navigate" };
+    const stored = await caches.match(request, options);
+    if (stored) return stored;
     throw error;
   }
 }
 
-async function keep(request, response) {
+async function store(request, response) {
   try {
-    await (await caches.open(KEPT)).put(request, response);
+    await (await caches.open(CACHE)).put(request, response);
   } catch {
-    // No room: the page needs its network then.
+    // There is no room: the page then needs a network.
   }
 }
 
-// What the page had fetched before this was here: from the browser's own cache where that has it, as it was fetched a moment ago.
+// The page sends the addresses that it fetched before this worker was there. The browser's own cache still
+// has them.
 self.addEventListener("message", ({ data }) => {
-  for (const address of data.filter(isPart)) {
-    fetch(address, { cache: "force-cache" }).then((response) => response.ok && keep(address, response), () => {});
+  for (const address of data.filter(isPageFile)) {
+    fetch(address, { cache: "force-cache" }).then(
+      (response) => response.ok && store(address, response),
+      () => {},
+    );
   }
 });

@@ -1,56 +1,83 @@
-// The panel of timings: stages of the last image, kernels one by one, adapter and memory.
-import { TIMINGS, device } from "./sentences.js";
+// The panel of timings: stages of the last image, kernels one by one, device and memory.
+import { TIMINGS, deviceSentence } from "./sentences.js";
 
-export class Panel {
+/** @import { GeneratedImage, KernelCost, Model } from "../packages/onestep/src/public/index.js" */
+
+/**
+ * What the panel needs of the page.
+ * @typedef {{ runTask(task: (signal: AbortSignal) => Promise<void>): Promise<void>, announce(text: string):
+ *   void }} PanelPage
+ */
+
+export class TimingsPanel {
+  /** @type {(id: string) => any} */
   #$;
-  #work;
-  #announce;
-  /** What "Copy as JSON" copies. */
-  #facts = {};
+  /** @type {PanelPage} */
+  #page;
+  /** What "Copy as JSON" copies. @type {{ [key: string]: unknown, kernels?: KernelCost[] }} */
+  #report = {};
 
-  /** @param {(id: string) => any} $ @param {{ work(task: (signal: AbortSignal) => Promise<void>): Promise<void>, announce(text: string): void }} page */
-  constructor($, { work, announce }) {
-    [this.#$, this.#work, this.#announce] = [$, work, announce];
+  /** @param {(id: string) => any} $ @param {PanelPage} page */
+  constructor($, page) {
+    [this.#$, this.#page] = [$, page];
     $("copy-timings").addEventListener("click", () => this.#copy());
   }
 
-  /** @param {import("../packages/onestep/index.js").OneStep} model @param {import("../packages/onestep/index.js").Image} image */
-  present(model, { timings, prompt, width, height }) {
-    this.#$("timings-rows").replaceChildren(...TIMINGS.filter(([key]) => key in timings).map(([key, name]) => row(name, [timings[key].toFixed(1) + " ms"])));
-    this.#$("device").textContent = device(model);
+  /** @param {Model} model @param {GeneratedImage} image */
+  show(model, { timings, prompt, width, height }) {
+    const rows = TIMINGS.flatMap(([key, name]) => {
+      const milliseconds = timings[key];
+      return milliseconds === undefined ? [] : [tableRow(name, [`${milliseconds.toFixed(1)} ms`])];
+    });
+    this.#$("timings-rows").replaceChildren(...rows);
+    this.#$("device").textContent = deviceSentence(model);
     for (const id of ["measure", "copy-timings"]) this.#$(id).disabled = false;
-    const { backend, memoryBytes } = model;
-    const kernels = this.#facts.model === model.model.id ? { kernels: this.#facts.kernels } : {};
-    this.#facts = { model: model.model.id, backend, device: model.device, memoryBytes, prompt, width, height, timings, ...kernels, userAgent: navigator.userAgent };
-    this.#$("kernels").hidden = !this.#facts.kernels;
+    const { backend, device, memoryBytes } = model;
+    const { id } = model.model;
+    const kernels = this.#report.model === id ? { kernels: this.#report.kernels } : {};
+    const { userAgent } = navigator;
+    const image = { prompt, width, height, timings };
+    this.#report = { model: id, backend, device, memoryBytes, ...image, ...kernels, userAgent };
+    this.#$("kernels").hidden = !this.#report.kernels;
   }
 
-  /** Each kernel by itself: as long as some images. */
-  measure(model, { prompt, noise }) {
-    return this.#work(async (signal) => {
-      this.#announce("Measuring each kernel.");
+  /**
+   * Measures each kernel by itself, which takes as long as a few images.
+   * @param {Model} model
+   * @param {GeneratedImage} image
+   */
+  measureKernels(model, { prompt, noise }) {
+    return this.#page.runTask(async (signal) => {
+      this.#page.announce("Measuring each kernel.");
       const kernels = await model.profile(prompt, { noise, signal });
-      this.#facts.kernels = kernels.sort((a, b) => b.milliseconds - a.milliseconds);
-      const cells = ({ component, runs, milliseconds }) => [component.replace("_", " "), runs, milliseconds.toFixed(2)];
-      this.#$("kernels-rows").replaceChildren(...kernels.map((cost) => row(cost.kernel, cells(cost))));
+      this.#report.kernels = kernels.sort((a, b) => b.milliseconds - a.milliseconds);
+      const rows = kernels.map(({ kernel, component, runs, milliseconds }) =>
+        tableRow(kernel, [component.replace("_", " "), String(runs), milliseconds.toFixed(2)]),
+      );
+      this.#$("kernels-rows").replaceChildren(...rows);
       this.#$("kernels").hidden = false;
-      this.#announce(`${kernels.length} kernels measured; the dearest is ${kernels[0].kernel}.`);
+      const [{ kernel }] = kernels;
+      this.#page.announce(`${kernels.length} kernels measured; ${kernel} takes the most time.`);
     });
   }
 
   async #copy() {
     try {
-      await navigator.clipboard.writeText(JSON.stringify(this.#facts, undefined, 2));
-      this.#announce("The timings are copied.");
+      await navigator.clipboard.writeText(JSON.stringify(this.#report, undefined, 2));
+      this.#page.announce("The timings are copied.");
     } catch {
-      this.#announce("This browser does not let the page copy.");
+      this.#page.announce("This browser does not let the page copy.");
     }
   }
 }
 
-function row(name, cells) {
+/** @param {string} name @param {string[]} cells */
+function tableRow(name, cells) {
   const row = document.createElement("tr");
   const head = Object.assign(document.createElement("th"), { scope: "row", textContent: name });
-  row.append(head, ...cells.map((textContent) => Object.assign(document.createElement("td"), { textContent })));
+  row.append(
+    head,
+    ...cells.map((textContent) => Object.assign(document.createElement("td"), { textContent })),
+  );
   return row;
 }

@@ -1,25 +1,34 @@
-// From one noise to another: by hand on a slider, or there and back by itself.
+// A walk from the noise of one seed to that of another: by hand on a slider, or there and back by itself.
 
-/** One way, by itself. */
+/** Seconds that one direction takes by itself. */
 const SECONDS = 4;
-/** Where movement is not wanted, or an image takes long, this many stops. */
+/** With reduced motion a direction has so many stops, each shown for a second. */
 const STOPS = 8;
+const STOP_MS = 1000;
+
+/** @import { GeneratedImage, Noise } from "../packages/onestep/src/public/index.js" */
+
+/**
+ * What a walk needs of the page. `generate` resolves to null for an image that was superseded, and to
+ * undefined if none can be generated.
+ * @typedef {object} WalkPage
+ * @property {(noise: Noise) => Promise<GeneratedImage | null | undefined>} generate
+ * @property {() => bigint | null} firstSeed null if the field has none
+ * @property {() => bigint | null} secondSeed
+ */
 
 export class Walk {
   #$;
   #page;
   #playing = false;
 
-  /**
-   * @param {(id: string) => any} $
-   * @param {{ draw(noise: object): Promise<object | null | undefined>, seed(): bigint | null, other(): bigint | null }} page
-   */
+  /** @param {(id: string) => any} $ @param {WalkPage} page */
   constructor($, page) {
     this.#$ = $;
     this.#page = page;
     $("walk-at").addEventListener("input", () => {
       this.stop();
-      this.#show($("walk-at").value / 100);
+      this.#generate($("walk-at").value / 100);
     });
     $("walk-play").addEventListener("click", () => (this.#playing ? this.stop() : this.#play()));
   }
@@ -29,32 +38,36 @@ export class Walk {
     this.#$("walk-play").textContent = "Walk there and back";
   }
 
-  #show(t) {
-    const [from, to] = [this.#page.seed(), this.#page.other()];
+  /** @param {number} t position from 0 to 1 */
+  async #generate(t) {
+    const [from, to] = [this.#page.firstSeed(), this.#page.secondSeed()];
     if (from === null || to === null) return undefined;
-    this.#$("walk-at").setAttribute("aria-valuetext", `${Math.round(t * 100)} percent of the way from seed ${from} to seed ${to}`);
-    return this.#page.draw(t === 0 ? { seed: from } : t === 1 ? { seed: to } : { from, to, t });
+    const position = `${Math.round(t * 100)} percent of the way from seed ${from} to seed ${to}`;
+    this.#$("walk-at").setAttribute("aria-valuetext", position);
+    if (t === 0) return this.#page.generate({ seed: from });
+    return this.#page.generate(t === 1 ? { seed: to } : { from, to, t });
   }
 
   async #play() {
     this.#playing = true;
     this.#$("walk-play").textContent = "Stop";
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const start = performance.now();
     for (let stop = 0; this.#playing; stop++) {
-      // Time decides where the next image is, not how many there were: a slow device shows fewer.
-      const way = still ? stop / STOPS : (performance.now() - start) / 1000 / SECONDS;
+      // The time decides where the next image is, so a slow device shows fewer images.
+      const way = reducedMotion ? stop / STOPS : (performance.now() - start) / 1000 / SECONDS;
       const t = way <= 1 ? way : 2 - way;
       if (way >= 2) break;
       this.#$("walk-at").value = String(Math.round(t * 100));
-      const made = await this.#show(t);
-      if (made === undefined) break;
-      // The screen's turn; without motion, time to look.
-      await new Promise((resolve) => (still ? setTimeout(resolve, 1000) : requestAnimationFrame(resolve)));
+      const image = await this.#generate(t);
+      if (image === undefined) break;
+      await new Promise((resolve) =>
+        reducedMotion ? setTimeout(resolve, STOP_MS) : requestAnimationFrame(resolve),
+      );
     }
     if (this.#playing) {
       this.#$("walk-at").value = "0";
-      await this.#show(0);
+      await this.#generate(0);
     }
     this.stop();
   }

@@ -4,19 +4,21 @@ use onestep::{Error, ErrorKind, webgpu};
 use wasm_bindgen::prelude::*;
 use web_sys::OffscreenCanvas;
 
-use crate::{Loaded, js};
+use crate::{LoadedModel, js};
 
 #[wasm_bindgen]
-impl Loaded {
-    /// Makes `canvas` the place where [`show`](Self::show) shows images.
-    pub async fn attach(&mut self, canvas: OffscreenCanvas) -> Result<(), JsValue> {
+impl LoadedModel {
+    /// Makes [`show_on_canvas`](Self::show_on_canvas) show images on `canvas`.
+    #[wasm_bindgen(js_name = attachCanvas)]
+    pub async fn attach_canvas(&mut self, canvas: OffscreenCanvas) -> Result<(), JsValue> {
         let (width, height) = (canvas.width(), canvas.height());
         self.canvas = Some(self.model.canvas(webgpu::SurfaceTarget::OffscreenCanvas(canvas), width, height).await.map_err(js::error)?);
         Ok(())
     }
 
-    /// Shows the last image on the canvas, straight from the GPU.
-    pub async fn show(&self) -> Result<(), JsValue> {
+    /// Shows the last image on the attached canvas, directly from the GPU. Without a canvas: `invalid-option`.
+    #[wasm_bindgen(js_name = showOnCanvas)]
+    pub async fn show_on_canvas(&self) -> Result<(), JsValue> {
         match &self.canvas {
             Some(canvas) => self.model.show(canvas).await.map_err(js::error),
             None => Err(js::error(Error::new(ErrorKind::InvalidOption, "there is no canvas to show the image on"))),

@@ -1,4 +1,4 @@
-//! A bundle on its way in: the manifest first, then each file that it lists.
+//! Files of a bundle as JavaScript hands them over: the manifest first, then each file that it lists.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use wasm_bindgen::prelude::*;
 
 use crate::js;
 
-/// What a manifest says, checked: `{ id, title, license, promptTokens, width, height, bytes, files: [{ name, size, chunks }], weights: [name] }`.
-#[wasm_bindgen]
-pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
+/// Checks a manifest and summarises it: `{ id, title, license, promptTokens, width, height, bytes, files: [{ name, size, chunks }], weights: [name] }`.
+#[wasm_bindgen(js_name = checkManifest)]
+pub fn check_manifest(manifest: &[u8]) -> Result<JsValue, JsValue> {
     let checked = Manifest::from_json(manifest).map_err(js::error)?;
     let [width, height] = checked.generation.image;
     js::object(&json!({
@@ -26,23 +26,23 @@ pub fn describe(manifest: &[u8]) -> Result<JsValue, JsValue> {
     }))
 }
 
-/// What opening the bundle reads; a sample image beside it is not fetched.
+/// The files that loading reads; sample images of the bundle are not downloaded.
 fn needed(manifest: &Manifest) -> impl Iterator<Item = &FileEntry> {
     let named =
         |name: &String| manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).any(|file| file == name);
     manifest.files.iter().filter(move |file| named(&file.name))
 }
 
-/// The files that have arrived.
+/// The files that JavaScript has downloaded.
 #[wasm_bindgen]
-pub struct Files {
+pub struct BundleFiles {
     manifest: Vec<u8>,
     bytes: BTreeMap<String, Vec<u8>>,
 }
 
 #[wasm_bindgen]
-impl Files {
-    /// Begins with the manifest's bytes.
+impl BundleFiles {
+    /// Starts with the bytes of the manifest.
     #[wasm_bindgen(constructor)]
     pub fn new(manifest: Vec<u8>) -> Self {
         Self { manifest, bytes: BTreeMap::new() }
@@ -53,13 +53,13 @@ impl Files {
     }
 }
 
-impl Files {
-    /// Everything compared with its hashes and read.
+impl BundleFiles {
+    /// Compares all files with their hashes and reads them.
     #[cfg(not(feature = "webgpu"))]
     pub(crate) fn bundle(mut self) -> Result<onestep::program::Bundle, BundleError> {
         onestep::program::Bundle::open(&std::mem::take(&mut self.manifest), |entry| self.take(entry))
     }
-    /// The same without the weights, which go another way.
+    /// The same without the weights, which go to the GPU chunk by chunk.
     #[cfg(feature = "webgpu")]
     pub(crate) fn outline(mut self) -> Result<onestep::program::Outline, BundleError> {
         onestep::program::Outline::open(&std::mem::take(&mut self.manifest), |entry| self.take(entry))

@@ -1,4 +1,4 @@
-//! Values on their way to JavaScript, and the caller's clock and callback on theirs from there.
+//! Conversions to JavaScript values, and the clock and the callback that come from JavaScript.
 
 use std::cell::RefCell;
 
@@ -17,13 +17,13 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps a panic's words: all that JavaScript sees of one is "unreachable".
+/// Records the message of a panic: all that JavaScript sees of one is "unreachable".
 #[wasm_bindgen(start)]
-fn keep_panics() {
-    std::panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|kept| *kept = Some(panic.to_string()))));
+fn record_panics() {
+    std::panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|message| *message = Some(panic.to_string()))));
 }
 
-/// What the module said when it stopped. After that it must not be called again.
+/// The message of the last panic. After a panic no function of the build may be called again.
 #[wasm_bindgen(js_name = lastPanic)]
 pub fn last_panic() -> Option<String> {
     PANIC.with_borrow(Clone::clone)
@@ -49,15 +49,15 @@ pub(crate) fn object(json: &serde_json::Value) -> Result<JsValue, JsValue> {
 /// A callback `(stage, done, total) => boolean | undefined`; `false` cancels, and so does throwing.
 pub(crate) struct Callback {
     function: Function,
-    /// What an earlier call asked to be kept.
-    pub(crate) remembered: Option<String>,
-    /// What is to be kept.
-    pub(crate) remember: Option<String>,
+    /// The kernel variants that an earlier load measured, if the page stored them.
+    pub(crate) stored_variants: Option<String>,
+    /// The kernel variants that this load measured, to be stored.
+    pub(crate) measured_variants: Option<String>,
 }
 
 impl Callback {
     pub(crate) fn new(function: Function) -> Self {
-        Self { function, remembered: None, remember: None }
+        Self { function, stored_variants: None, measured_variants: None }
     }
 }
 
@@ -74,9 +74,9 @@ impl Watch for Callback {
         answer.is_ok_and(|answer| answer.as_bool() != Some(false))
     }
     fn recall(&mut self) -> Option<String> {
-        self.remembered.clone()
+        self.stored_variants.clone()
     }
     fn remember(&mut self, line: &str) {
-        self.remember = Some(line.to_owned());
+        self.measured_variants = Some(line.to_owned());
     }
 }

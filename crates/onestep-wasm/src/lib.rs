@@ -1,7 +1,7 @@
-//! The boundary between the npm package and the façade: bytes, strings and numbers in, the same out.
+//! The exports of the WebAssembly builds, through which the npm package uses the façade: bytes, strings and numbers in and out.
 //!
-//! Everything that is decided is decided below, in `onestep`, or above, in `web/packages/onestep`. Calls are one at a time: the package
-//! queues them. Errors arrive in JavaScript as `Error` objects with a `kind`, and `file` where a file of the bundle is at fault.
+//! This crate decides nothing: `onestep` and the npm package (`web/packages/onestep`, which describes these exports as types in
+//! `src/internal/wasm-builds.js`) do. The package makes one call at a time. Errors arrive in JavaScript as `Error` objects with a `kind`, and `file` where a file of the bundle is at fault.
 
 #[cfg(not(any(feature = "webgpu", feature = "cpu")))]
 compile_error!("onestep-wasm needs one of its features `webgpu` and `cpu`");
@@ -17,13 +17,13 @@ mod noise;
 #[cfg(feature = "selftest")]
 mod selftest;
 
-pub use files::{Files, describe};
+pub use files::{BundleFiles, check_manifest};
 pub use js::last_panic;
 #[cfg(feature = "webgpu")]
-pub use loading::{Loading, begin};
-pub use model::Loaded;
+pub use loading::{ModelLoader, start_loading};
+pub use model::LoadedModel;
 #[cfg(not(feature = "webgpu"))]
-pub use model::open;
+pub use model::open_model;
 pub use noise::Noise;
 #[cfg(feature = "selftest")]
 pub use selftest::selftest;

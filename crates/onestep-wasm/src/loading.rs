@@ -1,54 +1,58 @@
-//! A model on its way to the GPU. Its weights never lie in this module's memory: JavaScript writes each chunk, once it has compared it with its
-//! hash, into a buffer of the device, and here it is only said what is to become of it.
+//! A model on its way to the GPU. Its weights never enter WebAssembly memory: JavaScript compares each chunk with its hash and writes it into a
+//! buffer of the device, and the functions here unpack it there.
 
 use js_sys::Function;
 use onestep::webgpu::{Access, CARRIED_BYTES};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::{Files, Loaded, js};
+use crate::{BundleFiles, LoadedModel, js};
 
-/// Checks the files other than the weights, opens a device and plans the programs. `remembered` is what [`remember`](Loading::remember) gave at
-/// an earlier time; `watch` is `(stage, done, total) => boolean | undefined`.
-#[wasm_bindgen]
-pub async fn begin(files: Files, remembered: Option<String>, watch: Function) -> Result<Loading, JsValue> {
+/// Checks the files other than the weights, opens a device and plans the programs. `kernel_variants` is what
+/// [`kernel_variants`](ModelLoader::kernel_variants) gave at an earlier time; `on_stage` is `(stage, done, total) => boolean | undefined`.
+#[wasm_bindgen(js_name = startLoading)]
+pub async fn start_loading(files: BundleFiles, kernel_variants: Option<String>, on_stage: Function) -> Result<ModelLoader, JsValue> {
     let bundle = files.outline().map_err(js::error)?;
-    let mut callback = js::Callback::new(watch);
-    callback.remembered = remembered;
+    let mut callback = js::Callback::new(on_stage);
+    callback.stored_variants = kernel_variants;
     let loading = onestep::Loading::new(bundle, &mut callback).await.map_err(js::error)?;
-    Ok(Loading { loading, remember: callback.remember })
+    Ok(ModelLoader { loading, kernel_variants: callback.measured_variants })
 }
 
-/// A model whose weights are on their way. Freed, it frees the device's memory.
+/// A model whose weights are being uploaded. Freeing it frees the memory of the device.
 #[wasm_bindgen]
-pub struct Loading {
+pub struct ModelLoader {
     loading: onestep::Loading,
-    remember: Option<String>,
+    kernel_variants: Option<String>,
 }
 
 #[wasm_bindgen]
-impl Loading {
+impl ModelLoader {
     /// The device, a `GPUDevice`.
     #[cfg(target_arch = "wasm32")]
     pub fn device(&self) -> JsValue {
         self.loading.device().map_or(JsValue::UNDEFINED, |device| device.clone().into())
     }
-    /// Where chunks are written, a `GPUBuffer`.
+    /// The buffer that JavaScript writes chunks into, a `GPUBuffer`.
     #[cfg(target_arch = "wasm32")]
-    pub fn raw(&self) -> JsValue {
+    #[wasm_bindgen(js_name = stagingBuffer)]
+    pub fn staging_buffer(&self) -> JsValue {
         self.loading.raw().map_or(JsValue::UNDEFINED, |raw| raw.clone().into())
     }
-    /// Bytes before each chunk that stand in front of it in the buffer.
-    pub fn carried(&self) -> u32 {
+    /// How many bytes of the file before a chunk come in front of the chunk in the buffer.
+    #[wasm_bindgen(js_name = overlapBytes)]
+    pub fn overlap_bytes(&self) -> u32 {
         CARRIED_BYTES as u32
     }
 
-    /// A line to be kept for the next time, if there is a new one.
-    pub fn remember(&self) -> Option<String> {
-        self.remember.clone()
+    /// The kernel variants that were measured to be fastest: a line to store for the next time, if it is new.
+    #[wasm_bindgen(js_name = kernelVariants)]
+    pub fn kernel_variants(&self) -> Option<String> {
+        self.kernel_variants.clone()
     }
 
-    /// What is going to be compiled, so that it can be compiled ahead: `[{ code, entryPoint, entries }]`, the entries of the one bind group's layout.
+    /// The kernels that [`finish`](Self::finish) will compile: `[{ code, entryPoint, entries }]`, with the entries of the layout of the one bind
+    /// group.
     pub fn kernels(&self) -> Result<JsValue, JsValue> {
         let kernels = self.loading.kernels().into_iter().map(|kernel| {
             let entries = kernel.bindings.iter().map(|binding| {
@@ -64,18 +68,19 @@ impl Loading {
         js::object(&kernels.collect::<Vec<_>>().into())
     }
 
-    /// Takes the header of weight file `number`: its beginning, or all of it.
-    pub fn header(&mut self, number: usize, beginning: &[u8]) -> Result<(), JsValue> {
+    /// Reads the header of weight file `number` from the first bytes of the file.
+    #[wasm_bindgen(js_name = readHeader)]
+    pub fn read_header(&mut self, number: usize, beginning: &[u8]) -> Result<(), JsValue> {
         self.loading.header(number, beginning).map_err(js::error)
     }
 
-    /// Packs the bytes `start` to `end` of that file, which have been written.
+    /// Packs the bytes `start` to before `end` of that file, which JavaScript has written into the staging buffer.
     pub async fn pack(&mut self, start: f64, end: f64) -> Result<(), JsValue> {
         self.loading.pack(start as u64..end as u64).await.map_err(js::error)
     }
 
-    /// Compiles the programs; `watch` is `(stage, done, total) => boolean | undefined`.
-    pub async fn finish(self, watch: Function) -> Result<Loaded, JsValue> {
-        Ok(Loaded { model: self.loading.finish(&mut js::Callback::new(watch)).await.map_err(js::error)?, canvas: None })
+    /// Compiles the programs; `on_stage` is `(stage, done, total) => boolean | undefined`.
+    pub async fn finish(self, on_stage: Function) -> Result<LoadedModel, JsValue> {
+        Ok(LoadedModel { model: self.loading.finish(&mut js::Callback::new(on_stage)).await.map_err(js::error)?, canvas: None })
     }
 }

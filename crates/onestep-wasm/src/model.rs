@@ -15,43 +15,45 @@ fn reading(prompt: &Prompt) -> Result<JsValue, JsValue> {
     js::object(&json!({ "tokens": prompt.tokens, "truncated": prompt.truncated, "unknown": prompt.unknown.iter().collect::<String>() }))
 }
 
-/// Checks the files and prepares the programs; `watch` is `(stage, done, total) => boolean | undefined`.
+/// Checks the files and prepares the programs; `on_stage` is `(stage, done, total) => boolean | undefined`.
 #[cfg(not(feature = "webgpu"))]
-#[wasm_bindgen]
-pub async fn open(files: crate::Files, watch: Function) -> Result<Loaded, JsValue> {
+#[wasm_bindgen(js_name = openModel)]
+pub async fn open_model(files: crate::BundleFiles, on_stage: Function) -> Result<LoadedModel, JsValue> {
     let bundle = files.bundle().map_err(js::error)?;
-    Ok(Loaded { model: Model::open(bundle, onestep::Backend::Cpu, &mut js::Callback::new(watch)).await.map_err(js::error)? })
+    Ok(LoadedModel { model: Model::open(bundle, onestep::Backend::Cpu, &mut js::Callback::new(on_stage)).await.map_err(js::error)? })
 }
 
 /// A model that is ready.
 #[wasm_bindgen]
-pub struct Loaded {
+pub struct LoadedModel {
     pub(crate) model: Model,
     #[cfg(feature = "webgpu")]
     pub(crate) canvas: Option<onestep::webgpu::Canvas>,
 }
 
 #[wasm_bindgen]
-impl Loaded {
+impl LoadedModel {
     /// The model card, Markdown.
     pub fn card(&self) -> String {
         self.model.card().to_owned()
     }
-    /// What computes: `{ name, interface, software }`.
+    /// The device that computes: `{ name, interface, software }`.
     pub fn device(&self) -> Result<JsValue, JsValue> {
         js::object(&device(&self.model.device()))
     }
 
-    /// What the model reads of a prompt: `{ tokens, truncated, unknown }`.
-    pub fn read(&self, prompt: &str) -> Result<JsValue, JsValue> {
-        reading(&self.model.prompt(prompt).map_err(js::error)?)
-    }
-
-    /// Makes an image: `{ width, height, rgba, ids, reading, timings }`; the times of stages with `staged` alone, no pixels with
-    /// `keepPixels`.
-    pub async fn generate(&mut self, prompt: String, noise: Noise, staged: bool, keep_pixels: bool, watch: Function) -> Result<JsValue, JsValue> {
-        let options = GenerateOptions { prompt, noise: noise.0, staged, keep_pixels };
-        let image = self.model.generate(&options, &mut js::Callback::new(watch)).await.map_err(js::error)?;
+    /// Generates an image: `{ width, height, rgba, ids, reading, timings }`. `time_stages` adds the times of the stages; with `skip_pixels` the image
+    /// stays on the GPU and `rgba` is empty. `on_stage` is `(stage, done, total) => boolean | undefined`.
+    pub async fn generate(
+        &mut self,
+        prompt: String,
+        noise: Noise,
+        time_stages: bool,
+        skip_pixels: bool,
+        on_stage: Function,
+    ) -> Result<JsValue, JsValue> {
+        let options = GenerateOptions { prompt, noise: noise.0, staged: time_stages, keep_pixels: skip_pixels };
+        let image = self.model.generate(&options, &mut js::Callback::new(on_stage)).await.map_err(js::error)?;
         let mut timings = json!({ "total": image.timings.total });
         if let Some(StageTimes { text, generator, decoder }) = image.timings.stages {
             timings = json!({ "text": text, "generator": generator, "decoder": decoder, "total": image.timings.total });
@@ -68,11 +70,12 @@ impl Loaded {
     }
 
     /// Bytes that the model takes.
-    pub fn memory(&self) -> f64 {
+    #[wasm_bindgen(js_name = memoryBytes)]
+    pub fn memory_bytes(&self) -> f64 {
         self.model.memory() as f64
     }
 
-    /// What each kernel costs in an image: `[{ component, kernel, runs, milliseconds }]`.
+    /// Measures what each kernel costs in an image: `[{ component, kernel, runs, milliseconds }]`.
     pub async fn profile(&mut self, prompt: String, noise: Noise) -> Result<JsValue, JsValue> {
         let options = GenerateOptions { prompt, noise: noise.0, ..GenerateOptions::default() };
         let costs = self.model.profile(&options, js::now).await.map_err(js::error)?;
@@ -82,7 +85,7 @@ impl Loaded {
         js::object(&costs.collect::<Vec<_>>().into())
     }
 
-    /// An image of this model's as a PNG file, with or without how it was made.
+    /// Encodes an image of this model as a PNG file, with or without the metadata that says how it was generated.
     #[allow(clippy::too_many_arguments, reason = "JavaScript's side of an image, part by part")]
     pub fn png(&self, width: u32, height: u32, rgba: Vec<u8>, ids: Vec<i32>, prompt: &str, noise: Noise, metadata: bool) -> Result<Vec<u8>, JsValue> {
         let read = Prompt { ids, ..Prompt::default() };

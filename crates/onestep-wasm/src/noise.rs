@@ -1,8 +1,8 @@
-//! What noise an image is made from.
+//! The noise that an image is generated from.
 
 use wasm_bindgen::prelude::*;
 
-/// One of three kinds; a call takes it.
+/// One of three kinds of noise. A call consumes it.
 #[wasm_bindgen]
 pub struct Noise(pub(crate) onestep::Noise);
 
@@ -12,12 +12,12 @@ impl Noise {
     pub fn seed(seed: u64) -> Self {
         Self(onestep::Noise::Seed(seed))
     }
-    /// A part of the way between the noises of two seeds.
-    pub fn between(from: u64, to: u64, t: f64) -> Self {
+    /// Spherical interpolation between the noise of two seeds, at `t` from 0 to 1.
+    pub fn interpolated(from: u64, to: u64, t: f64) -> Self {
         Self(onestep::Noise::Between { from, to, t })
     }
-    /// These numbers.
-    pub fn given(numbers: Vec<f32>) -> Self {
-        Self(onestep::Noise::Given(numbers))
+    /// Standard normal values, in the order [channels, rows, columns] of the latents.
+    pub fn latent(values: Vec<f32>) -> Self {
+        Self(onestep::Noise::Given(values))
     }
 }

@@ -1,4 +1,4 @@
-//! The npm package: its modules, and the archive that npm would publish.
+//! The npm package: its WebAssembly builds, its generated types, and the archive that npm would publish.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    folders, page,
+    folders, javascript, page,
     process::{self, Failure, Result, while_doing},
     setup,
     wasm::Module,
@@ -28,8 +28,9 @@ pub fn run(options: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Packs the package with the modules of the page that was built last; the archive is in `into`.
+/// Packs the package with the WebAssembly builds of the page that was built last; the archive is in `into`.
 pub fn pack(into: &Path) -> Result<PathBuf> {
+    javascript::declarations()?;
     let wasm = folder().join("wasm");
     fs::create_dir_all(&wasm).map_err(while_doing(wasm.display()))?;
     for module in Module::ALL {

@@ -4,6 +4,7 @@ mod bench;
 mod bindgen;
 mod browser;
 mod missing;
+mod npm;
 mod packages;
 mod tool;
 mod wasm_std;
@@ -11,7 +12,6 @@ mod wasm_std;
 use std::path::PathBuf;
 
 use crate::{
-    native,
     process::{self, Result},
     setup::packages::Package,
     wasm::Toolchain,
@@ -37,8 +37,12 @@ const CARGO_DENY: tool::Tool = tool::Tool {
 const MDBOOK: tool::Tool =
     tool::Tool { package: "mdbook", program: "mdbook", version: "0.5.4", default_features: false, opt_level: "0", why: "builds the book" };
 
+/// eslint, prettier and TypeScript.
+const JAVASCRIPT: npm::Packages = npm::Packages { folder: "", why: "check JavaScript and generate the npm package's types" };
+
 /// The operating system's packages that the steps need.
 const FOR_NATIVE: [Package; 3] = [packages::VULKAN, packages::EMOJI_FONT, packages::EMOJI_NAMES];
+const FOR_JAVASCRIPT: [Package; 2] = [packages::NODE, packages::NPM];
 const FOR_BROWSER: [Package; 3] = [packages::NODE, packages::NPM, packages::CHROMIUM];
 const FOR_BENCH: [Package; 5] = [packages::NODE, packages::NPM, packages::CHROMIUM, packages::VULKAN, packages::PYTHON];
 
@@ -55,8 +59,12 @@ pub fn missing_for_deny() -> Vec<Missing> {
     CARGO_DENY.missing().into_iter().collect()
 }
 
+pub fn missing_for_javascript() -> Vec<Missing> {
+    packages::missing(&FOR_JAVASCRIPT).into_iter().chain(JAVASCRIPT.missing()).chain(browser::PACKAGES.missing()).collect()
+}
+
 pub fn missing_for_browser() -> Vec<Missing> {
-    packages::missing(&FOR_BROWSER).into_iter().chain(browser::missing()).collect()
+    packages::missing(&FOR_BROWSER).into_iter().chain(browser::PACKAGES.missing()).collect()
 }
 
 /// What the page needs.
@@ -95,6 +103,13 @@ pub fn browser() -> Result<browser::Programs> {
     browser::install()
 }
 
+/// What the checks of JavaScript and the npm package's types need.
+pub fn javascript() -> Result<()> {
+    missing::agree(&missing_for_javascript())?;
+    packages::find_or_install(&FOR_JAVASCRIPT)?;
+    JAVASCRIPT.install()
+}
+
 /// What the comparison with others needs besides the page.
 pub fn bench() -> Result<bench::Tools> {
     missing::agree(packages::missing(&FOR_BENCH).as_slice())?;
@@ -104,10 +119,16 @@ pub fn bench() -> Result<bench::Tools> {
 
 /// Everything.
 pub fn everything() -> Result<()> {
-    announce([missing_for_native, missing_for_deny, missing_for_page, missing_for_browser].into_iter().flat_map(|missing| missing()).collect());
+    announce(
+        [missing_for_native, missing_for_deny, missing_for_page, missing_for_javascript, missing_for_browser]
+            .into_iter()
+            .flat_map(|missing| missing())
+            .collect(),
+    );
     native()?;
     deny()?;
     page()?;
+    javascript()?;
     browser()?;
     println!("Everything is there: `cargo xtask page` shows the page, `cargo xtask test` runs the tests.");
     Ok(())

@@ -6,7 +6,7 @@ mod tally;
 use std::{env, process::Command, time::Instant};
 
 use crate::{
-    bundle, folders, module_size, native, package, page,
+    bundle, folders, javascript, module_size, native, package, page,
     process::{self, Failure, Result},
     setup,
     wasm::Module,
@@ -21,9 +21,10 @@ struct Step {
     missing: fn() -> Vec<setup::Missing>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "fmt", run: fmt, missing: Vec::new },
     Step { name: "deny", run: deny::run, missing: setup::missing_for_deny },
+    Step { name: "javascript", run: check_javascript, missing: setup::missing_for_javascript },
     Step { name: "clippy", run: clippy, missing: Vec::new },
     Step { name: "native", run: tests, missing: setup::missing_for_native },
     Step { name: "cuda", run: cuda, missing: Vec::new },
@@ -58,6 +59,12 @@ pub fn run(names: &[&str]) -> Result<()> {
 
 fn fmt(tally: &mut Tally) -> Result<()> {
     process::run(native::cargo().args(["fmt", "--all", "--check"]))?;
+    tally.pass();
+    Ok(())
+}
+
+fn check_javascript(tally: &mut Tally) -> Result<()> {
+    javascript::check()?;
     tally.pass();
     Ok(())
 }
@@ -111,7 +118,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     page::build(&toolchain)?;
     let archive = package::pack(&results.join("package"))?;
 
-    // The kernel cases are not in the page; a second module has them.
+    // The kernel cases are not in the page; a build of their own has them.
     let selftest = results.join("selftest");
     let mut cargo = native::cargo();
     cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--features=selftest"]);

@@ -135,10 +135,7 @@ fn javascript(into: &Path) -> Result<()> {
     let run = |words: &[&str]| process::run(Command::new(&npm).current_dir(&project).args(words));
     run(&["ci", "--no-audit", "--no-fund", "--ignore-scripts"])?;
     run(&["install", "--no-save", "--no-audit", "--no-fund", &archive.to_string_lossy()])?;
-    let types = project.join("node_modules/onestep/index.d.ts");
-    if types.is_file() {
-        fs::copy(&types, project.join("index.d.ts")).map_err(while_doing(types.display()))?;
-    }
+    copy(&project.join("node_modules/onestep/types"), &project.join("types"))?;
     run(&["run", "build"])?;
     copy(&project.join("api"), into)
 }

@@ -72,6 +72,7 @@ impl Tool {
     }
 
     fn is_this(&self, path: &Path) -> bool {
-        process::output(Command::new(path).arg("--version")).is_some_and(|says| says.split_whitespace().any(|word| word.trim_start_matches('v') == self.version))
+        process::output(Command::new(path).arg("--version"))
+            .is_some_and(|says| says.split_whitespace().any(|word| word.trim_start_matches('v') == self.version))
     }
 }

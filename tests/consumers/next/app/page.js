@@ -1,12 +1,12 @@
 import { version } from "onestep";
-import { Drawing } from "./drawing";
+import { GeneratedImage } from "./generated-image";
 
-// On the server the package is imported and nothing of it runs.
+// The server imports the package, and nothing of it runs there.
 export default function Page() {
   return (
     <main>
       <p>onestep {version}</p>
-      <Drawing />
+      <GeneratedImage />
     </main>
   );
 }

@@ -20,7 +20,8 @@ function Image({ model }) {
   const [prompt, setPrompt] = useState("red apple");
   const [caption, setCaption] = useState("");
   useEffect(() => {
-    // A canvas belongs to one model for good, so it is made with it, and not by React, which would hand the same one over twice.
+    // A canvas belongs to one model for good, so it is made with it, and not by React, which would hand the
+    // same one over twice.
     const canvas = Object.assign(document.createElement("canvas"), { width: 512, height: 512 });
     frame.current.replaceChildren(canvas);
     return () => canvas.remove();

@@ -1,181 +1,302 @@
-// The engine: it alone holds a model of the wasm module, its GPU and the canvases that were handed to it. One message is one call; calls are done in
-// their order. It runs in the package's worker, or beside its caller where that has a device of its own or there are no workers.
-//
-// In:  { id, call, ... } or { cancel: id }
-// Out: { id, progress } any number of times, then { id, result } or { id, error }
+// The engine holds a model of a WebAssembly build, its GPU and the canvases that were transferred to it. It
+// does one call after another. It runs in the package's worker, or in the caller's thread if the caller has a
+// device of its own or there are no workers.
 import { OneStepError } from "../public/errors.js";
-import { describe } from "./failure.js";
-import { fetchManifest } from "./loading.js";
-import { moduleFor } from "./modules.js";
-import { openModel } from "./opening.js";
+import { showOnCanvas2d } from "./canvas-2d.js";
+import { fetchManifest } from "./download.js";
+import { openModel } from "./open-model.js";
+import { serializeError } from "./serialize-error.js";
 import { openStore } from "./store.js";
-import { paint } from "./paint.js";
+import { loadBuild } from "./wasm-builds.js";
 
-const CALLS = ["load", "generate", "profile", "png"];
+/** @import { Progress } from "../public/types.js" */
+/** @import * as Protocol from "./protocol.js" */
+/** @import { LoadedModel, WasmExports } from "./wasm-builds.js" */
+
+/**
+ * Reports progress of a load.
+ * @typedef {(phase: Progress["phase"], done: number, total: number, cached?: number) => void} OnProgress
+ */
+
+/**
+ * The result of a call, and what its message transfers.
+ * @typedef {{ result: any, transfer?: Transferable[] }} Answer
+ */
+
+const PROGRESS_INTERVAL_MS = 50;
 
 export class Engine {
-  /** Where answers go: `(message, transfer) => void`. */
   #post;
-  /** Where WebGPU comes from, if not from `navigator`. */
   #gpu;
-  /** The wasm module's side of the boundary, once it is there. */
+  /** The WebAssembly build, once it is loaded. @type {WasmExports | undefined} */
   #wasm;
-  /** The loaded model, and how it is loaded again. */
-  #loaded;
-  #again;
-  /** Canvases that were handed over, by the number that the client gave them, and the one that the GPU shows on. */
+  /** @type {LoadedModel | undefined} */
+  #model;
+  /**
+   * Loads the model again.
+   * @type {((onProgress: OnProgress, signal: AbortSignal) => Promise<void>) | undefined}
+   */
+  #reload;
+  /** Transferred canvases by the number that the caller gave them. @type {Map<number, OffscreenCanvas>} */
   #canvases = new Map();
+  /** The canvas that the GPU shows images on. @type {number | undefined} */
   #attached;
-  /** Calls that have not been answered. */
+  /** Calls without an answer. @type {Map<number, AbortController>} */
   #controllers = new Map();
   #queue = Promise.resolve();
-  /** Images since the model was loaded. A device that is lost before it has drawn one is not asked for again. */
-  #drawn = 0;
+  /** Images since the model was loaded. A device that is lost before the first one is not replaced. */
+  #images = 0;
 
-  /** @param {(message: object, transfer: Transferable[]) => void} post @param {GPU} [gpu] */
+  /**
+   * @param {Protocol.Post} post sends the answers
+   * @param {GPU} [gpu] WebGPU, if it does not come from `navigator`
+   */
   constructor(post, gpu) {
     this.#post = post;
     this.#gpu = gpu;
   }
 
-  receive(data) {
-    if (data.cancel !== undefined) {
-      this.#controllers.get(data.cancel)?.abort();
+  /** @param {Protocol.Request} request */
+  receive(request) {
+    if ("cancel" in request) {
+      this.#controllers.get(request.cancel)?.abort();
       return;
     }
-    // Kept even if the call is cancelled before its turn: a canvas is handed over once.
-    if (data.canvas?.surface) this.#canvases.set(data.canvas.id, data.canvas.surface);
+    // Even if the call is cancelled before its turn: a canvas is transferred once.
+    if (request.call === "generate" && request.arguments.canvas?.surface) {
+      this.#canvases.set(request.arguments.canvas.id, request.arguments.canvas.surface);
+    }
     const controller = new AbortController();
-    this.#controllers.set(data.id, controller);
+    this.#controllers.set(request.id, controller);
     const arrived = performance.now();
-    this.#queue = this.#queue.then(() => this.#answer(data, controller.signal, arrived)).finally(() => this.#controllers.delete(data.id));
+    this.#queue = this.#queue
+      .then(() => this.#answer(request, controller.signal, arrived))
+      .finally(() => this.#controllers.delete(request.id));
   }
 
-  /** Frees the model once nothing uses it any more. Where a worker ends, so does all it has. */
+  /** Frees the model once the last call has ended. A worker that ends needs no such thing. */
   end() {
     for (const controller of this.#controllers.values()) controller.abort();
     this.#queue = this.#queue.finally(() => {
-      this.#loaded?.free();
-      this.#loaded = undefined;
+      this.#model?.free();
+      this.#model = undefined;
     });
   }
 
-  async #answer(data, signal, arrived) {
+  /**
+   * @param {Protocol.Call} call
+   * @param {AbortSignal} signal
+   * @param {number} arrived when the call arrived
+   */
+  async #answer(call, signal, arrived) {
     try {
       signal.throwIfAborted();
-      if (!CALLS.includes(data.call)) throw new OneStepError("internal", `There is no call ${data.call}.`);
-      const { result, transfer } = await this[data.call](data, signal, arrived);
-      this.#post({ id: data.id, result }, transfer ?? []);
+      const { result, transfer } = await this.#perform(call, signal, arrived);
+      this.#post({ id: call.id, result }, transfer);
     } catch (error) {
-      this.#post({ id: data.id, error: describe(error, this.#wasm) }, []);
+      this.#post({ id: call.id, error: serializeError(error, this.#wasm) });
     }
   }
 
-  async load({ id, place, sha256, modules, maxBytes, backend, cache }, signal) {
-    const progress = throttle((phase, done, total, cached = 0) => this.#post({ id, progress: { phase, done, total, cached } }, []));
-    // Files of this device are there the next time without being kept.
-    const store = openStore(place.files ? "memory" : cache);
-    let manifest;
-    [manifest, this.#wasm] = await Promise.all([fetchManifest(place, sha256, { signal, store }), moduleFor(backend, modules)]);
-    const description = this.#wasm.describe(manifest);
-    if (maxBytes !== undefined && description.bytes > maxBytes) {
-      throw new OneStepError("invalid-option", `The model has ${description.bytes} bytes, and no more than ${maxBytes} were allowed.`, { limit: maxBytes });
-    }
-    await store.note(place.url, manifest);
-    const open = async (progress, signal) => {
-      progress("download", 0, description.bytes);
-      let [done, cached] = [0, 0];
-      const onBytes = (bytes, kept) => progress("download", (done += bytes), description.bytes, (cached += kept));
-      this.#loaded = await openModel(this.#wasm, { manifest, place, description, options: { store, onBytes, signal }, progress, gpu: this.#gpu });
-      progress("compile", 1, 1);
-    };
-    await open(progress, signal);
-    this.#again = open;
-    const { title, license, width, height } = description;
-    const notices = store.refusal ? [store.refusal] : [];
-    const [device, card, memory] = [this.#loaded.device(), this.#loaded.card(), this.#loaded.memory()];
-    return { result: { model: { id: description.id, title, license, sizes: [[width, height]] }, device, card, memory, notices } };
-  }
-
-  async generate({ canvas, ...options }, signal, arrived) {
-    const started = performance.now();
-    const image = await this.#restoring(() => this.#draw(options, canvas, signal));
-    this.#drawn++;
-    const { rgba, ids, timings, present, ...rest } = image;
-    const memory = this.#loaded.memory();
-    const result = { ...rest, rgba, ids, memory, timings: { queue: started - arrived, ...timings, present, total: performance.now() - arrived } };
-    return { result, transfer: [rgba.buffer, ids.buffer] };
-  }
-
-  async profile({ prompt, noise }) {
-    return { result: await this.#restoring(() => this.#loaded.profile(prompt, this.#noise(noise))) };
-  }
-
-  async png({ width, height, rgba, ids, prompt, noise, metadata }) {
-    const file = this.#loaded.png(width, height, rgba, ids, prompt, this.#noise(noise), metadata);
-    return { result: file, transfer: [file.buffer] };
-  }
-
-  /** An image, shown on the canvas if there is one; `present` are the milliseconds that took. */
-  async #draw({ prompt, noise, stages, pixels }, canvas, signal) {
-    const image = await this.#loaded.generate(prompt, this.#noise(noise), stages, !pixels, () => !signal.aborted);
-    const before = performance.now();
-    if (canvas && !this.#loaded.show) {
-      paint(this.#canvases.get(canvas.id), image);
-    } else if (canvas) {
-      if (this.#attached !== canvas.id) {
-        this.#attached = undefined;
-        await this.#loaded.attach(this.#canvases.get(canvas.id));
-        this.#attached = canvas.id;
+  /**
+   * @param {Protocol.Call} call
+   * @param {AbortSignal} signal
+   * @param {number} arrived
+   * @returns {Promise<Answer>}
+   */
+  async #perform(call, signal, arrived) {
+    switch (call.call) {
+      case "load":
+        return { result: await this.#load(call.id, call.arguments, signal) };
+      case "generate": {
+        const result = await this.#generate(call.arguments, signal, arrived);
+        return { result, transfer: [result.rgba.buffer, result.ids.buffer] };
       }
-      await this.#loaded.show();
+      case "profile":
+        return { result: await this.#profile(call.arguments) };
+      case "png": {
+        const result = this.#png(call.arguments);
+        return { result, transfer: [result.buffer] };
+      }
+      default:
+        throw new OneStepError("internal", "The page's worker got a call that it does not know.");
     }
-    return { ...image, present: performance.now() - before };
   }
 
-  /** Does it, and once more with the same model on another device, with weights that are mostly here, if the device was lost meanwhile. */
+  /**
+   * @param {number} id
+   * @param {Protocol.LoadArguments} options
+   * @param {AbortSignal} signal
+   * @returns {Promise<Protocol.LoadResult>}
+   */
+  async #load(id, { location, sha256, builds, maxBytes, backend, cache }, signal) {
+    const onProgress = throttle((phase, done, total, cached = 0) =>
+      this.#post({ id, progress: { phase, done, total, cached } }),
+    );
+    // Local files need no persistent cache.
+    const store = openStore(location.files ? "memory" : cache);
+    const [manifest, wasm] = await Promise.all([
+      fetchManifest(location, sha256, { signal, store }),
+      loadBuild(backend, builds),
+    ]);
+    this.#wasm = wasm;
+    const summary = wasm.checkManifest(manifest);
+    if (maxBytes !== undefined && summary.bytes > maxBytes) {
+      throw new OneStepError(
+        "invalid-option",
+        `The model has ${summary.bytes} bytes, and no more than ${maxBytes} were allowed.`,
+        { limit: maxBytes },
+      );
+    }
+    if (location.url) await store.note(location.url, manifest);
+    this.#reload = async (report, abort) => {
+      report("download", 0, summary.bytes);
+      let [done, cached] = [0, 0];
+      /** @param {number} bytes @param {number} fromStore */
+      const onBytes = (bytes, fromStore) => {
+        report("download", (done += bytes), summary.bytes, (cached += fromStore));
+      };
+      const download = { store, onBytes, signal: abort };
+      this.#model = await openModel(wasm, manifest, summary, location, download, report, this.#gpu);
+      report("compile", 1, 1);
+    };
+    await this.#reload(onProgress, signal);
+    const { title, license, width, height } = summary;
+    const model = this.#loadedModel;
+    return {
+      model: { id: summary.id, title, license, sizes: [[width, height]] },
+      device: model.device(),
+      card: model.card(),
+      memoryBytes: model.memoryBytes(),
+      notices: store.refusal ? [store.refusal] : [],
+    };
+  }
+
+  /**
+   * @param {Protocol.GenerateArguments} options
+   * @param {AbortSignal} signal
+   * @param {number} arrived
+   * @returns {Promise<Protocol.GenerateResult>}
+   */
+  async #generate(options, signal, arrived) {
+    const started = performance.now();
+    const { image, present } = await this.#restoring(() => this.#generateOnce(options, signal));
+    this.#images++;
+    const { width, height, rgba, ids, reading } = image;
+    const memoryBytes = this.#loadedModel.memoryBytes();
+    const total = performance.now() - arrived;
+    const timings = { ...image.timings, queue: started - arrived, present, total };
+    return { width, height, rgba, ids, reading, memoryBytes, timings };
+  }
+
+  /** @param {Protocol.ProfileArguments} options */
+  #profile({ prompt, noise }) {
+    return this.#restoring(() => this.#loadedModel.profile(prompt, this.#wasmNoise(noise)));
+  }
+
+  /** @param {Protocol.PngArguments} options */
+  #png({ width, height, rgba, ids, prompt, noise, metadata }) {
+    return this.#loadedModel.png(width, height, rgba, ids, prompt, this.#wasmNoise(noise), metadata);
+  }
+
+  /**
+   * Generates an image and shows it on the canvas, if there is one, which takes `present` milliseconds.
+   * @param {Protocol.GenerateArguments} options
+   * @param {AbortSignal} signal
+   */
+  async #generateOnce({ prompt, noise, canvas, stages, pixels }, signal) {
+    const model = this.#loadedModel;
+    const image = await model.generate(
+      prompt,
+      this.#wasmNoise(noise),
+      stages,
+      !pixels,
+      () => !signal.aborted,
+    );
+    const before = performance.now();
+    const surface = canvas && this.#canvases.get(canvas.id);
+    if (canvas && surface) {
+      if (model.attachCanvas && model.showOnCanvas) {
+        if (this.#attached !== canvas.id) {
+          this.#attached = undefined;
+          await model.attachCanvas(surface);
+          this.#attached = canvas.id;
+        }
+        await model.showOnCanvas();
+      } else {
+        showOnCanvas2d(surface, image);
+      }
+    }
+    return { image, present: performance.now() - before };
+  }
+
+  /**
+   * Does `work`. If the device is lost meanwhile, loads the model on another device, mostly from the store,
+   * and does it once more.
+   * @template T
+   * @param {() => Promise<T>} work
+   */
   async #restoring(work) {
     try {
       return await work();
-    } catch (lost) {
-      if (lost?.kind !== "device-lost" || this.#drawn === 0) throw lost;
-      [this.#attached, this.#drawn] = [undefined, 0];
-      this.#loaded.free();
-      this.#loaded = undefined;
+    } catch (error) {
+      const lost = /** @type {{ kind?: unknown } | undefined} */ (error)?.kind === "device-lost";
+      if (!lost || this.#images === 0) throw error;
+      [this.#attached, this.#images] = [undefined, 0];
+      this.#model?.free();
+      this.#model = undefined;
       try {
-        // An image that is given up meanwhile does not take the model with it.
-        await this.#again(() => {}, new AbortController().signal);
+        // Its own signal, because a cancelled image does not take the model with it.
+        await this.#reload?.(() => {}, new AbortController().signal);
       } catch {
-        // What the caller has to know first is that the device is gone.
-        throw lost;
+        // What the caller has to know first is that the device is lost.
+        throw error;
       }
       return work();
     }
   }
 
-  /** A call takes it. @param {{ seed: bigint } | { from: bigint, to: bigint, t: number } | { latent: Float32Array }} noise */
-  #noise(noise) {
-    const { Noise } = this.#wasm;
-    if ("latent" in noise) return Noise.given(noise.latent);
-    return "seed" in noise ? Noise.seed(noise.seed) : Noise.between(noise.from, noise.to, noise.t);
+  get #loadedModel() {
+    if (!this.#model) throw new OneStepError("internal", "The page's worker has no model.");
+    return this.#model;
+  }
+
+  /**
+   * wasm-bindgen consumes the noise of a call, so each call gets a new one.
+   * @param {Protocol.WireNoise} noise
+   */
+  #wasmNoise(noise) {
+    const { Noise } = /** @type {WasmExports} */ (this.#wasm);
+    if ("latent" in noise) return Noise.latent(noise.latent);
+    return "seed" in noise ? Noise.seed(noise.seed) : Noise.interpolated(noise.from, noise.to, noise.t);
   }
 }
 
-/** Lets through the first and last number of a phase, and between them some twenty a second; the newest one always, if late. */
+/**
+ * Lets through the first and the last report of a phase, and one every 50 ms in between; the newest one
+ * always, if late.
+ * @param {OnProgress} post
+ * @returns {OnProgress}
+ */
 function throttle(post) {
-  let last = { phase: undefined, at: -Infinity };
+  /** @type {{ phase?: string, at: number }} */
+  let last = { at: -Infinity };
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  const send = (numbers) => {
+  /** @param {Parameters<OnProgress>} report */
+  const send = (report) => {
     clearTimeout(timer);
     timer = undefined;
-    last = { phase: numbers[0], at: performance.now() };
-    post(...numbers);
+    last = { phase: report[0], at: performance.now() };
+    post(...report);
   };
+  /** @type {Parameters<OnProgress>} */
   let newest;
-  return (...numbers) => {
-    const [phase, done, total] = (newest = numbers);
-    const wait = last.at + 50 - performance.now();
-    if (phase !== last.phase || done >= total || wait <= 0) send(numbers);
+  return (...report) => {
+    newest = report;
+    const [phase, done, total] = report;
+    const wait = last.at + PROGRESS_INTERVAL_MS - performance.now();
+    if (phase !== last.phase || done >= total || wait <= 0) send(report);
     else timer ??= setTimeout(() => send(newest), wait);
   };
 }

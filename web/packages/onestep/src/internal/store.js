@@ -1,27 +1,47 @@
-// Models on this device: chunks of files by their hashes, in the origin's private file system, so that a model is fetched once and the page draws
-// without a network. A chunk that is shorter than it should be has not come whole yet; the rest is asked for. Nothing is believed without its hash.
+// The persistent cache of models: chunks of files by their hashes in the origin private file system, so that
+// a model is downloaded once and the page works without a network. A chunk that is shorter than it should be
+// was interrupted; the rest is downloaded. Nothing is trusted without its hash.
 //
 //   onestep/chunks/<hash>      bytes of a chunk
-//   onestep/models/<id>.json   a manifest as it came; its name is its own hash
-//   onestep/models/<id>.about  { url }; its time is that of the last use
+//   onestep/models/<id>.json   a manifest as it was downloaded; its name is its own hash
+//   onestep/models/<id>.about  { url }; its modification time is that of the last use
 //
-// Every method answers also where browsers keep nothing: then nothing is there.
-import { hash } from "./hash.js";
+// Every method also works where the browser stores nothing: then nothing is there.
+import { sha256 } from "./sha256.js";
+
+/** @import { Chunk } from "./manifest.js" */
 
 const FOLDER = "onestep";
-/** How often it is tried again to remove what is in use, every 50 ms. */
-const REMOVALS = 20;
-const FULL = "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
+/** How often removing a file that is in use is tried again. */
+const REMOVAL_TRIES = 20;
+const REMOVAL_INTERVAL_MS = 50;
+const FULL =
+  "This browser has no more room for the model. It runs now, but has to be fetched again the next time.";
+const NO_STORAGE =
+  "This browser stores nothing for this page. The model runs now, but has to be fetched again the next time.";
+
+/** @typedef {"chunks" | "models"} Kind */
+/** @typedef {Record<Kind, FileSystemDirectoryHandle>} Folders */
+/** @typedef {{ id: string, url: string, lastUsed: Date }} StoredModel */
+/**
+ * Writes the bytes of a chunk as they arrive.
+ * @typedef {{ write(bytes: Uint8Array<ArrayBuffer>, at: number): void, close(): void }} ChunkWriter
+ */
 
 /** @param {"persistent" | "memory"} [kind] */
 export function openStore(kind = "persistent") {
-  return new Store(kind === "persistent" ? folders() : Promise.resolve(undefined));
+  return new Store(kind === "persistent" ? openFolders() : Promise.resolve(undefined));
 }
 
-async function folders() {
+/** @returns {Promise<Folders | undefined>} */
+async function openFolders() {
   try {
-    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
-    const [chunks, models] = await Promise.all(["chunks", "models"].map((name) => root.getDirectoryHandle(name, { create: true })));
+    const root = await navigator.storage.getDirectory();
+    const folder = await root.getDirectoryHandle(FOLDER, { create: true });
+    const [chunks, models] = await Promise.all([
+      folder.getDirectoryHandle("chunks", { create: true }),
+      folder.getDirectoryHandle("models", { create: true }),
+    ]);
     return { chunks, models };
   } catch {
     // Private windows, old browsers, insecure addresses.
@@ -29,27 +49,29 @@ async function folders() {
   }
 }
 
-class Store {
+export class Store {
   #folders;
-  /** Why nothing more is kept: the sentence for people, once it was tried in vain. */
+  /** Why nothing more is stored, for people; set once storing has failed. @type {string | undefined} */
   refusal;
 
+  /** @param {Promise<Folders | undefined>} folders */
   constructor(folders) {
     this.#folders = folders;
   }
 
-  /** Whether anything can be kept at all. */
+  /** Whether anything can be stored at all. */
   async usable() {
     return (await this.#folders) !== undefined;
   }
 
-  /** Bytes of a chunk that are here. @param {string} chunk */
+  /** Stored bytes of a chunk. @param {string} chunk */
   async size(chunk) {
     return (await this.#file("chunks", chunk))?.size ?? 0;
   }
 
   /**
-   * Puts what is here of a chunk, checked by nobody, where it belongs; how many bytes are here, which may be more than belong there.
+   * Reads what is stored of a chunk into `into` without checking it, and returns how many bytes are stored,
+   * which may be more than fit.
    * @param {string} chunk
    * @param {Uint8Array<ArrayBuffer>} into
    */
@@ -59,24 +81,32 @@ class Store {
     let filled = 0;
     try {
       const reader = file.stream().getReader();
-      for (let chunk; !(chunk = await reader.read()).done; filled += chunk.value.length) into.set(chunk.value, filled);
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        into.set(part.value, filled);
+        filled += part.value.length;
+      }
     } catch {
       // Removed or changed meanwhile: the hash will tell.
     }
     return filled;
   }
 
-  /** Where the bytes of a chunk go as they come, in a worker; what cannot be kept is left out. @param {string} chunk */
+  /**
+   * Opens a chunk for writing, in a worker. What cannot be stored is left out.
+   * @param {string} chunk
+   * @returns {Promise<ChunkWriter>}
+   */
   async writer(chunk) {
     const none = { write() {}, close() {} };
     const folder = (await this.#folders)?.chunks;
     if (!folder || this.refusal) return none;
+    /** @type {FileSystemSyncAccessHandle} */
     let handle;
     try {
       handle = await (await folder.getFileHandle(chunk, { create: true })).createSyncAccessHandle();
     } catch (error) {
-      // Else another tab is writing it.
-      if (error?.name === "QuotaExceededError") this.refusal = FULL;
+      // Otherwise another tab is writing it.
+      if (nameOf(error) === "QuotaExceededError") this.refusal = FULL;
       return none;
     }
     return {
@@ -86,7 +116,7 @@ class Store {
           if (handle.write(bytes, { at }) < bytes.length) throw new Error("the disk is full");
         } catch {
           this.refusal = FULL;
-          // What was cut off would be another length's beginning.
+          // A part with a hole in it would be taken for an interrupted chunk.
           handle.truncate(0);
         }
       },
@@ -102,18 +132,22 @@ class Store {
     await this.#remove("chunks", chunk);
   }
 
-  /** Notes a use of a model, and drops what stood under its address before. @param {string} url @param {Uint8Array<ArrayBuffer>} manifest */
+  /**
+   * Notes a use of a model, and removes an older model of the same address.
+   * @param {string} url
+   * @param {Uint8Array<ArrayBuffer>} manifest
+   */
   async note(url, manifest) {
     const folder = (await this.#folders)?.models;
     if (!folder) return;
-    const id = await hash(manifest);
+    const id = await sha256(manifest);
     try {
-      await write(folder, `${id}.json`, manifest);
-      await write(folder, `${id}.about`, new TextEncoder().encode(JSON.stringify({ url })));
+      await writeFile(folder, `${id}.json`, manifest);
+      await writeFile(folder, `${id}.about`, new TextEncoder().encode(JSON.stringify({ url })));
     } catch (error) {
       // Another tab notes the same.
-      if (error?.name === "NoModificationAllowedError") return;
-      this.refusal ??= error?.name === "QuotaExceededError" ? FULL : "This browser keeps nothing for this page. The model runs now, but has to be fetched again the next time.";
+      if (nameOf(error) === "NoModificationAllowedError") return;
+      this.refusal ??= nameOf(error) === "QuotaExceededError" ? FULL : NO_STORAGE;
       return;
     }
     for (const model of await this.models()) {
@@ -121,39 +155,48 @@ class Store {
     }
   }
 
-  /** A manifest by its hash or its address. @param {{ id?: string, url?: string }} wanted */
+  /**
+   * A manifest by its hash or its address.
+   * @param {{ id?: string, url?: string }} wanted
+   */
   async manifest({ id, url }) {
     const known = id ?? (await this.models()).find((model) => model.url === url)?.id;
     const bytes = known && (await this.#bytes("models", `${known}.json`));
-    return bytes && (await hash(bytes)) === known ? bytes : undefined;
+    return bytes && (await sha256(bytes)) === known ? bytes : undefined;
   }
 
-  /** All that are here, wholly or in part, the last used first: id, address, time of the last use. */
+  /** All models that are stored, wholly or in part, the last used first. */
   async models() {
     const folder = (await this.#folders)?.models;
+    /** @type {StoredModel[]} */
     const found = [];
     if (!folder) return found;
     for await (const name of folder.keys()) {
       if (!name.endsWith(".about")) continue;
       const about = await this.#file("models", name);
+      if (!about) continue;
       try {
-        found.push({ id: name.slice(0, -".about".length), url: JSON.parse(await about.text()).url, lastUsed: new Date(about.lastModified) });
+        const { url } = JSON.parse(await about.text());
+        found.push({ id: name.slice(0, -".about".length), url, lastUsed: new Date(about.lastModified) });
       } catch {
-        // Cut short by a crash: the chunks stay for whoever asks for them.
+        // Cut short by a crash: a later load of the model uses the chunks.
       }
     }
-    return found.sort((a, b) => b.lastUsed - a.lastUsed);
+    return found.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
   }
 
-  /** Removes a model and every chunk that no other one has; how many bytes that were. @param {string} id */
+  /**
+   * Removes a model and every chunk that no other model has; returns how many bytes that freed.
+   * @param {string} id
+   */
   async remove(id) {
-    const kept = new Set();
+    const shared = new Set();
     for (const model of await this.models()) {
-      if (model.id !== id) for (const chunk of await this.#chunks(model.id)) kept.add(chunk);
+      if (model.id !== id) for (const chunk of await this.#chunks(model.id)) shared.add(chunk);
     }
     let bytes = 0;
     for (const chunk of await this.#chunks(id)) {
-      if (kept.has(chunk)) continue;
+      if (shared.has(chunk)) continue;
       const size = await this.size(chunk);
       if (await this.#remove("chunks", chunk)) bytes += size;
     }
@@ -161,13 +204,13 @@ class Store {
     return bytes;
   }
 
-  /** Removes everything; how many bytes of chunks that were. */
+  /** Removes everything; returns how many bytes of chunks that freed. */
   async clear() {
-    const found = await this.#folders;
+    const folders = await this.#folders;
     let bytes = 0;
-    if (!found) return bytes;
-    for (const kind of ["chunks", "models"]) {
-      for await (const name of found[kind].keys()) {
+    if (!folders) return bytes;
+    for (const kind of /** @type {Kind[]} */ (["chunks", "models"])) {
+      for await (const name of folders[kind].keys()) {
         const size = kind === "chunks" ? await this.size(name) : 0;
         if (await this.#remove(kind, name)) bytes += size;
       }
@@ -175,43 +218,58 @@ class Store {
     return bytes;
   }
 
+  /**
+   * Hashes of the chunks of a stored model.
+   * @param {string} id
+   * @returns {Promise<string[]>}
+   */
   async #chunks(id) {
     try {
       const { files } = JSON.parse(new TextDecoder().decode(await this.#bytes("models", `${id}.json`)));
-      return files.flatMap((file) => file.chunks).map(String);
+      return files.flatMap((/** @type {{ chunks: unknown[] }} */ file) => file.chunks).map(String);
     } catch {
       return [];
     }
   }
 
+  /** @param {Kind} kind @param {string} name */
   async #bytes(kind, name) {
     const file = await this.#file(kind, name);
     return file && new Uint8Array(await file.arrayBuffer());
   }
 
+  /** @param {Kind} kind @param {string} name */
   async #file(kind, name) {
     try {
-      return await (await (await this.#folders)[kind].getFileHandle(name)).getFile();
+      return await (await (await this.#folders)?.[kind].getFileHandle(name))?.getFile();
     } catch {
       return undefined;
     }
   }
 
+  /** @param {Kind} kind @param {string} name */
   async #remove(kind, name) {
+    const folders = await this.#folders;
+    if (!folders) return false;
     for (let tries = 0; ; tries++) {
       try {
-        await (await this.#folders)[kind].removeEntry(name);
+        await folders[kind].removeEntry(name);
         return true;
       } catch (error) {
         // Not there, or in use: by another tab, or by a worker of this one that is about to end.
-        if (error?.name !== "NoModificationAllowedError" || tries === REMOVALS) return false;
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        if (nameOf(error) !== "NoModificationAllowedError" || tries === REMOVAL_TRIES) return false;
+        await new Promise((resolve) => setTimeout(resolve, REMOVAL_INTERVAL_MS));
       }
     }
   }
 }
 
-async function write(folder, name, bytes) {
+/**
+ * @param {FileSystemDirectoryHandle} folder
+ * @param {string} name
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ */
+async function writeFile(folder, name, bytes) {
   const handle = await (await folder.getFileHandle(name, { create: true })).createSyncAccessHandle();
   try {
     handle.truncate(0);
@@ -222,8 +280,17 @@ async function write(folder, name, bytes) {
   }
 }
 
-/** Bytes of these chunks that are on this device. @param {Store} store @param {{ hash: string, size: number }[]} chunks */
-export async function bytesHere(store, chunks) {
-  const sizes = await Promise.all(chunks.map(async ({ hash, size }) => Math.min(await store.size(hash), size)));
+/** @param {unknown} error */
+const nameOf = (error) => /** @type {{ name?: unknown } | undefined} */ (error)?.name;
+
+/**
+ * Stored bytes of these chunks.
+ * @param {Store} store
+ * @param {Chunk[]} chunks
+ */
+export async function storedBytes(store, chunks) {
+  const sizes = await Promise.all(
+    chunks.map(async ({ hash, size }) => Math.min(await store.size(hash), size)),
+  );
   return sizes.reduce((sum, size) => sum + size, 0);
 }

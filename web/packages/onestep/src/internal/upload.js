@@ -1,28 +1,34 @@
-// From the network to the graphics processor: the weights of a model, and its kernels compiled meanwhile.
-import { fetchChunks } from "./loading.js";
+// From the network to the GPU: the weights of a model, and its kernels compiled meanwhile.
+import { fetchChunks } from "./download.js";
 
-/** A header says its own length in front, and the module refuses one that is too long. */
+/** @import { Location } from "./bundle-location.js" */
+/** @import { DownloadOptions, FileEntry } from "./download.js" */
+/** @import { ModelLoader } from "./wasm-builds.js" */
+
+/** A header starts with its length. The build refuses one that is too long. */
 const LENGTH_BYTES = 8;
 
 /**
- * A weight file, each chunk of which is written to the device as soon as it is the expected one; the module sees no more than its header.
- * @param {import("./loading.js").Place} place
- * @param {import("./loading.js").Entry} entry
- * @param {number} number its place among the weight files
- * @param {any} loading the module's
- * @param {import("./loading.js").Options} options
+ * Downloads a weight file and writes each chunk to the device once its hash is right. The build itself sees
+ * no more than the header of the file.
+ * @param {Location} location
+ * @param {FileEntry} entry
+ * @param {number} number index of the file among the weight files
+ * @param {ModelLoader} loader
+ * @param {DownloadOptions} options
  */
-export function uploadWeights(place, entry, number, loading, options) {
-  const { queue } = loading.device();
-  const [raw, carried] = [loading.raw(), loading.carried()];
-  return fetchChunks(place, entry, { ...options, carried }, async (bytes, start, end) => {
-    if (start === 0) loading.header(number, header(bytes.subarray(carried)));
-    // Whole words: what stands behind the last bytes is not looked at.
-    queue.writeBuffer(raw, 0, bytes.buffer, bytes.byteOffset, (bytes.length + 3) & ~3);
-    await loading.pack(start, end);
+export function uploadWeights(location, entry, number, loader, options) {
+  const { queue } = loader.device();
+  const [staging, overlap] = [loader.stagingBuffer(), loader.overlapBytes()];
+  return fetchChunks(location, entry, { ...options, overlap }, async (bytes, start, end) => {
+    if (start === 0) loader.readHeader(number, header(bytes.subarray(overlap)));
+    // Whole words: the bytes after the last one are ignored.
+    queue.writeBuffer(staging, 0, bytes.buffer, bytes.byteOffset, (bytes.length + 3) & ~3);
+    await loader.pack(start, end);
   });
 }
 
+/** @param {Uint8Array<ArrayBuffer>} bytes */
 function header(bytes) {
   if (bytes.length < LENGTH_BYTES) return bytes;
   const length = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
@@ -30,19 +36,21 @@ function header(bytes) {
 }
 
 /**
- * Compiles kernels side by side. wgpu would do so one after another when they are first used; browsers take a pipeline that they have made before
- * from the same text and layout, so its own are there at once as long as these are kept. What cannot be compiled is told when wgpu tries.
- * @param {any} loading the module's
+ * Compiles kernels side by side; wgpu would compile one after another at their first use. Browsers reuse a
+ * pipeline that they compiled before from the same text and layout, so those of wgpu are there at once for as
+ * long as these are referenced. What does not compile is reported when wgpu tries.
+ * @param {ModelLoader} loader
  * @param {(done: number, total: number) => void} onProgress
- * @returns {Promise<unknown>} what is to be kept
+ * @returns {Promise<unknown[]>} the pipelines to hold a reference to
  */
-export function compileAhead(loading, onProgress) {
-  const [device, kernels] = [loading.device(), loading.kernels()];
+export function compileAhead(loader, onProgress) {
+  const [device, kernels] = [loader.device(), loader.kernels()];
   let done = 0;
   return Promise.allSettled(
     kernels.map(async ({ code, entryPoint, entries }) => {
       const module = device.createShaderModule({ code });
-      const layout = device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] });
+      const bindGroupLayouts = [device.createBindGroupLayout({ entries })];
+      const layout = device.createPipelineLayout({ bindGroupLayouts });
       const pipeline = await device.createComputePipelineAsync({ layout, compute: { module, entryPoint } });
       onProgress(++done, kernels.length);
       return { module, layout, pipeline };

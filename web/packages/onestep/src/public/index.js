@@ -1,7 +1,12 @@
-// All that the package promises; index.d.ts documents it.
+// All that the package promises. What is in `internal/` may change in any version.
 export { OneStepError } from "./errors.js";
-export { probe } from "../internal/probe.js";
-export { load } from "../internal/client.js";
+export { probe } from "./probe.js";
+export { load } from "./load.js";
+export { Model } from "./model.js";
+export { GeneratedImage } from "./image.js";
+export { ModelPool } from "./model-pool.js";
 export { cache } from "./cache.js";
-export { shelf } from "./shelf.js";
+export * from "./types.js";
+
+/** The version of this package. */
 export const version = "0.1.0";
