@@ -104,7 +104,7 @@ fn others_verified(folder: &Path, bundle: Bundle) -> Result<Bundle, Refused> {
 /// # Errors
 /// The file at fault and what is wrong with it.
 pub fn check(folder: &Path, bundle: &Bundle) -> Result<(), Failure> {
-    onestep::check(bundle.outline()).map_err(|error| {
+    onestep::check_bundle(bundle.outline()).map_err(|error| {
         let failure = Failure::from(error);
         Failure::new(failure.exit(), format!("opening the bundle {}: {}", folder.display(), failure.message()))
     })
@@ -145,7 +145,7 @@ pub fn smoke_test(bundle: Bundle) -> Result<SmokeTest, Failure> {
     }
     let generation = bundle.manifest().generation.clone();
     let mut model = pollster::block_on(Model::open(bundle, Backend::Cpu, &mut Clock::new()))?;
-    let noise = Noise::Seed(0).numbers(&generation.latent)?;
+    let noise = Noise::Seed(0).values(&generation.latent)?;
     let ids = vec![0; generation.prompt_tokens];
     // Each has one output, which `check` has seen.
     let mut run = |component: &str, inputs: &[(&str, TensorRef<'_>)]| {

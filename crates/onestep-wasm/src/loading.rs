@@ -15,14 +15,14 @@ pub async fn begin(files: Files, remembered: Option<String>, watch: Function) ->
     let bundle = files.outline().map_err(js::error)?;
     let mut callback = js::Callback::new(watch);
     callback.remembered = remembered;
-    let loading = onestep::Loading::new(bundle, &mut callback).await.map_err(js::error)?;
+    let loading = onestep::ModelLoader::new(bundle, &mut callback).await.map_err(js::error)?;
     Ok(Loading { loading, remember: callback.remember })
 }
 
 /// A model whose weights are on their way. Freed, it frees the device's memory.
 #[wasm_bindgen]
 pub struct Loading {
-    loading: onestep::Loading,
+    loading: onestep::ModelLoader,
     remember: Option<String>,
 }
 

@@ -50,7 +50,7 @@ impl Loaded {
     /// Makes an image: `{ width, height, rgba, ids, reading, timings }`; the times of stages with `staged` alone, no pixels with
     /// `keepPixels`.
     pub async fn generate(&mut self, prompt: String, noise: Noise, staged: bool, keep_pixels: bool, watch: Function) -> Result<JsValue, JsValue> {
-        let options = GenerateOptions { prompt, noise: noise.0, staged, keep_pixels };
+        let options = GenerateOptions { prompt, noise: noise.0, staged, skip_readback: keep_pixels };
         let image = self.model.generate(&options, &mut js::Callback::new(watch)).await.map_err(js::error)?;
         let mut timings = json!({ "total": image.timings.total });
         if let Some(StageTimes { text, generator, decoder }) = image.timings.stages {

@@ -14,10 +14,10 @@ impl Noise {
     }
     /// A part of the way between the noises of two seeds.
     pub fn between(from: u64, to: u64, t: f64) -> Self {
-        Self(onestep::Noise::Between { from, to, t })
+        Self(onestep::Noise::Slerp { from, to, t })
     }
     /// These numbers.
     pub fn given(numbers: Vec<f32>) -> Self {
-        Self(onestep::Noise::Given(numbers))
+        Self(onestep::Noise::Values(numbers))
     }
 }

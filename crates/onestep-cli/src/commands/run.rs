@@ -259,7 +259,7 @@ impl Run {
             let Source::Direct { outputs, .. } = source else { return Err(Failure::new(Exit::Failed, "the source changed")) };
             return Ok(outputs);
         };
-        let names = Names::given(weights::parameters(net).into_iter().map(|parameter| (parameter.id, parameter.name)));
+        let names = Names::explicit(weights::parameters(net).into_iter().map(|parameter| (parameter.id, parameter.name)));
         let mut renamed = BTreeMap::new();
         let compiled: Compiled = compile(&self.component, net, &names, &Options::default(), |net, ports| {
             let mut source = Source::Captured { tensors, ports, renamed: &mut renamed };
@@ -478,7 +478,7 @@ pub(super) fn read_inputs(path: &Path) -> Result<Tensors, Failure> {
     let bytes = onestep_store::read(path)?;
     let file = TensorFile::read(&bytes, &path.display().to_string()).map_err(refuse)?;
     let read = |(name, entry): (&str, &onestep_program::TensorEntry)| {
-        let data = file.floats(name, ElementType::READ)?;
+        let data = file.floats(name, ElementType::SUPPORTED)?;
         Ok((name.to_owned(), Given { shape: entry.shape.clone(), data }))
     };
     file.header().iter().map(read).collect::<Result<_, _>>().map_err(refuse)

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use onestep_program::{TensorPlace, WeightView};
+use onestep_program::{WeightEntry, WeightView};
 use onestep_shaders::{Kernel, PACK, PRESENT, SENTINEL};
 
 use super::{
@@ -109,7 +109,7 @@ impl Loading {
     ///
     /// # Errors
     /// `Invalid` for a tensor that is not what a program says.
-    pub fn file<'t>(&mut self, find: impl Fn(&str) -> Option<&'t TensorPlace>) -> Result<(), RunError> {
+    pub fn file<'t>(&mut self, find: impl Fn(&str) -> Option<&'t WeightEntry>) -> Result<(), RunError> {
         self.sources.clear();
         for (plan, (prepared, reached)) in self.plans.iter().zip(&mut self.reached).enumerate() {
             for (weight, (slot, reached)) in prepared.plan.weights.iter().zip(reached).enumerate() {

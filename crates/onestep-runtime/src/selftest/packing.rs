@@ -1,7 +1,7 @@
 //! Weights in their layouts: what the GPU makes of a file's bytes, to the bit what the processor makes of them.
 
 use half::f16;
-use onestep_program::{DType, TensorPlace, WeightView};
+use onestep_program::{DType, WeightEntry, WeightView};
 
 use super::{CaseResult, Dice, Failure, POISONS};
 use crate::{
@@ -82,7 +82,7 @@ async fn case(gpu: &Gpu, window: usize, shift: usize) -> Result<(), Failure> {
                     _ => file.extend(if odd { dice.of(&ODD_WORDS) } else { word }.to_le_bytes()),
                 }
             }
-            let place = TensorPlace { shape: shape.to_vec(), dtype, start, size: file.len() as u64 - start };
+            let place = WeightEntry { shape: shape.to_vec(), dtype, start, size: file.len() as u64 - start };
             let size = ((layout.elements(elements) * stored.size()).max(16) as u64).next_multiple_of(16);
             let offset = plan.weight_buffers[0].next_multiple_of(256);
             plan.weight_buffers[0] = offset + size;

@@ -40,7 +40,7 @@ impl MixOptions {
     /// The false rows of a batch of pairs. `things` says what each pair of the whole set shows: what is swapped in always shows another thing,
     /// or a swap could be true, as between two phrasings of one name.
     pub fn rows(&self, pairs: &[usize], things: &[usize], seed: u64, index: u64) -> Vec<FalseRow> {
-        let mut random = Philox::new(seed, Stream::Mix, index);
+        let mut random = Philox::new(seed, Stream::MixAndMatch, index);
         pairs
             .iter()
             .map(|&pair| {

@@ -256,7 +256,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
 
 /// Names for the log of the discriminator's readouts. They live as long as the program, as the other figures' do.
 fn readouts(discriminator: &Discriminator) -> Vec<&'static str> {
-    discriminator.places().into_iter().map(|(scale, place)| &*format!("logit_{scale}_{place}").leak()).collect()
+    discriminator.readout_names().into_iter().map(|(scale, place)| &*format!("logit_{scale}_{place}").leak()).collect()
 }
 
 /// The conditioning of every prompt of a pair set, kept because the text encoder is frozen.

@@ -65,7 +65,7 @@ impl AugmentationOptions {
 
     /// Draws the changes of a batch of latents [count,C,rows,columns]; the same for the same seed and index.
     pub fn draw(&self, seed: u64, index: u64, count: usize, [rows, columns]: [usize; 2], device: &Device) -> Augmentation {
-        let mut random = Random(Philox::new(seed, Stream::LatentChange, index));
+        let mut random = Random(Philox::new(seed, Stream::LatentAugmentation, index));
         let (mut maps, mut colours, mut centres) = (Vec::with_capacity(count), Vec::new(), Vec::new());
         for _ in 0..count {
             maps.push(self.map(&mut random, rows as f64, columns as f64));
