@@ -2,7 +2,7 @@
 # tokenizers 0.22.1 (PyPI): a padding with a fixed length and `pad_to_multiple_of` gives more ids than the fixed length, and more than the
 # truncation's `max_length`.
 #
-# Expected: `length=16` wins, since a model whose text encoder has 16 positions reads no more. Seen: the fixed length is rounded up to the
+# Expected: `length=16` wins, because a text encoder with 16 positions reads no more. Seen: the fixed length is rounded up to the
 # multiple, so every text has 21 ids, also one that was cut to 16 first. A `tokenizer.json` with both keys is valid, is written so by
 # `save`, and reads back with the same effect. A reader that takes `strategy.Fixed` for the number of ids is wrong by five.
 set -euo pipefail

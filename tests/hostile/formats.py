@@ -1,4 +1,4 @@
-"""The file formats that the suites write and take apart: safetensors, PNG, PyTorch checkpoints, bundles, a small emoji font."""
+"""The file formats that the suites read and write: safetensors, PNG, PyTorch checkpoints, bundles, a small emoji font."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ def sha256(content):
 
 
 class Tensors:
-    """A safetensors file taken apart: its header's entries in the order of their data, and the data."""
+    """A parsed safetensors file: the entries of its header in the order of their data, and the data."""
 
     def __init__(self, entries, data, metadata=None):
         self.entries, self.data, self.metadata = entries, data, metadata
@@ -65,7 +65,7 @@ class Tensors:
         return with_header(self.header(), self.data)
 
     def with_entry(self, name, **changes):
-        """A copy whose header says something else of one tensor; a value of None leaves the key out."""
+        """A copy with another header entry for one tensor; a value of None leaves the key out."""
         entries = []
         for tensor, entry in self.entries:
             if tensor == name:

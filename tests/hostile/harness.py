@@ -1,4 +1,4 @@
-"""What the four suites share: running the program under limits, command-line options, and reports."""
+"""Shared by the four suites: running the program under limits, command-line options, and reports."""
 
 import argparse
 import json
@@ -296,13 +296,13 @@ def in_parallel(jobs, work, items):
 
 
 def link_tree(source, target):
-    """A copy of a folder whose files share their bytes with the original: change them only by `replace`."""
+    """A copy of a folder that hard-links the files of the original; change them only by `replace`."""
     shutil.copytree(source, target, copy_function=os.link, symlinks=True)
     return Path(target)
 
 
 def replace(path, content):
-    """Puts new content in place of a file without touching the bytes of its links."""
+    """Replaces the content of a file without touching the bytes of its links."""
     path = Path(path)
     if path.is_symlink() or path.exists():
         remove(path)

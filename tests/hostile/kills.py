@@ -17,11 +17,11 @@ AIMS = ["writing", "any", "replacing"]
 class Case:
     """A command that replaces an old result: `line` is the command, `reset` puts the old result at the destination."""
 
-    def __init__(self, kind, samples, program, place):
-        self.kind, self.samples, self.program, self.place = kind, samples, program, place
-        place.mkdir()
-        self.out = place / {"export": "bundle", "data emoji": "emoji", "pairs": "pairs", "gallery": "bundle"}[kind]
-        references = place.parent / f"{place.name}-references"
+    def __init__(self, kind, samples, program, directory):
+        self.kind, self.samples, self.program, self.directory = kind, samples, program, directory
+        directory.mkdir()
+        self.out = directory / {"export": "bundle", "data emoji": "emoji", "pairs": "pairs", "gallery": "bundle"}[kind]
+        references = directory.parent / f"{directory.name}-references"
         references.mkdir()
         if kind == "export":
             self.line = ["export", "--model", samples.other_teacher, "--title", "New", "--out", self.out]
@@ -49,7 +49,7 @@ class Case:
         self.trees = [tree(self.old) if old else None, tree(self.new)]
 
     def reset(self):
-        for path in self.place.iterdir():
+        for path in self.directory.iterdir():
             remove(path)
         if self.trees[0] is not None:
             shutil.copytree(self.old, self.out)
@@ -103,12 +103,12 @@ class Case:
         return problems
 
     def listing(self):
-        """Names at and below the place: a change is the moment when the command begins to write."""
-        return [(root, names, files) for root, names, files in os.walk(self.place)]
+        """Names in and below the directory; they change when the command begins to write."""
+        return [(root, names, files) for root, names, files in os.walk(self.directory)]
 
     def left(self):
-        found = hidden(self.place)
-        return found + [path.name for path in self.place.iterdir() if path != self.out and not path.name.startswith(".")]
+        found = hidden(self.directory)
+        return found + [path.name for path in self.directory.iterdir() if path != self.out and not path.name.startswith(".")]
 
 
 def identity(path):
@@ -132,7 +132,7 @@ def killed(case, source, aim, resumed):
         time.sleep(moment)
         said = f"{moment * 1000:.0f} ms after its first file"
     elif aim == "replacing":
-        # In the moment in which the old result steps aside for the new one.
+        # At the moment when the new result replaces the old one.
         while not call.poll():
             if any(identity(case.replaced) != stood for _ in range(200)):
                 break

@@ -40,31 +40,31 @@ def sound_inputs(command, samples):
 
 
 def check_sound(program, samples, folder):
-    """Runs every command on its sound input. Gives the pairs of (kind of row, command) that cannot be judged."""
+    """Runs every command on its sound input. Gives the pairs of (kind of row, command) that cannot be tested."""
     for command, arguments in COMMANDS.items():
         if command == "distance, published safetensors":
             continue
-        place = folder / command.replace(" ", "-")
-        sound_folder(place, samples)
+        target = folder / command.replace(" ", "-")
+        sound_folder(target, samples)
         if "inputs" in command:
-            shutil.copy(sound_inputs(command, samples), place / "inputs.safetensors")
-        outcome = program.run(*arguments(place, samples))
+            shutil.copy(sound_inputs(command, samples), target / "inputs.safetensors")
+        outcome = program.run(*arguments(target, samples))
         if outcome.code != 0:
-            raise SystemExit(f"the sound input is refused, so nothing can be judged: {outcome.command()}: {outcome.stderr}")
-        shutil.rmtree(place)
+            raise SystemExit(f"the sound input is refused, so nothing can be tested: {outcome.command()}: {outcome.stderr}")
+        shutil.rmtree(target)
     unjudged = set()
-    place = folder / "shards"
-    sound_folder(place, samples)
-    rows_models.sharded(place / "model")
+    target = folder / "shards"
+    sound_folder(target, samples)
+    rows_models.sharded(target / "model")
     for command in ["run vae_decoder", "export", "train teacher"]:
-        if program.run(*COMMANDS[command](place, samples)).code != 0:
+        if program.run(*COMMANDS[command](target, samples)).code != 0:
             unjudged.add(("weights-shards", command))
             print(f"note: {command} does not read weights in several files; its rows of weights-shards are left out")
-    shutil.rmtree(place)
+    shutil.rmtree(target)
     return unjudged
 
 
-def judged(row, command, outcome, folder):
+def problems_of(row, command, outcome, folder):
     """What is wrong with an answer."""
     problems = outcome.faults()
     if outcome.code != 3 and not (outcome.code < 0 or outcome.timed_out):
@@ -117,7 +117,7 @@ def main():
                     row.make(folder, samples)
                     outcome = min(outcome, program.run(*COMMANDS[command](folder, samples)), key=lambda outcome: outcome.seconds)
                 calls.append(outcome)
-                problems += judged(row, command, outcome, folder)
+                problems += problems_of(row, command, outcome, folder)
                 if given.show:
                     answer = outcome.stderr.strip().replace(str(folder), "") or outcome.stdout.strip()[:200]
                     measured = f"exit {outcome.code}, {outcome.seconds:.2f} s, {outcome.megabytes:.0f} MB"

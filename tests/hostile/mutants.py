@@ -23,7 +23,7 @@ def random_value(source):
     )  # fmt: skip
 
 
-def places(value, found=None, path=()):
+def value_paths(value, found=None, path=()):
     """The paths of all values of a JSON document."""
     found = [] if found is None else found
     if path:
@@ -32,14 +32,14 @@ def places(value, found=None, path=()):
     for key, inner in items:
         # Documents with a thousand tokens: the first ones are as good as all.
         if len(found) < 20_000:
-            places(inner, found, (*path, key))
+            value_paths(inner, found, (*path, key))
     return found
 
 
 def change_json(content, source):
     """Another value, one left out, doubled, exchanged or nested."""
     document = json.loads(content)
-    found = places(document)
+    found = value_paths(document)
     if not found:
         return content, "nothing"
     path = source.choice(found)
@@ -65,11 +65,11 @@ def change_json(content, source):
             holder[f"{key}2"] = holder[key]
     elif kind == "exchanged":
         other = source.choice(found)
-        place = document
+        container = document
         for step in other[:-1]:
-            place = place[step]
+            container = container[step]
         # One may lie within the other.
-        holder[key] = json.loads(json.dumps(place[other[-1]]))
+        holder[key] = json.loads(json.dumps(container[other[-1]]))
     elif kind == "nested":
         for _ in range(source.choice([1, 5, 12, 13, 16, 40, 120])):
             holder[key] = [holder[key]]
@@ -136,8 +136,8 @@ def change_bytes(content, source):
     return content + bytes(source.randrange(256) for _ in range(length)), f"{length} bytes appended"
 
 
-def change_place(folder, name, source):
-    """A link or a folder in place of a file, another file's bytes, or nothing."""
+def change_path(folder, name, source):
+    """A link or a folder instead of a file, another file's bytes, or nothing."""
     path = folder / name
     others = [other for other in names(folder) if other != name]
     kind = source.choice(["missing", "folder", "link to nowhere", "link to itself", "link to another", "another's bytes"])
@@ -171,7 +171,7 @@ def mutate(folder, source, usual):
             continue
         roll = source.random()
         if roll < 0.05:
-            said.append(f"{name}: {change_place(folder, name, source)}")
+            said.append(f"{name}: {change_path(folder, name, source)}")
             continue
         content = path.read_bytes()
         change = change_bytes
@@ -217,7 +217,7 @@ def main():
         accepted = {"bundle": 0, "shipped": 0, "pipeline": 0}
 
         def one(number):
-            # A source of its own: a mutant does not depend on those before it.
+            # A separate source: a mutant does not depend on earlier ones.
             source = random.Random(f"{given.seed} {number}")
             kind = source.choices(["bundle", "shipped", "pipeline"], [60, 10, 30])[0]
             folder = work.scratch / f"{number:05}"

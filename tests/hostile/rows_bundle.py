@@ -36,7 +36,7 @@ def manifest_rows():
     ]:
         yield row(fault, replaced(MANIFEST, content), LISTED)
     yield row("missing-file", lambda bundle: remove(bundle / MANIFEST), LISTED)
-    yield row("folder-in-its-place", lambda bundle: (remove(bundle / MANIFEST), (bundle / MANIFEST).mkdir()), LISTED)
+    yield row("folder-instead", lambda bundle: (remove(bundle / MANIFEST), (bundle / MANIFEST).mkdir()), LISTED)
 
     def generation(**changes):
         def change(bundle):
@@ -137,7 +137,7 @@ def manifest_rows():
         ("name-of-200000", "a" * 200_000, r"200000|a{50}"),
         ("name-manifest", "manifest.json", r"manifest\.json"),
         ("name-listed-twice", "generator.json", r"generator\.json"),
-        ("name-by-case-apart", "Generator.JSON", r"Generator\.JSON"),
+        ("name-by-case-alone", "Generator.JSON", r"Generator\.JSON"),
     ]:
         yield row(fault, first_named(name), LISTED, word)
         if fault in ["name-parent", "name-absolute", "name-hidden"]:
@@ -296,7 +296,7 @@ def program_rows():
 def tokenizer_rows():
     name, file = "tokenizer.json", r"tokenizer\.json"
     # What the bundle's own reader need not see: it takes lengths from the program.
-    unseen = ["padding-to-longest", "padding-17", "padding-multiple", "truncation-missing", "truncation-8", "processor-missing"]
+    unseen = ["padding-to-longest", "padding-17", "padding-multiple", "truncation-missing", "truncation-8", "post-processor-missing"]
     for fault, content, words in tokenizer_changes():
         if fault in unseen:
             continue

@@ -27,7 +27,7 @@ def small_run(samples):
     return ["--data", samples.images, "--steps", 1, "--batch", 2, "--save-every", 1, "--sample-every", 1, "--device", "cpu"]
 
 
-# The commands that read an input. The pipeline folder lies at `model`, a bundle at `bundle`, and so on, below the row's folder.
+# The commands that read an input. The pipeline folder is `model`, a bundle at `bundle`, and so on, below the row's folder.
 COMMANDS = {
     "run vae_decoder": lambda f, s: ["debug", "run-component", "vae_decoder", "--model", f / "model", "--inputs", s.vae_inputs, "--out", f / "out.safetensors"],
     "run unet": lambda f, s: ["debug", "run-component", "unet", "--model", f / "model", "--inputs", s.unet_inputs, "--out", f / "out.safetensors"],

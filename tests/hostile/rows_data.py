@@ -167,7 +167,7 @@ def image_rows():
     ]:
         yield row(fault, lambda images, content=content: replace(images / "red.png", content), r"red\.png")
     for fault, change in [
-        ("folder-in-its-place", lambda images: (remove(images / "red.png"), (images / "red.png").mkdir())),
+        ("folder-instead", lambda images: (remove(images / "red.png"), (images / "red.png").mkdir())),
         ("missing-file", lambda images: remove(images / "red.png")),
         (
             "link-out-of-folder",
@@ -221,14 +221,14 @@ def image_rows():
 
         def change(images, content=content):
             replace(images / metadata, content)
-            # Only what the lines name: the others have no caption of their own.
+            # Only what the lines name: the others have no other caption.
             for path in images.glob("*.png"):
                 if path.name != "red.png":
                     path.unlink()
 
         yield row(fault, change, r"metadata\.jsonl|red\.png|nothing\.png", word, kind="images-metadata")
     yield row(
-        "folder-in-its-place", lambda images: (remove(images / metadata), (images / metadata).mkdir()), r"metadata\.jsonl", kind="images-metadata"
+        "folder-instead", lambda images: (remove(images / metadata), (images / metadata).mkdir()), r"metadata\.jsonl", kind="images-metadata"
     )
     yield row(
         "link-out-of-folder",
@@ -270,11 +270,11 @@ def image_rows():
             path.unlink()
 
     def deep(images):
-        place = images
+        directory = images
         for _ in range(20):
-            place = place / "inner"
-        place.mkdir(parents=True)
-        replace(place / "a.png", sound)
+            directory = directory / "inner"
+        directory.mkdir(parents=True)
+        replace(directory / "a.png", sound)
 
     def name_not_utf_8(images):
         with open(os.fsencode(images) + b"/\xff\xfe.png", "wb") as file:

@@ -221,7 +221,7 @@ def rows():
             yield row(fault, lambda changes=changes: published_checkpoint(changes), words)
 
     for fault, change in text_faults("config.json"):
-        if fault in ["empty", "html", "list", "100000-brackets", "byte-order-mark", "cut", "folder-in-its-place"]:
+        if fault in ["empty", "html", "list", "100000-brackets", "byte-order-mark", "cut", "folder-instead"]:
             make = lambda folder, samples, change=change: change(link_tree(samples.metric, folder / "metric"))
             yield Row("metric-config", fault, make, ("distance, metric",), (r"metric/config\.json",))
     make = lambda folder, samples: values_alone(link_tree(samples.metric, folder / "metric") / "config.json")

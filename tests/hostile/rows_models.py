@@ -33,7 +33,7 @@ def text_faults(name):
         ("not-utf-8", at(lambda content: content.replace(b'"_', b'"\xff', 1).replace(b'"v', b'"\xff', 1))),
         ("two-objects", at(lambda content: content + content)),
         ("comment", at(lambda content: b"// a comment\n" + content)),
-        ("folder-in-its-place", folder),
+        ("folder-instead", folder),
     ]
 
 
@@ -273,7 +273,7 @@ def scheduler_rows():
     name, file = "scheduler/scheduler_config.json", r"scheduler/scheduler_config\.json"
     commands = ("export", "pairs")
     for fault, change in text_faults(name):
-        if fault in ["empty", "html", "cut", "list", "100000-brackets", "byte-order-mark", "utf-16", "folder-in-its-place"]:
+        if fault in ["empty", "html", "cut", "list", "100000-brackets", "byte-order-mark", "utf-16", "folder-instead"]:
             yield Row("scheduler", fault, with_model(change), commands, (file,))
     yield Row("scheduler", "missing-file", with_model(missing(name)), commands, (r"scheduler_config\.json",))
     for fault, changes, words in [
@@ -321,19 +321,19 @@ def tokenizer_changes():
 
     def at(*keys, value):
         def change(tokenizer):
-            place = tokenizer
+            container = tokenizer
             for key in keys[:-1]:
-                place = place[key]
-            place[keys[-1]] = value
+                container = container[key]
+            container[keys[-1]] = value
 
         return edited(change)
 
     def without(*keys):
         def change(tokenizer):
-            place = tokenizer
+            container = tokenizer
             for key in keys[:-1]:
-                place = place[key]
-            place.pop(keys[-1])
+                container = container[key]
+            container.pop(keys[-1])
 
         return edited(change)
 
@@ -378,8 +378,8 @@ def tokenizer_changes():
         ("normalizer-number", at("normalizer", value={"type": 7}), r"normalizer|match|variant|type"),
         ("normalizers-nested", at("normalizer", value=nested), r"nest|depth|recursion"),
         ("splitter-unknown", at("pre_tokenizer", value={"type": "Digits", "individual_digits": True}), r"Digits"),
-        ("processor-unknown", at("post_processor", value={"type": "Nonsense"}), r"Nonsense|post_processor|match|variant"),
-        ("processor-missing", at("post_processor", value=None), r"start|special|prompts|template|post_processor"),
+        ("post-processor-unknown", at("post_processor", value={"type": "Nonsense"}), r"Nonsense|post_processor|match|variant"),
+        ("post-processor-missing", at("post_processor", value=None), r"start|special|prompts|template|post_processor"),
     ]
 
 
@@ -389,7 +389,7 @@ def tokenizer_rows():
         yield Row("tokenizer", fault, with_model(replaced(name, content)), ("export", "pairs"), (file, words))
     yield Row("tokenizer", "missing-file", with_model(missing(name)), ("export", "pairs"), (r"tokenizer",))
     folder = lambda model: (remove(model / name), (model / name).mkdir())
-    yield Row("tokenizer", "folder-in-its-place", with_model(folder), ("export", "pairs"), (file,))
+    yield Row("tokenizer", "folder-instead", with_model(folder), ("export", "pairs"), (file,))
 
 
 def parts_rows():

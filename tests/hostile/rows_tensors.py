@@ -9,10 +9,10 @@ from formats import Tensors, floats, rehash, sha256, with_header
 from harness import link_tree, remove, replace
 from rows_common import HTML, LFS_POINTER, MANY_BRACKETS, Row, with_bundle, with_model
 
-# Words for files that are no safetensors file at all. The file's name must stand beside them.
+# Words for files that are no safetensors file at all. The file's name must also occur.
 SHORT = r"empty|0 bytes|too (short|small)|no (valid |sound )?safetensors|not a (valid |sound )?safetensors|header|truncat|incomplete|ends|LFS|HTML|ZIP|gzip|pickle"
 HEADER = r"header|safetensors|JSON"
-PLACE = r"offset|overlap|gap|range|bytes|data_offsets|place|buffer|size|truncat|incomplete|ends|cover"
+RANGE = r"offset|overlap|gap|range|bytes|data_offsets|location|buffer|size|truncat|incomplete|ends|cover"
 TWICE = r"twice|duplicate|two times|more than once|repeated|again|several times"
 
 
@@ -34,9 +34,9 @@ def container_faults(content):
         ("length-100-MB", struct.pack("<Q", 100_000_001) + content[8:], HEADER),
         ("length-huge", b"\xff" * 8 + content[8:], HEADER),
         ("cut-in-header", content[: 8 + length // 2], SHORT),
-        ("cut-in-data", content[: -len(data) // 2], PLACE + "|" + SHORT),
-        ("last-byte-missing", content[:-1], PLACE + "|" + SHORT),
-        ("one-byte-more", content + b"\0", PLACE + "|" + SHORT),
+        ("cut-in-data", content[: -len(data) // 2], RANGE + "|" + SHORT),
+        ("last-byte-missing", content[:-1], RANGE + "|" + SHORT),
+        ("one-byte-more", content + b"\0", RANGE + "|" + SHORT),
         ("header-no-json", with_header(b"x" * length, data), HEADER),
         ("header-list", with_header(b"[" + header.rstrip() + b"]", data), HEADER),
         ("header-null", with_header(b"null", data), HEADER),
@@ -150,7 +150,7 @@ def surplus_faults(content):
     ]
 
 
-def place_faults(path_of):
+def path_faults(path_of):
     """(name, change, words) for what is no file where a file should be."""
 
     def folder(root):
@@ -168,7 +168,7 @@ def place_faults(path_of):
         remove(path_of(root))
         path_of(root).symlink_to("nowhere.safetensors")
 
-    return [("folder-in-its-place", folder), ("missing-file", missing), ("link-to-itself", loop), ("link-to-nowhere", dangling)]
+    return [("folder-instead", folder), ("missing-file", missing), ("link-to-itself", loop), ("link-to-nowhere", dangling)]
 
 
 def component_rows():
@@ -212,7 +212,7 @@ def component_rows():
         if not all_faults:
             for fault in ["empty", "cut-in-data", "lfs-pointer", "header-100000-brackets"]:
                 yield row(fault, container_faults, next(words for name, _, words in container_faults(sample) if name == fault))
-        for fault, change in place_faults(lambda root, path=path: root / path):
+        for fault, change in path_faults(lambda root, path=path: root / path):
             yield Row(f"weights-{component}", fault, with_model(change), commands, (file,))
 
 
@@ -284,7 +284,7 @@ def metric_rows():
         replace(metric / path, Tensors.read((metric / path).read_bytes()).changed("lin2.model.1.weight", put).bytes())
 
     yield Row("metric-weights", "head-below-zero", negative_head, ("distance, metric", "distil, metric"), (r"metric", r"lin2"))
-    for fault, change in place_faults(lambda root: root / path):
+    for fault, change in path_faults(lambda root: root / path):
 
         def make(folder, samples, change=change):
             change(link_tree(samples.metric, folder / "metric"))
@@ -420,7 +420,7 @@ def shard_rows():
         ("cut-not-its-hash", lambda pairs: replace(pairs / shard, (pairs / shard).read_bytes()[:-100])),
         ("missing-file", lambda pairs: remove(pairs / shard)),
         ("exchanged", lambda pairs: exchange(pairs / shard, pairs / "pairs-00000-of-00002.safetensors")),
-        ("folder-in-its-place", lambda pairs: (remove(pairs / shard), (pairs / shard).mkdir())),
+        ("folder-instead", lambda pairs: (remove(pairs / shard), (pairs / shard).mkdir())),
     ]:
 
         def make(folder, samples, change=change):

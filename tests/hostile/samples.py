@@ -130,17 +130,17 @@ def published_shapes():
     slices = [[0, 3], [7, 10], [14, 17, 20], [24, 27, 30], [34, 37, 40]]
     shapes = {}
     channels = 4
-    for number, (places, width) in enumerate(zip(slices, [64, 128, 256, 512, 512])):
-        for place in places:
+    for number, (indices, width) in enumerate(zip(slices, [64, 128, 256, 512, 512])):
+        for index in indices:
             start = f"net.slice{number + 1}"
-            shapes |= {f"{start}.{place}.weight": (width, channels, 3, 3), f"{start}.{place}.bias": (width,)}
-            shapes |= {f"{start}.{place + 1}.{part}": (width,) for part in ["weight", "bias", "running_mean", "running_var"]}
+            shapes |= {f"{start}.{index}.weight": (width, channels, 3, 3), f"{start}.{index}.bias": (width,)}
+            shapes |= {f"{start}.{index + 1}.{part}": (width,) for part in ["weight", "bias", "running_mean", "running_var"]}
             channels = width
         shapes[f"lin{number}.model.1.weight"] = (1, width, 1, 1)
     return shapes
 
 
-# All tensors are views of one storage: a checkpoint of 9 MB in place of 59.
+# All tensors are views of one storage: a checkpoint of 9 MB in index of 59.
 PUBLISHED_ELEMENTS = 512 * 512 * 9
 PUBLISHED_STORAGE = floats([0.01]) * PUBLISHED_ELEMENTS
 

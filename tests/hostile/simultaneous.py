@@ -11,10 +11,10 @@ from samples import PROMPT, Samples
 KINDS = ["export", "export over an old bundle", "pairs", "generate", "data emoji", "data emoji over an old folder"]
 
 
-def prepare(kind, samples, program, place, number):
+def prepare(kind, samples, program, directory, number):
     """Gives the two command lines, the destination, and a function that finds what is wrong with it afterwards."""
     if kind.startswith("export"):
-        out = place / "bundle"
+        out = directory / "bundle"
         if "over" in kind:
             shutil.copytree(samples.bundle, out)
         lines = [
@@ -23,21 +23,21 @@ def prepare(kind, samples, program, place, number):
         ]
         return lines, out, lambda: bundle_problems(program, out)
     if kind == "pairs":
-        out = place / "pairs"
+        out = directory / "pairs"
         return [samples.pairs_command(out)] * 2, out, lambda: same(tree(samples.pairs), tree(out), ignore=["index.json"])
     if kind == "generate":
-        out = place / "image.png"
+        out = directory / "image.png"
         lines = [
             ["generate", PROMPT, "--seed", seed, "--no-metadata", "--bundle", samples.bundle, "--device", "cpu", "--out", out]
             for seed in (number, number + 1)
         ]
         wanted = []
         for line in lines:
-            program.succeed(*line[:-1], place / "reference.png")
-            wanted.append((place / "reference.png").read_bytes())
-            remove(place / "reference.png")
+            program.succeed(*line[:-1], directory / "reference.png")
+            wanted.append((directory / "reference.png").read_bytes())
+            remove(directory / "reference.png")
         return lines, out, lambda: [] if out.is_file() and out.read_bytes() in wanted else ["the image is neither of the two"]
-    out = place / "emoji"
+    out = directory / "emoji"
     if "over" in kind:
         program.succeed(*samples.emoji_command(out, size=16))
     lines = [samples.emoji_command(out, size) for size in (16, 24)]
@@ -69,8 +69,8 @@ def same(wanted, found, ignore=()):
     return [f"differs from what one alone makes: {', '.join(different[:5])}"] if different else []
 
 
-def one(kind, number, source, program, samples, place):
-    lines, out, check = prepare(kind, samples, program, place, number)
+def one(kind, number, source, program, samples, directory):
+    lines, out, check = prepare(kind, samples, program, directory, number)
     # The small model's image takes 20 ms in all: what starts later comes after its end.
     offset = source.uniform(0, 0.003 if kind == "generate" else 0.030)
     first = program.start(*lines[0])
@@ -82,8 +82,8 @@ def one(kind, number, source, program, samples, place):
     problems = [fault for outcome in outcomes for fault in outcome.faults()]
     codes = [outcome.code for outcome in outcomes]
     done = codes.count(0)
-    apart = outcomes[1].started > outcomes[0].ended
-    if done == 2 and not apart:
+    is_sequential = outcomes[1].started > outcomes[0].ended
+    if done == 2 and not is_sequential:
         problems.append("both exit 0")
     if done == 0:
         problems.append("none succeeds")
@@ -98,10 +98,10 @@ def one(kind, number, source, program, samples, place):
             word in outcome.stderr.lower()
             for word in ["another", "being written", "process", "in use", "at the same time", "lock", "busy", "already"]
         ):
-            problems.append(f"the refusal does not say that another process is at it: {outcome.stderr.strip().replace(str(place), '')[-300:]}")
+            problems.append(f"the refusal does not say that another process is at it: {outcome.stderr.strip().replace(str(directory), '')[-300:]}")
     problems += check()
-    left = hidden(place)
-    left += [path.name for path in place.iterdir() if path != out and not path.name.startswith(".")]
+    left = hidden(directory)
+    left += [path.name for path in directory.iterdir() if path != out and not path.name.startswith(".")]
     if left:
         problems.append(f"left behind: {', '.join(left)}")
     return problems, outcomes, round(offset * 1000, 1)
@@ -124,11 +124,11 @@ def main():
             for number in range(given.pairs_of_each):
                 if given.only not in kind:
                     continue
-                place = work.scratch / f"{KINDS.index(kind)}-{number:02}"
-                place.mkdir()
-                problems, outcomes, offset = one(kind, number, source, program, samples, place)
+                directory = work.scratch / f"{KINDS.index(kind)}-{number:02}"
+                directory.mkdir()
+                problems, outcomes, offset = one(kind, number, source, program, samples, directory)
                 report.add(kind, f"{number}", problems, outcomes, offset_ms=offset, codes=[outcome.code for outcome in outcomes])
-                shutil.rmtree(place)
+                shutil.rmtree(directory)
         return report.finish(given, {"seed": given.seed})
 
 

@@ -25,7 +25,7 @@ def check(what, theirs, ours):
 
 
 def strict(cls, folder):
-    """`from_pretrained`, refusing weights that were newly drawn or left over."""
+    """`from_pretrained`, refusing weights that are missing or surplus."""
     model, info = cls.from_pretrained(folder, output_loading_info=True, torch_dtype=torch.float32)
     for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not info[key], (folder, key, info[key])

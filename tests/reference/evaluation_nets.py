@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/evaluation: the networks that images are judged by, with random weights, their inputs and outputs.
+"""Writes tests/fixtures/evaluation: the evaluation networks with random weights, their inputs and outputs.
 
 CLIP is tiny and stored as `nets.py` stores its cases. Inception-v3 has one size, of 24 million parameters, so its weights and
 images are not stored but computed, here and in crates/onestep-nets/tests/evaluation_parity.rs alike: see `uniform` and
@@ -137,8 +137,8 @@ def inception():
             (tensors["fid.small.features"] * probe).sum().backward()
             tensors["fid.small.gradient"] = small.grad
     for name, tensor in tensors.items():
-        apart = (tensor[0] - tensor[1]).norm() / tensor[0].norm() if len(tensor) > 1 else 0.0
-        print(f"{name}: {tuple(tensor.shape)}, mean {tensor.mean():.3g}, deviation {tensor.std():.3g}, images apart {apart:.3g}")
+        distance = (tensor[0] - tensor[1]).norm() / tensor[0].norm() if len(tensor) > 1 else 0.0
+        print(f"{name}: {tuple(tensor.shape)}, mean {tensor.mean():.3g}, deviation {tensor.std():.3g}, distance of images {distance:.3g}")
     folder = OUT / "inception"
     folder.mkdir(parents=True)
     save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, folder / "case.safetensors")

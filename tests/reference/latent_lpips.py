@@ -34,8 +34,8 @@ class LatentLpips(torch.nn.Module):
         self.net = torch.nn.Module()
         for index, (start, end) in enumerate(zip([0, *ENDS], ENDS)):
             part = torch.nn.Sequential()
-            for place in range(start, end):
-                part.add_module(str(place), layers[place])
+            for index in range(start, end):
+                part.add_module(str(index), layers[index])
             setattr(self.net, f"slice{index + 1}", part)
         for index, width in enumerate(WIDTHS):
             lin = torch.nn.Module()

@@ -1,8 +1,8 @@
-//! What the suites share: where the repository is, how far two images are apart.
+//! Shared by the suites: the path of the repository, and the similarity of two images.
 
 use std::path::{Path, PathBuf};
 
-/// The repository: by what cargo says now, since a test may have been built for another clone that shares its target folder.
+/// The path of the repository, from cargo's environment, because a test may have been built for another clone with the same target folder.
 pub fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(), PathBuf::from);
     here.parent().unwrap_or(Path::new(".")).to_owned()

@@ -6,7 +6,7 @@ use std::process::Command;
 use onestep_tests::root;
 use serde_json::Value;
 
-/// Crates of ours, and what each may use of ours and of the libraries that must not spread.
+/// The crates of the workspace with their permitted dependencies, of the workspace and of the [`GUARDED`] libraries.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("onestep-program", &[]),
     ("onestep-noise", &[]),

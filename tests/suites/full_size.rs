@@ -1,4 +1,4 @@
-//! Stable Diffusion 1.5's size: the plans of its programs are held on every run; the programs themselves run once in a while.
+//! Programs of Stable Diffusion 1.5's size: their plans are checked on every run; the programs themselves run on request.
 //!
 //! `tests/fixtures/sd15` holds the programs alone, without weights, as [`runs`] wrote them.
 
@@ -13,7 +13,7 @@ use onestep_program::{Program, TensorRef};
 use onestep_runtime::{Capabilities, Executor, Gpu, GpuOptions, Plan};
 use onestep_tests::root;
 
-/// How far a result with f16 weights may be from burn's, in lengths of that.
+/// Largest relative L2 difference between a result with f16 weights and burn's.
 const BOUND: f64 = 2e-3;
 
 fn fixture(component: &str) -> PathBuf {
@@ -29,10 +29,10 @@ fn program(path: &PathBuf) -> Program {
     Program::from_json(&bytes, &path.display().to_string()).unwrap()
 }
 
-/// Bytes by which arenas may be larger than a share says.
+/// Bytes by which arenas may exceed the permitted fraction.
 const SMALL: u32 = 8 << 10;
 
-/// What a plan may cost.
+/// Upper limits for a plan.
 struct Budget {
     dispatches: usize,
     pipelines: usize,
@@ -66,13 +66,13 @@ fn plans_stay_within_default_limits_and_their_budgets() {
         assert!(plan.dispatches.len() <= budget.dispatches, "{}: {} dispatches", path.display(), plan.dispatches.len());
         assert!(plan.kernels().len() <= budget.pipelines, "{}: {} pipelines", path.display(), plan.kernels().len());
         assert!(arenas <= budget.arenas << 20, "{}: {arenas} bytes of arenas", path.display());
-        // A tensor of a small network more or less is no share of anything; the text encoder's is more, and no placing does without it, as a
-        // test beside the placing shows by trying all.
+        // In a small network a single tensor may exceed 10 %. No allocation avoids it for the text encoder, as an exhaustive test in the planner
+        // shows.
         assert!(arenas as f64 <= 1.10 * live as f64 + f64::from(SMALL), "{}: arenas of {arenas} bytes, {live} live at once", path.display());
     }
 }
 
-/// A tensor of noise, the same everywhere.
+/// A reproducible tensor of noise.
 fn noise(shape: &[usize], seed: u64) -> Vec<f32> {
     standard_normal(seed, shape.iter().product())
 }
@@ -84,7 +84,7 @@ fn relative(found: &[f32], expected: &[f32]) -> f64 {
     (difference / size).sqrt()
 }
 
-/// The program on the CPU and, where `ONESTEP_FULL_SIZE_GPU` is set, on this machine's adapter, against burn's result.
+/// Compares the program on the CPU and, if `ONESTEP_FULL_SIZE_GPU` is set, on this machine's adapter with burn's result.
 fn check(compiled: &Compiled, inputs: &[(&str, Vec<f32>)], expected: &[f32]) {
     let given: Vec<(&str, TensorRef<'_>)> = inputs.iter().map(|(name, values)| (*name, TensorRef::F32(values))).collect();
     let name = &compiled.program.name;
@@ -109,7 +109,7 @@ fn check(compiled: &Compiled, inputs: &[(&str, Vec<f32>)], expected: &[f32]) {
     }
 }
 
-/// Writes the program where `ONESTEP_FULL_SIZE_WRITE` is set.
+/// Writes the program if `ONESTEP_FULL_SIZE_WRITE` is set.
 fn keep(component: &str, program: &Program) {
     if std::env::var_os("ONESTEP_FULL_SIZE_WRITE").is_some() {
         fs::create_dir_all(fixture(component).parent().unwrap()).unwrap();
@@ -117,7 +117,7 @@ fn keep(component: &str, program: &Program) {
     }
 }
 
-/// Each network with random weights, by burn and as a program: `cargo test … --test full_size -- --ignored --nocapture`.
+/// Runs each network with random weights by burn and as a program: `cargo test … --test full_size -- --ignored --nocapture`.
 #[test]
 #[ignore = "needs 16 GB of memory and minutes"]
 fn runs() {
@@ -128,7 +128,7 @@ fn runs() {
         let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
         let config = UNet2DConditionConfig { cross_attention_dim: PerBlock::One(768), ..UNet2DConditionConfig::default() };
         let module = Generator::new(config.init(&device), &schedule, 999).unwrap();
-        let names = Names::given(weights::parameters(&module).into_iter().map(|parameter| (parameter.id, parameter.name)));
+        let names = Names::explicit(weights::parameters(&module).into_iter().map(|parameter| (parameter.id, parameter.name)));
         let (z, text) = (noise(&[1, 4, 64, 64], 1), noise(&[1, 77, 768], 2));
         let began = Instant::now();
         let expected = module
@@ -150,7 +150,7 @@ fn runs() {
     {
         let config = AutoencoderKlConfig { block_out_channels: vec![128, 256, 512, 512], layers_per_block: 2, ..AutoencoderKlConfig::default() };
         let module = Decoder::new(config.init(&device));
-        let names = Names::given(weights::parameters(&module).into_iter().map(|parameter| (parameter.id, parameter.name)));
+        let names = Names::explicit(weights::parameters(&module).into_iter().map(|parameter| (parameter.id, parameter.name)));
         let z = noise(&[1, 4, 64, 64], 3);
         let began = Instant::now();
         let expected = module.forward(Tensor::from_data(on(&z, &[1, 4, 64, 64]), &device)).into_data().try_into_vec::<f32>().unwrap();

@@ -143,7 +143,7 @@ fn defining(path: &[String], from: &Name, modules: &BTreeMap<Name, Module>) -> O
     Some(full)
 }
 
-/// The cycles among the modules of the crate whose root is `file`: each a path that ends where it begins.
+/// The cycles among the modules of the crate with the root `file`: each a path that ends where it begins.
 fn cycles(file: &Path) -> Vec<String> {
     let mut modules = BTreeMap::new();
     collect(file, &Name::new(), &mut modules);

@@ -1,4 +1,4 @@
-//! The bundle in `models/emoji`: small enough, whole, and the same images on every backend.
+//! The bundle in `models/emoji`: its size, its model card, and equal images on both backends.
 
 use std::fs;
 
@@ -30,7 +30,7 @@ const PROMPTS: [&str; 20] = [
     "jack-o-lantern",
 ];
 
-/// Across devices only the last bits of sums differ.
+/// Between devices, only the last bits of sums differ.
 const LEAST_PSNR: f64 = 45.0;
 
 fn open(backend: Backend) -> Model {
@@ -41,13 +41,13 @@ fn open(backend: Backend) -> Model {
     pollster::block_on(Model::open(bundle, backend, &mut ())).unwrap_or_else(|error| panic!("{backend}: {error}"))
 }
 
-fn draw(model: &mut Model, prompt: &str, seed: u64) -> Image {
+fn generate(model: &mut Model, prompt: &str, seed: u64) -> Image {
     pollster::block_on(model.generate(&GenerateOptions { prompt: prompt.into(), noise: seed.into(), ..GenerateOptions::default() }, &mut ()))
         .unwrap_or_else(|error| panic!("{prompt}: {error}"))
 }
 
 #[test]
-fn it_is_at_most_16_mib_and_says_what_it_is() {
+fn it_is_at_most_16_mib_and_its_card_is_complete() {
     let model = open(Backend::Cpu);
     let bytes = model.manifest().total_bytes();
     assert!(bytes <= 16 << 20, "{bytes} bytes");
@@ -62,22 +62,22 @@ fn it_is_at_most_16_mib_and_says_what_it_is() {
 }
 
 #[test]
-fn processor_and_gpu_draw_the_same_images() {
+fn cpu_and_gpu_generate_the_same_images() {
     let (mut cpu, mut gpu) = (open(Backend::Cpu), open(Backend::WebGpu));
     for (seed, prompt) in PROMPTS.iter().enumerate() {
-        let (a, b) = (draw(&mut cpu, prompt, seed as u64), draw(&mut gpu, prompt, seed as u64));
+        let (a, b) = (generate(&mut cpu, prompt, seed as u64), generate(&mut gpu, prompt, seed as u64));
         let psnr = psnr(&a.rgba, &b.rgba);
         assert!(psnr >= LEAST_PSNR, "{prompt}, seed {seed}: {psnr:.1} dB on {}", gpu.device());
     }
 }
 
 #[test]
-fn images_repeat_bit_by_bit_and_depend_on_prompt_and_seed() {
+fn images_are_bit_identical_and_depend_on_prompt_and_seed() {
     let mut model = open(Backend::WebGpu);
-    let first = draw(&mut model, "red heart", 7);
-    assert_eq!(first.rgba, draw(&mut model, "red heart", 7).rgba);
-    assert_eq!(first.rgba, draw(&mut open(Backend::WebGpu), "red heart", 7).rgba);
-    assert_ne!(first.rgba, draw(&mut model, "red heart", 8).rgba);
-    let unlike = psnr(&first.rgba, &draw(&mut model, "banana", 7).rgba);
+    let first = generate(&mut model, "red heart", 7);
+    assert_eq!(first.rgba, generate(&mut model, "red heart", 7).rgba);
+    assert_eq!(first.rgba, generate(&mut open(Backend::WebGpu), "red heart", 7).rgba);
+    assert_ne!(first.rgba, generate(&mut model, "red heart", 8).rgba);
+    let unlike = psnr(&first.rgba, &generate(&mut model, "banana", 7).rgba);
     assert!(unlike < 20.0, "a heart and a banana are {unlike:.1} dB alike");
 }

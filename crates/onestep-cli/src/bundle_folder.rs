@@ -61,7 +61,7 @@ fn others_verified(folder: &Path, bundle: Bundle) -> Result<Bundle, Refused> {
 /// # Errors
 /// The file at fault and what is wrong with it.
 pub fn check(folder: &Path, bundle: &Bundle) -> Result<(), Failure> {
-    onestep::check(bundle.outline()).map_err(|error| opening(folder, &error.into()))
+    onestep::check_bundle(bundle.outline()).map_err(|error| opening(folder, &error.into()))
 }
 
 /// Prepares a bundle that [`open`] read for a backend.
@@ -112,7 +112,7 @@ pub fn smoke_test(bundle: Bundle) -> Result<SmokeTest, Failure> {
     }
     let generation = bundle.manifest().generation.clone();
     let mut model = pollster::block_on(Model::open(bundle, Backend::Cpu, &mut Clock::new()))?;
-    let noise = Noise::Seed(0).numbers(&generation.latent)?;
+    let noise = Noise::Seed(0).values(&generation.latent)?;
     let ids = vec![0; generation.prompt_tokens];
     // Each has one output, which `check` has seen.
     let mut run = |component: &str, inputs: &[(&str, TensorRef<'_>)]| {

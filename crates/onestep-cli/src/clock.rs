@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use onestep::{Stage, Watch};
+use onestep::{Callbacks, Stage};
 
 /// Runs from when it was made.
 pub struct Clock(Instant);
@@ -27,7 +27,7 @@ fn forms_file() -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("onestep").join("kernel-forms.txt"))
 }
 
-impl Watch for Clock {
+impl Callbacks for Clock {
     fn now(&self) -> f64 {
         self.0.elapsed().as_secs_f64() * 1000.0
     }
@@ -36,11 +36,11 @@ impl Watch for Clock {
         true
     }
 
-    fn recall(&mut self) -> Option<String> {
+    fn load_tuning(&mut self) -> Option<String> {
         std::fs::read_to_string(forms_file()?).ok()
     }
 
-    fn remember(&mut self, line: &str) {
+    fn save_tuning(&mut self, line: &str) {
         // What cannot be kept is measured again.
         if let Some(file) = forms_file()
             && let Some(folder) = file.parent()

@@ -1,4 +1,4 @@
-//! The tensors of a captured graph that depend on no input, computed by burn itself when they are asked for.
+//! The tensors of a captured graph that depend on no input; burn computes them on demand.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Known {
     tensor: Primitive,
-    /// The parameter whose elements these are, and whether they are as the module holds them.
+    /// The parameter that the elements come from, and true if they are in the module's order and shape.
     pub(crate) parameter: Option<(Parameter, bool)>,
 }
 
@@ -45,7 +45,7 @@ impl Primitive {
 }
 
 impl Known {
-    /// The elements as f32, whatever they are stored in.
+    /// The elements as f32.
     pub(crate) fn floats(&self) -> Option<Vec<f32>> {
         let data = self.tensor.tensor().clone().into_data();
         match &self.tensor {
@@ -65,7 +65,7 @@ impl Known {
     /// The elements of booleans.
     pub(crate) fn booleans(&self) -> Option<Vec<bool>> {
         match &self.tensor {
-            // One byte each, whichever way burn calls it.
+            // One byte each, in all of burn's boolean types.
             Primitive::Bool(tensor) => Some(tensor.clone().into_data().as_bytes().iter().map(|&byte| byte != 0).collect()),
             Primitive::Float(_) | Primitive::Int(_) => None,
         }
@@ -81,7 +81,7 @@ impl Known {
 pub(crate) struct Constants<'g> {
     operations: &'g [OperationIr],
     known: HashMap<TensorId, Known>,
-    /// Operations on constants whose results were not asked for yet.
+    /// Operations on constants that have not been computed yet, by output.
     pending: HashMap<TensorId, usize>,
 }
 
@@ -112,26 +112,26 @@ impl<'g> Constants<'g> {
         Ok(Self { operations, known, pending: HashMap::new() })
     }
 
-    /// Whether the tensor depends on no input.
+    /// True if the tensor depends on no input.
     pub(crate) fn contains(&self, id: TensorId) -> bool {
         self.known.contains_key(&id) || self.pending.contains_key(&id)
     }
 
-    /// Notes that the operation at `index` has only constants as inputs.
+    /// Registers the operation at `index`, which has only constants as inputs.
     pub(crate) fn define(&mut self, index: usize) {
         for output in self.operations[index].outputs() {
             self.pending.insert(output.id, index);
         }
     }
 
-    /// The operation on constants that computes the tensor and was not run yet.
+    /// The operation that computes this constant, if it has not run yet.
     pub(crate) fn pending(&self, id: TensorId) -> Option<&'g OperationIr> {
         self.pending.get(&id).map(|&index| &self.operations[index])
     }
 
-    /// Computes the tensor if that was not done before.
+    /// The constant, computed if necessary.
     pub(crate) fn get(&mut self, id: TensorId) -> Result<&Known, CompileError> {
-        // Operations in the order in which they have to run, found without recursion.
+        // The required operations in execution order, without recursion.
         let mut order = Vec::new();
         let mut open = vec![id];
         while let Some(id) = open.pop() {
@@ -203,7 +203,7 @@ impl<'g> Constants<'g> {
     }
 }
 
-/// Lets every input live on: constants are read by more operations than the captured order says.
+/// Marks every input as read-only, because other operations may read the constants again.
 struct ReadOnly;
 
 impl IrVisitorMut for ReadOnly {

@@ -1,4 +1,4 @@
-//! What the passes rewrite: a program under construction, with its constants' elements.
+//! The graph that the passes rewrite: a program under construction, with the elements of its constants.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use onestep_program::{DType, Node, Op, Port, ValueId};
 /// A tensor that is known when compiling.
 #[derive(Clone, Debug)]
 pub struct Constant {
-    /// The parameter whose elements these are, perhaps in another order or shape; `None` for computed ones.
+    /// The parameter that the elements come from, perhaps in another order or shape; `None` for computed constants.
     pub parameter: Option<String>,
-    /// Whether the elements stand as the module holds them.
+    /// True if the elements have the module's order and shape.
     pub untouched: bool,
     /// Row-major.
     pub data: Arc<Vec<f32>>,
@@ -21,12 +21,12 @@ impl Constant {
         Self { parameter: None, untouched: false, data: Arc::new(data) }
     }
 
-    /// Whether 16 bits can hold every element. What a pass computes from weights must be storable wherever the weights were.
+    /// True if f16 can represent every element. A pass must not derive weights that cannot be stored in the type of the original ones.
     pub(crate) fn fits_half(&self) -> bool {
         self.data.iter().all(|value| value.abs() <= f32::from(half::f16::MAX))
     }
 
-    /// The element of a constant that has the same one everywhere and is no parameter.
+    /// The value of a constant with equal elements that is no parameter.
     pub(crate) fn uniform(&self) -> Option<f32> {
         let first = *self.data.first()?;
         (self.parameter.is_none() && self.data.iter().all(|value| value.to_bits() == first.to_bits())).then_some(first)
@@ -47,11 +47,11 @@ pub struct GraphValue {
 /// A program under construction. `nodes` is always in an order in which they can run.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// All tensors, also those that nothing reads any more.
+    /// All tensors, including unused ones.
     pub values: Vec<GraphValue>,
-    /// What the caller gives.
+    /// Tensors that the caller provides.
     pub inputs: Vec<Port>,
-    /// What the caller gets.
+    /// Tensors that the caller receives.
     pub outputs: Vec<Port>,
     /// The operations.
     pub nodes: Vec<Node>,
@@ -85,14 +85,14 @@ impl Graph {
         ValueId(self.values.len() as u32 - 1)
     }
 
-    /// Appends an operation and gives its new output.
+    /// Appends an operation and returns its output.
     pub fn emit(&mut self, op: Op, inputs: Vec<ValueId>, shape: Vec<usize>) -> ValueId {
         let output = self.add(shape, DType::F32);
         self.nodes.push(Node { op, inputs, output });
         output
     }
 
-    /// Makes everything that reads `old` read `new`.
+    /// Replaces `old` by `new` in all operands and outputs.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {
         for id in self.nodes.iter_mut().flat_map(|node| &mut node.inputs).chain(self.outputs.iter_mut().map(|port| &mut port.value)) {
             if *id == old {
@@ -101,7 +101,7 @@ impl Graph {
         }
     }
 
-    /// Gives a convolution or linear layer this bias in place of the one it has, if it has one.
+    /// Sets or replaces the bias of a convolution or linear layer.
     pub(crate) fn set_bias(&mut self, layer: usize, bias: Constant) {
         let id = self.add_constant(vec![bias.data.len()], bias);
         let node = &mut self.nodes[layer];
@@ -115,7 +115,7 @@ impl Graph {
         }
     }
 
-    /// Drops the operations whose results nothing needs.
+    /// Removes the operations that no output depends on.
     pub fn remove_dead(&mut self) {
         let live = self.live();
         let mut index = 0;
@@ -125,7 +125,7 @@ impl Graph {
         });
     }
 
-    /// By operation: whether an output depends on it.
+    /// For each operation, true if an output depends on it.
     pub(crate) fn live(&self) -> Vec<bool> {
         let mut needed = vec![false; self.values.len()];
         for port in &self.outputs {

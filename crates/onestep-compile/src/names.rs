@@ -1,4 +1,4 @@
-//! What a module's parameters are called in the weight files.
+//! The names of a module's parameters in the weight files.
 
 use std::collections::HashMap;
 
@@ -11,25 +11,25 @@ pub struct Names(Source);
 #[derive(Clone, Debug)]
 enum Source {
     Paths,
-    Given(HashMap<ParamId, String>),
+    Explicit(HashMap<ParamId, String>),
 }
 
 impl Names {
-    /// The fields' names on the way to the parameter, joined by dots.
+    /// Names each parameter by its path in the module: field names, joined by dots.
     pub fn paths() -> Self {
         Self(Source::Paths)
     }
 
-    /// Names by parameter; one that the program needs and that is not named here is refused.
-    pub fn given(names: impl IntoIterator<Item = (ParamId, String)>) -> Self {
-        Self(Source::Given(names.into_iter().collect()))
+    /// Names each parameter by its id. [`compile`](crate::compile) refuses a parameter without a name.
+    pub fn explicit(names: impl IntoIterator<Item = (ParamId, String)>) -> Self {
+        Self(Source::Explicit(names.into_iter().collect()))
     }
 
     /// The name of a parameter at `path`.
     pub(crate) fn of(&self, id: ParamId, path: &str) -> Option<String> {
         match &self.0 {
             Source::Paths => Some(path.to_owned()),
-            Source::Given(names) => names.get(&id).cloned(),
+            Source::Explicit(names) => names.get(&id).cloned(),
         }
     }
 }

@@ -182,7 +182,7 @@ fn attention_whole_and_explicit() {
                 found.count("softmax"),
                 found.count("affine")
             ),
-            // The keys have no bias, so they stay alone beside queries and values; what leaves is added to the image.
+            // The keys have no bias, so they are not joined with queries and values; the result is added to the image.
             (1, 2, 1, 0, 0, 0),
             "{found}"
         );
@@ -489,7 +489,7 @@ fn the_same_tensor_may_be_several_ports() {
     })
     .unwrap();
     let x = noise(6, 1);
-    let found = common::run(&compiled, &[("x".into(), common::Given::Floats(x.clone()))]);
+    let found = common::run(&compiled, &[("x".into(), common::Elements::Floats(x.clone()))]);
     let (y, relu): (&[f32], &[f32]) = (&found[0].1, &found[4].1);
     assert_eq!((y, &found[2].1), (&found[1].1[..], &x));
     assert_eq!(relu, y.iter().map(|v| v.max(0.0)).collect::<Vec<_>>());
@@ -521,7 +521,7 @@ fn what_programs_do_not_know_is_refused_by_name() {
         let message = attempt(forward);
         assert!(message.contains(culprit), "{culprit}: {message}");
     }
-    let none = compile("net", &module, &Names::given([]), &Options::default(), |net, ports| {
+    let none = compile("net", &module, &Names::explicit([]), &Options::default(), |net, ports| {
         let x = ports.float("x", [4, 4]);
         ports.output("y", net.forward(x));
     });

@@ -17,7 +17,7 @@ use onestep_program::{DType, Op, WeightFile};
 const BOUND: f64 = 1e-5;
 
 fn names<M: Module>(module: &M) -> Names {
-    Names::given(weights::parameters(module).into_iter().map(|parameter| (parameter.id, parameter.name)))
+    Names::explicit(weights::parameters(module).into_iter().map(|parameter| (parameter.id, parameter.name)))
 }
 
 /// Moves every parameter, so that norms are not the ones and zeros they begin with.

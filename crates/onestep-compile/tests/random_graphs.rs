@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Given, noise, relative, run};
+use common::{Elements, noise, relative, run};
 use onestep_compile::{Compiled, Constant, Graph, Passes, Storage};
 use onestep_program::{Activation, BinaryKind, DType, Op, Port, ReduceKind, UnaryKind, ValueId, shape::broadcast};
 
@@ -338,7 +338,7 @@ impl Growth {
         }
     }
 
-    /// Attention of linear layers' results, each of its own or all parts of one.
+    /// Attention of linear layers' results: three separate layers, or parts of a joint one.
     fn projected_attention(&mut self) -> Option<ValueId> {
         let x = self.of_rank(3)?;
         let [batch, length, _] = *self.graph.shape(x) else { return None };
@@ -476,9 +476,9 @@ impl Growth {
 
 #[test]
 fn passes_keep_what_random_graphs_compute() {
-    let inputs: Vec<(String, Given)> = [("image", 2 * 8 * 4 * 6), ("tokens", 2 * 6 * 8), ("heads", 5 * 8)]
+    let inputs: Vec<(String, Elements)> = [("image", 2 * 8 * 4 * 6), ("tokens", 2 * 6 * 8), ("heads", 5 * 8)]
         .iter()
-        .map(|(name, count)| ((*name).to_owned(), Given::Floats(noise(*count, 7))))
+        .map(|(name, count)| ((*name).to_owned(), Elements::Floats(noise(*count, 7))))
         .collect();
     let mut smaller = 0;
     let mut fused = std::collections::BTreeMap::new();

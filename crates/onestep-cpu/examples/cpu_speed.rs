@@ -1,6 +1,6 @@
-//! How long a bundle's programs take on this processor, and which operations take it:
+//! Measures a bundle's programs and their operations on this CPU:
 //! `cargo run --release -p onestep-cpu --example cpu_speed -- BUNDLE`.
-//! `RAYON_NUM_THREADS` says on how many cores. Weights are made up; times do not depend on them.
+//! `RAYON_NUM_THREADS` limits the cores. The weights are placeholders; times do not depend on them.
 
 #![allow(clippy::print_stdout)]
 
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for _ in 0..30 {
             let start = Instant::now();
             let mut marks = Vec::with_capacity(program.nodes.len() + 1);
-            ready.run_watched(&inputs, &mut |_| {
+            ready.run_with_callback(&inputs, &mut |_| {
                 marks.push(Instant::now());
                 true
             })?;

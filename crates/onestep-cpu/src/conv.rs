@@ -1,5 +1,5 @@
-//! Convolutions as products of the weight as it is stored, [D,K], with patches, [K,pixels], of which one panel at a time is gathered: the
-//! whole matrix would be many times the image and never lies in memory.
+//! Convolutions as products of the weight [D,K] with the image's patches [K,pixels] (im2col). One panel of patches is gathered at a time,
+//! because the whole matrix would be many times as large as the image.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -13,7 +13,7 @@ use crate::{
     winograd::Winograd,
 };
 
-/// How the kernel moves over the image.
+/// Stride, padding, dilation and groups of a convolution.
 pub(crate) struct Window {
     pub(crate) stride: [usize; 2],
     /// Top, left, bottom, right.
@@ -22,9 +22,9 @@ pub(crate) struct Window {
     pub(crate) groups: usize,
 }
 
-/// The weights of a convolution.
+/// The packed weights of a convolution.
 pub(crate) struct Kernels {
-    /// By group, or by parity: [D,K].
+    /// By group, or by parity: a matrix [D,K].
     pub(crate) strips: Vec<Strips>,
     /// Height and width.
     kernel: [usize; 2],
@@ -35,7 +35,7 @@ impl Kernels {
         self.strips.iter().map(Strips::elements).sum()
     }
 
-    /// Of `parts` matrices one after the other; the weight's last two axes are the kernel.
+    /// Packs a weight of `parts` groups or parities; its last two axes are the kernel.
     pub(crate) fn new(weight: &[f32], shape: &[usize], parts: usize) -> Self {
         let depth: usize = shape[shape.len() - 3..].iter().product();
         let of_part = weight.len() / parts;
@@ -145,7 +145,7 @@ pub(crate) fn up_conv2d(x: &Tensor, weight: &Kernels, epilogue: &Epilogue<'_>, o
     Tensor::new(result, output)
 }
 
-/// Planes with zeros around.
+/// Pads planes with zeros.
 fn padded(planes: &[f32], [height, width]: [usize; 2], [top, left, bottom, right]: [usize; 4], memory: &Memory) -> Buffer {
     let row = left + width + right;
     let plane = (top + height + bottom) * row;
@@ -165,7 +165,7 @@ fn padded(planes: &[f32], [height, width]: [usize; 2], [top, left, bottom, right
     copy
 }
 
-/// By channel and place in the kernel: how far from a patch's first element it lies.
+/// The offset of each element of a patch from its first, by channel and position in the kernel.
 fn offsets(channels: usize, kernel: [usize; 2], dilation: [usize; 2], [plane, row]: [usize; 2], first: usize) -> Vec<usize> {
     let mut offsets = Vec::with_capacity(channels * kernel[0] * kernel[1]);
     for channel in 0..channels {
@@ -176,24 +176,24 @@ fn offsets(channels: usize, kernel: [usize; 2], dilation: [usize; 2], [plane, ro
     offsets
 }
 
-/// Where the patches of an image are.
+/// The patches of an image.
 struct Gather<'a> {
     planes: &'a [f32],
-    /// By element of a patch, from the patch's place.
+    /// The offset of each element from the first element of its patch.
     offsets: &'a [usize],
-    /// From one row of patches to the next.
+    /// Distance between two rows of patches.
     row: usize,
-    /// From one patch to the next.
+    /// Distance between two patches of a row.
     step: usize,
-    /// Patches in a row.
+    /// Patches per row.
     columns: usize,
 }
 
-/// Patches that lie side by side: their first column in the panel, the place of the first of them, their number.
+/// Adjacent patches: the first column in the panel, the offset of the first patch, the number of patches.
 type Run = (usize, usize, usize);
 
 impl Gather<'_> {
-    /// The patches `first..first + count` as runs.
+    /// Splits the patches `first..first + count` into runs.
     fn runs(&self, first: usize, count: usize, runs: &mut Vec<Run>) {
         runs.clear();
         let mut done = 0;
@@ -205,7 +205,8 @@ impl Gather<'_> {
         }
     }
 
-    /// strips [D,K] times the patches of the runs, and the bias: [D,[`panel_width`]]. `panel` has room for [`DEPTH`] rows.
+    /// Multiplies strips [D,K] with the patches of the runs and adds the bias, giving `block` [D,[`panel_width`]]. `panel` is scratch memory of
+    /// [`DEPTH`] rows.
     fn multiply(&self, strips: &Strips, runs: &[Run], bias: Option<&[f32]>, panel: &mut [f32], block: &mut [f32]) {
         let width = panel_width();
         for (row, block) in block.chunks_exact_mut(width).enumerate() {
@@ -219,18 +220,18 @@ impl Gather<'_> {
         }
     }
 
-    /// Rows of a panel of `width` columns: these elements of all patches of the runs.
+    /// Gathers rows of a panel of `width` columns: the elements at `offsets` of all patches of the runs.
     fn gather(&self, offsets: &[usize], runs: &[Run], panel: &mut [f32], width: usize) {
         if self.step == 1
-            && let [(0, place, length)] = *runs
+            && let [(0, offset, length)] = *runs
             && length == width
         {
-            return Arch::new().dispatch(FullRows { planes: &self.planes[place..], offsets, panel });
+            return Arch::new().dispatch(FullRows { planes: &self.planes[offset..], offsets, panel });
         }
         for (row, &offset) in panel.chunks_exact_mut(width).zip(offsets) {
-            for &(column, place, length) in runs {
+            for &(column, start, length) in runs {
                 let to = &mut row[column..column + length];
-                let from = &self.planes[offset + place..];
+                let from = &self.planes[start + offset..];
                 if self.step == 1 {
                     to.copy_from_slice(&from[..length]);
                 } else {
@@ -243,7 +244,7 @@ impl Gather<'_> {
     }
 }
 
-/// Rows of a panel that lie side by side in the planes. Written as vectors: copies of lengths unknown to the compiler are calls, which take longer.
+/// Copies rows of a panel that are contiguous in the planes. With SIMD vectors, because a copy of unknown length is a function call.
 struct FullRows<'a> {
     planes: &'a [f32],
     offsets: &'a [usize],
@@ -266,7 +267,7 @@ impl WithSimd for FullRows<'_> {
     }
 }
 
-/// strips [D,K]: [D,pixels], with the epilogue, in `result`. Several threads take a band of pixels each.
+/// Convolves with strips [D,K] into `result` [D,pixels] and applies the epilogue. Threads share the pixels.
 fn convolve(strips: &Strips, gather: &Gather<'_>, pixels: usize, epilogue: &Epilogue<'_>, result: &mut [f32]) {
     let width = panel_width();
     let panels = pixels.div_ceil(width);

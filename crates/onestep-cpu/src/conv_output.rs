@@ -1,29 +1,29 @@
-//! What both forms of convolution share on their way out: the epilogue, bands of pixels for threads, and tiles of 2x2 pixels.
+//! The output of both convolution algorithms: the epilogue, bands of pixels for threads, and tiles of 2x2 pixels.
 
 use onestep_program::Activation;
 
 use crate::{pointwise::add, reduce::vectorized};
 
-/// Multiply-adds that take as long as an element's copy.
+/// Cost of copying an element, in multiply-adds.
 pub(crate) const COPY_WORK: usize = 4;
 
-/// What follows the sums: `act(x + bias) + residual`.
+/// What is computed from the sums x: `act(x + bias) + residual`.
 pub(crate) struct Epilogue<'a> {
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) act: Activation,
     pub(crate) residual: Option<&'a [f32]>,
 }
 
-/// Some pixels of all planes.
+/// A range of pixels of all channels.
 pub(crate) struct Band<'a> {
-    /// The first pixel, and how many there are.
+    /// The first pixel, and the number of pixels.
     pub(crate) first: usize,
     pub(crate) length: usize,
-    /// By plane.
+    /// The pixels by channel.
     pub(crate) rows: Vec<&'a mut [f32]>,
 }
 
-/// Cuts planes into bands of so many pixels each.
+/// Splits planes of `pixels` pixels into bands of `of_band` pixels.
 pub(crate) fn bands(planes: &mut [f32], pixels: usize, of_band: usize) -> Vec<Band<'_>> {
     let firsts = (0..pixels).step_by(of_band);
     let mut bands: Vec<Band<'_>> = firsts.map(|first| Band { first, length: of_band.min(pixels - first), rows: Vec::new() }).collect();
@@ -35,7 +35,7 @@ pub(crate) fn bands(planes: &mut [f32], pixels: usize, of_band: usize) -> Vec<Ba
     bands
 }
 
-/// Writes tiles [2,2,width] from number `first` on to rows of pixels; `across` tiles and `columns` pixels are one row.
+/// Writes `count` tiles [2,2,width], beginning with tile `first`, to rows of pixels. A row has `across` tiles or `columns` pixels.
 pub(crate) fn scatter(tile: &[f32], first: usize, count: usize, [across, columns]: [usize; 2], result: &mut [f32], residual: Option<&[f32]>) {
     let width = tile.len() / 4;
     let mut done = 0;
@@ -44,9 +44,9 @@ pub(crate) fn scatter(tile: &[f32], first: usize, count: usize, [across, columns
         let length = (count - done).min(across - column);
         for down in 0..2 {
             let (even, odd) = (&tile[2 * down * width + done..][..length], &tile[(2 * down + 1) * width + done..][..length]);
-            let place = (2 * row + down) * columns + 2 * column;
-            let range = place..place + (2 * length).min(columns - 2 * column);
-            // The last row or column of tiles may reach beyond the image.
+            let offset = (2 * row + down) * columns + 2 * column;
+            let range = offset..offset + (2 * length).min(columns - 2 * column);
+            // The last row or column of tiles may exceed the image.
             let Some(line) = result.get_mut(range.clone()) else { continue };
             vectorized(|| {
                 let (pairs, last) = line.as_chunks_mut::<2>();

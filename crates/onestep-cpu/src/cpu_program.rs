@@ -15,12 +15,12 @@ use crate::{
     winograd::{self, Winograd},
 };
 
-/// A checked [`Program`] and its weights in memory as f32.
+/// A checked [`Program`] with its weights as f32, in the layouts that the operations use.
 pub struct CpuProgram {
     program: Program,
-    /// By value: the weights; the rest is empty.
+    /// The weights by value; `None` for other values.
     weights: Vec<Option<Operand>>,
-    /// By operation: which of its inputs are read there for the last time.
+    /// By operation: for each input, true if no later operation reads it.
     last_reads: Vec<Vec<bool>>,
     memory: Memory,
 }
@@ -32,40 +32,40 @@ impl std::fmt::Debug for CpuProgram {
 }
 
 impl CpuProgram {
-    /// Checks the program and reads its weights; `weights` finds a tensor by its name in the weight files.
+    /// Checks the program and converts its weights; `weights` returns the tensor of a name.
     ///
     /// # Errors
-    /// A program that does not pass [`Program::check`] or has empty tensors, and a weight that is missing or not of the stated shape and
-    /// type, by name.
+    /// A program that [`Program::check`] refuses or that has empty tensors; a weight that is missing or has another shape or type than the
+    /// program states, naming it.
     pub fn new<'w>(program: Program, weights: &dyn Fn(&str) -> Option<WeightView<'w>>) -> Result<Self, CpuError> {
         program.check(&program.name)?;
         for (index, value) in program.values.iter().enumerate() {
             if value.shape.contains(&0) {
-                let place = format!("{}, value {index}", program.name);
-                return Err(CpuError::Unsupported { place, message: format!("a tensor of shape {:?} has no elements", value.shape) });
+                let location = format!("{}, value {index}", program.name);
+                return Err(CpuError::Unsupported { location, message: format!("a tensor of shape {:?} has no elements", value.shape) });
             }
         }
         for port in &program.outputs {
             if program.value(port.value).dtype == DType::I32 {
                 return Err(CpuError::Unsupported {
-                    place: format!("{}, output {}", program.name, port.name),
+                    location: format!("{}, output {}", program.name, port.name),
                     message: "ids cannot be an output".into(),
                 });
             }
         }
-        let forms = weight_forms(&program);
+        let layouts = weight_layouts(&program);
         let mut loaded = Vec::with_capacity(program.values.len());
-        for (value, form) in program.values.iter().zip(forms) {
+        for (value, layout) in program.values.iter().zip(layouts) {
             loaded.push(match &value.weight {
                 None => None,
-                Some(name) => Some(match (load(name, &value.shape, value.dtype, weights(name))?, form) {
-                    (Operand::Float(weight), Form::Panels) => {
+                Some(name) => Some(match (load(name, &value.shape, value.dtype, weights(name))?, layout) {
+                    (Operand::Float(weight), Layout::Panels) => {
                         Operand::Panels(Arc::new(Panels::transposed(weight.elements(), weight.shape[0], weight.shape[1])))
                     }
-                    (Operand::Float(weight), Form::Winograd) => {
+                    (Operand::Float(weight), Layout::Winograd) => {
                         Operand::Winograd(Arc::new(Winograd::new(weight.elements(), weight.shape[0], weight.shape[1])))
                     }
-                    (Operand::Float(weight), Form::Kernels(parts)) => {
+                    (Operand::Float(weight), Layout::Kernels(parts)) => {
                         Operand::Kernels(Arc::new(Kernels::new(weight.elements(), &weight.shape, parts)))
                     }
                     (other, _) => other,
@@ -81,36 +81,40 @@ impl CpuProgram {
         &self.program
     }
 
-    /// Bytes of the weights as they lie in memory, and of the memory that runs use again and again.
+    /// Memory use in bytes: the converted weights and the working memory, which is reused between runs.
     pub fn bytes(&self) -> usize {
         self.weights.iter().flatten().map(Operand::bytes).sum::<usize>() + self.memory.bytes()
     }
 
-    /// Computes the outputs, in the order of [`Program::outputs`].
+    /// Computes the outputs in the order of [`Program::outputs`]: name, elements in row-major order.
     ///
     /// # Errors
-    /// An input that is missing, given twice, unknown, or not of the stated type and number of elements, by name.
+    /// [`CpuError::Input`] for an input that is missing, duplicate or unknown, or of another type or size than the program states.
     pub fn run(&self, inputs: &[(&str, TensorRef<'_>)]) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
-        self.run_watched(inputs, &mut |_| true)
+        self.run_with_callback(inputs, &mut |_| true)
     }
 
-    /// Like [`run`](Self::run); `watch` is called with the number of each operation before it is computed and stops the run by `false`.
+    /// Like [`run`](Self::run), but calls `before_operation` with the index of each operation before it runs; `false` cancels the run.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`CpuError::Cancelled`].
-    pub fn run_watched(
+    /// Those of [`run`](Self::run), and [`CpuError::Cancelled`].
+    pub fn run_with_callback(
         &self,
         inputs: &[(&str, TensorRef<'_>)],
-        watch: &mut (dyn FnMut(usize) -> bool + Send),
+        before_operation: &mut (dyn FnMut(usize) -> bool + Send),
     ) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
-        threads::enter(|| self.compute(inputs, watch))
+        threads::enter(|| self.compute(inputs, before_operation))
     }
 
-    fn compute(&self, inputs: &[(&str, TensorRef<'_>)], watch: &mut (dyn FnMut(usize) -> bool + Send)) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
+    fn compute(
+        &self,
+        inputs: &[(&str, TensorRef<'_>)],
+        before_operation: &mut (dyn FnMut(usize) -> bool + Send),
+    ) -> Result<Vec<(String, Vec<f32>)>, CpuError> {
         let mut values = self.weights.clone();
-        self.place_inputs(inputs, &mut values)?;
+        self.set_inputs(inputs, &mut values)?;
         for (index, node) in self.program.nodes.iter().enumerate() {
-            if !watch(index) {
+            if !before_operation(index) {
                 return Err(CpuError::Cancelled { operation: index });
             }
             let operands: Option<Vec<Operand>> = node
@@ -121,9 +125,9 @@ impl CpuProgram {
                 .collect();
             let output = self.program.value(node.output);
             let result = operands.and_then(|operands| apply(&node.op, operands, &output.shape, &self.memory));
-            // Unreachable for a checked program, but an error costs no more than a panic.
+            // Unreachable for a checked program; an error is as cheap as a panic.
             let result = result.ok_or_else(|| CpuError::Unsupported {
-                place: format!("{}, operation {index}", self.program.name),
+                location: format!("{}, operation {index}", self.program.name),
                 message: format!("{} has no operand", node.op.name()),
             })?;
             values[node.output.index()] = Some(Operand::Float(result));
@@ -134,7 +138,7 @@ impl CpuProgram {
                 Some(Operand::Float(value)) => outputs.push((port.name.clone(), value.elements().to_vec())),
                 _ => {
                     return Err(CpuError::Unsupported {
-                        place: format!("{}, output {}", self.program.name, port.name),
+                        location: format!("{}, output {}", self.program.name, port.name),
                         message: "is never computed".into(),
                     });
                 }
@@ -143,7 +147,7 @@ impl CpuProgram {
         Ok(outputs)
     }
 
-    fn place_inputs(&self, inputs: &[(&str, TensorRef<'_>)], values: &mut [Option<Operand>]) -> Result<(), CpuError> {
+    fn set_inputs(&self, inputs: &[(&str, TensorRef<'_>)], values: &mut [Option<Operand>]) -> Result<(), CpuError> {
         let refuse = |name: &str, message: String| CpuError::Input { name: name.to_owned(), message };
         for (name, _) in inputs {
             if !self.program.inputs.iter().any(|port| port.name == *name) {
@@ -154,7 +158,7 @@ impl CpuProgram {
             let mut given = inputs.iter().filter(|(name, _)| *name == port.name);
             let (_, data) = given.next().ok_or_else(|| refuse(&port.name, "is missing".into()))?;
             if given.next().is_some() {
-                return Err(refuse(&port.name, "is given twice".into()));
+                return Err(refuse(&port.name, "is duplicate".into()));
             }
             let value = self.program.value(port.value);
             let count: usize = value.shape.iter().product();
@@ -173,12 +177,12 @@ impl CpuProgram {
     }
 }
 
-/// One weight, compared with what the program says.
+/// Converts a weight after comparing it with the program.
 fn load(name: &str, shape: &[usize], dtype: DType, found: Option<WeightView<'_>>) -> Result<Operand, CpuError> {
     let refuse = |message: String| CpuError::Weight { name: name.to_owned(), message };
     let view = found.ok_or_else(|| refuse("is missing".into()))?;
     if view.shape != shape || view.dtype != dtype {
-        return Err(refuse(format!("is {:?} of {:?}, the program says {shape:?} of {dtype:?}", view.shape, view.dtype)));
+        return Err(refuse(format!("is {:?} of {:?}, the program states {shape:?} of {dtype:?}", view.shape, view.dtype)));
     }
     let count = onestep_program::limits::elements(shape, name)?;
     if Some(view.bytes.len()) != count.checked_mul(dtype.size()) {
@@ -190,45 +194,45 @@ fn load(name: &str, shape: &[usize], dtype: DType, found: Option<WeightView<'_>>
     })
 }
 
-/// What a weight becomes when a program is loaded.
+/// The layout that a weight is converted to.
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+enum Layout {
     Plain,
     Panels,
-    /// In so many parts.
+    /// With this number of groups or parities.
     Kernels(usize),
     Winograd,
 }
 
-/// By value: the form that everything which reads it can read.
-fn weight_forms(program: &Program) -> Vec<Form> {
-    let mut forms = vec![None; program.values.len()];
+/// The layout of each weight: one that all operations can read which use it.
+fn weight_layouts(program: &Program) -> Vec<Layout> {
+    let mut layouts = vec![None; program.values.len()];
     for node in &program.nodes {
-        for (place, id) in node.inputs.iter().enumerate() {
-            let form = match &node.op {
-                Op::Linear { .. } if place == 1 => Form::Panels,
-                Op::Conv2d { stride, dilation, groups, .. } if place == 1 => {
+        for (position, id) in node.inputs.iter().enumerate() {
+            let layout = match &node.op {
+                Op::Linear { .. } if position == 1 => Layout::Panels,
+                Op::Conv2d { stride, dilation, groups, .. } if position == 1 => {
                     let shape = &program.value(*id).shape;
                     let fits = [*stride, *dilation, [*groups; 2]] == [[1; 2]; 3] && shape[2..] == [3, 3];
-                    if fits && winograd::pays(shape, &program.value(node.output).shape) { Form::Winograd } else { Form::Kernels(*groups) }
+                    if fits && winograd::is_faster(shape, &program.value(node.output).shape) { Layout::Winograd } else { Layout::Kernels(*groups) }
                 }
-                Op::UpConv2d { .. } if place == 1 => Form::Kernels(4),
-                _ => Form::Plain,
+                Op::UpConv2d { .. } if position == 1 => Layout::Kernels(4),
+                _ => Layout::Plain,
             };
-            let known = forms[id.index()].get_or_insert(form);
-            if *known != form {
-                *known = Form::Plain;
+            let known = layouts[id.index()].get_or_insert(layout);
+            if *known != layout {
+                *known = Layout::Plain;
             }
         }
     }
     for port in &program.outputs {
-        forms[port.value.index()] = Some(Form::Plain);
+        layouts[port.value.index()] = Some(Layout::Plain);
     }
-    forms.into_iter().map(|form| form.unwrap_or(Form::Plain)).collect()
+    layouts.into_iter().map(|layout| layout.unwrap_or(Layout::Plain)).collect()
 }
 
-/// For each operation, which inputs nothing reads afterwards: those are moved, which frees or reuses their memory. Weights live in the
-/// program and outputs until the end of the run.
+/// For each input of each operation, true if no later operation reads it. Such an input is moved, so that its memory is freed or reused.
+/// Weights and outputs are never moved.
 fn last_reads(program: &Program) -> Vec<Vec<bool>> {
     let mut read_later: Vec<bool> = program.values.iter().map(|value| value.weight.is_some()).collect();
     for port in &program.outputs {

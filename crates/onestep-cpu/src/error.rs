@@ -1,4 +1,4 @@
-//! What can go wrong when a program is prepared or run.
+//! The error of this crate.
 
 use onestep_program::BundleError;
 
@@ -6,10 +6,10 @@ use onestep_program::BundleError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CpuError {
-    /// The program contradicts itself.
+    /// The program is invalid.
     #[error(transparent)]
     Program(#[from] BundleError),
-    /// A weight is missing or not what the program says.
+    /// A weight is missing, or has another shape or type than the program states.
     #[error("weight {name}: {message}")]
     Weight {
         /// The tensor's name in the weight files.
@@ -17,7 +17,7 @@ pub enum CpuError {
         /// What is wrong with it.
         message: String,
     },
-    /// An input is missing, given twice, unknown or not what the program says.
+    /// An input is missing, duplicate, unknown, or has another type or size than the program states.
     #[error("input {name}: {message}")]
     Input {
         /// The port's name.
@@ -25,18 +25,18 @@ pub enum CpuError {
         /// What is wrong with it.
         message: String,
     },
-    /// Something that programs may say but this backend does not compute.
-    #[error("{place}: {message}")]
+    /// The program is valid, but this backend does not support it.
+    #[error("{location}: {message}")]
     Unsupported {
         /// The value, operation or port at fault.
-        place: String,
-        /// What is not computed.
+        location: String,
+        /// What is not supported.
         message: String,
     },
-    /// The watcher of a run said to stop.
+    /// The callback of [`run_with_callback`](crate::CpuProgram::run_with_callback) returned `false`.
     #[error("cancelled before operation {operation}")]
     Cancelled {
-        /// The operation that was next.
+        /// The index of the operation that was next.
         operation: usize,
     },
 }

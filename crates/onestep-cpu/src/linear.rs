@@ -1,4 +1,4 @@
-//! Products with weights, and of two values.
+//! Linear layers and matrix products.
 
 use onestep_program::Activation;
 
@@ -45,19 +45,19 @@ pub(crate) fn linear(
 pub(crate) fn mat_mul(a: &Tensor, b: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
     let leading = output.len() - 2;
     let (rows, columns, summed) = (output[leading], output[leading + 1], a.shape[a.shape.len() - 1]);
-    // Which matrix of an operand belongs to one of the output.
+    // The index of the operand's matrix that output matrix `index` uses.
     let matrix = |shape: &[usize], mut index: usize| {
-        let own = &shape[..shape.len() - 2];
-        let (mut place, mut stride) = (0, 1);
+        let shape = &shape[..shape.len() - 2];
+        let (mut number, mut stride) = (0, 1);
         for axis in (0..leading).rev() {
-            let at = index % output[axis];
+            let along = index % output[axis];
             index /= output[axis];
-            if let Some(own_axis) = (axis + own.len()).checked_sub(leading) {
-                place += if own[own_axis] == 1 { 0 } else { at * stride };
-                stride *= own[own_axis];
+            if let Some(axis) = (axis + shape.len()).checked_sub(leading) {
+                number += if shape[axis] == 1 { 0 } else { along * stride };
+                stride *= shape[axis];
             }
         }
-        place
+        number
     };
     let mut result = memory.zeros(output.iter().product());
     let parts = threads::parts_of(result.len() * summed);

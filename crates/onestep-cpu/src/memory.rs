@@ -1,36 +1,36 @@
-//! Memory that values leave behind, for the values that come: pages that are new to the system each time take a quarter of a run.
+//! A pool of buffers that is reused between values and between runs. Allocating new pages each time would take a quarter of a run.
 
 use std::{
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Elements below which the allocator has memory at hand.
+/// Buffers of fewer elements come from the allocator.
 const SMALL: usize = 1 << 12;
-/// How many times as large as asked for memory may be.
+/// A reused buffer may be this many times as large as requested.
 const SLACK: usize = 4;
 
-/// What is kept between values and between runs: never more than has been in use at once.
+/// The pool. It never holds more than was in use at once.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<Kept>>);
+pub(crate) struct Memory(Arc<Mutex<Pool>>);
 
 #[derive(Default)]
-struct Kept {
+struct Pool {
     idle: Vec<Vec<f32>>,
-    /// Elements of `idle`, of what is in use, and the most that ever was.
+    /// Number of elements in `idle`, in use, and most in use at any time.
     idle_elements: usize,
     used: usize,
     most: usize,
 }
 
 impl Memory {
-    /// Bytes of all that is idle or in use.
+    /// Bytes that are idle or in use.
     pub(crate) fn bytes(&self) -> usize {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (kept.idle_elements + kept.used) * size_of::<f32>()
+        let pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (pool.idle_elements + pool.used) * size_of::<f32>()
     }
 
-    /// So many elements to be written: what they hold is left from earlier values.
+    /// A buffer of `length` elements with arbitrary content.
     pub(crate) fn stale(&self, length: usize) -> Buffer {
         let mut buffer = self.take(length);
         buffer.resize(length, 0.0);
@@ -44,7 +44,7 @@ impl Memory {
         buffer
     }
 
-    /// No elements, and memory for so many.
+    /// An empty buffer with room for `capacity` elements.
     pub(crate) fn empty(&self, capacity: usize) -> Buffer {
         let mut buffer = self.take(capacity);
         buffer.clear();
@@ -61,29 +61,29 @@ impl Memory {
         if length < SMALL {
             return Buffer { elements: Vec::with_capacity(length), home: None };
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = kept.idle.iter().enumerate().filter(|(_, idle)| (length..=length.saturating_mul(SLACK)).contains(&idle.capacity()));
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = pool.idle.iter().enumerate().filter(|(_, idle)| (length..=length.saturating_mul(SLACK)).contains(&idle.capacity()));
         let found = fitting.min_by_key(|(_, idle)| idle.capacity()).map(|(index, _)| index);
-        let elements = found.map(|index| kept.idle.swap_remove(index));
-        kept.idle_elements -= elements.as_ref().map_or(0, Vec::capacity);
-        // The system's zeros cost nothing before they are touched.
+        let elements = found.map(|index| pool.idle.swap_remove(index));
+        pool.idle_elements -= elements.as_ref().map_or(0, Vec::capacity);
+        // Pages that the system zeroes cost nothing before they are touched.
         let elements = elements.unwrap_or_else(|| vec![0.0; length]);
-        kept.used += elements.capacity();
-        kept.most = kept.most.max(kept.used);
+        pool.used += elements.capacity();
+        pool.most = pool.most.max(pool.used);
         Buffer { elements, home: Some(self.clone()) }
     }
 
     fn give(&self, elements: Vec<f32>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.used = kept.used.saturating_sub(elements.capacity());
-        if kept.idle_elements + elements.capacity() <= kept.most {
-            kept.idle_elements += elements.capacity();
-            kept.idle.push(elements);
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.used = pool.used.saturating_sub(elements.capacity());
+        if pool.idle_elements + elements.capacity() <= pool.most {
+            pool.idle_elements += elements.capacity();
+            pool.idle.push(elements);
         }
     }
 }
 
-/// Elements that go back to where their memory came from.
+/// Elements in memory that returns to its pool when dropped.
 pub(crate) struct Buffer {
     elements: Vec<f32>,
     home: Option<Memory>,
@@ -124,20 +124,20 @@ mod tests {
     fn memory_comes_back_and_is_bounded_by_what_was_in_use() {
         let memory = Memory::default();
         let first = memory.stale(SMALL);
-        let place = first.as_ptr();
+        let address = first.as_ptr();
         drop(first);
         let again = memory.zeros(SMALL);
-        assert_eq!(again.as_ptr(), place);
+        assert_eq!(again.as_ptr(), address);
         // Another of the size while the first is in use, then one that neither fits.
         let other = memory.stale(SMALL);
-        assert_ne!(other.as_ptr(), place);
+        assert_ne!(other.as_ptr(), address);
         drop((again, other));
         let large = memory.stale(SMALL * 2 * SLACK);
         assert_eq!(memory.0.lock().unwrap().idle_elements, 2 * SMALL);
         drop(large);
-        let kept = memory.0.lock().unwrap();
-        assert!(kept.used == 0 && kept.idle_elements <= kept.most, "{} of {}", kept.idle_elements, kept.most);
-        assert_eq!(kept.idle_elements, kept.idle.iter().map(Vec::capacity).sum::<usize>());
+        let pool = memory.0.lock().unwrap();
+        assert!(pool.used == 0 && pool.idle_elements <= pool.most, "{} of {}", pool.idle_elements, pool.most);
+        assert_eq!(pool.idle_elements, pool.idle.iter().map(Vec::capacity).sum::<usize>());
     }
 
     #[test]

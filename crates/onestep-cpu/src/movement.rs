@@ -1,8 +1,8 @@
-//! Operations that move elements and compute nothing.
+//! Operations that move elements without arithmetic.
 
 use crate::{memory::Memory, tensor::Tensor};
 
-/// How far apart the elements along each axis lie.
+/// The strides of a row-major tensor.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for axis in (0..shape.len().saturating_sub(1)).rev() {
@@ -11,20 +11,20 @@ pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// The strides of a value spread over `output`: 0 along axes that it lacks or that have length 1.
-pub(crate) fn spread(shape: &[usize], output: &[usize]) -> Vec<usize> {
+/// The strides of a tensor that is broadcast to `output`: 0 along missing axes and axes of length 1.
+pub(crate) fn broadcast_strides(shape: &[usize], output: &[usize]) -> Vec<usize> {
     let missing = output.len() - shape.len();
-    let own = strides(shape);
-    (0..output.len()).map(|axis| if axis < missing || shape[axis - missing] == 1 { 0 } else { own[axis - missing] }).collect()
+    let inner = strides(shape);
+    (0..output.len()).map(|axis| if axis < missing || shape[axis - missing] == 1 { 0 } else { inner[axis - missing] }).collect()
 }
 
-/// Calls `row` for each index of all axes but the last, with the place in every operand.
+/// Calls `row` for each index of all axes but the last, with the offset in each operand.
 pub(crate) fn for_rows<const N: usize>(shape: &[usize], strides: [&[usize]; N], mut row: impl FnMut([usize; N])) {
     let outer = shape.len().saturating_sub(1);
     let mut index = vec![0; outer];
-    let mut places = [0; N];
+    let mut offsets = [0; N];
     loop {
-        row(places);
+        row(offsets);
         let mut axis = outer;
         loop {
             if axis == 0 {
@@ -32,25 +32,25 @@ pub(crate) fn for_rows<const N: usize>(shape: &[usize], strides: [&[usize]; N], 
             }
             axis -= 1;
             index[axis] += 1;
-            for (place, strides) in places.iter_mut().zip(strides) {
-                *place += strides[axis];
+            for (offset, strides) in offsets.iter_mut().zip(strides) {
+                *offset += strides[axis];
             }
             if index[axis] < shape[axis] {
                 break;
             }
-            for (place, strides) in places.iter_mut().zip(strides) {
-                *place -= strides[axis] * shape[axis];
+            for (offset, strides) in offsets.iter_mut().zip(strides) {
+                *offset -= strides[axis] * shape[axis];
             }
             index[axis] = 0;
         }
     }
 }
 
-/// The elements of x at `first` and so far apart, in the order of `output`.
-fn strided(x: &Tensor, first: usize, apart: &[usize], output: &[usize], memory: &Memory) -> Tensor {
-    // Axes that lie as the output's do are one.
+/// Copies the elements of x from `first` on, with these strides, in the row-major order of `output`.
+fn strided(x: &Tensor, first: usize, strides: &[usize], output: &[usize], memory: &Memory) -> Tensor {
+    // Axes that are contiguous in both are merged.
     let (mut shape, mut steps): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
-    for (&length, &step) in output.iter().zip(apart) {
+    for (&length, &step) in output.iter().zip(strides) {
         match (shape.last_mut(), steps.last_mut()) {
             (_, _) if length == 1 => {}
             (Some(outer), Some(outer_step)) if *outer_step == step * length => {
@@ -66,28 +66,28 @@ fn strided(x: &Tensor, first: usize, apart: &[usize], output: &[usize], memory: 
     let (length, step) = (shape.last().copied().unwrap_or(1), steps.last().copied().unwrap_or(1));
     let elements = &x.elements()[first..];
     let mut result = memory.empty(output.iter().product());
-    for_rows(&shape, [&steps], |[place]| match step {
-        1 => result.extend_from_slice(&elements[place..place + length]),
-        0 => result.extend(std::iter::repeat_n(elements[place], length)),
-        _ => result.extend(elements[place..].iter().step_by(step).take(length)),
+    for_rows(&shape, [&steps], |[offset]| match step {
+        1 => result.extend_from_slice(&elements[offset..offset + length]),
+        0 => result.extend(std::iter::repeat_n(elements[offset], length)),
+        _ => result.extend(elements[offset..].iter().step_by(step).take(length)),
     });
     Tensor::new(result, output)
 }
 
 pub(crate) fn slice(x: &Tensor, start: &[usize], output: &[usize], memory: &Memory) -> Tensor {
-    let apart = strides(&x.shape);
-    let first = start.iter().zip(&apart).map(|(start, stride)| start * stride).sum();
-    strided(x, first, &apart, output, memory)
+    let steps = strides(&x.shape);
+    let first = start.iter().zip(&steps).map(|(start, stride)| start * stride).sum();
+    strided(x, first, &steps, output, memory)
 }
 
 pub(crate) fn permute(x: &Tensor, axes: &[usize], output: &[usize], memory: &Memory) -> Tensor {
-    let apart = strides(&x.shape);
-    let apart: Vec<usize> = axes.iter().map(|&axis| apart[axis]).collect();
-    strided(x, 0, &apart, output, memory)
+    let steps = strides(&x.shape);
+    let steps: Vec<usize> = axes.iter().map(|&axis| steps[axis]).collect();
+    strided(x, 0, &steps, output, memory)
 }
 
 pub(crate) fn expand(x: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
-    strided(x, 0, &spread(&x.shape, output), output, memory)
+    strided(x, 0, &broadcast_strides(&x.shape, output), output, memory)
 }
 
 pub(crate) fn pad(x: &Tensor, padding: &[[usize; 2]], value: f32, output: &[usize], memory: &Memory) -> Tensor {
@@ -112,7 +112,7 @@ pub(crate) fn concat(parts: &[Tensor], axis: usize, output: &[usize], memory: &M
     Tensor::new(result, output)
 }
 
-/// table [V,D], ids […]: […,D]; ids outside read the first or last row.
+/// table [V,D], ids […]: […,D]; ids outside the table are clamped.
 pub(crate) fn embedding(table: &Tensor, ids: &[i32], output: &[usize], memory: &Memory) -> Tensor {
     let (rows, width) = (table.shape[0], table.shape[1]);
     let mut result = memory.empty(ids.len() * width);

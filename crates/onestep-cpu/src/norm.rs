@@ -1,7 +1,8 @@
-//! Norms: zero mean and unit variance.
+//! Normalisation to zero mean and unit variance.
 //!
-//! Values may be far from zero beside their spread. The sums are therefore of differences from an element or a mean, means are in f64, and
-//! what f32 cannot hold of one is taken away after the subtraction. Values are read once for both sums: they are mostly not in a cache.
+//! Values may be far from zero compared with their standard deviation. Sums are therefore of differences from an element or a mean, means are in
+//! f64, and the part of a mean that f32 cannot represent is subtracted separately. Both sums are computed in one pass, because the values are
+//! usually not in the cache.
 
 use onestep_program::Activation;
 
@@ -13,19 +14,19 @@ use crate::{
     threads,
 };
 
-/// Passes over the elements of a norm, as multiply-adds.
+/// Cost per element in multiply-adds.
 const WORK: usize = 8;
-/// Elements that are taken while they are in the first cache.
+/// Elements per block, which stays in the L1 cache.
 const PART: usize = 1 << 12;
 
-/// The mean in two parts, and one divided by the deviation.
+/// The mean as the sum of two numbers, and the reciprocal of the standard deviation.
 struct Statistics {
     mean: f32,
     rest: f32,
     scale: f64,
 }
 
-/// The moments of the parts are joined as in Chan, Golub and LeVeque, "Updating Formulae and a
+/// Mean and variance; those of the blocks are combined as in Chan, Golub and LeVeque, "Updating Formulae and a
 /// Pairwise Algorithm for Computing Sample Variances" (1979).
 fn statistics(values: &[f32], epsilon: f32) -> Statistics {
     let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
@@ -34,11 +35,12 @@ fn statistics(values: &[f32], epsilon: f32) -> Statistics {
         let length = part.len() as f64;
         let exact = f64::from(first) + sum(part, |value| value - first) / length;
         let near = exact as f32;
-        let beside = exact - f64::from(near);
-        let apart = exact - mean;
-        squares += sum(part, |value| (value - near) * (value - near)) - beside * beside * length + apart * apart * count * length / (count + length);
+        let remainder = exact - f64::from(near);
+        let shift = exact - mean;
+        squares +=
+            sum(part, |value| (value - near) * (value - near)) - remainder * remainder * length + shift * shift * count * length / (count + length);
         count += length;
-        mean += apart * length / count;
+        mean += shift * length / count;
     }
     let variance = (squares / count).max(0.0);
     Statistics { mean: mean as f32, rest: (mean - f64::from(mean as f32)) as f32, scale: 1.0 / (variance + f64::from(epsilon)).sqrt() }
@@ -49,7 +51,7 @@ pub(crate) fn group_norm(x: Tensor, [gamma, beta]: [&[f32]; 2], groups: usize, e
     let shape = x.shape.clone();
     let pixels: usize = shape[2..].iter().product();
     let channels = shape[1] / groups;
-    // What others still read is copied part by part, on the way.
+    // A tensor with other owners is copied block by block.
     let (mut elements, shared) = match x.only() {
         Ok(elements) => (elements, None),
         Err(shared) => (memory.stale(shared.elements().len()), Some(shared)),
@@ -78,7 +80,7 @@ pub(crate) fn group_norm(x: Tensor, [gamma, beta]: [&[f32]; 2], groups: usize, e
     Tensor::new(elements, &shape)
 }
 
-/// Over the last axis of x […,D]; gamma [D] and beta [D] where there are any.
+/// Over the last axis of x […,D]; with gamma [D] and beta [D] if `affine`.
 pub(crate) fn layer_norm(x: Tensor, affine: Option<(&[f32], &[f32])>, epsilon: f32, memory: &Memory) -> Tensor {
     let shape = x.shape.clone();
     let width = shape.last().copied().unwrap_or(1);

@@ -1,4 +1,4 @@
-//! What each operation computes, by name.
+//! Dispatches each operation to its implementation.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ use crate::{
 pub(crate) enum Operand {
     /// An activation or a weight.
     Float(Tensor),
-    /// A weight [D,K] that nothing but linears reads.
+    /// A weight [D,K] that only linear layers read.
     Panels(Arc<Panels>),
-    /// A weight that nothing but convolutions reads.
+    /// A weight that only convolutions read.
     Kernels(Arc<Kernels>),
-    /// A weight [D,C,3,3] that nothing but convolutions reads for which [`winograd`](crate::winograd) pays.
+    /// A weight [D,C,3,3] that only convolutions read for which [`winograd`](crate::winograd) is faster.
     Winograd(Arc<Winograd>),
     /// Token ids.
     Ids(Arc<Vec<i32>>),
@@ -48,7 +48,7 @@ impl Operand {
     }
 }
 
-/// Operands one after the other. `None` where there is none left or it is of another kind, which a checked program excludes.
+/// The operands in order. Methods return `None` if there is none left or it has another type, which a checked program excludes.
 struct Operands(std::vec::IntoIter<Operand>);
 
 impl Operands {
@@ -59,12 +59,12 @@ impl Operands {
         }
     }
 
-    fn float_if(&mut self, there: bool) -> Option<Option<Tensor>> {
-        if there { self.float().map(Some) } else { Some(None) }
+    fn float_if(&mut self, is_present: bool) -> Option<Option<Tensor>> {
+        if is_present { self.float().map(Some) } else { Some(None) }
     }
 }
 
-/// The weight of a convolution in so many parts.
+/// The packed weight of a convolution with `parts` groups or parities.
 fn kernels(weight: Operand, parts: usize) -> Option<Arc<Kernels>> {
     match weight {
         Operand::Kernels(kernels) => Some(kernels),
@@ -73,8 +73,9 @@ fn kernels(weight: Operand, parts: usize) -> Option<Arc<Kernels>> {
     }
 }
 
-/// Computes `op` of `inputs` into a value of shape `output`. The program has been checked: shapes and counts fit the operation, and no
-/// axis is empty. `None` when an operand is ids where floats belong, which the check excludes.
+/// Computes `op` of `inputs`, giving a tensor of shape `output`.
+///
+/// The program was checked: shapes and counts fit, and no axis is empty. Returns `None` for ids in place of floats, which the check excludes.
 pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize], memory: &Memory) -> Option<Tensor> {
     let mut inputs = Operands(inputs.into_iter());
     if let Op::Concat { axis } = op {

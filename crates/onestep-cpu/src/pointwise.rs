@@ -1,4 +1,4 @@
-//! Functions of one element, or of two, in forms that compilers turn into vectors: the standard library's take one number at a time.
+//! Pointwise functions of one or two tensors, written so that the compiler vectorises them, unlike those of the standard library.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
@@ -6,22 +6,22 @@ use onestep_program::{Activation, BinaryKind, UnaryKind};
 
 use crate::{
     memory::Memory,
-    movement::{for_rows, spread},
+    movement::{broadcast_strides, for_rows},
     reduce::vectorized,
     tensor::Tensor,
     threads,
 };
 
-/// Elements that a thread takes at a time, and how many multiply-adds one stands for.
-const PIECE: usize = 1 << 14;
+/// Elements per task, and the cost of one element in multiply-adds.
+const CHUNK: usize = 1 << 14;
 const WORK: usize = 8;
 
-/// In place when the tensor is the only owner of its memory.
+/// Applies a function to each element, in place if the tensor is the only owner of its memory.
 pub(crate) fn map(x: Tensor, function: impl Fn(f32) -> f32 + Send + Sync, memory: &Memory) -> Tensor {
     let shape = x.shape.clone();
     let mut elements = x.into_elements(memory);
     let parts = threads::parts_of(elements.len() * WORK);
-    threads::for_chunks(&mut elements, PIECE, parts, |_, piece| each(piece, &function));
+    threads::for_chunks(&mut elements, CHUNK, parts, |_, chunk| each(chunk, &function));
     Tensor::new(elements, &shape)
 }
 
@@ -53,14 +53,14 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     });
 }
 
-/// `a = b`, for the few elements for which a copy of the library's would be a call.
+/// `a = b` for few elements, without the call of `copy_from_slice`.
 pub(crate) fn set(a: &mut [f32], b: &[f32]) {
     vectorized(|| {
-        let ((pieces, rest), (b_pieces, _)) = (a.as_chunks_mut::<8>(), b.as_chunks::<8>());
-        for (a, b) in pieces.iter_mut().zip(b_pieces) {
+        let ((chunks, rest), (b_chunks, _)) = (a.as_chunks_mut::<8>(), b.as_chunks::<8>());
+        for (a, b) in chunks.iter_mut().zip(b_chunks) {
             *a = *b;
         }
-        for (a, b) in rest.iter_mut().zip(&b[8 * pieces.len()..]) {
+        for (a, b) in rest.iter_mut().zip(&b[8 * chunks.len()..]) {
             *a = *b;
         }
     });
@@ -107,33 +107,33 @@ pub(crate) fn binary(a: Tensor, b: &Tensor, kind: BinaryKind, output: &[usize], 
     }
 }
 
-/// With broadcasting; in the memory of `a` where it has the output's shape and nothing else reads it.
+/// Applies a function of two tensors with broadcasting; in place if `a` has the output's shape and no other owner.
 fn zip(a: Tensor, b: &Tensor, output: &[usize], function: impl Fn(f32, f32) -> f32 + Send + Sync, memory: &Memory) -> Tensor {
     if a.shape == output && b.shape == output {
         let mut elements = a.into_elements(memory);
         let parts = threads::parts_of(elements.len() * WORK);
-        threads::for_chunks(&mut elements, PIECE, parts, |index, piece| {
+        threads::for_chunks(&mut elements, CHUNK, parts, |index, chunk| {
             vectorized(|| {
-                for (a, &b) in piece.iter_mut().zip(&b.elements()[index * PIECE..]) {
+                for (a, &b) in chunk.iter_mut().zip(&b.elements()[index * CHUNK..]) {
                     *a = function(*a, b);
                 }
             });
         });
         return Tensor::new(elements, output);
     }
-    let (a_apart, b_apart) = (spread(&a.shape, output), spread(&b.shape, output));
+    let (a_strides, b_strides) = (broadcast_strides(&a.shape, output), broadcast_strides(&b.shape, output));
     let length = output.last().copied().unwrap_or(1);
-    let step = |apart: &[usize]| apart.last().copied().unwrap_or(0);
-    let (a_step, b_step) = (step(&a_apart), step(&b_apart));
+    let step = |strides: &[usize]| strides.last().copied().unwrap_or(0);
+    let (a_step, b_step) = (step(&a_strides), step(&b_strides));
     let mut result = memory.empty(output.iter().product());
-    for_rows(output, [&a_apart, &b_apart], |[a_place, b_place]| {
-        let (a, b) = (&a.elements()[a_place..], &b.elements()[b_place..]);
+    for_rows(output, [&a_strides, &b_strides], |[a_offset, b_offset]| {
+        let (a, b) = (&a.elements()[a_offset..], &b.elements()[b_offset..]);
         result.extend((0..length).map(|index| function(a[index * a_step], b[index * b_step])));
     });
     Tensor::new(result, output)
 }
 
-/// x […,2D], halves a and b: `a · gelu(b)`.
+/// x […,2D] with a last axis of a followed by b: `a · gelu(b)`.
 pub(crate) fn geglu(x: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
     let width = output.last().copied().unwrap_or(1);
     let mut result = memory.stale(output.iter().product());
@@ -149,14 +149,14 @@ pub(crate) fn geglu(x: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
     Tensor::new(result, output)
 }
 
-/// Added and taken away again, it rounds to whole numbers.
+/// Adding and subtracting this constant rounds to integers.
 const ROUND: f32 = 12_582_912.0;
-/// ln 2 in two parts, the first of which has few digits, so that its multiples are exact.
+/// ln 2 as the sum of two numbers, the first of which has few digits, so that its multiples are exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-/// Where the result would leave the normal numbers.
+/// The arguments for which the result is a normal number.
 const RANGE: [f32; 2] = [-87.3, 88.3];
 
-/// e^x within two units in the last place; beyond the range of normal numbers, that of its end. What is not a number stays so.
+/// e^x within two units in the last place. Arguments are clamped to those with a normal result; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let x = x.clamp(RANGE[0], RANGE[1]);
@@ -171,7 +171,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let p = p * r * r + r + 1.0;
-    // The whole part, which stands in the lowest bits of `rounded`, becomes the exponent.
+    // The integer part, in the lowest bits of `rounded`, becomes the exponent.
     let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     p * power
 }
@@ -182,7 +182,7 @@ fn swish(x: f32, k: f32) -> f32 {
     x / (1.0 + exp(-k * x))
 }
 
-/// The error function within 3e-7: a polynomial near zero, 1 - e^polynomial outside; flat from 4 on, where 1 - erf is below 2e-8.
+/// The error function within 3e-7: a polynomial near zero, 1 - e^polynomial elsewhere; constant from 4 on, where 1 - erf is below 2e-8.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     let s = x * x;
@@ -205,7 +205,7 @@ fn erf(x: f32) -> f32 {
     if t > 0.927_734_4 { tail } else { near }
 }
 
-/// The exact form, by the error function.
+/// GELU by the error function.
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))
@@ -236,7 +236,7 @@ mod tests {
         assert!((swish(1.0, 1.702) - 1.0 / (1.0 + (-1.702f32).exp())).abs() < 1e-6);
     }
 
-    /// Where e^(-t²) is integrated in f64.
+    /// Compared with the integral of e^(-t²) in f64.
     #[test]
     fn is_the_error_function() {
         let (mut integral, step) = (0f64, 1e-5);

@@ -1,20 +1,20 @@
-//! Matrix products: one inner loop under convolutions, linears and attention.
+//! Matrix products: the inner loop of convolutions, linear layers and attention.
 //!
-//! `a·b` is computed in tiles of [`ROWS`] rows and [`VECTORS`] vectors of columns, whose sums stay in registers. a is read as it lies,
-//! one element of each row for all columns, or from strips as high as a tile; b lies in panels as wide as a tile, so that its vectors follow
-//! each other in memory. Weights become strips or panels when a program is loaded, patches of images panels while it runs.
+//! `a·b` is computed in tiles of [`ROWS`] rows and [`VECTORS`] SIMD vectors of columns; the sums stay in registers. b is packed into panels of
+//! a tile's width, so that its vectors are contiguous; a is read in row-major order or packed into strips of a tile's height. Weights are
+//! packed when a program is loaded, image patches while it runs.
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Rows of a tile: twelve sums, two vectors of b and one element of a fill sixteen registers. V8 keeps fewer values in registers: with six
-/// rows it is half as fast as with four, or less, whether it multiplies and adds in one instruction or in two.
+/// Rows of a tile: twelve sums, two vectors of b and one element of a fill sixteen registers. V8 keeps fewer values in registers and is at most
+/// half as fast with six rows as with four, with or without fused multiply-add.
 const ROWS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
-/// Vectors in a row of a tile.
+/// SIMD vectors per row of a tile.
 pub(crate) const VECTORS: usize = 2;
-/// Products summed in one go: a panel so deep stays in the first cache.
+/// Rows of a panel that are summed at a time, so that they stay in the L1 cache.
 pub(crate) const DEPTH: usize = 256;
 
-/// Columns of a panel on this processor.
+/// Columns of a panel on this CPU.
 pub(crate) fn panel_width() -> usize {
     struct Width;
     impl WithSimd for Width {
@@ -27,7 +27,7 @@ pub(crate) fn panel_width() -> usize {
     Arch::new().dispatch(Width)
 }
 
-/// A matrix [K,N] as panels: of each [`panel_width`] columns all rows, one after the other, with zeros beyond N.
+/// A matrix [K,N] packed into panels: all rows of each [`panel_width`] columns, padded with zeros to a multiple of that width.
 pub(crate) struct Panels {
     /// K.
     depth: usize,
@@ -38,12 +38,12 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// How many there are, those that fill the last panel included.
+    /// Number of stored elements, including padding.
     pub(crate) fn elements(&self) -> usize {
         self.elements.len()
     }
 
-    /// Of a matrix [N,K], which is stored transposed.
+    /// Packs the transpose of a row-major matrix [N,K].
     pub(crate) fn transposed(matrix: &[f32], columns: usize, depth: usize) -> Self {
         let width = panel_width();
         let mut elements = vec![0.0; columns.div_ceil(width) * width * depth];
@@ -56,7 +56,7 @@ impl Panels {
         Self { depth, columns, width, elements }
     }
 
-    /// Of a matrix [K,N].
+    /// Packs a row-major matrix [K,N].
     pub(crate) fn new(matrix: &[f32], depth: usize, columns: usize) -> Self {
         let width = panel_width();
         let mut elements = vec![0.0; columns.div_ceil(width) * width * depth];
@@ -75,7 +75,7 @@ impl Panels {
         self.columns
     }
 
-    /// `c += a·b` with a [M,K] and c [M,N], b being these panels.
+    /// `c += a·b` with a [M,K], c [M,N] and these panels as b.
     pub(crate) fn multiply(&self, a: &[f32], c: &mut [f32]) {
         if self.depth == 0 || self.columns == 0 {
             return;
@@ -93,7 +93,7 @@ impl Panels {
     }
 }
 
-/// A matrix [M,K] as tiles read it: of each [`ROWS`] rows, and of those that remain, all columns, one after the other.
+/// A matrix [M,K] packed into strips: all columns of each [`ROWS`] rows; the last strip may have fewer rows.
 pub(crate) struct Strips {
     /// M.
     rows: usize,
@@ -103,12 +103,12 @@ pub(crate) struct Strips {
 }
 
 impl Strips {
-    /// How many there are, those that fill the last strip included.
+    /// Number of stored elements.
     pub(crate) fn elements(&self) -> usize {
         self.elements.len()
     }
 
-    /// Of a matrix [M,K].
+    /// Packs a row-major matrix [M,K].
     pub(crate) fn new(matrix: &[f32], rows: usize, depth: usize) -> Self {
         let mut elements = Vec::with_capacity(matrix.len());
         for strip in matrix.chunks((ROWS * depth).max(1)) {
@@ -130,16 +130,16 @@ impl Strips {
     }
 }
 
-/// The left side of a product.
+/// The left operand of a product.
 #[derive(Clone, Copy)]
 pub(crate) enum Left<'a> {
-    /// As it lies: row i begins at `i · stride`.
+    /// Row-major: row i begins at `i · stride`.
     Plain { elements: &'a [f32], stride: usize },
-    /// The columns of strips from `first` on.
+    /// The columns of `strips` from `first` on.
     Strips { strips: &'a Strips, first: usize },
 }
 
-/// `c = a·panel`, or added to c.
+/// `c = a·panel`, or `c += a·panel` if `add`.
 pub(crate) struct Product<'a> {
     pub(crate) rows: usize,
     pub(crate) a: Left<'a>,
@@ -148,9 +148,9 @@ pub(crate) struct Product<'a> {
     /// Row i begins at `i · c_stride`.
     pub(crate) c: &'a mut [f32],
     pub(crate) c_stride: usize,
-    /// Columns of the panel that c has; at most its width.
+    /// Columns of c; at most the width of the panel.
     pub(crate) columns: usize,
-    /// To what c holds, which is not read otherwise.
+    /// True to add to c, false to overwrite it.
     pub(crate) add: bool,
 }
 
@@ -181,7 +181,7 @@ impl WithSimd for Product<'_> {
     }
 }
 
-/// Where a tile goes.
+/// Destination of a tile.
 struct Target<'a> {
     elements: &'a mut [f32],
     stride: usize,
@@ -220,15 +220,15 @@ fn tile<S: Simd, const R: usize>(simd: S, panel: &[f32], a: Left<'_>, row: usize
                 *vector = if to.add { simd.add_f32s(*vector, sum) } else { sum };
             }
         } else {
-            for (piece, &sum) in c.chunks_mut(S::F32_LANES).zip(sums) {
-                let sum = if to.add { simd.add_f32s(simd.partial_load_f32s(piece), sum) } else { sum };
-                simd.partial_store_f32s(piece, sum);
+            for (part, &sum) in c.chunks_mut(S::F32_LANES).zip(sums) {
+                let sum = if to.add { simd.add_f32s(simd.partial_load_f32s(part), sum) } else { sum };
+                simd.partial_store_f32s(part, sum);
             }
         }
     }
 }
 
-/// One column of a times one row of b.
+/// Adds the outer product of one column of a and one row of b.
 #[inline(always)]
 fn add_products<S: Simd, const R: usize>(simd: S, a: &[f32; R], b: &[S::f32s; VECTORS], sums: &mut [[S::f32s; VECTORS]; R]) {
     for (&a, sums) in a.iter().zip(sums) {

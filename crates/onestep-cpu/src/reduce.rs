@@ -1,16 +1,16 @@
-//! Sums and greatest values, in as many lanes as vectors have.
+//! Reductions: sums and maxima in SIMD lanes.
 
 use onestep_program::ReduceKind;
 
 use crate::{memory::Memory, tensor::Tensor};
 
-/// Runs the loops of a closure with the widest vectors of this processor.
+/// Runs a closure compiled for the widest SIMD instructions of this CPU.
 #[inline(always)]
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// The sum of a function of each element: in f32 over 1,024 of them, those sums in f64.
+/// The sum of `of` over all elements; blocks of 1,024 are summed in f32, the blocks in f64.
 pub(crate) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
     vectorized(|| {
         let mut total = 0.0;
@@ -28,7 +28,7 @@ pub(crate) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
     })
 }
 
-/// The greatest element.
+/// The largest element; NaN is ignored.
 pub(crate) fn maximum(values: &[f32]) -> f32 {
     vectorized(|| {
         let (parts, rest) = values.as_chunks::<16>();
@@ -42,7 +42,7 @@ pub(crate) fn maximum(values: &[f32]) -> f32 {
     })
 }
 
-/// Over one axis, which stays with length 1. Sums are in f64, from the first to the last.
+/// Reduces one axis, which remains with length 1. Sums are in f64 and in order.
 pub(crate) fn reduce(x: &Tensor, kind: ReduceKind, axis: usize, output: &[usize], memory: &Memory) -> Tensor {
     let (length, inner) = (x.shape[axis], x.shape[axis + 1..].iter().product::<usize>());
     let mut result = memory.empty(x.elements().len() / length);

@@ -9,7 +9,7 @@ use crate::{
 
 /// `softmax(scale · scores)` in place.
 pub(crate) fn softmax(scores: &mut [f32], scale: f32) {
-    // A negative scale would make the least score the one to subtract.
+    // With a negative scale, the smallest score has the largest exponent.
     let most = if scale >= 0.0 { maximum(scores) } else { -maximum_of_negated(scores) };
     let sum = vectorized(|| {
         let (parts, rest) = scores.as_chunks_mut::<16>();
@@ -37,7 +37,7 @@ fn maximum_of_negated(scores: &[f32]) -> f32 {
     scores.iter().fold(f32::NEG_INFINITY, |most, &score| most.max(-score))
 }
 
-/// Over one axis.
+/// Softmax over one axis.
 pub(crate) fn softmax_over(x: Tensor, axis: usize, memory: &Memory) -> Tensor {
     let shape = x.shape.clone();
     let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());

@@ -22,12 +22,12 @@ impl Tensor {
         &self.elements
     }
 
-    /// The elements: moved out when this is their only owner, copied otherwise.
+    /// The elements, moved if this is their only owner, else copied.
     pub(crate) fn into_elements(self, memory: &Memory) -> Buffer {
         Arc::try_unwrap(self.elements).unwrap_or_else(|shared| memory.copy_of(&shared))
     }
 
-    /// The elements, or the tensor when it is not their only owner.
+    /// The elements if this is their only owner, else the tensor.
     pub(crate) fn only(self) -> Result<Buffer, Self> {
         Arc::try_unwrap(self.elements).map_err(|elements| Self { shape: self.shape, elements })
     }

@@ -1,8 +1,8 @@
-//! Convolutions of 3x3 with 16 products where there are 36: Winograd's F(2x2, 3x3) in the form of Lavin and Gray, "Fast Algorithms for
+//! 3x3 convolutions by Winograd's F(2x2, 3x3), with 16 instead of 36 multiplications per tile, as in Lavin and Gray, "Fast Algorithms for
 //! Convolutional Neural Networks" (2015).
 //!
-//! Tiles of 2x2 outputs come from patches of 4x4 inputs. Patches d, kernels g and results y are transformed along both axes,
-//! `y = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A`; the product in the middle, summed over channels, is one matrix product for each of the 16 places.
+//! A tile of 2x2 outputs y is computed from a patch d of 4x4 inputs and the kernel g as `y = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A`. Summed over channels,
+//! the elementwise product is one matrix product for each of the 16 positions of a patch.
 //!
 //! Bᵀ d: d₀ − d₂, d₁ + d₂, d₂ − d₁, d₁ − d₃. G g: g₀, (g₀ + g₁ + g₂)/2, (g₀ − g₁ + g₂)/2, g₂. Aᵀ m: m₀ + m₁ + m₂, m₁ − m₂ − m₃.
 
@@ -16,26 +16,29 @@ use crate::{
     threads,
 };
 
-/// Places of a patch.
-const PLACES: usize = 16;
-/// Floats of the transformed weights above which they no longer stay in a cache: the plain form has fewer of them.
-const MOST: usize = 1 << 21;
+/// Positions of a patch: 4x4.
+const POSITIONS: usize = 16;
+/// Largest number of transformed weights. More would not stay in the cache; the direct convolution has fewer weights.
+const MAX_WEIGHTS: usize = 1 << 21;
 
-/// The weights of a convolution, transformed.
+/// The transformed weights of a convolution.
 pub(crate) struct Winograd {
-    /// By place: [D,C].
+    /// By position: a matrix [D,C].
     weights: Vec<Strips>,
     features: usize,
     channels: usize,
 }
 
-/// Whether it pays: weight [D,C,3,3], result [N,D,H',W'].
-pub(crate) fn pays(weight: &[usize], output: &[usize]) -> bool {
+/// True if Winograd's form is faster than the direct one, for a weight [D,C,3,3] and a result [N,D,H',W'].
+pub(crate) fn is_faster(weight: &[usize], output: &[usize]) -> bool {
     let width = panel_width();
     let padded = |count: usize| count.div_ceil(width) * width;
     let tiles = output[2].div_ceil(2) * output[3].div_ceil(2);
-    // The transforms take a share of what is saved; with few features, all of it.
-    weight[0] >= 3 && weight[1] >= 8 && PLACES * weight[0] * weight[1] <= MOST && 4 * PLACES * padded(tiles) < 3 * 9 * padded(output[2] * output[3])
+    // The transforms cost a part of what is saved; with few output channels, all of it.
+    weight[0] >= 3
+        && weight[1] >= 8
+        && POSITIONS * weight[0] * weight[1] <= MAX_WEIGHTS
+        && 4 * POSITIONS * padded(tiles) < 3 * 9 * padded(output[2] * output[3])
 }
 
 impl Winograd {
@@ -46,7 +49,7 @@ impl Winograd {
     /// weight [D,C,3,3]
     pub(crate) fn new(weight: &[f32], features: usize, channels: usize) -> Self {
         let of_line = |g: [f32; 3]| [g[0], (g[0] + g[1] + g[2]) * 0.5, (g[0] - g[1] + g[2]) * 0.5, g[2]];
-        let mut weights = vec![0.0; PLACES * features * channels];
+        let mut weights = vec![0.0; POSITIONS * features * channels];
         for (index, g) in weight.as_chunks::<9>().0.iter().enumerate() {
             let lines: [[f32; 4]; 3] = std::array::from_fn(|line| of_line([g[3 * line], g[3 * line + 1], g[3 * line + 2]]));
             for across in 0..4 {
@@ -59,7 +62,7 @@ impl Winograd {
         Self { weights, features, channels }
     }
 
-    /// image [C,H,W] with padding (top, left, bottom, right): [D,H',W'], with the epilogue, in `result`. Several threads take some rows each.
+    /// Convolves image [C,H,W] with padding (top, left, bottom, right) into `result` [D,H',W'], and applies the epilogue. Threads share the rows.
     pub(crate) fn convolve(
         &self,
         image: &[f32],
@@ -70,42 +73,50 @@ impl Winograd {
         memory: &Memory,
     ) {
         let [rows, columns] = [size[0] + padding[0] + padding[2] - 2, size[1] + padding[1] + padding[3] - 2];
-        let halves = Halves::new(image, size, padding, [rows.div_ceil(2), columns.div_ceil(2)], memory);
-        let parts = threads::parts_of(PLACES * self.features * self.channels * halves.tiles[0] * halves.tiles[1]).min(halves.tiles[0]);
-        let of_part = halves.tiles[0].div_ceil(parts);
+        let columns_split = SplitColumns::new(image, size, padding, [rows.div_ceil(2), columns.div_ceil(2)], memory);
+        let parts = threads::parts_of(POSITIONS * self.features * self.channels * columns_split.tiles[0] * columns_split.tiles[1])
+            .min(columns_split.tiles[0]);
+        let of_part = columns_split.tiles[0].div_ceil(parts);
         threads::for_each(bands(result, rows * columns, 2 * of_part * columns), |band| {
-            self.convolve_band(&halves, [columns, rows * columns], epilogue, band, memory);
+            self.convolve_band(&columns_split, [columns, rows * columns], epilogue, band, memory);
         });
     }
 
-    /// The tiles of a band of whole rows of tiles.
-    fn convolve_band(&self, halves: &Halves, [columns, pixels]: [usize; 2], epilogue: &Epilogue<'_>, mut band: Band<'_>, memory: &Memory) {
+    /// Computes a band of whole rows of tiles.
+    fn convolve_band(
+        &self,
+        columns_split: &SplitColumns,
+        [columns, pixels]: [usize; 2],
+        epilogue: &Epilogue<'_>,
+        mut band: Band<'_>,
+        memory: &Memory,
+    ) {
         let width = panel_width();
-        let across = halves.tiles[1];
-        let (mut patches, mut products) = (memory.stale(PLACES * self.channels * width), memory.stale(PLACES * self.features * width));
-        let (mut patch, mut tile) = (vec![0.0; PLACES * width], vec![0.0; 4 * width]);
-        let staged: [usize; PLACES] = std::array::from_fn(|place| place * width);
+        let across = columns_split.tiles[1];
+        let (mut patches, mut products) = (memory.stale(POSITIONS * self.channels * width), memory.stale(POSITIONS * self.features * width));
+        let (mut patch, mut tile) = (vec![0.0; POSITIONS * width], vec![0.0; 4 * width]);
+        let staged: [usize; POSITIONS] = std::array::from_fn(|position| position * width);
         let begin = band.first / columns / 2 * across;
         let end = begin + (band.length / columns).div_ceil(2) * across;
         for first in (begin..end).step_by(width) {
             let count = width.min(end - first);
-            let side_by_side = halves.places(first, count, width);
+            let side_by_side = columns_split.positions(first, count, width);
             for channel in 0..self.channels {
                 let (patch, from) = match &side_by_side {
-                    Some(from) => (halves.channel(channel), from),
+                    Some(from) => (columns_split.channel(channel), from),
                     None => {
-                        halves.gather(channel, first, count, &mut patch);
+                        columns_split.gather(channel, first, count, &mut patch);
                         (&patch[..], &staged)
                     }
                 };
-                Arch::new().dispatch(ToPlaces { patch, from, places: &mut patches[channel * width..], apart: self.channels * width });
+                Arch::new().dispatch(InputTransform { patch, from, positions: &mut patches[channel * width..], stride: self.channels * width });
             }
-            for (place, strips) in self.weights.iter().enumerate() {
+            for (position, strips) in self.weights.iter().enumerate() {
                 multiply_panel(Product {
                     rows: self.features,
                     a: Left::Strips { strips, first: 0 },
-                    panel: &patches[place * self.channels * width..][..self.channels * width],
-                    c: &mut products[place * self.features * width..],
+                    panel: &patches[position * self.channels * width..][..self.channels * width],
+                    c: &mut products[position * self.features * width..],
                     c_stride: width,
                     columns: width,
                     add: false,
@@ -113,7 +124,12 @@ impl Winograd {
             }
             for (feature, row) in band.rows.iter_mut().enumerate() {
                 let bias = epilogue.bias.map_or(0.0, |bias| bias[feature]);
-                Arch::new().dispatch(FromPlaces { places: &products[feature * width..], apart: self.features * width, bias, tile: &mut tile });
+                Arch::new().dispatch(OutputTransform {
+                    positions: &products[feature * width..],
+                    stride: self.features * width,
+                    bias,
+                    tile: &mut tile,
+                });
                 activate(&mut tile, epilogue.act);
                 let residual = epilogue.residual.map(|residual| &residual[feature * pixels + band.first..][..band.length]);
                 scatter(&tile, first - begin, count, [across, columns], row, residual);
@@ -122,15 +138,15 @@ impl Winograd {
     }
 }
 
-/// A padded image whose even and odd columns lie apart, so that the same place of neighbouring patches does not.
-struct Halves {
+/// A padded image with even and odd columns stored separately, so that one position of adjacent patches is contiguous.
+struct SplitColumns {
     /// [C, rows, 2, tiles in a row + 1]
     elements: Buffer,
     /// Rows, columns of tiles.
     tiles: [usize; 2],
 }
 
-impl Halves {
+impl SplitColumns {
     fn new(image: &[f32], [height, width]: [usize; 2], [top, left, ..]: [usize; 4], tiles: [usize; 2], memory: &Memory) -> Self {
         let half = tiles[1] + 1;
         let rows = 2 * tiles[0] + 2;
@@ -142,7 +158,7 @@ impl Halves {
             above.fill(0.0);
             let mut lines = to.chunks_exact_mut(2 * half);
             for (line, to) in image[channel * height * width..][..height * width].chunks_exact(width).zip(&mut lines) {
-                // The column before the image's first belongs to the odd half if the padding is odd.
+                // With odd padding, the image's first column is an odd column.
                 let (even, odd) = to.split_at_mut(half);
                 let (one, other) = if left.is_multiple_of(2) { (even, odd) } else { (odd, even) };
                 let (pairs, last) = line.as_chunks::<2>();
@@ -155,8 +171,8 @@ impl Halves {
                 }
                 let after = one.get_mut(pairs.len()..).unwrap_or_default();
                 after.fill(0.0);
-                if let ([last], Some(place)) = (last, after.first_mut()) {
-                    *place = *last;
+                if let ([last], Some(position)) = (last, after.first_mut()) {
+                    *position = *last;
                 }
                 other.get_mut(pairs.len()..).unwrap_or_default().fill(0.0);
             }
@@ -172,18 +188,18 @@ impl Halves {
         &self.elements[channel * plane..][..plane]
     }
 
-    /// Where in a channel each place of a panel's patches begins, when they fill the panel and lie side by side.
-    fn places(&self, first: usize, count: usize, width: usize) -> Option<[usize; PLACES]> {
+    /// The offset of each position in a channel, if `count` adjacent patches of one row fill the panel.
+    fn positions(&self, first: usize, count: usize, width: usize) -> Option<[usize; POSITIONS]> {
         let half = self.tiles[1] + 1;
         let (row, column) = (first / self.tiles[1], first % self.tiles[1]);
         let fills = count == width && column + count <= self.tiles[1];
-        fills.then(|| std::array::from_fn(|place| (2 * row + place / 4) * 2 * half + place % 2 * half + place % 4 / 2 + column))
+        fills.then(|| std::array::from_fn(|position| (2 * row + position / 4) * 2 * half + position % 2 * half + position % 4 / 2 + column))
     }
 
-    /// One channel of patches: [16,width].
+    /// Gathers one channel of patches: [16,width].
     fn gather(&self, channel: usize, first: usize, count: usize, patch: &mut [f32]) {
         let half = self.tiles[1] + 1;
-        let width = patch.len() / PLACES;
+        let width = patch.len() / POSITIONS;
         let lines = self.channel(channel);
         let mut done = 0;
         while done < count {
@@ -201,51 +217,52 @@ impl Halves {
     }
 }
 
-// In what follows there are loops where closures would read better: a closure that is not inlined knows nothing of vectors.
+// The functions below use loops instead of closures, because a closure that is not inlined is not compiled for the SIMD level.
 
-/// `Bᵀ·d` of a line.
+/// `Bᵀ·d` of one row or column.
 #[inline(always)]
-fn to_places<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 4] {
+fn transform_input<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 4] {
     [simd.sub_f32s(d[0], d[2]), simd.add_f32s(d[1], d[2]), simd.sub_f32s(d[2], d[1]), simd.sub_f32s(d[1], d[3])]
 }
 
-/// `Aᵀ·m` of a line.
+/// `Aᵀ·m` of one row or column.
 #[inline(always)]
-fn from_places<S: Simd>(simd: S, m: [S::f32s; 4]) -> [S::f32s; 2] {
+fn transform_output<S: Simd>(simd: S, m: [S::f32s; 4]) -> [S::f32s; 2] {
     let (sum, difference) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
     [simd.add_f32s(m[0], sum), simd.sub_f32s(difference, m[3])]
 }
 
 /// `Bᵀ·d·B` of a panel of patches.
-struct ToPlaces<'a> {
+struct InputTransform<'a> {
     patch: &'a [f32],
-    /// Where in it each place's columns are.
-    from: &'a [usize; PLACES],
-    /// Where the first place's panel begins.
-    places: &'a mut [f32],
-    /// From one place's panel to the next.
-    apart: usize,
+    /// The offset of each position in `patch`.
+    from: &'a [usize; POSITIONS],
+    /// Panels by position, from the first one on.
+    positions: &'a mut [f32],
+    /// Distance between the panels of two positions.
+    stride: usize,
 }
 
-impl WithSimd for ToPlaces<'_> {
+impl WithSimd for InputTransform<'_> {
     type Output = ();
 
     #[allow(clippy::needless_range_loop, reason = "the index is into four columns at once")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let mut patch: [&[S::f32s]; PLACES] = [&[]; PLACES];
+        let mut patch: [&[S::f32s]; POSITIONS] = [&[]; POSITIONS];
         for (vectors, &from) in patch.iter_mut().zip(self.from) {
             *vectors = S::as_simd_f32s(&self.patch[from..][..VECTORS * S::F32_LANES]).0;
         }
         for vector in 0..VECTORS {
             let mut columns = [[simd.splat_f32s(0.0); 4]; 4];
             for (across, column) in columns.iter_mut().enumerate() {
-                *column = to_places(simd, [patch[across][vector], patch[across + 4][vector], patch[across + 8][vector], patch[across + 12][vector]]);
+                *column =
+                    transform_input(simd, [patch[across][vector], patch[across + 4][vector], patch[across + 8][vector], patch[across + 12][vector]]);
             }
             for down in 0..4 {
-                let line = to_places(simd, [columns[0][down], columns[1][down], columns[2][down], columns[3][down]]);
+                let line = transform_input(simd, [columns[0][down], columns[1][down], columns[2][down], columns[3][down]]);
                 for (across, value) in line.into_iter().enumerate() {
-                    let (panel, _) = S::as_mut_simd_f32s(&mut self.places[(down * 4 + across) * self.apart..][..VECTORS * S::F32_LANES]);
+                    let (panel, _) = S::as_mut_simd_f32s(&mut self.positions[(down * 4 + across) * self.stride..][..VECTORS * S::F32_LANES]);
                     panel[vector] = value;
                 }
             }
@@ -253,18 +270,18 @@ impl WithSimd for ToPlaces<'_> {
     }
 }
 
-/// `Aᵀ·m·A` of a panel, and the bias.
-struct FromPlaces<'a> {
-    /// Where the first place's panel begins.
-    places: &'a [f32],
-    /// From one place's panel to the next.
-    apart: usize,
+/// `Aᵀ·m·A` of a panel, plus the bias.
+struct OutputTransform<'a> {
+    /// Panels by position, from the first one on.
+    positions: &'a [f32],
+    /// Distance between the panels of two positions.
+    stride: usize,
     bias: f32,
     /// [2,2,width]
     tile: &'a mut [f32],
 }
 
-impl WithSimd for FromPlaces<'_> {
+impl WithSimd for OutputTransform<'_> {
     type Output = ();
 
     #[allow(clippy::needless_range_loop, reason = "the index is into four columns at once")]
@@ -277,13 +294,13 @@ impl WithSimd for FromPlaces<'_> {
             for (across, column) in columns.iter_mut().enumerate() {
                 let mut line = [simd.splat_f32s(0.0); 4];
                 for (down, value) in line.iter_mut().enumerate() {
-                    let (panel, _) = S::as_simd_f32s(&self.places[(down * 4 + across) * self.apart..][..VECTORS * S::F32_LANES]);
+                    let (panel, _) = S::as_simd_f32s(&self.positions[(down * 4 + across) * self.stride..][..VECTORS * S::F32_LANES]);
                     *value = panel[vector];
                 }
-                *column = from_places(simd, line);
+                *column = transform_output(simd, line);
             }
             for down in 0..2 {
-                let line = from_places(simd, [columns[0][down], columns[1][down], columns[2][down], columns[3][down]]);
+                let line = transform_output(simd, [columns[0][down], columns[1][down], columns[2][down], columns[3][down]]);
                 for (across, value) in line.into_iter().enumerate() {
                     tile[(2 * down + across) * VECTORS + vector] = simd.add_f32s(value, bias);
                 }

@@ -15,7 +15,7 @@ fn count(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
-/// A program of one operation whose operands are inputs `0`, `1`, ….
+/// A program of one operation with the operands `0`, `1`, … as inputs.
 fn single(op: Op, inputs: &[(&[usize], DType)], output: &[usize]) -> Program {
     let mut values: Vec<Value> = inputs.iter().map(|(shape, dtype)| Value { shape: shape.to_vec(), dtype: *dtype, weight: None }).collect();
     values.push(Value { shape: output.to_vec(), dtype: DType::F32, weight: None });
@@ -30,7 +30,7 @@ fn single(op: Op, inputs: &[(&[usize], DType)], output: &[usize]) -> Program {
     }
 }
 
-/// Runs one operation whose second operand is a weight.
+/// Runs one operation with a weight as its second operand.
 fn run_with_weight(op: Op, inputs: &[(&[usize], &[f32])], output: &[usize]) -> Vec<f32> {
     let shapes: Vec<(&[usize], DType)> = inputs.iter().map(|(shape, _)| (*shape, DType::F32)).collect();
     let mut program = single(op, &shapes, output);
@@ -508,7 +508,7 @@ fn a_run_leaves_weights_and_inputs_as_they_were() {
         assert_eq!(found, [("out".to_owned(), vec![2.0, 3.0, 0.5]), ("square".to_owned(), vec![4.0, 9.0, 0.25])]);
     }
     let mut seen = Vec::new();
-    let stopped = cpu.run_watched(&[("0", TensorRef::F32(&[1.0, 1.0, 1.0]))], &mut |index| {
+    let stopped = cpu.run_with_callback(&[("0", TensorRef::F32(&[1.0, 1.0, 1.0]))], &mut |index| {
         seen.push(index);
         index == 0
     });

@@ -1,4 +1,4 @@
-//! The discriminator: the teacher's denoiser, asked at every scale whether a latent is the teacher's (Diffusion2GAN, section 3.2).
+//! The discriminator: the teacher's U-Net with classification heads at every scale (Diffusion2GAN, section 3.2).
 
 use burn::{
     module::{Module, Param},
@@ -16,66 +16,66 @@ use crate::{
     unet::{DownBlock, MidBlock, UNet2DConditionConfig, UNet2DConditionModel, UpBlock},
 };
 
-/// Clean latents are what it sees, so this is the timestep that it is told.
+/// The timestep that conditions the U-Net: latents are clean.
 const TIMESTEP: f32 = 0.0;
-/// Standard deviation of a readout's first weights.
+/// Standard deviation of a readout's initial weights.
 const READOUT_DEVIATION: f64 = 0.02;
 
-/// Which parts it has; all of them in the paper's final model.
+/// The optional parts of a discriminator; the paper's final model has all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiscriminatorParts {
-    /// Whether it sees the noise that the latent was drawn from.
+    /// True to condition it on the noise z that the latent was generated from.
     pub noise: bool,
-    /// Whether smaller copies of the latent join at every level, and every scale is read; otherwise the highest scale's result alone.
+    /// True to add downsampled latents at every level and to read out every scale; false to read out the highest resolution only.
     pub scales: bool,
 }
 
-/// `D(c, z, x)`: is the latent x the teacher's image of the text c from the noise z? One answer for every place of every readout.
+/// `D(c, z, x)`: classifies whether the latent x is the teacher's for the text c and the noise z, with one logit per pixel of every readout.
 #[derive(Module, Debug)]
 pub struct Discriminator {
     /// The teacher's first convolution.
     pub conv_in: Conv2d,
-    /// The noise's, joined to it; zeros at first.
+    /// The convolution of the noise, added to the result of `conv_in`; initially zeros.
     pub conv_noise: Option<Conv2d>,
-    /// For each level below the first: the latent averaged down to its size, joined to its input; zeros at first.
+    /// For each level below the first: the convolution of the downsampled latent, added to the level's input; initially zeros.
     pub conv_resized: Vec<Conv2d>,
-    /// The teacher's.
+    /// The teacher's time embedding.
     pub time_embedding: TimestepEmbedding,
-    /// The teacher's.
+    /// The teacher's contracting blocks.
     pub down_blocks: Vec<DownBlock>,
-    /// The teacher's.
+    /// The teacher's middle block.
     pub mid_block: MidBlock,
-    /// The teacher's, lowest resolution first.
+    /// The teacher's expanding blocks, lowest resolution first.
     pub up_blocks: Vec<UpBlock>,
-    /// Readouts, lowest resolution first.
+    /// Classification heads by scale, lowest resolution first.
     pub readouts: Vec<Readouts>,
-    /// Of the teacher: whether latents in 0…1 are first brought to −1…1.
+    /// The teacher's `center_input_sample`: true if latents are scaled from 0…1 to −1…1.
     pub center_input_sample: bool,
-    /// Of the teacher.
+    /// The teacher's `flip_sin_to_cos`.
     pub flip_sin_to_cos: bool,
-    /// Of the teacher.
+    /// The teacher's `freq_shift`.
     pub freq_shift: f64,
-    /// Of the teacher.
+    /// The number of the teacher's timestep features.
     pub time_features: usize,
 }
 
-/// The three readouts of a scale: before, at and behind the skip connection.
+/// The three readouts of a scale: before, at and after the skip connection.
 #[derive(Module, Debug)]
 pub struct Readouts {
-    /// Of the first skip tensor that the scale takes.
+    /// Reads the first skip tensor of the scale.
     pub skip: Option<Readout>,
-    /// Of the first block's result, which has seen it.
+    /// Reads the result of the first block, which gets that skip tensor.
     pub joined: Option<Readout>,
-    /// Of the last block's result, before it is enlarged.
+    /// Reads the result of the last block, before upsampling.
     pub main: Readout,
 }
 
-/// GroupNorm, SiLU, a 3x3 convolution to one channel.
+/// A classification head: group norm, SiLU and a 3x3 convolution to one channel.
 #[derive(Module, Debug)]
 pub struct Readout {
-    /// Brings every group of channels to one scale.
+    /// The group norm.
     pub norm: GroupNorm,
-    /// To a logit for each place.
+    /// The convolution to one logit per pixel.
     pub conv: Conv2d,
 }
 
@@ -95,7 +95,7 @@ impl Readout {
     }
 }
 
-/// A convolution that adds nothing until it has been trained.
+/// A 3x3 convolution with weights of zeros, which adds nothing before training.
 fn zero_conv(input: usize, output: usize, device: &Device) -> Conv2d {
     let conv = same_conv(input, output, 3, device);
     let zeros = |shape: [usize; 4]| Param::from_tensor(Tensor::zeros(shape, device));
@@ -103,7 +103,7 @@ fn zero_conv(input: usize, output: usize, device: &Device) -> Conv2d {
 }
 
 impl Discriminator {
-    /// With the teacher's weights, whose configuration is `config`. The teacher's last norm and convolution are dropped.
+    /// A discriminator with the weights of `teacher`, which has the configuration `config`. The teacher's last norm and convolution are dropped.
     pub fn new(teacher: UNet2DConditionModel, config: &UNet2DConditionConfig, parts: DiscriminatorParts, device: &Device) -> Self {
         let channels = &config.block_out_channels;
         let levels = channels.len();
@@ -116,7 +116,7 @@ impl Discriminator {
             .filter(|up| parts.scales || up + 1 == levels)
             .map(|up| {
                 let here = channels[levels - 1 - up];
-                let readout = |wanted: bool| wanted.then(|| Readout::new(here, config.norm_num_groups, device));
+                let readout = |exists: bool| exists.then(|| Readout::new(here, config.norm_num_groups, device));
                 Readouts { skip: readout(parts.scales), joined: readout(parts.scales), main: Readout::new(here, config.norm_num_groups, device) }
             })
             .collect();
@@ -136,10 +136,10 @@ impl Discriminator {
         }
     }
 
-    /// Logits of every readout, lowest resolution first, within a scale before, at and behind the skip: `[batch, 1, h, w]` each.
+    /// The logits of every readout, `[batch, 1, h, w]` each, in the order of [`readout_names`](Self::readout_names).
     ///
-    /// - `x`: latents `[batch, channels, height, width]`; height and width halve evenly down to the lowest level;
-    /// - `z`: the noise that they were drawn from, of the same shape;
+    /// - `x`: latents `[batch, channels, height, width]`; height and width must be divisible by 2 for every level below the first;
+    /// - `z`: the noise that they were generated from, of the same shape;
     /// - `text`: `[batch, tokens, features]`.
     ///
     /// It computes in the element type of its weights; logits are f32.
@@ -190,12 +190,13 @@ impl Discriminator {
         logits
     }
 
-    /// What the logits of [`forward`](Self::forward) are of, in their order: the scale, 0 for the lowest resolution, and where in it.
-    pub fn places(&self) -> Vec<(usize, &'static str)> {
+    /// The scale (0 for the lowest resolution) and the name (`skip`, `joined` or `main`) of each readout, in the order of
+    /// [`forward`](Self::forward)'s result.
+    pub fn readout_names(&self) -> Vec<(usize, &'static str)> {
         let unread = self.up_blocks.len() - self.readouts.len();
         let of = |(scale, readouts): (usize, &Readouts)| {
-            let places = [(readouts.skip.is_some(), "skip"), (readouts.joined.is_some(), "joined"), (true, "main")];
-            places.into_iter().filter(|place| place.0).map(move |place| (unread + scale, place.1))
+            let names = [(readouts.skip.is_some(), "skip"), (readouts.joined.is_some(), "joined"), (true, "main")];
+            names.into_iter().filter(|(exists, _)| *exists).map(move |(_, name)| (unread + scale, name))
         };
         self.readouts.iter().enumerate().flat_map(of).collect()
     }

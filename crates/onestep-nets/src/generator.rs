@@ -20,7 +20,7 @@ use crate::{
 pub struct Generator {
     /// The network, predicting the noise.
     pub unet: UNet2DConditionModel,
-    /// The timestep that the network is told.
+    /// The timestep that the network is conditioned on.
     pub timestep: usize,
     /// Square root of the cumulative alpha at that timestep.
     pub alpha: f64,

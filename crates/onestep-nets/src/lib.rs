@@ -1,12 +1,13 @@
-//! The networks of onestep as burn modules: the U-Net, the autoencoder and the text encoder of latent diffusion models,
-//! under the configuration keys and parameter names of diffusers and transformers; and the networks by whose features
-//! images are judged: Inception-v3 and a whole CLIP, under those of torchvision and transformers, and a classifier of our own.
+//! The networks of onestep as burn modules.
 //!
-//! A network here is written once. Training runs it on a burn device; export captures its forward pass. Nothing in this
-//! crate opens a file: configurations are read from text and weights from bytes.
+//! - Latent diffusion models: U-Net, autoencoder and text encoder, with the configuration keys and parameter names of diffusers and transformers.
+//! - Training: the one-step generator, the discriminator and the perceptual metric LatentLPIPS.
+//! - Evaluation: Inception-v3 and CLIP, with the parameter names of torchvision and transformers, and an image classifier.
 //!
-//! Layout of tensors, everywhere: images and latents are `[batch, channels, height, width]`, sequences
-//! `[batch, tokens, features]`.
+//! Each network is implemented once: training runs it on a burn device, and export captures its forward pass. The crate opens no file; it reads
+//! configurations from text and weights from bytes.
+//!
+//! Images and latents have the shape `[batch, channels, height, width]`, sequences `[batch, tokens, features]`.
 
 mod blocks;
 mod classifier;

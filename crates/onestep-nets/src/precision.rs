@@ -1,8 +1,8 @@
-//! Half precision with islands of f32.
+//! Mixed precision.
 //!
-//! A network computes in the element type of its weights. In 16 bits its products and activations take half of the memory, and on hardware that has units for
-//! them a fraction of the time; what 16 bits would ruin stays in f32, whatever the weights are: the statistics of norms, sines of timesteps, and everything
-//! behind a network's last layer (x̂₀, logits, losses).
+//! A network computes in the element type of its weights. With 16-bit weights, products and activations take half of the memory and, on hardware
+//! that supports them, a fraction of the time. Statistics of norms, timestep features and everything after a network's last layer (x̂₀, logits,
+//! losses) are computed in f32, because 16 bits are not precise enough for them.
 
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -10,8 +10,8 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
-/// A copy of a module that computes in another element type. On an autodiff device gradients pass through it: a loss of the copy has the gradients
-/// of the module's own parameters, in their own type.
+/// A copy of a module that computes in another element type. On an autodiff device, a loss of the copy has gradients with respect to the
+/// parameters of the original module, in their type.
 #[must_use]
 pub fn in_dtype<M: Module>(module: &M, dtype: DType) -> M {
     struct Cast(DType);
@@ -25,12 +25,12 @@ pub fn in_dtype<M: Module>(module: &M, dtype: DType) -> M {
     module.clone().map(&mut Cast(dtype))
 }
 
-/// A tensor in a type; untouched where it has it already, so that a captured graph has no trace of it.
+/// Casts a tensor; does nothing if it already has the type, so that a captured graph has no cast.
 pub(crate) fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
 }
 
-/// A group norm whose statistics and arithmetic are f32; the result has the type of `x`.
+/// A group norm, computed in f32; the result has the type of `x`.
 pub(crate) fn group_norm<const D: usize>(norm: &GroupNorm, x: Tensor<D>) -> Tensor<D> {
     match x.dtype() {
         DType::F32 => norm.forward(x),
@@ -38,7 +38,7 @@ pub(crate) fn group_norm<const D: usize>(norm: &GroupNorm, x: Tensor<D>) -> Tens
     }
 }
 
-/// A layer norm whose statistics and arithmetic are f32; the result has the type of `x`.
+/// A layer norm, computed in f32; the result has the type of `x`.
 pub(crate) fn layer_norm<const D: usize>(norm: &LayerNorm, x: Tensor<D>) -> Tensor<D> {
     match x.dtype() {
         DType::F32 => norm.forward(x),
@@ -59,7 +59,7 @@ mod tests {
         norm(found - expected.clone()) / norm(expected)
     }
 
-    /// Features far from zero, as deep layers have them. In 16 bits their mean alone would be wrong by a good part of their spread.
+    /// Features far from zero, as in deep layers. In 16 bits, the error of their mean would be of the order of their standard deviation.
     #[test]
     fn norms_lose_nothing_but_the_rounding_of_their_result() {
         let device = Device::flex();
@@ -67,7 +67,7 @@ mod tests {
         let values: Vec<f32> = (0..512u32).map(|i| 46.0 + (i.wrapping_mul(2_654_435_761) >> 28) as f32 * 0.25).collect();
         let x = Tensor::<3>::from_data(TensorData::new(values, [1, 8, 64]), &device);
         let half = x.clone().cast(DType::BF16);
-        // Half of the last place of an eight-bit mantissa, relative.
+        // Half a unit in the last place of an eight-bit mantissa, relative.
         let rounding = 1.0 / 256.0;
 
         let norm = GroupNormConfig::new(2, 8).init(&device);
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(found.dtype(), DType::BF16);
         assert!(distance(found.cast(DType::F32), expected) < rounding);
 
-        // What an island is for: the same by hand in 16 bits.
+        // For comparison, the same in 16 bits.
         let [mean, spread] = [half.clone().mean_dim(2), half.clone().sub(half.clone().mean_dim(2)).square().mean_dim(2).sqrt()];
         let naive = half.sub(mean).div(spread).cast(DType::F32);
         assert!(distance(naive, LayerNormConfig::new(64).init(&device).forward(x)) > 2.0 * rounding);

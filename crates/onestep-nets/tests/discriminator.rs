@@ -29,50 +29,50 @@ fn values(logits: &[Tensor<4>]) -> Vec<Vec<f32>> {
 #[test]
 fn there_are_three_readouts_at_every_scale() {
     let device = Device::flex();
-    let (judge, config) = discriminator(PARTS, &device);
+    let (network, config) = discriminator(PARTS, &device);
     let (x, z, c) = inputs(&config, &device);
     let levels = config.block_out_channels.len();
-    let logits = judge.forward(x.clone(), z.clone(), &c);
+    let logits = network.forward(x.clone(), z.clone(), &c);
     let shapes: Vec<[usize; 4]> = logits.iter().map(Tensor::dims).collect();
     let expected: Vec<[usize; 4]> = (0..levels).rev().flat_map(|level| [[2, 1, 16 >> level, 16 >> level]; 3]).collect();
     assert_eq!(shapes, expected);
-    let places: Vec<(usize, &str)> = (0..levels).flat_map(|scale| ["skip", "joined", "main"].map(|place| (scale, place))).collect();
-    assert_eq!(judge.places(), places);
+    let names: Vec<(usize, &str)> = (0..levels).flat_map(|scale| ["skip", "joined", "main"].map(|name| (scale, name))).collect();
+    assert_eq!(network.readout_names(), names);
     let (single, _) = discriminator(DiscriminatorParts { noise: false, scales: false }, &device);
     assert_eq!(single.forward(x, z, &c).iter().map(Tensor::dims).collect::<Vec<_>>(), [[2, 1, 16, 16]]);
-    assert_eq!(single.places(), [(levels - 1, "main")]);
+    assert_eq!(single.readout_names(), [(levels - 1, "main")]);
 }
 
 #[test]
 fn at_first_noise_and_smaller_copies_change_nothing() {
     let device = Device::flex();
-    let (judge, config) = discriminator(PARTS, &device);
+    let (network, config) = discriminator(PARTS, &device);
     let (x, z, c) = inputs(&config, &device);
-    let with = values(&judge.forward(x.clone(), z.clone(), &c));
-    assert_eq!(with, values(&judge.forward(x.clone(), z.mul_scalar(-3.0), &c)));
+    let with = values(&network.forward(x.clone(), z.clone(), &c));
+    assert_eq!(with, values(&network.forward(x.clone(), z.mul_scalar(-3.0), &c)));
     // The same trunk and readouts without the convolutions that start at zero.
-    let without = Discriminator { conv_noise: None, conv_resized: Vec::new(), ..judge };
+    let without = Discriminator { conv_noise: None, conv_resized: Vec::new(), ..network };
     assert_eq!(with, values(&without.forward(x.clone(), x, &c)));
 }
 
 #[test]
 fn every_part_learns_from_the_first_step() {
     let device = Device::flex().autodiff();
-    let (judge, config) = discriminator(PARTS, &device);
+    let (network, config) = discriminator(PARTS, &device);
     let (x, z, c) = inputs(&config, &device);
-    let sum = judge.forward(x, z, &c).into_iter().map(|logits| logits.mean()).reduce(|a, b| a + b).unwrap();
+    let sum = network.forward(x, z, &c).into_iter().map(|logits| logits.mean()).reduce(|a, b| a + b).unwrap();
     let gradients = sum.backward();
     let norm = |tensor: &Tensor<4>| f64::from(tensor.grad(&gradients).unwrap().square().sum().into_scalar::<f32>());
-    let noise = judge.conv_noise.as_ref().unwrap();
+    let noise = network.conv_noise.as_ref().unwrap();
     assert!(norm(&noise.weight.val()) > 0.0);
-    for conv in &judge.conv_resized {
+    for conv in &network.conv_resized {
         assert!(norm(&conv.weight.val()) > 0.0);
     }
-    for readouts in &judge.readouts {
+    for readouts in &network.readouts {
         for readout in [readouts.skip.as_ref().unwrap(), readouts.joined.as_ref().unwrap(), &readouts.main] {
             assert!(norm(&readout.conv.weight.val()) > 0.0);
         }
     }
-    assert!(norm(&judge.conv_in.weight.val()) > 0.0);
-    assert_eq!(judge.readouts.len(), config.block_out_channels.len(), "three readouts at every scale");
+    assert!(norm(&network.conv_in.weight.val()) > 0.0);
+    assert_eq!(network.readouts.len(), config.block_out_channels.len(), "three readouts at every scale");
 }

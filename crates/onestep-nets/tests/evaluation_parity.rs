@@ -1,4 +1,4 @@
-//! The networks that images are judged by, against torchvision's and transformers'.
+//! Compares the evaluation networks with torchvision's and transformers'.
 
 mod fixture;
 
@@ -99,7 +99,7 @@ fn inception_files_that_do_not_fit_are_refused_by_name() {
     assert_eq!(refusal(&entries), "inception: the weights do not fit: fc.bias [1008] is missing");
 
     let mut entries = whole.clone();
-    // Beside no statistics, so it counts nothing.
+    // There are no statistics of this name.
     entries.push(("Mixed_7c.branch_pool.conv.num_batches_tracked".to_owned(), Dtype::I64, vec![], vec![0; 8]));
     entries.push(("Mixed_8a.conv.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]));
     assert_eq!(

@@ -123,7 +123,7 @@ fn fixed_statistics_see_the_contrast_that_groups_of_one_channel_do_not() {
     assert!(group < 1e-4, "{group}");
 }
 
-/// Training by the statistics of a batch and judging by fixed ones meet where the fixed ones are the batch's.
+/// With the statistics of a batch as fixed statistics, inference gives the same result as training on that batch.
 #[test]
 fn batch_norms_train_by_what_they_end_with() {
     let device = Device::flex().autodiff();

@@ -60,17 +60,17 @@ fn the_discriminator_in_16_bits_answers_in_32_and_learns() {
     let device = Device::flex().autodiff();
     let (unet, config) = teacher(&device);
     device.seed(1);
-    let judge = Discriminator::new(unet, &config, DiscriminatorParts { noise: true, scales: true }, &device);
+    let discriminator = Discriminator::new(unet, &config, DiscriminatorParts { noise: true, scales: true }, &device);
     let (x, z, c) = inputs(&config, &device);
-    let full = judge.forward(x.clone(), z.clone(), &c);
-    let half = in_dtype(&judge, DType::BF16).forward(x, z, &c);
+    let full = discriminator.forward(x.clone(), z.clone(), &c);
+    let half = in_dtype(&discriminator, DType::BF16).forward(x, z, &c);
     for (full, half) in full.iter().zip(&half) {
         assert_eq!(half.dtype(), DType::F32);
         let far = distance(&half.clone().inner(), &full.clone().inner());
         assert!(far < 0.05, "{far}");
     }
     let gradients = half.into_iter().map(|logits| logits.mean()).reduce(|a, b| a + b).unwrap().backward();
-    let readout = judge.readouts[0].main.conv.weight.val().grad(&gradients).unwrap();
+    let readout = discriminator.readouts[0].main.conv.weight.val().grad(&gradients).unwrap();
     assert_eq!(readout.dtype(), DType::F32);
     assert!(f64::from(readout.square().sum().into_scalar::<f32>()) > 0.0);
 }

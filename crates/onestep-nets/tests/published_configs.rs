@@ -104,7 +104,7 @@ fn text_encoders_have_the_published_sizes() {
 }
 
 #[test]
-fn networks_that_judge_images_have_the_published_sizes() {
+fn evaluation_networks_have_the_published_sizes() {
     let base = json!({
         "architectures": ["CLIPModel"], "initializer_factor": 1.0, "logit_scale_init_value": 2.6592, "model_type": "clip",
         "projection_dim": 512, "text_config_dict": null, "vision_config_dict": null,

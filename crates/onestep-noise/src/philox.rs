@@ -1,8 +1,8 @@
-//! Philox 4×32-10.
+//! The counter-based random generator Philox 4×32-10.
 
 use crate::stream::Stream;
 
-/// One block: four words from a counter and a key, by ten rounds.
+/// One block of the generator: maps a counter and a key to four random words by ten rounds.
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for round in 0..10 {
         if round > 0 {
@@ -15,24 +15,26 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// The words of one use of a stream, in order.
+/// The sequence of random words of one use of a [`Stream`].
 #[derive(Clone, Debug)]
 pub struct Philox {
     key: [u32; 2],
-    /// Block within the use, stream, low and high half of the use's index.
+    /// Number of the block, stream, low and high half of the index.
     counter: [u32; 4],
     block: [u32; 4],
     used: usize,
 }
 
 impl Philox {
-    /// The key is the seed; stream and index fill the counter's upper words. A use yields up to 2³⁴ words.
+    /// The sequence of `seed`, `stream` and `index`, which distinguishes the uses of a stream; it has 2³⁴ words.
+    ///
+    /// The seed is the generator's key; stream and index fill the upper words of its counter.
     pub fn new(seed: u64, stream: Stream, index: u64) -> Self {
         let counter = [0, stream as u32, index as u32, (index >> 32) as u32];
         Self { key: [seed as u32, (seed >> 32) as u32], counter, block: [0; 4], used: 4 }
     }
 
-    /// The next word.
+    /// The next random word.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox4x32(self.counter, self.key);
@@ -43,7 +45,10 @@ impl Philox {
         self.block[self.used - 1]
     }
 
-    /// Uniform in `0..bound`, `bound` > 0, without bias (Lemire's rejection).
+    /// A uniform number in `0..bound`, unbiased by Lemire's rejection.
+    ///
+    /// # Panics
+    /// If `bound` is 0.
     pub fn below(&mut self, bound: u32) -> u32 {
         let threshold = bound.wrapping_neg() % bound;
         loop {
@@ -54,12 +59,12 @@ impl Philox {
         }
     }
 
-    /// Uniform in [0, 1), 24 bits.
+    /// A uniform number in [0, 1) of 24 bits.
     pub fn unit(&mut self) -> f32 {
         (self.next_u32() >> 8) as f32 / 16_777_216.0
     }
 
-    /// Two independent standard normal numbers from two words, by Box and Muller's transform.
+    /// Two independent standard normal numbers, from the next two words by the Box–Muller transform.
     pub fn normal_pair(&mut self) -> [f64; 2] {
         const SCALE: f64 = 1.0 / 4_294_967_296.0;
         let (a, b) = (self.next_u32(), self.next_u32());
@@ -69,7 +74,7 @@ impl Philox {
         [radius * libm::cos(angle), radius * libm::sin(angle)]
     }
 
-    /// The numbers `0..count` in random order (Fisher and Yates).
+    /// A random permutation of `0..count` (Fisher–Yates).
     pub fn permutation(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for last in (1..count).rev() {

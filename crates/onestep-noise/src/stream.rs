@@ -1,10 +1,10 @@
-//! The uses of random numbers, each a stream of its own.
+//! The purposes of random numbers.
 
-/// What a number is for. Numbers of different streams never coincide under one seed.
+/// What random numbers are used for. Each purpose has a separate stream; streams of one seed never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
-    /// The noise of an image: what a seed means to a user.
+    /// The noise of an image, as a user's seed selects it.
     Image = 0,
     /// Order of the training samples.
     Order = 1,
@@ -16,14 +16,14 @@ pub enum Stream {
     Prompt = 4,
     /// Samples of the autoencoder's posterior.
     Posterior = 5,
-    /// First weights of a network.
+    /// Initial weights of a network.
     Weights = 6,
-    /// Changes of the images that a training step sees.
+    /// Augmentation of training images.
     Augmentation = 7,
-    /// Random changes of latents before they are compared.
-    LatentChange = 8,
-    /// What a discriminator is shown as false besides the student's images.
-    Mix = 9,
-    /// Distortions of images whose order a metric is calibrated on.
+    /// Augmentation of latents before a metric compares them.
+    LatentAugmentation = 8,
+    /// Mix-and-match fakes of the discriminator.
+    MixAndMatch = 9,
+    /// Distortions of images on which a metric is calibrated.
     Distortion = 10,
 }

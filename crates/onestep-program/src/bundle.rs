@@ -1,32 +1,32 @@
-//! A bundle: manifest, programs, weights, tokenizer and card, checked as a whole.
+//! A bundle: manifest, programs, weights, tokenizer and model card, checked as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    error::{BundleError, Kind},
+    error::{BundleError, BundleErrorKind},
     limits,
     manifest::{self, FileEntry, Generation, Manifest, sha256},
     program::Program,
     weights::{WeightFile, WeightHeader, WeightView},
 };
 
-/// Everything of a bundle but the weights themselves, verified: what can be looked at and prepared while they are on their way.
+/// A verified bundle without its weights: enough to inspect it, and to plan its programs while the weights are still being downloaded.
 #[derive(Clone, Debug)]
 pub struct Outline {
     id: String,
     manifest: Manifest,
     programs: BTreeMap<String, Program>,
-    /// Of the first weight files of the manifest.
+    /// Headers of the weight files that have been read so far, in the order of the manifest.
     headers: Vec<WeightHeader>,
     tokenizer: Vec<u8>,
     card: String,
 }
 
 impl Outline {
-    /// Reads everything but the weights; as [`Bundle::open`].
+    /// Opens a bundle without its weights. `fetch` returns the bytes of a listed file; see [`Bundle::open`].
     ///
     /// # Errors
-    /// What `fetch` reports, and everything that the formats refuse, with the file's name.
+    /// Errors of `fetch`; a file that does not have its listed hash or is refused by its format, naming the file.
     pub fn open<E: From<BundleError>>(manifest_bytes: &[u8], mut fetch: impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         let manifest = Manifest::from_json(manifest_bytes)?;
         let mut programs = BTreeMap::new();
@@ -42,14 +42,17 @@ impl Outline {
         Ok(outline)
     }
 
-    /// Takes the beginning of weight file `number` of the manifest, at least its header, and gives what lies where in it; the file that came
-    /// last may come again. With the last file it is known whether the programs and the tensors of all files fit.
+    /// Reads the header of weight file `number` of the manifest from its first bytes, and returns it.
+    ///
+    /// Call this for the files in order; the last one may be read again. After the last file, the programs are compared with the tensors of
+    /// all files.
     ///
     /// # Errors
-    /// Those of [`WeightHeader::new`]; tensors that are missing, left over, there twice or of another shape or type.
+    /// Those of [`WeightHeader::new`]; a tensor that is missing, unused, stored twice, or of another shape or type than the program states.
     pub fn header(&mut self, number: usize, beginning: &[u8]) -> Result<&WeightHeader, BundleError> {
         let file = self.manifest.weights.get(number).and_then(|name| self.manifest.file(name)).filter(|_| number <= self.headers.len());
-        let file = file.ok_or_else(|| BundleError::new(Kind::Malformed, manifest::FILE_NAME, format!("weight file {number} is not the next")))?;
+        let file =
+            file.ok_or_else(|| BundleError::new(BundleErrorKind::Malformed, manifest::FILE_NAME, format!("weight file {number} is not the next")))?;
         let header = WeightHeader::new(beginning, file.size, &file.name)?;
         self.headers.truncate(number);
         self.add(header)
@@ -64,80 +67,80 @@ impl Outline {
         Ok(&self.headers[self.headers.len() - 1])
     }
 
-    /// The SHA-256 of the manifest, which names the hash of every other file.
+    /// The SHA-256 of the manifest in hexadecimal; it identifies the bundle, because the manifest lists the hashes of all other files.
     pub fn id(&self) -> &str {
         &self.id
     }
-    /// What the bundle says of itself.
+    /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
-    /// The programs by component.
+    /// The programs by component: `text_encoder`, `generator`, `decoder`.
     pub fn programs(&self) -> &BTreeMap<String, Program> {
         &self.programs
     }
     /// One component's program.
     ///
     /// # Errors
-    /// [`Kind::Missing`], naming the components that are there.
+    /// [`BundleErrorKind::Missing`], listing the bundle's components.
     pub fn program(&self, component: &str) -> Result<&Program, BundleError> {
         self.programs.get(component).ok_or_else(|| {
             let there: Vec<_> = self.programs.keys().map(String::as_str).collect();
-            BundleError::new(Kind::Missing, manifest::FILE_NAME, format!("this bundle has no {component}, only {}", there.join(", ")))
+            BundleError::new(BundleErrorKind::Missing, manifest::FILE_NAME, format!("this bundle has no {component}, only {}", there.join(", ")))
         })
     }
     /// The bytes of `tokenizer.json`.
     pub fn tokenizer(&self) -> &[u8] {
         &self.tokenizer
     }
-    /// The model card, Markdown.
+    /// The model card in Markdown.
     pub fn card(&self) -> &str {
         &self.card
     }
 
-    /// Each tensor once, each named tensor there with the stated shape and type, nothing left over.
+    /// Checks that every tensor that a program names is stored exactly once, with the stated shape and type, and that no tensor is unused.
     fn check(&self) -> Result<(), BundleError> {
-        let mut left = BTreeSet::new();
-        for (file, place) in self.headers.iter().zip(&self.manifest.weights) {
+        let mut unused = BTreeSet::new();
+        for (file, location) in self.headers.iter().zip(&self.manifest.weights) {
             for name in file.names() {
-                if !left.insert(name) {
-                    return Err(BundleError::new(Kind::Malformed, place, format!("tensor {name} is in two weight files")));
+                if !unused.insert(name) {
+                    return Err(BundleError::new(BundleErrorKind::Malformed, location, format!("tensor {name} is in two weight files")));
                 }
             }
         }
         for (component, program) in &self.programs {
             for value in program.weights() {
                 let name = value.weight.as_deref().unwrap_or_default();
-                let place = || format!("{component}, tensor {name}");
+                let location = || format!("{component}, tensor {name}");
                 let Some(found) = self.headers.iter().find_map(|file| file.get(name)) else {
-                    return Err(BundleError::new(Kind::Missing, place(), "in no weight file"));
+                    return Err(BundleError::new(BundleErrorKind::Missing, location(), "in no weight file"));
                 };
                 if found.shape != value.shape || found.dtype != value.dtype {
                     let message =
                         format!("the weight file has {:?} {:?}, the program wants {:?} {:?}", found.dtype, found.shape, value.dtype, value.shape);
-                    return Err(BundleError::new(Kind::Malformed, place(), message));
+                    return Err(BundleError::new(BundleErrorKind::Malformed, location(), message));
                 }
-                left.remove(name);
+                unused.remove(name);
             }
         }
-        match left.first() {
-            Some(name) => Err(BundleError::new(Kind::Malformed, manifest::FILE_NAME, format!("tensor {name} is used by no program"))),
+        match unused.first() {
+            Some(name) => Err(BundleError::new(BundleErrorKind::Malformed, manifest::FILE_NAME, format!("tensor {name} is used by no program"))),
             None => Ok(()),
         }
     }
 }
 
-/// A listed file, compared with its hashes.
+/// Fetches a listed file and compares it with its hashes.
 fn load<E: From<BundleError>>(manifest: &Manifest, name: &str, fetch: &mut impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
     let Some(entry) = manifest.file(name) else {
-        return Err(BundleError::new(Kind::Missing, name, "not listed in the manifest").into());
+        return Err(BundleError::new(BundleErrorKind::Missing, name, "not listed in the manifest").into());
     };
     let bytes = fetch(entry)?;
     entry.verify(&bytes)?;
     Ok(bytes)
 }
 
-/// Everything that a model needs to run, verified.
+/// A verified bundle: everything that is needed to generate images.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     outline: Outline,
@@ -145,11 +148,13 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens a bundle from its manifest's bytes; `fetch` gives the bytes of a listed file.
-    /// Every file is compared with its hashes before it is read, and the programs with the tensors they name; every weight is finite.
+    /// Opens a bundle from the bytes of its manifest. `fetch` returns the bytes of a listed file.
+    ///
+    /// Every file is compared with its hashes before it is parsed. The programs are compared with the tensors that they name, and every
+    /// weight must be finite.
     ///
     /// # Errors
-    /// What `fetch` reports, and everything that the formats refuse, with the file's name.
+    /// Errors of `fetch`; a file that does not have its listed hash or is refused by its format, naming the file.
     pub fn open<E: From<BundleError>>(manifest_bytes: &[u8], mut fetch: impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         let mut outline = Outline::open(manifest_bytes, &mut fetch)?;
         let mut weights = Vec::new();
@@ -162,7 +167,7 @@ impl Bundle {
         Ok(Self { outline, weights })
     }
 
-    /// Everything but the weights.
+    /// The bundle without its weights.
     pub fn outline(&self) -> &Outline {
         &self.outline
     }
@@ -170,26 +175,26 @@ impl Bundle {
     pub fn weight_files(&self) -> &[WeightFile] {
         &self.weights
     }
-    /// The SHA-256 of the manifest, which names the hash of every other file.
+    /// The SHA-256 of the manifest in hexadecimal; it identifies the bundle, because the manifest lists the hashes of all other files.
     pub fn id(&self) -> &str {
         self.outline.id()
     }
-    /// What the bundle says of itself.
+    /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         self.outline.manifest()
     }
-    /// The programs by component.
+    /// The programs by component: `text_encoder`, `generator`, `decoder`.
     pub fn programs(&self) -> &BTreeMap<String, Program> {
         self.outline.programs()
     }
     /// One component's program.
     ///
     /// # Errors
-    /// [`Kind::Missing`], naming the components that are there.
+    /// [`BundleErrorKind::Missing`], listing the bundle's components.
     pub fn program(&self, component: &str) -> Result<&Program, BundleError> {
         self.outline.program(component)
     }
-    /// A tensor by its name in the programs.
+    /// The tensor of this name, as programs name it.
     pub fn weight(&self, name: &str) -> Option<WeightView<'_>> {
         self.weights.iter().find_map(|file| file.get(name))
     }
@@ -197,38 +202,38 @@ impl Bundle {
     pub fn tokenizer(&self) -> &[u8] {
         self.outline.tokenizer()
     }
-    /// The model card, Markdown.
+    /// The model card in Markdown.
     pub fn card(&self) -> &str {
         self.outline.card()
     }
 }
 
-/// Collects the files of a bundle and writes their manifest.
+/// The content of a bundle that is to be written.
 #[derive(Clone, Debug)]
 pub struct BundleWriter {
     /// The model's name for people.
     pub title: String,
     /// SPDX expression of the weights' licence.
     pub license: String,
-    /// How an image is made.
+    /// Sizes of prompt, noise and image.
     pub generation: Generation,
-    /// By component.
+    /// The programs by component.
     pub programs: BTreeMap<String, Program>,
     /// A safetensors file with every tensor that the programs name.
     pub weights: Vec<u8>,
     /// `tokenizer.json`.
     pub tokenizer: Vec<u8>,
-    /// The model card, Markdown.
+    /// The model card in Markdown.
     pub card: String,
-    /// Files beside these: a sample image.
+    /// Further files with their names, such as a sample image.
     pub extra: Vec<(String, Vec<u8>)>,
 }
 
 impl BundleWriter {
-    /// All files with their names, the manifest last. The result is opened once, so that what is written can be read.
+    /// Serialises the bundle: every file with its name, the manifest last.
     ///
     /// # Errors
-    /// What [`Bundle::open`] would refuse.
+    /// Content that [`Bundle::open`] would refuse.
     pub fn files(self) -> Result<Vec<(String, Vec<u8>)>, BundleError> {
         limits::check(limits::BUNDLE_BYTES, self.weights.len() as u64, "weights")?;
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();

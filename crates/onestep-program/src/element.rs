@@ -1,8 +1,8 @@
-//! How the elements of a tensor lie in a file, and how they become numbers: the one place where bytes turn into f32.
+//! Element types of safetensors files and their conversion to f32; every reader of tensors uses this conversion.
 
 use crate::program::DType;
 
-/// How an element is stored, under safetensors' names.
+/// The type of a stored element, under its name in safetensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ElementType {
     /// 64-bit float.
@@ -17,8 +17,8 @@ pub enum ElementType {
     I64,
     /// 32-bit signed integer.
     I32,
-    /// A type of the format whose elements nothing here reads: its name and the bits of an element.
-    Unread(&'static str, u8),
+    /// A valid type that is not converted here: its name and its bits per element.
+    Unsupported(&'static str, u8),
 }
 
 /// Every type of the format, by its name in a header.
@@ -29,51 +29,51 @@ const TYPES: [(&str, ElementType); 22] = [
     ("BF16", ElementType::BF16),
     ("I64", ElementType::I64),
     ("I32", ElementType::I32),
-    ("BOOL", ElementType::Unread("BOOL", 8)),
-    ("U8", ElementType::Unread("U8", 8)),
-    ("I8", ElementType::Unread("I8", 8)),
-    ("U16", ElementType::Unread("U16", 16)),
-    ("I16", ElementType::Unread("I16", 16)),
-    ("U32", ElementType::Unread("U32", 32)),
-    ("U64", ElementType::Unread("U64", 64)),
-    ("C64", ElementType::Unread("C64", 64)),
-    ("F8_E5M2", ElementType::Unread("F8_E5M2", 8)),
-    ("F8_E4M3", ElementType::Unread("F8_E4M3", 8)),
-    ("F8_E8M0", ElementType::Unread("F8_E8M0", 8)),
-    ("F8_E4M3FNUZ", ElementType::Unread("F8_E4M3FNUZ", 8)),
-    ("F8_E5M2FNUZ", ElementType::Unread("F8_E5M2FNUZ", 8)),
-    ("F6_E2M3", ElementType::Unread("F6_E2M3", 6)),
-    ("F6_E3M2", ElementType::Unread("F6_E3M2", 6)),
-    ("F4", ElementType::Unread("F4", 4)),
+    ("BOOL", ElementType::Unsupported("BOOL", 8)),
+    ("U8", ElementType::Unsupported("U8", 8)),
+    ("I8", ElementType::Unsupported("I8", 8)),
+    ("U16", ElementType::Unsupported("U16", 16)),
+    ("I16", ElementType::Unsupported("I16", 16)),
+    ("U32", ElementType::Unsupported("U32", 32)),
+    ("U64", ElementType::Unsupported("U64", 64)),
+    ("C64", ElementType::Unsupported("C64", 64)),
+    ("F8_E5M2", ElementType::Unsupported("F8_E5M2", 8)),
+    ("F8_E4M3", ElementType::Unsupported("F8_E4M3", 8)),
+    ("F8_E8M0", ElementType::Unsupported("F8_E8M0", 8)),
+    ("F8_E4M3FNUZ", ElementType::Unsupported("F8_E4M3FNUZ", 8)),
+    ("F8_E5M2FNUZ", ElementType::Unsupported("F8_E5M2FNUZ", 8)),
+    ("F6_E2M3", ElementType::Unsupported("F6_E2M3", 6)),
+    ("F6_E3M2", ElementType::Unsupported("F6_E3M2", 6)),
+    ("F4", ElementType::Unsupported("F4", 4)),
 ];
 
 impl ElementType {
-    /// The types that weights have.
+    /// The types that weights may have.
     pub const WEIGHTS: &'static [Self] = &[Self::F32, Self::F16, Self::BF16];
-    /// Every type whose elements are read.
-    pub const READ: &'static [Self] = &[Self::F64, Self::F32, Self::F16, Self::BF16, Self::I64, Self::I32];
+    /// Every type that [`to_f32`](Self::to_f32) converts.
+    pub const SUPPORTED: &'static [Self] = &[Self::F64, Self::F32, Self::F16, Self::BF16, Self::I64, Self::I32];
 
-    /// The type that a header calls so.
+    /// The type of this name, or `None` if safetensors has no such type.
     pub fn of_name(name: &str) -> Option<Self> {
         TYPES.iter().find(|(known, _)| *known == name).map(|(_, element)| *element)
     }
 
-    /// Its name in a header.
+    /// The name in a header.
     pub fn name(self) -> &'static str {
         TYPES.iter().find(|(_, element)| *element == self).map_or("?", |(name, _)| name)
     }
 
-    /// Bits of one element; types below 8 bits are packed.
+    /// Bits per element; types of fewer than 8 bits are packed.
     pub fn bits(self) -> u64 {
         match self {
             Self::F64 | Self::I64 => 64,
             Self::F32 | Self::I32 => 32,
             Self::F16 | Self::BF16 => 16,
-            Self::Unread(_, bits) => u64::from(bits),
+            Self::Unsupported(_, bits) => u64::from(bits),
         }
     }
 
-    /// Little-endian elements as f32, whatever they are stored in; integers convert exactly below 2^24. None for a type that is not read.
+    /// Converts little-endian elements to f32, rounding F64 to nearest; integers are exact below 2^24. `None` for an unsupported type.
     pub fn to_f32(self, bytes: &[u8]) -> Option<Vec<f32>> {
         let halves = bytes.as_chunks::<2>().0.iter();
         let words = bytes.as_chunks::<4>().0.iter();
@@ -85,18 +85,18 @@ impl ElementType {
             Self::BF16 => halves.map(|&bytes| half::bf16::from_le_bytes(bytes).to_f32()).collect(),
             Self::I64 => doubles.map(|&bytes| i64::from_le_bytes(bytes) as f32).collect(),
             Self::I32 => words.map(|&bytes| i32::from_le_bytes(bytes) as f32).collect(),
-            Self::Unread(..) => return None,
+            Self::Unsupported(..) => return None,
         })
     }
 
-    /// The number of the first element that is NaN or infinite, by the bits of its exponent; integers have none.
+    /// The index of the first element that is NaN or infinite; `None` for integers and unsupported types.
     pub fn first_non_finite(self, bytes: &[u8]) -> Option<usize> {
         match self {
             Self::F64 => first(bytes, |&bytes: &[u8; 8]| !f64::from_le_bytes(bytes).is_finite()),
             Self::F32 => first(bytes, |&bytes: &[u8; 4]| u32::from_le_bytes(bytes) & 0x7f80_0000 == 0x7f80_0000),
             Self::F16 => first(bytes, |&bytes: &[u8; 2]| u16::from_le_bytes(bytes) & 0x7c00 == 0x7c00),
             Self::BF16 => first(bytes, |&bytes: &[u8; 2]| u16::from_le_bytes(bytes) & 0x7f80 == 0x7f80),
-            Self::I64 | Self::I32 | Self::Unread(..) => None,
+            Self::I64 | Self::I32 | Self::Unsupported(..) => None,
         }
     }
 }
@@ -111,19 +111,19 @@ impl From<DType> for ElementType {
     }
 }
 
-/// Elements that are looked at without leaving the loop early, which compilers turn into vectors.
-const TOGETHER: usize = 4096;
+/// Elements that are checked without an early exit, so that the compiler vectorises the loop.
+const BLOCK: usize = 4096;
 
-/// The number of the first element for which `is_wanted`.
+/// The index of the first element for which `is_wanted`.
 fn first<const N: usize>(bytes: &[u8], is_wanted: impl Fn(&[u8; N]) -> bool) -> Option<usize> {
     let elements = bytes.as_chunks::<N>().0;
-    let blocks = elements.chunks(TOGETHER);
+    let blocks = elements.chunks(BLOCK);
     let block = blocks.clone().position(|block| block.iter().fold(false, |found, element| found | is_wanted(element)))?;
-    let place = elements.get(block * TOGETHER..)?.iter().position(is_wanted)?;
-    Some(block * TOGETHER + place)
+    let offset = elements.get(block * BLOCK..)?.iter().position(is_wanted)?;
+    Some(block * BLOCK + offset)
 }
 
-/// The index along each axis of element `number` of a row-major tensor.
+/// The index along each axis of element `number` of a row-major tensor of this shape.
 pub fn coordinates(shape: &[usize], number: usize) -> Vec<usize> {
     let mut rest = number;
     let mut indices: Vec<usize> = shape
@@ -170,21 +170,21 @@ mod tests {
 
     #[test]
     fn the_first_value_that_is_not_finite_is_found_wherever_it_is() {
-        for place in [0, 1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 5] {
+        for index in [0, 1, BLOCK - 1, BLOCK, 2 * BLOCK + 5] {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let mut values = vec![f32::MAX; 2 * TOGETHER + 9];
-                values[place] = bad;
-                values[2 * TOGETHER + 8] = bad;
+                let mut values = vec![f32::MAX; 2 * BLOCK + 9];
+                values[index] = bad;
+                values[2 * BLOCK + 8] = bad;
                 let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                assert_eq!(ElementType::F32.first_non_finite(&bytes), Some(place));
+                assert_eq!(ElementType::F32.first_non_finite(&bytes), Some(index));
                 let bytes: Vec<u8> = values.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect();
-                assert_eq!(ElementType::F64.first_non_finite(&bytes), Some(place));
+                assert_eq!(ElementType::F64.first_non_finite(&bytes), Some(index));
                 let brain = |value: f32| if value.is_finite() { half::bf16::MAX } else { half::bf16::from_f32(value) };
                 let bytes: Vec<u8> = values.iter().flat_map(|value| brain(*value).to_le_bytes()).collect();
-                assert_eq!(ElementType::BF16.first_non_finite(&bytes), Some(place));
+                assert_eq!(ElementType::BF16.first_non_finite(&bytes), Some(index));
                 let half = |value: f32| if value.is_finite() { half::f16::MAX } else { half::f16::from_f32(value) };
                 let bytes: Vec<u8> = values.iter().flat_map(|value| half(*value).to_le_bytes()).collect();
-                assert_eq!(ElementType::F16.first_non_finite(&bytes), Some(place));
+                assert_eq!(ElementType::F16.first_non_finite(&bytes), Some(index));
             }
         }
         assert_eq!(ElementType::F32.first_non_finite(&f32::MIN_POSITIVE.to_le_bytes()), None);

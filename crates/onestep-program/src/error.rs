@@ -1,47 +1,49 @@
-//! What can be wrong with a bundle, in sentences that name the culprit.
+//! The error of every reader in this crate.
 
 use crate::printable::printable;
 
-/// The category to branch on. New members may appear.
+/// The category of a [`BundleError`], to branch on. New categories may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum BundleErrorKind {
     /// A size or count above the [limits](crate::limits).
     Limit,
-    /// Not the format it claims to be.
+    /// The bytes are not in the expected format, or contradict themselves.
     Malformed,
-    /// Made by a newer version, or with something this version does not know.
+    /// Valid, but of a version or with a feature that this release does not support.
     Unsupported,
-    /// The bytes are not those that the manifest names.
+    /// The bytes do not have the hash that the manifest lists.
     Integrity,
-    /// A file, tensor or program that is named but not there.
+    /// A file, tensor or program is named but does not exist.
     Missing,
 }
 
-/// One finding, with the place it was found in.
+/// Why a file was refused, and where: shown as `location: message`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+#[error("{location}: {message}")]
 pub struct BundleError {
-    kind: Kind,
-    place: String,
+    kind: BundleErrorKind,
+    location: String,
     message: String,
 }
 
 impl BundleError {
-    /// `place` is what a user can look up: a file of the bundle, a tensor, an operation. Both texts become [`printable`].
-    pub fn new(kind: Kind, place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, place: printable(&place.into()).into_owned(), message: printable(&message.into()).into_owned() }
+    /// An error at `location`, something that a user can look up: a file of the bundle, a tensor, an operation.
+    ///
+    /// Both texts are made [`printable`], because they may quote a hostile file.
+    pub fn new(kind: BundleErrorKind, location: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, location: printable(&location.into()).into_owned(), message: printable(&message.into()).into_owned() }
     }
     /// The category of this error.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> BundleErrorKind {
         self.kind
     }
-    /// What is wrong, without the place.
+    /// What is wrong, without the location.
     pub fn message(&self) -> &str {
         &self.message
     }
     /// The file, tensor or operation at fault.
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn location(&self) -> &str {
+        &self.location
     }
 }

@@ -1,14 +1,14 @@
-//! The largest things a bundle may hold: one table, one check.
+//! Upper limits for everything that a bundle may contain: one table and one check.
 //!
-//! `inspect` prints the table; every parser of this crate calls [`check`] before it allocates.
+//! Every parser of this crate calls [`check`] before it allocates memory for a size that a file states.
 
-use crate::error::{BundleError, Kind};
+use crate::error::{BundleError, BundleErrorKind};
 use crate::file_signature::{BYTE_ORDER_MARK, wrong_format};
 
-/// A row of the table: what is limited, and the largest value that is accepted.
+/// A row of [`TABLE`]: what is limited, and its largest accepted value.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// What is counted, with its unit.
+    /// What is limited, beginning with its unit: "bytes of the manifest".
     pub what: &'static str,
     /// The largest accepted value.
     pub max: u64,
@@ -17,7 +17,7 @@ pub struct Limit {
 macro_rules! limits {
     ($($name:ident = $max:expr, $what:literal;)*) => {
         $(#[doc = concat!("Limit: ", $what, ".")] pub const $name: Limit = Limit { what: $what, max: $max };)*
-        /// Every limit, in the order of the documentation.
+        /// Every limit.
         pub const TABLE: &[Limit] = &[$($name),*];
     };
 }
@@ -44,38 +44,46 @@ limits! {
     IMAGE_SIDE = 4_096, "pixels of an image's side";
 }
 
-/// Refuses `found` when it is above the limit; `place` names what was being read.
-pub fn check(limit: Limit, found: u64, place: &str) -> Result<(), BundleError> {
+/// Refuses a value above the limit; `location` names the file or tensor in the error.
+///
+/// # Errors
+/// [`BundleErrorKind::Limit`].
+pub fn check(limit: Limit, found: u64, location: &str) -> Result<(), BundleError> {
     if found > limit.max {
-        return Err(BundleError::new(Kind::Limit, place, format!("{found} {} (the limit is {})", limit.what, limit.max)));
+        return Err(BundleError::new(BundleErrorKind::Limit, location, format!("{found} {} (the limit is {})", limit.what, limit.max)));
     }
     Ok(())
 }
 
-/// The number of elements of a shape, by checked multiplication and within the limits. Axes without a length do not hide those beside them, so
-/// that the distance between two elements is within the limits too.
-pub fn elements(shape: &[usize], place: &str) -> Result<usize, BundleError> {
-    check(RANK, shape.len() as u64, place)?;
+/// The number of elements of a shape.
+///
+/// An axis of length 0 counts as 1 when the product is compared with the limit, so that strides are within the limit too.
+///
+/// # Errors
+/// [`BundleErrorKind::Limit`] for more axes, a longer axis or more elements than the limits allow.
+pub fn elements(shape: &[usize], location: &str) -> Result<usize, BundleError> {
+    check(RANK, shape.len() as u64, location)?;
     let mut count: u64 = 1;
     for &length in shape {
-        check(DIMENSION, length as u64, place)?;
+        check(DIMENSION, length as u64, location)?;
         // Two factors up to 2^32 and 2^24: the product cannot leave u64.
         count *= length.max(1) as u64;
-        check(ELEMENTS, count, place)?;
+        check(ELEMENTS, count, location)?;
     }
     if shape.contains(&0) {
         return Ok(0);
     }
-    usize::try_from(count).map_err(|_| BundleError::new(Kind::Limit, place, format!("{count} elements do not fit this machine's addresses")))
+    usize::try_from(count)
+        .map_err(|_| BundleError::new(BundleErrorKind::Limit, location, format!("{count} elements do not fit this machine's addresses")))
 }
 
-/// Parses a JSON object after checking its size and nesting; unknown keys are the caller's `deny_unknown_fields`.
+/// Parses a JSON object of at most `size` bytes after checking its nesting. `T` decides about unknown keys (`deny_unknown_fields`).
 ///
 /// # Errors
-/// What is above a limit, what is no JSON (a Git LFS pointer, a web page and text with a byte order mark are told as such), what `T` refuses.
-pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], size: Limit, place: &str) -> Result<T, BundleError> {
-    check(size, bytes.len() as u64, place)?;
-    let refuse = |message: String| BundleError::new(Kind::Malformed, place, message);
+/// Text above a limit; bytes that are not JSON, recognising Git LFS pointers, web pages and byte order marks; JSON that `T` refuses.
+pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], size: Limit, location: &str) -> Result<T, BundleError> {
+    check(size, bytes.len() as u64, location)?;
+    let refuse = |message: String| BundleError::new(BundleErrorKind::Malformed, location, message);
     if bytes.is_empty() {
         return Err(refuse("the file is empty, expected JSON; fetch it again".into()));
     }
@@ -85,15 +93,15 @@ pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], size: Limit, pla
     if [BYTE_ORDER_MARK, b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
         return Err(refuse("the text begins with a byte order mark; save it as UTF-8 without one".into()));
     }
-    check(JSON_DEPTH, json_depth(bytes), place)?;
-    // serde would also take a list of values without their keys.
+    check(JSON_DEPTH, json_depth(bytes), location)?;
+    // serde also accepts a list of field values without keys.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(refuse("expected a JSON object, which begins with {".into()));
     }
     serde_json::from_slice(bytes).map_err(|error| refuse(format!("not what is expected here: {error}")))
 }
 
-/// The deepest nesting of brackets outside strings; malformed JSON gives some number and is refused by the parser.
+/// The deepest nesting of brackets outside strings. For malformed JSON the result is arbitrary, because the parser refuses it afterwards.
 fn json_depth(bytes: &[u8]) -> u64 {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0u64, 0u64, false, false);
     for &byte in bytes {
@@ -123,7 +131,7 @@ mod tests {
         for limit in TABLE {
             assert!(check(*limit, limit.max, "here").is_ok(), "{}", limit.what);
             let error = check(*limit, limit.max + 1, "here").unwrap_err();
-            assert_eq!(error.kind(), Kind::Limit);
+            assert_eq!(error.kind(), BundleErrorKind::Limit);
             assert!(error.to_string().contains(limit.what));
         }
     }
@@ -138,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_told_as_what_it_is() {
+    fn files_that_are_not_json_are_recognised() {
         let cases: [(&[u8], &str); 5] = [
             (b"", "the file is empty"),
             (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
@@ -159,6 +167,6 @@ mod tests {
             assert!(parse_json::<serde_json::Value>(text.as_bytes(), PROGRAM_BYTES, "p").unwrap_err().to_string().contains("a JSON object"));
         }
         let deep = [b"[".repeat(17), b"]".repeat(17)].concat();
-        assert!(parse_json::<serde_json::Value>(&deep, PROGRAM_BYTES, "p").unwrap_err().kind() == Kind::Limit);
+        assert!(parse_json::<serde_json::Value>(&deep, PROGRAM_BYTES, "p").unwrap_err().kind() == BundleErrorKind::Limit);
     }
 }

@@ -1,4 +1,4 @@
-//! The manifest: what is in a bundle, and the hash of every chunk of every file.
+//! The manifest of a bundle: its files with the hash of every chunk, and the sizes of prompt, noise and image.
 
 use std::collections::BTreeMap;
 
@@ -6,52 +6,52 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::{BundleError, Kind},
+    error::{BundleError, BundleErrorKind},
     limits::{self, CHUNK_BYTES},
 };
 
 /// The file name of the manifest.
 pub const FILE_NAME: &str = "manifest.json";
-/// What `format` says.
+/// The value of [`Manifest::format`].
 pub const FORMAT: &str = "onestep-bundle";
-/// The version that this crate writes and reads.
+/// The bundle version that this release writes and reads.
 pub const VERSION: u32 = 2;
 
-/// What a bundle says of itself.
+/// The content of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// Always [`FORMAT`].
     pub format: String,
-    /// [`VERSION`] when written.
+    /// Always [`VERSION`].
     pub version: u32,
-    /// The model's name for people.
+    /// The model's display name.
     pub title: String,
     /// SPDX expression of the weights' licence.
     pub license: String,
     /// File name of the model card.
     pub card: String,
-    /// How an image is made.
+    /// Sizes of prompt, noise and image.
     pub generation: Generation,
-    /// Program file of each component, by component.
+    /// File name of each component's program, by component.
     pub components: BTreeMap<String, String>,
-    /// Weight files; together they hold every tensor that the programs name, and no other.
+    /// File names of the weight files. Together they hold exactly the tensors that the programs name.
     pub weights: Vec<String>,
     /// File name of `tokenizer.json`.
     pub tokenizer: String,
-    /// Every file but the manifest.
+    /// Every file except the manifest.
     pub files: Vec<FileEntry>,
 }
 
-/// The sizes that prompt, noise and image have.
+/// The sizes of prompt, noise and image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
-    /// Token ids per prompt, padding included.
+    /// Token ids per prompt, including padding.
     pub prompt_tokens: usize,
-    /// Channels, rows, columns of the noise.
+    /// Channels, height and width of the noise and of the latent image.
     pub latent: [usize; 3],
-    /// Width, height in pixels.
+    /// Width and height of the image in pixels.
     pub image: [usize; 2],
 }
 
@@ -59,11 +59,11 @@ pub struct Generation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// One path segment of `a-z 0-9 . _ -` (capitals allowed for the card's customary name), no leading dot.
+    /// One path segment of ASCII letters, digits, `.`, `_` and `-`, with no leading dot.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// SHA-256 of each 16 MiB chunk in lower-case hexadecimal; the last chunk may be shorter, an empty file has none.
+    /// SHA-256 of each 16 MiB chunk in lower-case hexadecimal. The last chunk may be shorter; an empty file has none.
     pub chunks: Vec<String>,
 }
 
@@ -88,24 +88,24 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 impl FileEntry {
-    /// Describes a file.
+    /// The entry of a file with this name and content.
     pub fn of(name: &str, bytes: &[u8]) -> Self {
         Self { name: name.into(), size: bytes.len() as u64, chunks: bytes.chunks(CHUNK_BYTES.max as usize).map(sha256).collect() }
     }
 
-    /// Compares size and every chunk.
+    /// Compares a file's size and the hash of every chunk with the entry.
     ///
     /// # Errors
-    /// [`Kind::Integrity`], naming the file and the chunk.
+    /// [`BundleErrorKind::Integrity`], naming the file and the chunk.
     pub fn verify(&self, bytes: &[u8]) -> Result<(), BundleError> {
         if bytes.len() as u64 != self.size {
-            return Err(BundleError::new(Kind::Integrity, &self.name, format!("{} bytes, the manifest says {}", bytes.len(), self.size)));
+            return Err(BundleError::new(BundleErrorKind::Integrity, &self.name, format!("{} bytes, the manifest says {}", bytes.len(), self.size)));
         }
         for (index, chunk) in bytes.chunks(CHUNK_BYTES.max as usize).enumerate() {
             let found = sha256(chunk);
             if self.chunks[index] != found {
                 return Err(BundleError::new(
-                    Kind::Integrity,
+                    BundleErrorKind::Integrity,
                     &self.name,
                     format!("chunk {index} has SHA-256 {found}, the manifest says {}; fetch the file again", self.chunks[index]),
                 ));
@@ -119,7 +119,7 @@ impl Manifest {
     /// Reads and checks a manifest.
     ///
     /// # Errors
-    /// Limits, versions, names outside the alphabet, files that are named but not listed.
+    /// A value above its limit, another version, an invalid file name, a file that is named but not listed.
     pub fn from_json(bytes: &[u8]) -> Result<Self, BundleError> {
         /// Read first, so that a future version is named as such and not as an unknown field.
         #[derive(Deserialize)]
@@ -129,22 +129,26 @@ impl Manifest {
         }
         let head: Head = limits::parse_json(bytes, limits::MANIFEST_BYTES, FILE_NAME)?;
         if head.format != FORMAT {
-            return Err(BundleError::new(Kind::Malformed, FILE_NAME, format!("format is {:?}, expected {FORMAT:?}", head.format)));
+            return Err(BundleError::new(BundleErrorKind::Malformed, FILE_NAME, format!("format is {:?}, expected {FORMAT:?}", head.format)));
         }
         if head.version != VERSION {
-            return Err(BundleError::new(Kind::Unsupported, FILE_NAME, format!("bundle version {}, this release reads {VERSION}", head.version)));
+            return Err(BundleError::new(
+                BundleErrorKind::Unsupported,
+                FILE_NAME,
+                format!("bundle version {}, this release reads {VERSION}", head.version),
+            ));
         }
         let manifest: Manifest = limits::parse_json(bytes, limits::MANIFEST_BYTES, FILE_NAME)?;
         manifest.check()?;
         Ok(manifest)
     }
 
-    /// As JSON, readable.
+    /// The manifest as indented JSON.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
-    /// The entry of a file.
+    /// The entry of the file with this name.
     pub fn file(&self, name: &str) -> Option<&FileEntry> {
         self.files.iter().find(|file| file.name == name)
     }
@@ -164,19 +168,19 @@ impl Manifest {
         })
     }
 
-    /// Bytes of all files.
+    /// The size of all listed files in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).fold(0, u64::saturating_add)
     }
 
     fn check(&self) -> Result<(), BundleError> {
-        let malformed = |message: String| BundleError::new(Kind::Malformed, FILE_NAME, message);
+        let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, FILE_NAME, message);
         limits::check(limits::FILES, self.files.len() as u64, FILE_NAME)?;
         limits::check(limits::BUNDLE_BYTES, self.total_bytes(), FILE_NAME)?;
         for (index, file) in self.files.iter().enumerate() {
             check_name(&file.name)?;
             if file.name.eq_ignore_ascii_case(FILE_NAME) || self.files[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&file.name)) {
-                return Err(malformed(format!("{} is listed twice, or only by case apart", file.name)));
+                return Err(malformed(format!("{} is listed twice, or differs from another file by case alone", file.name)));
             }
             let chunks = file.size.div_ceil(CHUNK_BYTES.max);
             if file.chunks.len() as u64 != chunks {
@@ -189,7 +193,7 @@ impl Manifest {
         let named = self.components.values().chain(&self.weights).chain([&self.card, &self.tokenizer]);
         for name in named {
             if self.file(name).is_none() {
-                return Err(BundleError::new(Kind::Missing, FILE_NAME, format!("{name} is named but not listed among the files")));
+                return Err(BundleError::new(BundleErrorKind::Missing, FILE_NAME, format!("{name} is named but not listed among the files")));
             }
         }
         if let Some(tokenizer) = self.file(&self.tokenizer) {
@@ -203,9 +207,13 @@ impl Manifest {
     }
 }
 
-/// One path segment of a small alphabet: nothing that any file system reads as a path.
+/// Accepts one path segment of a small alphabet, which no file system interprets as a path.
 fn check_name(name: &str) -> Result<(), BundleError> {
     limits::check(limits::NAME_CHARACTERS, name.chars().count() as u64, FILE_NAME)?;
     let fits = !name.is_empty() && !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if fits { Ok(()) } else { Err(BundleError::new(Kind::Malformed, FILE_NAME, format!("{name:?} is no file name that a bundle may use"))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(BundleError::new(BundleErrorKind::Malformed, FILE_NAME, format!("{name:?} is no file name that a bundle may use")))
+    }
 }

@@ -1,11 +1,11 @@
-//! The closed set of operations, with the shape rule and the arithmetic of each.
+//! The closed set of operations and the arithmetic of each; [`shape`](crate::shape) has their shape rules.
 //!
-//! Axes are named N (batch), C (channels), H, W (rows, columns of pixels), L (tokens), D (features), K (the summed axis).
-//! Tensors are dense and row-major; images are [N,C,H,W]. All arithmetic is in f32 whatever the weights are stored in.
+//! Axes are named N (batch), C (channels), H and W (height and width), L (tokens), D (features) and K (the summed axis).
+//! Tensors are dense and row-major; images are [N,C,H,W]. All arithmetic is in f32, whatever the type of the weights.
 
 use serde::{Deserialize, Serialize};
 
-/// A pointwise function at the end of another operation.
+/// A pointwise function that another operation applies to its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -18,7 +18,7 @@ pub enum Activation {
     Silu,
     /// `x/2 · (1 + erf(x/√2))`
     Gelu,
-    /// `x · sigmoid(1.702 x)`, the form of the first CLIP
+    /// `x · sigmoid(1.702 x)`, as in OpenAI's CLIP
     QuickGelu,
 }
 
@@ -41,7 +41,7 @@ pub enum UnaryKind {
     Sigmoid,
     Relu,
     Silu,
-    /// With the error function.
+    /// Exact, by the error function.
     Gelu,
     QuickGelu,
 }
@@ -60,7 +60,7 @@ pub enum BinaryKind {
     Max,
 }
 
-/// Reductions over one axis, which stays with length 1.
+/// Reductions over one axis, which remains with length 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -70,7 +70,7 @@ pub enum ReduceKind {
     Max,
 }
 
-/// An operation; its tensors stand in [`Node::inputs`](crate::Node) in the order given here.
+/// An operation. The order of the inputs stated here is that of [`Node::inputs`](crate::Node).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
@@ -79,46 +79,46 @@ pub enum Op {
     Conv2d {
         /// Rows, columns.
         stride: [usize; 2],
-        /// Zeros added at top, left, bottom, right.
+        /// Rows or columns of zeros added at top, left, bottom, right.
         padding: [usize; 4],
         /// Rows, columns.
         dilation: [usize; 2],
         /// Channel groups.
         groups: usize,
-        /// Whether a bias follows.
+        /// True if a bias follows.
         bias: bool,
         /// Applied before the residual is added.
         act: Activation,
-        /// Whether a residual follows.
+        /// True if a residual follows.
         residual: bool,
     },
-    /// [`UpsampleNearest`](Op::UpsampleNearest) by 2 and a 3x3 convolution with one pixel of zeros around, in one. Inputs x [N,Cin,H,W], weight
+    /// [`UpsampleNearest`](Op::UpsampleNearest) by 2, fused with a 3x3 convolution with padding 1. Inputs x [N,Cin,H,W], weight
     /// [4,Cout,Cin,2,2], then bias [Cout] if `bias`, then residual (shaped like the output) if `residual`; gives [N,Cout,2H,2W]:
     /// `act(conv(x) + bias) + residual`.
     ///
     /// The output pixel (2i + p, 2j + q) with p and q 0 or 1 is the sum over c, r, s of `weight[2p + q, o, c, r, s] · x[n, c, i + p + r − 1, j + q + s − 1]`,
-    /// x being zero outside. Where the 3x3 kernel k lay over repeated pixels its taps are summed: along each axis the two taps are
-    /// {k₀, k₁ + k₂} for parity 0 and {k₀ + k₁, k₂} for parity 1.
+    /// x being zero outside the image. The weight holds one 2x2 kernel per parity (p, q), in which those taps of the 3x3 kernel k are summed that
+    /// read the same pixel: along each axis {k₀, k₁ + k₂} for parity 0 and {k₀ + k₁, k₂} for parity 1.
     UpConv2d {
-        /// Whether a bias follows.
+        /// True if a bias follows.
         bias: bool,
         /// Applied before the residual is added.
         act: Activation,
-        /// Whether a residual follows.
+        /// True if a residual follows.
         residual: bool,
     },
     /// Inputs x […,K], weight [D,K], then bias [D] if `bias`, then residual […,D] if `residual`: `act(x·weightᵀ + bias) + residual`.
     Linear {
-        /// Whether a bias follows.
+        /// True if a bias follows.
         bias: bool,
         /// Applied before the residual is added.
         act: Activation,
-        /// Whether a residual follows.
+        /// True if a residual follows.
         residual: bool,
     },
     /// Inputs a […,M,K], b […,K,N]; the leading axes broadcast.
     MatMul,
-    /// Inputs x [N,C,…], gamma [C], beta [C]: each group of C/groups channels is brought to zero mean and unit variance, then `act(x·gamma + beta)`.
+    /// Inputs x [N,C,…], gamma [C], beta [C]: normalises each group of C/groups channels to zero mean and unit variance, then `act(x·gamma + beta)`.
     GroupNorm {
         /// Channel groups; divides C.
         groups: usize,
@@ -127,49 +127,49 @@ pub enum Op {
         /// Applied last.
         act: Activation,
     },
-    /// Inputs x […,D], then gamma [D] and beta [D] if `affine`: the last axis is brought to zero mean and unit variance, then `x·gamma + beta`.
+    /// Inputs x […,D], then gamma [D] and beta [D] if `affine`: normalises the last axis to zero mean and unit variance, then `x·gamma + beta`.
     LayerNorm {
         /// Added to the variance.
         epsilon: f32,
-        /// Whether gamma and beta are given.
+        /// True if gamma and beta follow.
         affine: bool,
     },
-    /// Inputs q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv]: `softmax(scale·q·kᵀ)·v`, [N,heads,Lq,Dv]. Causal: query i sees keys 0..=i.
+    /// Inputs q [N,heads,Lq,D], k [N,heads,Lk,D], v [N,heads,Lk,Dv]: `softmax(scale·q·kᵀ)·v`, of shape [N,heads,Lq,Dv]. If causal, query i attends to the keys 0..=i only.
     Attention {
         /// Multiplies the scores; usually 1/√D.
         scale: f32,
-        /// Whether later keys are hidden.
+        /// True if each query attends only to keys up to its own position.
         causal: bool,
     },
-    /// Input x [...]: over one axis.
+    /// Input x […]: softmax over one axis.
     Softmax {
         /// The axis that sums to one.
         axis: usize,
     },
-    /// Inputs table [V,D], ids […] (i32): […,D]. Ids outside the table read row 0 or V−1.
+    /// Inputs table [V,D], ids […] (i32); gives […,D]. Ids outside the table are clamped to 0..V−1.
     Embedding,
-    /// Input x [N,C,H,W]: each pixel repeated `scale` times, [N,C,H·scale₀,W·scale₁].
+    /// Input x [N,C,H,W]; repeats each pixel, giving [N,C,H·scale₀,W·scale₁].
     UpsampleNearest {
         /// Rows, columns.
         scale: [usize; 2],
     },
-    /// Input x […,2D], two halves a and b: `a · gelu(b)`, […,D].
+    /// Input x […,2D] with a last axis of a followed by b: `a · gelu(b)`, of shape […,D].
     Geglu,
-    /// Input x; over one axis, which stays with length 1.
+    /// Input x; reduces one axis, which remains with length 1.
     Reduce {
-        /// What is computed.
+        /// The reduction.
         reduce: ReduceKind,
         /// The reduced axis.
         axis: usize,
     },
     /// Input x.
     Unary {
-        /// What is computed.
+        /// The function.
         unary: UnaryKind,
     },
     /// Inputs a, b with broadcasting.
     Binary {
-        /// What is computed.
+        /// The function.
         binary: BinaryKind,
     },
     /// Input x: `x · mul + add`.
@@ -179,43 +179,43 @@ pub enum Op {
         /// Addend.
         add: f32,
     },
-    /// Input x: limited to `[min, max]`.
+    /// Input x, clamped to `[min, max]`.
     Clamp {
         /// Lower bound.
         min: f32,
         /// Upper bound.
         max: f32,
     },
-    /// Any number of inputs, equal but for one axis.
+    /// One or more inputs with shapes that differ along one axis only.
     Concat {
-        /// The axis along which they follow each other.
+        /// The axis along which the inputs are concatenated.
         axis: usize,
     },
-    /// Input x; `start[i]..start[i]+shape[i]` of each axis, the shape being the output's.
+    /// Input x; takes `start[i]..start[i] + shape[i]` of each axis i, where `shape` is the output's.
     Slice {
         /// First index per axis.
         start: Vec<usize>,
     },
-    /// Input x; zeros (or `value`) around each axis.
+    /// Input x, with `value` added before and after each axis.
     Pad {
-        /// Added before and after, per axis.
+        /// Elements added before and after, per axis.
         padding: Vec<[usize; 2]>,
-        /// What is added.
+        /// The value of added elements.
         value: f32,
     },
-    /// Input x; the same elements in the same order under the output's shape.
+    /// Input x; the same elements in row-major order, with the output's shape.
     Reshape,
     /// Input x; output axis i is input axis `axes[i]`.
     Permute {
-        /// Each axis once.
+        /// A permutation of the input's axes.
         axes: Vec<usize>,
     },
-    /// Input x; axes of length 1 are repeated to the output's shape.
+    /// Input x, broadcast along axes of length 1 to the output's shape.
     Expand,
 }
 
 impl Op {
-    /// The operation's name in printed plans and errors.
+    /// The operation's name in plans, profiles and errors.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Conv2d { .. } => "conv2d",
@@ -243,7 +243,7 @@ impl Op {
         }
     }
 
-    /// Floating-point operations, a multiplication and an addition counted as two; `u64::MAX` where there are more.
+    /// Floating-point operations for these shapes, a multiply-add counting as two; saturates at `u64::MAX`.
     pub fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
         let out = product(output);
         let each = |sum: u64| out.saturating_mul(sum);

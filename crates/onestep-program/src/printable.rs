@@ -1,18 +1,18 @@
-//! Text from files and from the command line, made safe to print.
+//! Escapes untrusted text before it is printed.
 
 use std::borrow::Cow;
 
-/// A word with more characters is shortened.
+/// Words of more characters are shortened.
 const LONGEST_WORD: usize = 200;
-/// The characters that are kept of a shortened word.
-const KEPT: usize = 120;
-/// A text with more characters is cut at its end.
+/// The number of characters that remain of a shortened word.
+const SHORTENED: usize = 120;
+/// Texts of more characters are truncated.
 const LONGEST_TEXT: usize = 8_000;
 
-/// `text` in a form that a terminal, a log or a page can show: control characters and characters that reorder or hide text are written as
-/// escapes (`\u{202e}`), a word of more than 200 characters keeps its first 120, and a text of more than 8,000 characters its beginning.
+/// Makes untrusted text safe for a terminal, a log or a page.
 ///
-/// Line breaks and tabs stay. Borrows where nothing changes, which is the usual case.
+/// Control characters and characters that reorder or hide text become escapes (`\u{202e}`); line breaks and tabs stay. Words of more than 200
+/// characters are cut to 120, texts of more than 8,000 characters to their first 8,000. Text that needs no change is borrowed.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let is_plain = text.len() <= LONGEST_WORD && !text.chars().any(is_unsafe);
     if is_plain {
@@ -22,7 +22,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     let (mut word, mut word_start, mut count) = (0usize, 0usize, 0usize);
     let shorten = |out: &mut String, start: usize, word: usize| {
         if word > LONGEST_WORD {
-            let end = out[start..].char_indices().nth(KEPT).map_or(out.len(), |(index, _)| start + index);
+            let end = out[start..].char_indices().nth(SHORTENED).map_or(out.len(), |(index, _)| start + index);
             out.truncate(end);
             out.push_str(&format!("… ({word} characters)"));
         }
@@ -39,7 +39,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
             continue;
         }
         word += 1;
-        // What is beyond is only counted: it will be taken away again.
+        // The rest of a long word is only counted, because `shorten` removes it.
         if word > LONGEST_WORD {
             continue;
         }
@@ -57,7 +57,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters other than line breaks and tabs; marks that change the direction of what follows; characters without a shape that can
+/// True for control characters other than line breaks and tabs, for marks that change the text direction, and for invisible characters that
 /// hide or join text.
 fn is_unsafe(character: char) -> bool {
     match character {

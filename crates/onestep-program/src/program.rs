@@ -1,40 +1,38 @@
-//! A program: values, and the operations that compute them in order.
+//! A program: tensors, and the operations that compute them, in execution order.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{BundleError, Kind},
+    error::{BundleError, BundleErrorKind},
     limits,
     op::Op,
 };
 
-/// The version of the program format that this crate writes, and the newest that it reads.
-///
-/// Another version is refused.
+/// The version of the program format that this release writes and reads.
 pub const VERSION: u32 = 2;
 
-/// The number of a value: its index in [`Program::values`].
+/// The index of a tensor in [`Program::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ValueId(pub u32);
 
 impl ValueId {
-    /// As an index.
+    /// The index as `usize`.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// How elements are stored. Activations are always `F32`; weights are what the bundle holds.
+/// The type of a tensor's elements. Activations are always `F32`; weights are `F32` or `F16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DType {
     /// 32-bit float.
     F32,
-    /// 16-bit float; two in a u32 on the GPU.
+    /// IEEE 754 16-bit float.
     F16,
-    /// 32-bit signed integer: token ids.
+    /// 32-bit signed integer, for token ids.
     I32,
 }
 
@@ -48,42 +46,42 @@ impl DType {
     }
 }
 
-/// A tensor: an input, a weight, or what one operation computes.
+/// A tensor of a program: an input, a weight, or the output of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Value {
     /// Lengths of the axes.
     pub shape: Vec<usize>,
-    /// Storage of the elements.
+    /// The type of the elements.
     pub dtype: DType,
-    /// The tensor's name in the weight files, for weights and folded constants.
+    /// The tensor's name in the weight files, for weights and derived weights (constants that the compiler computed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
 }
 
-/// An operation on values.
+/// One operation with its operands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// What is computed.
+    /// The operation.
     pub op: Op,
-    /// From which values, in the order that [`Op`] documents.
+    /// The operands, in the order that [`Op`] documents.
     pub inputs: Vec<ValueId>,
-    /// Into which value.
+    /// The result.
     pub output: ValueId,
 }
 
-/// An input or output of the whole program.
+/// A named input or output of a program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
-    /// The name by which callers give or take it.
+    /// The name that callers use.
     pub name: String,
-    /// Its value.
+    /// The tensor.
     pub value: ValueId,
 }
 
-/// A network's forward pass for fixed shapes: what `export` writes and what every backend runs.
+/// A network's forward pass for fixed shapes. `onestep export` writes it and every backend runs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
@@ -93,55 +91,59 @@ pub struct Program {
     pub name: String,
     /// All tensors.
     pub values: Vec<Value>,
-    /// What the caller gives.
+    /// Tensors that the caller provides.
     pub inputs: Vec<Port>,
-    /// What the caller gets.
+    /// Tensors that the caller receives.
     pub outputs: Vec<Port>,
-    /// In an order in which they can run.
+    /// The operations in execution order.
     pub nodes: Vec<Node>,
 }
 
 impl Program {
-    /// Reads and checks a program.
+    /// Reads and checks a program; `location` is the file's name in errors.
     ///
     /// # Errors
-    /// Anything that [`Program::check`] refuses, and JSON that is not a program.
-    pub fn from_json(bytes: &[u8], place: &str) -> Result<Self, BundleError> {
+    /// JSON that is not a program of this [`VERSION`], and those of [`Program::check`].
+    pub fn from_json(bytes: &[u8], location: &str) -> Result<Self, BundleError> {
         /// Read first, so that a future version is named as such and not as an unknown field.
         #[derive(Deserialize)]
         struct Head {
             version: u32,
         }
-        let head: Head = limits::parse_json(bytes, limits::PROGRAM_BYTES, place)?;
+        let head: Head = limits::parse_json(bytes, limits::PROGRAM_BYTES, location)?;
         if head.version != VERSION {
             let message = format!("program version {}, this release reads version {VERSION}; export the model again", head.version);
-            return Err(BundleError::new(Kind::Unsupported, place, message));
+            return Err(BundleError::new(BundleErrorKind::Unsupported, location, message));
         }
-        let program: Program = limits::parse_json(bytes, limits::PROGRAM_BYTES, place)?;
-        program.check(place)?;
+        let program: Program = limits::parse_json(bytes, limits::PROGRAM_BYTES, location)?;
+        program.check(location)?;
         Ok(program)
     }
 
-    /// As JSON; deterministic.
+    /// The program as JSON. Equal programs give equal bytes.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The value behind an id of this program.
+    /// The tensor with this id.
+    ///
+    /// # Panics
+    /// If the id is not one of this program.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]
     }
 
-    /// Everything a backend relies on: limits, known ids, every value computed exactly once and before it is used, shapes that fit.
+    /// Checks everything that backends rely on: limits, valid ids, tensors that are computed exactly once and before they are read, shapes and
+    /// types that fit the operations.
     ///
     /// # Errors
-    /// Names the node and tensor at fault.
-    pub fn check(&self, place: &str) -> Result<(), BundleError> {
-        limits::check(limits::OPERATIONS, self.nodes.len() as u64, place)?;
-        limits::check(limits::TENSORS, self.values.len() as u64, place)?;
-        let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
+    /// The first violation, naming the operation or tensor.
+    pub fn check(&self, location: &str) -> Result<(), BundleError> {
+        limits::check(limits::OPERATIONS, self.nodes.len() as u64, location)?;
+        limits::check(limits::TENSORS, self.values.len() as u64, location)?;
+        let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, location, message);
         for (index, value) in self.values.iter().enumerate() {
-            limits::elements(&value.shape, &format!("{place}, value {index}"))?;
+            limits::elements(&value.shape, &format!("{location}, value {index}"))?;
         }
         let known = |id: ValueId| if id.index() < self.values.len() { Ok(()) } else { Err(malformed(format!("value {} does not exist", id.0))) };
         let mut ready: Vec<bool> = self.values.iter().map(|value| value.weight.is_some()).collect();
@@ -157,7 +159,7 @@ impl Program {
             }
         }
         for (index, node) in self.nodes.iter().enumerate() {
-            let at = format!("{place}, operation {index}");
+            let at = format!("{location}, operation {index}");
             for &input in &node.inputs {
                 known(input)?;
                 if !ready[input.index()] {
@@ -184,8 +186,8 @@ impl Program {
         Ok(())
     }
 
-    /// Ids are integers, everything else is float, and only weights are stored in 16 bits.
-    fn check_dtypes(&self, node: &Node, place: &str) -> Result<(), BundleError> {
+    /// Checks that ids are integers, everything else is float, and only weights are stored in 16 bits.
+    fn check_dtypes(&self, node: &Node, location: &str) -> Result<(), BundleError> {
         for (index, &id) in node.inputs.iter().enumerate() {
             let value = self.value(id);
             let is_ids = matches!(node.op, Op::Embedding) && index == 1;
@@ -195,16 +197,20 @@ impl Program {
                 DType::F16 => !is_ids && value.weight.is_some(),
             };
             if !fits {
-                return Err(BundleError::new(Kind::Malformed, place, format!("tensor {index} of {} is {:?}", node.op.name(), value.dtype)));
+                return Err(BundleError::new(
+                    BundleErrorKind::Malformed,
+                    location,
+                    format!("tensor {index} of {} is {:?}", node.op.name(), value.dtype),
+                ));
             }
         }
         if self.value(node.output).dtype != DType::F32 {
-            return Err(BundleError::new(Kind::Malformed, place, "computes what is not f32"));
+            return Err(BundleError::new(BundleErrorKind::Malformed, location, "computes what is not f32"));
         }
         Ok(())
     }
 
-    /// Floating-point operations of one run.
+    /// Floating-point operations of one run; see [`Op::flops`].
     pub fn flops(&self) -> u64 {
         self.nodes
             .iter()
@@ -215,12 +221,12 @@ impl Program {
             .fold(0, u64::saturating_add)
     }
 
-    /// Elements of all weights.
+    /// Number of parameters: the elements of all weights.
     pub fn parameters(&self) -> u64 {
         self.weights().map(|value| value.shape.iter().map(|&length| length as u64).product::<u64>()).fold(0, u64::saturating_add)
     }
 
-    /// The values that come from the weight files.
+    /// The tensors that are read from the weight files.
     pub fn weights(&self) -> impl Iterator<Item = &Value> {
         self.values.iter().filter(|value| value.weight.is_some())
     }

@@ -1,7 +1,7 @@
 //! The shape rule of each operation: which inputs fit, and the output shape that they give.
 
 use crate::{
-    error::{BundleError, Kind},
+    error::{BundleError, BundleErrorKind},
     limits,
     op::Op,
 };
@@ -12,8 +12,8 @@ impl Op {
     /// `location` names the operation in errors, for example `generator.json, operation 3`.
     ///
     /// # Errors
-    /// [`Kind::Malformed`] for a parameter that is not finite, for inputs that do not fit each other, and for an output of another shape;
-    /// [`Kind::Limit`] for a reshape above the limits.
+    /// [`BundleErrorKind::Malformed`] for a parameter that is not finite, for inputs that do not fit each other, and for an output of another shape;
+    /// [`BundleErrorKind::Limit`] for a reshape above the limits.
     pub fn check(&self, inputs: &[&[usize]], output: &[usize], location: &str) -> Result<(), BundleError> {
         let inputs = Inputs { operation: self.name(), shapes: inputs, location };
         if let Some(value) = self.floats().into_iter().find(|value| !value.is_finite()) {
@@ -27,7 +27,7 @@ impl Op {
         Ok(())
     }
 
-    /// The output shape; `output` is read by those operations only whose parameter it is (reshape, slice, expand).
+    /// The output shape. Only reshape, slice and expand read `output`, because it is their parameter.
     fn output_shape(&self, inputs: &Inputs<'_>, output: &[usize]) -> Result<Vec<usize>, BundleError> {
         match self {
             Op::Conv2d { stride, padding, dilation, groups, bias, residual, .. } => {
@@ -121,7 +121,7 @@ impl<'a> Inputs<'a> {
         if axis < self.shapes[0].len() { Ok(()) } else { Err(self.refuse(format_args!("axis {axis} of {:?}", self.shapes[0]))) }
     }
 
-    /// Bias and residual of a layer with the output `shape`, whose axis `features` the bias runs along.
+    /// Checks bias and residual of a layer with the output `shape`; the bias belongs to the axis `features`.
     fn epilogue(&self, shape: Vec<usize>, features: usize, bias: bool, residual: bool) -> Shape {
         if bias {
             self.vector(2, shape[features])?;
@@ -307,7 +307,7 @@ impl<'a> Inputs<'a> {
 }
 
 fn malformed(location: &str, message: String) -> BundleError {
-    BundleError::new(Kind::Malformed, location, message)
+    BundleError::new(BundleErrorKind::Malformed, location, message)
 }
 
 /// The common shape of two shapes under numpy's broadcasting rule, or `None` if they do not broadcast.

@@ -1,7 +1,7 @@
-//! safetensors files: one strict reader for all of them, whoever asks.
+//! A strict reader of safetensors files.
 //!
-//! Bundles, weights of components, pairs, checkpoints and inputs are read here. The header is compared with the bytes that exist before anything is
-//! allocated by it; which element types are of use is for the caller to say.
+//! Bundles, component weights, pairs, checkpoints and inputs are all read here. The header is compared with the bytes that exist before
+//! anything is allocated for it. The caller states which element types it accepts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,38 +10,38 @@ use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 
 use crate::{
     element::{ElementType, coordinates},
-    error::{BundleError, Kind},
+    error::{BundleError, BundleErrorKind},
     file_signature::{BYTE_ORDER_MARK, wrong_format},
     limits,
 };
 
-/// Where a tensor lies in a file.
+/// Shape, type and byte range of a tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorEntry {
     /// Lengths of the axes.
     pub shape: Vec<usize>,
-    /// How its elements are stored.
+    /// The type of its elements.
     pub element: ElementType,
-    /// Its first byte, from the start of the file. No alignment is promised.
+    /// Offset of its first byte from the start of the file; not aligned.
     pub start: u64,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
 }
 
-/// The header of a file, checked against the file's size; the tensors themselves need not be there.
+/// The header of a file, checked against the file's size. The tensors' bytes need not be in memory.
 #[derive(Clone, Debug)]
 pub struct TensorHeader {
     tensors: BTreeMap<String, TensorEntry>,
 }
 
 impl TensorHeader {
-    /// Reads the header from the beginning of a file of `size` bytes; `place` is the file's name in errors.
+    /// Reads the header from the beginning of a file of `size` bytes; `location` is the file's name in errors.
     ///
     /// # Errors
-    /// A file of another kind, a header above its limit, a tensor that is named twice or that is not what its entry says, bytes that belong to no
+    /// A file of another format, a header above its limit, a tensor that is named twice or has a contradictory entry, bytes that belong to no
     /// tensor or to two.
-    pub fn read(beginning: &[u8], size: u64, place: &str) -> Result<Self, BundleError> {
-        let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
+    pub fn read(beginning: &[u8], size: u64, location: &str) -> Result<Self, BundleError> {
+        let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, location, message);
         let invalid = |message: String| malformed(format!("not a valid safetensors file: {message}"));
         let length = beginning.first_chunk::<8>().map(|head| u64::from_le_bytes(*head));
         let is_plausible = length.is_some_and(|length| length <= limits::HEADER_BYTES.max) && beginning.get(8) == Some(&b'{');
@@ -49,25 +49,25 @@ impl TensorHeader {
             return Err(malformed(told));
         }
         let length = length.ok_or_else(|| malformed(format!("{size} bytes are no safetensors file; fetch it again")))?;
-        limits::check(limits::HEADER_BYTES, length, place)?;
+        limits::check(limits::HEADER_BYTES, length, location)?;
         let data = 8 + length;
         if data > size {
             return Err(invalid(format!("its header takes {data} bytes and the file has {size}; it is cut off, fetch it again")));
         }
         let text = usize::try_from(data).ok().and_then(|end| beginning.get(8..end)).ok_or_else(|| invalid("it ends inside its header".into()))?;
         let entries = entries(text).map_err(|error| invalid(error.to_string()))?;
-        limits::check(limits::TENSORS, entries.len() as u64, place)?;
+        limits::check(limits::TENSORS, entries.len() as u64, location)?;
 
         let mut tensors = BTreeMap::new();
         for (name, Entry { dtype, shape, data_offsets: [start, end] }) in entries {
             let Some(element) = ElementType::of_name(&dtype) else {
                 return Err(BundleError::new(
-                    Kind::Unsupported,
-                    place,
+                    BundleErrorKind::Unsupported,
+                    location,
                     format!("tensor {name} is stored as {dtype}, which is no type of safetensors"),
                 ));
             };
-            limits::check(limits::RANK, shape.len() as u64, &format!("{place}, tensor {name}"))?;
+            limits::check(limits::RANK, shape.len() as u64, &format!("{location}, tensor {name}"))?;
             let lengths: Option<Vec<usize>> = shape.iter().map(|&length| usize::try_from(length).ok()).collect();
             let bits = shape.iter().try_fold(element.bits(), |bits, &length| bits.checked_mul(length));
             let bytes = bits.filter(|bits| bits % 8 == 0).map(|bits| bits / 8);
@@ -90,29 +90,29 @@ impl TensorHeader {
         self.tensors.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// Refuses a tensor whose elements are of none of these types.
+    /// Refuses the file if a tensor has another type than these.
     ///
     /// # Errors
-    /// [`Kind::Unsupported`], with the tensor, its type and those that are read.
-    pub fn accept(&self, types: &[ElementType], place: &str) -> Result<(), BundleError> {
+    /// [`BundleErrorKind::Unsupported`], naming the tensor, its type and the accepted types.
+    pub fn accept(&self, types: &[ElementType], location: &str) -> Result<(), BundleError> {
         match self.iter().find(|(_, entry)| !types.contains(&entry.element)) {
-            Some((name, entry)) => Err(unread(name, entry.element, types, place)),
+            Some((name, entry)) => Err(unread(name, entry.element, types, location)),
             None => Ok(()),
         }
     }
 }
 
-/// A tensor of a type that is not read.
-fn unread(name: &str, found: ElementType, types: &[ElementType], place: &str) -> BundleError {
+/// The error for a tensor of a type that is not accepted.
+fn unread(name: &str, found: ElementType, types: &[ElementType], location: &str) -> BundleError {
     let read: Vec<&str> = types.iter().map(|element| element.name()).collect();
     BundleError::new(
-        Kind::Unsupported,
-        place,
+        BundleErrorKind::Unsupported,
+        location,
         format!("tensor {name} is stored as {}; of safetensors' types {} are read here", found.name(), read.join(", ")),
     )
 }
 
-/// What a file without a header of safetensors is, if that can be told.
+/// The format of a file that has no safetensors header, if it can be recognised.
 fn not_safetensors(beginning: &[u8], size: u64) -> Option<String> {
     if size == 0 {
         return Some("the file is empty, expected safetensors; fetch it again".into());
@@ -125,14 +125,14 @@ fn not_safetensors(beginning: &[u8], size: u64) -> Option<String> {
     is_json.then(|| "expected safetensors; this is JSON text, such as a configuration or an index of shards".into())
 }
 
-/// Every byte behind the header belongs to one tensor. The error is the end of a sentence about the file.
+/// Checks that every byte after the header belongs to exactly one tensor. The error completes a sentence about the file.
 fn check_ranges(tensors: &BTreeMap<String, TensorEntry>, data: u64, size: u64) -> Result<(), String> {
     let mut ordered: Vec<(&str, &TensorEntry)> = tensors.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
     ordered.sort_by_key(|(_, entry)| (entry.start, entry.size));
     let mut last = (data, None);
     for (name, entry) in ordered {
         let (end, before) = last;
-        // Offsets are told as the header counts them.
+        // The error counts offsets from the end of the header, as the header does.
         let (found, expected) = (entry.start - data, end - data);
         if entry.start < end {
             return Err(format!("tensor {name} begins at byte {found}, inside tensor {}, which ends at {expected}", before.unwrap_or_default()));
@@ -153,7 +153,7 @@ fn check_ranges(tensors: &BTreeMap<String, TensorEntry>, data: u64, size: u64) -
     Ok(())
 }
 
-/// A tensor as the header writes it.
+/// A tensor's entry in the JSON of the header.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -162,7 +162,7 @@ struct Entry {
     data_offsets: [u64; 2],
 }
 
-/// The entries of a header. JSON allows a name twice, and most readers keep the last; here it is an error.
+/// The entries of a header. JSON allows duplicate names, of which most readers keep the last; here they are an error.
 fn entries(text: &[u8]) -> Result<BTreeMap<String, Entry>, serde_json::Error> {
     struct Header;
 
@@ -201,12 +201,12 @@ fn entries(text: &[u8]) -> Result<BTreeMap<String, Entry>, serde_json::Error> {
     Ok(entries)
 }
 
-/// A file in memory whose header has been checked against its bytes.
+/// A file in memory with a checked header.
 #[derive(Clone, Debug)]
 pub struct TensorFile<'a> {
     header: TensorHeader,
     bytes: &'a [u8],
-    place: String,
+    location: String,
 }
 
 /// One tensor of a file.
@@ -214,22 +214,22 @@ pub struct TensorFile<'a> {
 pub struct StoredTensor<'a> {
     /// Lengths of the axes.
     pub shape: &'a [usize],
-    /// How the elements are stored.
+    /// The type of the elements.
     pub element: ElementType,
     /// The elements: little-endian, row-major, not aligned.
     pub bytes: &'a [u8],
 }
 
 impl<'a> TensorFile<'a> {
-    /// Reads the header; `place` is the file's name in errors.
+    /// Reads the header; `location` is the file's name in errors.
     ///
     /// # Errors
     /// Those of [`TensorHeader::read`].
-    pub fn read(bytes: &'a [u8], place: &str) -> Result<Self, BundleError> {
-        Ok(Self { header: TensorHeader::read(bytes, bytes.len() as u64, place)?, bytes, place: place.to_owned() })
+    pub fn read(bytes: &'a [u8], location: &str) -> Result<Self, BundleError> {
+        Ok(Self { header: TensorHeader::read(bytes, bytes.len() as u64, location)?, bytes, location: location.to_owned() })
     }
 
-    /// What it says of itself.
+    /// The header.
     pub fn header(&self) -> &TensorHeader {
         &self.header
     }
@@ -244,17 +244,17 @@ impl<'a> TensorFile<'a> {
         self.header.iter().filter_map(|(name, entry)| Some((name, self.stored(entry)?)))
     }
 
-    /// The elements of one tensor as f32, where they are of one of `types`.
+    /// The elements of the tensor `name` as f32, in row-major order, if it has one of these types.
     ///
     /// # Errors
-    /// [`Kind::Missing`] with the names that are there, [`Kind::Unsupported`] for another type.
+    /// [`BundleErrorKind::Missing`], listing the file's tensors; [`BundleErrorKind::Unsupported`] for another type.
     pub fn floats(&self, name: &str, types: &[ElementType]) -> Result<Vec<f32>, BundleError> {
         let tensor = self.get(name).ok_or_else(|| {
             let there: Vec<&str> = self.header.iter().map(|(name, _)| name).collect();
-            BundleError::new(Kind::Missing, &self.place, format!("there is no tensor {name}, only {}", there.join(", ")))
+            BundleError::new(BundleErrorKind::Missing, &self.location, format!("there is no tensor {name}, only {}", there.join(", ")))
         })?;
         let read = types.contains(&tensor.element).then(|| tensor.to_f32()).flatten();
-        read.ok_or_else(|| unread(name, tensor.element, types, &self.place))
+        read.ok_or_else(|| unread(name, tensor.element, types, &self.location))
     }
 
     fn stored<'s>(&'s self, entry: &'s TensorEntry) -> Option<StoredTensor<'s>> {
@@ -264,12 +264,12 @@ impl<'a> TensorFile<'a> {
 }
 
 impl StoredTensor<'_> {
-    /// The elements as f32; see [`ElementType::to_f32`].
+    /// The elements as f32 in row-major order; see [`ElementType::to_f32`].
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         self.element.to_f32(self.bytes)
     }
 
-    /// The indices of the first element that is NaN or infinite.
+    /// The index along each axis of the first element that is NaN or infinite.
     pub fn first_non_finite(&self) -> Option<Vec<usize>> {
         self.element.first_non_finite(self.bytes).map(|number| coordinates(self.shape, number))
     }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_file_is_read() {
+    fn a_valid_file_is_read() {
         let header = r#"{"__metadata__":{"format":"pt"},"b":{"dtype":"I64","shape":[],"data_offsets":[6,14]},"a":{"dtype":"BF16","shape":[3,1],"data_offsets":[0,6]},"empty":{"dtype":"F32","shape":[0,4],"data_offsets":[6,6]}}  "#;
         let bytes = file(header, 14);
         let read = TensorFile::read(&bytes, "here").unwrap();
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(read.floats("a", ElementType::WEIGHTS).unwrap(), [0.0; 3]);
         let told = read.floats("b", ElementType::WEIGHTS).unwrap_err().to_string();
         assert_eq!(told, "here: tensor b is stored as I64; of safetensors' types F32, F16, BF16 are read here");
-        assert!(read.floats("c", ElementType::READ).unwrap_err().to_string().contains("only a, b, empty"));
+        assert!(read.floats("c", ElementType::SUPPORTED).unwrap_err().to_string().contains("only a, b, empty"));
         assert!(read.header().accept(&[ElementType::F32], "here").unwrap_err().to_string().contains("tensor a is stored as BF16"));
     }
 
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_are_texts() {
+    fn metadata_values_are_strings() {
         for (metadata, part) in
             [("1", "__metadata__: invalid type"), (r#"{"a":1}"#, "__metadata__: invalid type"), (r#"{"a":{"b":[]}}"#, "__metadata__")]
         {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_told_as_what_they_are() {
+    fn files_of_other_formats_are_recognised() {
         let cases: [(&[u8], &str); 9] = [
             (b"", "the file is empty"),
             (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
@@ -372,7 +372,7 @@ mod tests {
             let told = refusal(bytes);
             assert!(told.starts_with("unet/model.safetensors: ") && told.contains(part), "{part}: {told}");
         }
-        // A header whose length begins like another kind of file.
+        // Headers with lengths that begin like the signature of another format.
         let entry = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
         for length in [0x280usize, 0x7b, 0x5b] {
             TensorFile::read(&file(&format!("{entry:length$}"), 4), "here").unwrap();

@@ -1,19 +1,19 @@
-//! Weight files of bundles: safetensors of the three types that programs know.
+//! Weight files of bundles: safetensors files with tensors of the three [`DType`]s.
 
 use std::collections::BTreeMap;
 
 use crate::{
     element::{ElementType, coordinates},
-    error::{BundleError, Kind},
+    error::{BundleError, BundleErrorKind},
     limits,
     program::DType,
     tensor_file::TensorHeader,
 };
 
-/// Borrowed elements that a caller gives to a program.
+/// The elements of an input tensor, borrowed from the caller.
 #[derive(Clone, Copy, Debug)]
 pub enum TensorRef<'a> {
-    /// Floats, row-major.
+    /// Floats in row-major order.
     F32(&'a [f32]),
     /// Token ids.
     I32(&'a [i32]),
@@ -27,11 +27,11 @@ impl TensorRef<'_> {
             TensorRef::I32(data) => data.len(),
         }
     }
-    /// Whether there is no element.
+    /// True if there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// How the elements are stored.
+    /// The type of the elements.
     pub fn dtype(&self) -> DType {
         match self {
             TensorRef::F32(_) => DType::F32,
@@ -45,46 +45,46 @@ impl TensorRef<'_> {
 pub struct WeightView<'a> {
     /// Lengths of the axes.
     pub shape: &'a [usize],
-    /// Storage of the elements.
+    /// The type of the elements.
     pub dtype: DType,
     /// The elements.
     pub bytes: &'a [u8],
 }
 
 impl WeightView<'_> {
-    /// The elements as f32, whatever they are stored in; ids convert exactly below 2^24.
+    /// The elements as f32 in row-major order; ids are exact below 2^24.
     pub fn to_f32(&self) -> Vec<f32> {
         ElementType::from(self.dtype).to_f32(self.bytes).unwrap_or_default()
     }
 }
 
-/// Where a tensor lies in a weight file.
+/// Shape, type and byte range of a tensor in a weight file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorPlace {
+pub struct WeightEntry {
     /// Lengths of the axes.
     pub shape: Vec<usize>,
-    /// Storage of the elements.
+    /// The type of the elements.
     pub dtype: DType,
-    /// Its first byte, from the start of the file. No alignment is promised.
+    /// Offset of its first byte from the start of the file; not aligned.
     pub start: u64,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
 }
 
-/// The header of a safetensors file, checked against the file's size; the tensors themselves need not be there.
+/// The header of a weight file, checked against the file's size. The tensors' bytes need not be in memory.
 #[derive(Clone, Debug)]
 pub struct WeightHeader {
-    tensors: BTreeMap<String, TensorPlace>,
+    tensors: BTreeMap<String, WeightEntry>,
 }
 
 impl WeightHeader {
-    /// Reads the header from the beginning of a file of `size` bytes; `place` is the file's name in errors.
+    /// Reads the header from the beginning of a file of `size` bytes; `location` is the file's name in errors.
     ///
     /// # Errors
     /// Those of [`TensorHeader::read`]; dtypes other than f32, f16 and i32, shapes above the limits.
-    pub fn new(beginning: &[u8], size: u64, place: &str) -> Result<Self, BundleError> {
-        let header = TensorHeader::read(beginning, size, place)?;
-        header.accept(&[ElementType::F32, ElementType::F16, ElementType::I32], place)?;
+    pub fn new(beginning: &[u8], size: u64, location: &str) -> Result<Self, BundleError> {
+        let header = TensorHeader::read(beginning, size, location)?;
+        header.accept(&[ElementType::F32, ElementType::F16, ElementType::I32], location)?;
         let mut tensors = BTreeMap::new();
         for (name, entry) in header.iter() {
             let dtype = match entry.element {
@@ -92,14 +92,14 @@ impl WeightHeader {
                 ElementType::I32 => DType::I32,
                 _ => DType::F32,
             };
-            limits::elements(&entry.shape, &format!("{place}, tensor {name}"))?;
-            tensors.insert(name.to_owned(), TensorPlace { shape: entry.shape.clone(), dtype, start: entry.start, size: entry.size });
+            limits::elements(&entry.shape, &format!("{location}, tensor {name}"))?;
+            tensors.insert(name.to_owned(), WeightEntry { shape: entry.shape.clone(), dtype, start: entry.start, size: entry.size });
         }
         Ok(Self { tensors })
     }
 
     /// The tensor of that name.
-    pub fn get(&self, name: &str) -> Option<&TensorPlace> {
+    pub fn get(&self, name: &str) -> Option<&WeightEntry> {
         self.tensors.get(name)
     }
 
@@ -109,7 +109,7 @@ impl WeightHeader {
     }
 }
 
-/// A safetensors file in memory whose header has been checked against its bytes.
+/// A weight file in memory with a checked header.
 #[derive(Clone, Debug)]
 pub struct WeightFile {
     bytes: Vec<u8>,
@@ -117,25 +117,25 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
-    /// Reads the header; `place` is the file's name in errors.
+    /// Reads the header; `location` is the file's name in errors.
     ///
     /// # Errors
     /// Those of [`WeightHeader::new`].
-    pub fn new(bytes: Vec<u8>, place: &str) -> Result<Self, BundleError> {
-        Ok(Self { header: WeightHeader::new(&bytes, bytes.len() as u64, place)?, bytes })
+    pub fn new(bytes: Vec<u8>, location: &str) -> Result<Self, BundleError> {
+        Ok(Self { header: WeightHeader::new(&bytes, bytes.len() as u64, location)?, bytes })
     }
 
-    /// Refuses weights that are NaN or infinite: whatever is computed with them is nothing.
+    /// Refuses weights that are NaN or infinite.
     ///
     /// # Errors
-    /// [`Kind::Malformed`], with the first such element of the first such tensor.
-    pub fn check_finite(&self, place: &str) -> Result<(), BundleError> {
+    /// [`BundleErrorKind::Malformed`], naming the first such tensor and the index of its first such element.
+    pub fn check_finite(&self, location: &str) -> Result<(), BundleError> {
         for name in self.names() {
             let Some(tensor) = self.get(name) else { continue };
             if let Some(number) = ElementType::from(tensor.dtype).first_non_finite(tensor.bytes) {
                 let message =
                     format!("tensor {name} has an element that is not finite at {:?}; export the model anew", coordinates(tensor.shape, number));
-                return Err(BundleError::new(Kind::Malformed, place, message));
+                return Err(BundleError::new(BundleErrorKind::Malformed, location, message));
             }
         }
         Ok(())
@@ -145,7 +145,7 @@ impl WeightFile {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-    /// What it says of itself.
+    /// The header.
     pub fn header(&self) -> &WeightHeader {
         &self.header
     }
@@ -161,8 +161,8 @@ impl WeightFile {
     }
 }
 
-/// A tensor of a file's bytes.
-fn view<'a>(place: &'a TensorPlace, file: &'a [u8]) -> Option<WeightView<'a>> {
-    let (start, size) = (usize::try_from(place.start).ok()?, usize::try_from(place.size).ok()?);
-    Some(WeightView { shape: &place.shape, dtype: place.dtype, bytes: file.get(start..start.checked_add(size)?)? })
+/// The tensor of this entry in the bytes of its file.
+fn view<'a>(entry: &'a WeightEntry, file: &'a [u8]) -> Option<WeightView<'a>> {
+    let (start, size) = (usize::try_from(entry.start).ok()?, usize::try_from(entry.size).ok()?);
+    Some(WeightView { shape: &entry.shape, dtype: entry.dtype, bytes: file.get(start..start.checked_add(size)?)? })
 }

@@ -12,15 +12,15 @@ use crate::{
     sync_folder,
 };
 
-/// How much of a file is looked at to know its format, in bytes.
+/// Bytes of a file that are read to recognise its format.
 const HEAD_BYTES: u64 = 4096;
 
 /// A format of files that onestep writes. Only an empty file or one of the same format is replaced.
 #[derive(Clone, Copy, Debug)]
 pub struct FileFormat {
-    /// What such a file is, as in "expected **a PNG image**".
+    /// A noun phrase for errors: "a PNG image".
     pub name: &'static str,
-    /// Whether a file that begins like this (up to 4 KiB) is one.
+    /// True if a file with these first bytes (up to 4 KiB) has the format.
     pub is: fn(&[u8]) -> bool,
 }
 
@@ -48,12 +48,13 @@ enum Target {
 }
 
 impl FileDestination {
-    /// Takes the destination's lock and makes sure that it may be replaced. Call this before the work whose result is to be written.
+    /// Locks the destination and checks that it may be replaced. Call this before computing the result.
     ///
-    /// A link is followed, also one to a file that does not exist yet. A pipe or a character device is written into.
+    /// A link is followed, even if its target does not exist yet. A pipe or a character device is written to directly.
     ///
     /// # Errors
-    /// A folder, a block device, a file of another format, a read-only file, one of the sources or a place inside one; one that another process is writing; storage.
+    /// [`StoreErrorKind::Destination`] for a folder, a block device, a file of another format, a read-only file, one of `sources` or a path
+    /// inside one; [`StoreErrorKind::Busy`] if another process is writing it; storage.
     pub fn acquire(path: &Path, format: FileFormat, sources: &[&Path]) -> Result<Self, StoreError> {
         refuse_overlap(format.name, path, sources)?;
         let refuse = |found: &str| refuse(path, format, found);
@@ -61,7 +62,7 @@ impl FileDestination {
         if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Err(refuse("a path that ends like a folder's"));
         }
-        let path = followed(path).ok_or_else(|| refuse("links that lead to each other"))?;
+        let path = followed(path).ok_or_else(|| refuse("a cycle of links"))?;
         if is_stream(&given, &path, format)? {
             return Ok(Self { given, format, target: Target::Stream });
         }
@@ -131,7 +132,7 @@ fn write_over(path: &Path, names: &ScratchNames, bytes: &[u8]) -> Result<(), Sto
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Where links at the end of a path lead, also if there is nothing; `None` if they lead round.
+/// The target of a path's links, even if it does not exist; `None` for a cycle of links.
 fn followed(path: &Path) -> Option<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..40 {

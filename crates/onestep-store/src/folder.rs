@@ -16,19 +16,19 @@ use crate::{
     sync_folder,
 };
 
-/// What file managers leave in folders of everybody's.
+/// Files that file managers create in any folder.
 const LITTER: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 
 /// A kind of folder that onestep writes.
 #[derive(Clone, Copy, Debug)]
 pub struct FolderKind {
-    /// What such a folder is, as in "expected a new folder or **a bundle**".
+    /// A noun phrase for errors: "a bundle".
     pub name: &'static str,
-    /// The file that marks such a folder.
+    /// The name of the file that marks such a folder.
     pub mark: &'static str,
-    /// The paths that a folder with this mark may hold, the mark included; `None` if the bytes are not the mark of this kind.
+    /// Given the content of the mark, the paths that the folder may hold, including the mark; `None` if it is not a mark of this kind.
     pub files: fn(&[u8]) -> Option<BTreeSet<String>>,
-    /// Whether the writer adds the mark: a [`RECORD_FILE`] that lists what was written. Otherwise the mark is one of the files that are written.
+    /// True if [`publish`](FolderDestination::publish) adds the mark, a [`RECORD_FILE`]; false if the mark is one of the written files.
     pub is_recorded: bool,
 }
 
@@ -40,8 +40,8 @@ macro_rules! recorded_folder_kind {
     };
 }
 
-/// A folder that is being built under a scratch name, with the lock of its destination. Dropped without [`publish`](Self::publish), it leaves
-/// nothing behind.
+/// A folder that is being built under a temporary name, with the lock of its destination. Dropped without [`publish`](Self::publish), it is
+/// removed.
 #[derive(Debug)]
 pub struct FolderDestination {
     kind: FolderKind,
@@ -60,21 +60,22 @@ pub struct FolderDestination {
 }
 
 impl FolderDestination {
-    /// Takes the destination's lock and makes sure that it may be replaced; see the [crate] for what may. Call this before the work whose
-    /// result is to be written. Nothing but a hidden lock file appears until something is written.
+    /// Locks the destination and checks that it may be replaced; see the [crate] for the rules. Call this before computing the result. Until
+    /// something is written, only a hidden lock file is created.
     ///
     /// # Errors
-    /// A destination that must not be replaced, is a source, above or inside one; one that another process is writing; storage.
+    /// [`StoreErrorKind::Destination`] for a destination that must not be replaced, or that is one of `sources`, contains one or is inside one;
+    /// [`StoreErrorKind::Busy`] if another process is writing it; storage.
     pub fn acquire(path: &Path, kind: FolderKind, sources: &[&Path]) -> Result<Self, StoreError> {
         refuse_overlap(kind.name, path, sources)?;
         Self::acquire_over(path, kind, BTreeSet::new())
     }
 
-    /// As [`acquire`](Self::acquire), for a place that only onestep writes to: a folder there may lack its mark, if it holds nothing but files
-    /// named in `also`. It is what a damaged disk left.
+    /// Like [`acquire`](Self::acquire), for a path that only onestep writes to. A folder there may lack its mark, as after disk damage, if it holds
+    /// no files except those named in `also`.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// Those of [`acquire`](Self::acquire).
     pub fn acquire_over(path: &Path, kind: FolderKind, also: BTreeSet<String>) -> Result<Self, StoreError> {
         let target = target(path, kind.name)?;
         check(path, &target, kind, &also)?;
@@ -105,7 +106,7 @@ impl FolderDestination {
         Ok(destination)
     }
 
-    /// Where the folder is being built: for writers that take a path.
+    /// The path of the folder that is being built, for writers that take a path.
     ///
     /// # Errors
     /// Storage.
@@ -131,10 +132,10 @@ impl FolderDestination {
         file.write_all(bytes).map_err(storage)
     }
 
-    /// Makes everything durable and moves the folder to its destination in one step. What stood there is removed afterwards.
+    /// Syncs everything to disk and moves the folder to its destination in one step; the replaced folder is removed afterwards.
     ///
     /// # Errors
-    /// Storage; a destination that meanwhile holds something foreign. It is then as it was before.
+    /// [`StoreErrorKind::Destination`] if the destination holds foreign files by now; storage. The destination is then unchanged.
     pub fn publish(mut self) -> Result<(), StoreError> {
         self.begin()?;
         let Content { mut files, mut paths, folders } = Content::of(&self.scratch)?;
@@ -150,7 +151,7 @@ impl FolderDestination {
         folders.iter().rev().try_for_each(|folder| sync_folder(folder))?;
         check(&self.given, &self.target, self.kind, &self.also)?;
         keep_permissions(&self.scratch, &self.target, &files)?;
-        let replaced = move_into_place(&self.scratch, &self.target)?;
+        let replaced = move_to(&self.scratch, &self.target)?;
         self.is_begun = false;
         self.created.clear();
         sync_folder(self.target.parent().unwrap_or(Path::new(".")))?;
@@ -224,10 +225,11 @@ fn keep_permissions(scratch: &Path, target: &Path, files: &BTreeSet<String>) -> 
     copy(target, scratch)
 }
 
-/// Takes the lock of a folder that a [`FolderDestination`] may replace, to write a file into it: the lock is beside it and goes with the value.
+/// Locks a folder that a [`FolderDestination`] may replace, in order to write a file into it. Dropping the lock removes its file, which is next
+/// to the folder.
 ///
 /// # Errors
-/// A folder that another process is writing; storage.
+/// [`StoreErrorKind::Busy`] if another process is writing it; storage.
 pub fn lock_folder(folder: &Path) -> Result<Lock, StoreError> {
     let target = target(folder, "the folder")?;
     let (parent, name) = parent_and_name(&target, folder, "the folder")?;
@@ -235,7 +237,7 @@ pub fn lock_folder(folder: &Path) -> Result<Lock, StoreError> {
 }
 
 /// Moves the scratch folder to `target`; gives the path of the folder that was replaced.
-fn move_into_place(scratch: &Path, target: &Path) -> Result<Option<PathBuf>, StoreError> {
+fn move_to(scratch: &Path, target: &Path) -> Result<Option<PathBuf>, StoreError> {
     let storage = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => " (is it a mount point? name a folder inside it)",
@@ -389,7 +391,7 @@ fn first_entry(given: &Path, target: &Path, what: &str) -> Result<Option<String>
     foreign(target, "", &BTreeSet::new())
 }
 
-/// The first path in `folder`, in the order of names, that is not in `files` and no folder of theirs.
+/// The first path in `folder`, sorted by name, that is neither in `files` nor a folder of one of these.
 fn foreign(folder: &Path, prefix: &str, files: &BTreeSet<String>) -> Result<Option<String>, StoreError> {
     let storage = |error: io::Error| StoreError::storage("listing", folder, &error);
     let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(storage)?;
@@ -434,44 +436,44 @@ mod tests {
     #[test]
     fn it_appears_whole_and_replaces_its_kind_only() {
         let home = tempfile::tempdir().unwrap();
-        let place = home.path().join("above/result");
-        write(&place, "1").unwrap();
-        assert_eq!(names(&place), ["a.txt", "deep", RECORD_FILE]);
-        write(&place, "2").unwrap();
-        assert_eq!(fs::read_to_string(place.join("deep/b.txt")).unwrap(), "2");
+        let result = home.path().join("above/result");
+        write(&result, "1").unwrap();
+        assert_eq!(names(&result), ["a.txt", "deep", RECORD_FILE]);
+        write(&result, "2").unwrap();
+        assert_eq!(fs::read_to_string(result.join("deep/b.txt")).unwrap(), "2");
         assert_eq!(names(&home.path().join("above")), ["result"]);
-        assert!(FolderDestination::acquire(&place, OTHER, &[]).unwrap_err().to_string().contains("holds a.txt"));
-        // Fewer of its own files, and what file managers leave, are no reason to refuse.
-        fs::remove_file(place.join("a.txt")).unwrap();
-        fs::write(place.join("deep/.DS_Store"), "").unwrap();
-        write(&place, "3").unwrap();
+        assert!(FolderDestination::acquire(&result, OTHER, &[]).unwrap_err().to_string().contains("holds a.txt"));
+        // A missing file, and files of file managers, are no reason to refuse.
+        fs::remove_file(result.join("a.txt")).unwrap();
+        fs::write(result.join("deep/.DS_Store"), "").unwrap();
+        write(&result, "3").unwrap();
         for foreign in ["notes.txt", "deep/c.txt", "deep/d"] {
             if foreign.ends_with('d') {
-                fs::create_dir(place.join(foreign)).unwrap()
+                fs::create_dir(result.join(foreign)).unwrap()
             } else {
-                fs::write(place.join(foreign), "mine").unwrap()
+                fs::write(result.join(foreign), "mine").unwrap()
             }
-            let error = write(&place, "4").unwrap_err();
+            let error = write(&result, "4").unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Destination);
             assert!(error.to_string().contains(foreign), "{error}");
-            if foreign.ends_with('d') { fs::remove_dir(place.join(foreign)).unwrap() } else { fs::remove_file(place.join(foreign)).unwrap() }
+            if foreign.ends_with('d') { fs::remove_dir(result.join(foreign)).unwrap() } else { fs::remove_file(result.join(foreign)).unwrap() }
         }
-        assert_eq!(fs::read_to_string(place.join("a.txt")).unwrap(), "3");
+        assert_eq!(fs::read_to_string(result.join("a.txt")).unwrap(), "3");
         assert_eq!(names(&home.path().join("above")), ["result"]);
     }
 
     #[test]
     fn an_unpublished_one_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
-        let place = home.path().join("x/y/result");
-        let mut folder = FolderDestination::acquire(&place, KIND, &[]).unwrap();
+        let result = home.path().join("x/y/result");
+        let mut folder = FolderDestination::acquire(&result, KIND, &[]).unwrap();
         folder.write("a.txt", b"a").unwrap();
         drop(folder);
         assert_eq!(names(home.path()), [""; 0]);
     }
 
     #[test]
-    fn foreign_places_are_refused_and_untouched() {
+    fn foreign_destinations_are_refused_and_untouched() {
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name);
         fs::create_dir_all(at("photos")).unwrap();
@@ -523,11 +525,11 @@ mod tests {
     #[test]
     fn one_process_at_a_time() {
         let home = tempfile::tempdir().unwrap();
-        let place = home.path().join("result");
-        let first = FolderDestination::acquire(&place, KIND, &[]).unwrap();
-        assert_eq!(FolderDestination::acquire(&place, KIND, &[]).unwrap_err().kind(), StoreErrorKind::Busy);
+        let result = home.path().join("result");
+        let first = FolderDestination::acquire(&result, KIND, &[]).unwrap();
+        assert_eq!(FolderDestination::acquire(&result, KIND, &[]).unwrap_err().kind(), StoreErrorKind::Busy);
         drop(first);
-        write(&place, "1").unwrap();
+        write(&result, "1").unwrap();
         assert_eq!(names(home.path()), ["result"]);
     }
 
@@ -536,25 +538,25 @@ mod tests {
     fn permissions_stay() {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
-        let place = home.path().join("result");
-        write(&place, "1").unwrap();
+        let result = home.path().join("result");
+        write(&result, "1").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        fs::set_permissions(&place, fs::Permissions::from_mode(0o700)).unwrap();
-        fs::set_permissions(place.join("a.txt"), fs::Permissions::from_mode(0o600)).unwrap();
-        write(&place, "2").unwrap();
-        assert_eq!((mode(&place), mode(&place.join("a.txt"))), (0o700, 0o600));
+        fs::set_permissions(&result, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(result.join("a.txt"), fs::Permissions::from_mode(0o600)).unwrap();
+        write(&result, "2").unwrap();
+        assert_eq!((mode(&result), mode(&result.join("a.txt"))), (0o700, 0o600));
     }
 
     #[test]
     fn what_comes_between_is_not_lost() {
         let home = tempfile::tempdir().unwrap();
-        let place = home.path().join("result");
-        let mut folder = FolderDestination::acquire(&place, KIND, &[]).unwrap();
+        let result = home.path().join("result");
+        let mut folder = FolderDestination::acquire(&result, KIND, &[]).unwrap();
         folder.write("a.txt", b"a").unwrap();
-        fs::create_dir(&place).unwrap();
-        fs::write(place.join("mine"), "mine").unwrap();
+        fs::create_dir(&result).unwrap();
+        fs::write(result.join("mine"), "mine").unwrap();
         assert!(folder.publish().unwrap_err().to_string().contains("mine"));
         assert_eq!(names(home.path()), ["result"]);
-        assert_eq!(names(&place), ["mine"]);
+        assert_eq!(names(&result), ["mine"]);
     }
 }

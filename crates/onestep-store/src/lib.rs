@@ -1,15 +1,15 @@
-//! The only way in which onestep writes to a disk: results appear whole or not at all, one process at a time, and nothing that onestep did
-//! not write itself is replaced or removed.
+//! Safe writes to disk: results appear whole or not at all, one process writes at a time, and only files that onestep wrote are replaced or
+//! removed.
 //!
-//! - [`FolderDestination`]: a result that is a folder (a bundle, a model, an evaluation). It is built under a hidden scratch name beside its
+//! - [`FolderDestination`]: a result that is a folder (a bundle, a model, an evaluation). It is built under a hidden temporary name next to its
 //!   destination and moved into place in one step.
 //! - [`FileDestination`]: a result that is one file (an image, tensors), likewise.
-//! - [`Lock`] and [`replace_file`]: for folders that grow over hours (training runs, pair sets), whose files are replaced one by one under a
-//!   lock that the folder holds.
-//! - [`read`]: files that are read whole.
+//! - [`Lock`] and [`replace_file`]: for folders that grow over hours (training runs, pair sets). Their files are replaced one by one while the
+//!   folder is locked.
+//! - [`read`]: reads a whole file.
 //!
 //! What may be replaced: a folder that is empty, or that names itself a folder of the same [`FolderKind`] and holds nothing else; a file that
-//! is empty or of the same [`FileFormat`]. Never a source of the result, a folder above it or a place inside it.
+//! is empty or of the same [`FileFormat`]. Never a source of the result, a folder that contains one, or a path inside one.
 
 mod error;
 mod file;
@@ -42,10 +42,10 @@ pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(|error| StoreError::storage("creating", folder, &error))
 }
 
-/// A value as JSON; `path` is the file that it is for.
+/// Serialises a value as indented JSON; `path` names the file in errors.
 ///
 /// # Errors
-/// What JSON cannot hold, which in onestep's files is a path that is not UTF-8.
+/// A value that JSON cannot represent, such as a path that is not UTF-8.
 pub fn json_bytes(value: &impl serde::Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec_pretty(value).map_err(|error| {
         let message = format!("writing {}: expected text and paths of UTF-8, found something else ({error}); rename what is not", path.display());

@@ -1,14 +1,14 @@
-//! A result must not be written over what it is made from.
+//! Refuses to write a result over its sources.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// Refuses a destination that is one of the sources, lies above one (and would take it along when it is replaced), or lies inside one (and
-/// would change what it is made from). Sources that do not exist are passed over: whoever reads them reports that.
+/// Refuses a destination that is one of the sources, contains one (and would remove it when it is replaced), or is inside one (and would change
+/// it). Sources that do not exist are ignored, because reading them reports that.
 ///
 /// # Errors
-/// Such a destination.
+/// [`StoreErrorKind::Destination`].
 pub fn refuse_overlap(what: &str, destination: &Path, sources: &[&Path]) -> Result<(), StoreError> {
     let out = resolved(destination);
     for source in sources.iter().filter(|source| !source.as_os_str().is_empty()) {
@@ -16,14 +16,14 @@ pub fn refuse_overlap(what: &str, destination: &Path, sources: &[&Path]) -> Resu
         let relation = if real == out {
             "it is"
         } else if real.starts_with(&out) {
-            "it lies above"
+            "it contains"
         } else if out.starts_with(&real) {
-            "it lies inside"
+            "it is inside"
         } else {
             continue;
         };
         let message = format!(
-            "writing {what} {}: expected a place apart from what the result is made from, found that {relation} {}; nothing was changed: choose another destination",
+            "writing {what} {}: expected a path outside the sources of the result, found that {relation} {}; nothing was changed: choose another destination",
             destination.display(),
             source.display()
         );
@@ -32,7 +32,7 @@ pub fn refuse_overlap(what: &str, destination: &Path, sources: &[&Path]) -> Resu
     Ok(())
 }
 
-/// The path without links and `..`, also where its end does not exist yet: there, `..` leads back to the folder that will hold what is missing.
+/// The path without links and `..`, even if its end does not exist yet; there, `..` removes the component before it.
 pub(crate) fn resolved(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut real = PathBuf::new();
@@ -68,11 +68,11 @@ mod tests {
         let source = at("runs/student");
         for (out, relation) in [
             ("runs/student", "it is"),
-            ("runs", "it lies above"),
-            ("runs/student/model", "it lies inside"),
-            ("runs/student/new/deep", "it lies inside"),
+            ("runs", "it contains"),
+            ("runs/student/model", "it is inside"),
+            ("runs/student/new/deep", "it is inside"),
             ("runs/other/../student", "it is"),
-            ("runs/missing/../student/new", "it lies inside"),
+            ("runs/missing/../student/new", "it is inside"),
             ("missing/../runs/student/../student", "it is"),
         ] {
             let error = refuse_overlap("the bundle", &at(out), &[&source]).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! The file by which a folder that onestep wrote can be told from others.
+//! The record file, which marks a folder that onestep wrote.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::StoreError, file::replace_file, json_bytes, reading::read_at_most};
 
-/// The name of the record in folders that have no manifest of their own.
+/// The name of the record file, in folders without a bundle's manifest.
 pub const RECORD_FILE: &str = "onestep-folder.json";
 
-/// A longer record is none of onestep's.
+/// Larger files are not records of onestep.
 pub(crate) const RECORD_BYTES: u64 = 64 << 20;
 
 const SCHEMA: u32 = 1;

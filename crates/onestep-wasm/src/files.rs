@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onestep::program::{BundleError, FileEntry, Manifest, error::Kind};
+use onestep::program::{BundleError, FileEntry, Manifest, error::BundleErrorKind};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
@@ -66,6 +66,6 @@ impl BundleFiles {
     }
 
     fn take(&mut self, entry: &FileEntry) -> Result<Vec<u8>, BundleError> {
-        self.bytes.remove(&entry.name).ok_or_else(|| BundleError::new(Kind::Missing, &entry.name, "was never handed over"))
+        self.bytes.remove(&entry.name).ok_or_else(|| BundleError::new(BundleErrorKind::Missing, &entry.name, "was never handed over"))
     }
 }

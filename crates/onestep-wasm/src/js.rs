@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use js_sys::{Function, JSON, Reflect};
-use onestep::{Error, Stage, Watch};
+use onestep::{Callbacks, Error, Stage};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -35,7 +35,7 @@ pub(crate) fn error(error: impl Into<Error>) -> JsValue {
     let object = js_sys::Error::new(&error.to_string());
     // Setting a property of a new object of ours cannot fail.
     let _ = Reflect::set(&object, &"kind".into(), &error.kind().as_str().into());
-    if let Some(place) = error.place() {
+    if let Some(place) = error.location() {
         let _ = Reflect::set(&object, &"file".into(), &place.into());
     }
     object.into()
@@ -61,7 +61,7 @@ impl Callback {
     }
 }
 
-impl Watch for Callback {
+impl Callbacks for Callback {
     fn now(&self) -> f64 {
         now()
     }
@@ -73,10 +73,10 @@ impl Watch for Callback {
         let answer = self.function.call3(&JsValue::NULL, &stage.name().into(), &(done as f64).into(), &(total as f64).into());
         answer.is_ok_and(|answer| answer.as_bool() != Some(false))
     }
-    fn recall(&mut self) -> Option<String> {
+    fn load_tuning(&mut self) -> Option<String> {
         self.stored_variants.clone()
     }
-    fn remember(&mut self, line: &str) {
+    fn save_tuning(&mut self, line: &str) {
         self.measured_variants = Some(line.to_owned());
     }
 }

@@ -15,14 +15,14 @@ pub async fn start_loading(files: BundleFiles, kernel_variants: Option<String>, 
     let bundle = files.outline().map_err(js::error)?;
     let mut callback = js::Callback::new(on_stage);
     callback.stored_variants = kernel_variants;
-    let loading = onestep::Loading::new(bundle, &mut callback).await.map_err(js::error)?;
+    let loading = onestep::ModelLoader::new(bundle, &mut callback).await.map_err(js::error)?;
     Ok(ModelLoader { loading, kernel_variants: callback.measured_variants })
 }
 
 /// A model whose weights are being uploaded. Freeing it frees the memory of the device.
 #[wasm_bindgen]
 pub struct ModelLoader {
-    loading: onestep::Loading,
+    loading: onestep::ModelLoader,
     kernel_variants: Option<String>,
 }
 

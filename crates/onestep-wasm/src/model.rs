@@ -52,7 +52,7 @@ impl LoadedModel {
         skip_pixels: bool,
         on_stage: Function,
     ) -> Result<JsValue, JsValue> {
-        let options = GenerateOptions { prompt, noise: noise.0, staged: time_stages, keep_pixels: skip_pixels };
+        let options = GenerateOptions { prompt, noise: noise.0, staged: time_stages, skip_readback: skip_pixels };
         let image = self.model.generate(&options, &mut js::Callback::new(on_stage)).await.map_err(js::error)?;
         let mut timings = json!({ "total": image.timings.total });
         if let Some(StageTimes { text, generator, decoder }) = image.timings.stages {

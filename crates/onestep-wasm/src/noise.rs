@@ -14,10 +14,10 @@ impl Noise {
     }
     /// Spherical interpolation between the noise of two seeds, at `t` from 0 to 1.
     pub fn interpolated(from: u64, to: u64, t: f64) -> Self {
-        Self(onestep::Noise::Between { from, to, t })
+        Self(onestep::Noise::Slerp { from, to, t })
     }
     /// Standard normal values, in the order [channels, rows, columns] of the latents.
     pub fn latent(values: Vec<f32>) -> Self {
-        Self(onestep::Noise::Given(values))
+        Self(onestep::Noise::Values(values))
     }
 }

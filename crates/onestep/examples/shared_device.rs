@@ -1,4 +1,4 @@
-//! Images on a device that the program has already: the model draws into the program's own texture, and no pixel leaves the GPU on the way.
+//! Generates images on a wgpu device that the application already has, and copies them to a texture of the application on the GPU.
 //!
 //! ```sh
 //! cargo run --release -p onestep --example shared_device -- models/emoji "red apple" apple.png
@@ -9,23 +9,23 @@ use std::{env, error::Error, fs, path::Path};
 
 use onestep::{
     GenerateOptions, Image, Model,
-    program::{Bundle, BundleError, Kind},
+    program::Bundle,
     webgpu::{Gpu, wgpu},
 };
 use pollster::block_on;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [folder, prompt, file] = arguments.as_slice() else { return Err("three words are wanted: FOLDER PROMPT FILE".into()) };
+    let [folder, prompt, file] = arguments.as_slice() else { return Err("expected three arguments: BUNDLE PROMPT FILE".into()) };
 
-    // The program's own device, as it has one for whatever it draws.
+    // The application's device.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter = block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
-    // Kernels want to see as much of a buffer as the adapter allows.
+    // Kernels bind as much of a buffer as the adapter allows.
     let limits = wgpu::Limits { max_storage_buffer_binding_size: adapter.limits().max_storage_buffer_binding_size, ..wgpu::Limits::default() };
     let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() }))?;
 
-    // The model shares it; the device's callbacks stay the program's.
+    // The model shares it. The application keeps the device's callbacks, and must report its loss.
     let gpu = Gpu::shared(instance, adapter, device.clone(), queue.clone());
     device.set_device_lost_callback({
         let gpu = gpu.clone();
@@ -34,11 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut model = block_on(Model::open_on(read(Path::new(folder))?, gpu, &mut ()))?;
     println!("{} on {}, {:.1} MB", model.manifest().title, model.device(), model.memory() as f64 / 1e6);
 
-    let options = GenerateOptions { prompt: prompt.clone(), noise: 7.into(), keep_pixels: true, ..GenerateOptions::default() };
+    let options = GenerateOptions { prompt: prompt.clone(), noise: 7.into(), skip_readback: true, ..GenerateOptions::default() };
     let mut image = block_on(model.generate(&options, &mut ()))?;
 
     let texture = device.create_texture(&wgpu::TextureDescriptor {
-        label: Some("the program's texture"),
+        label: Some("the application's texture"),
         size: wgpu::Extent3d { width: image.width, height: image.height, depth_or_array_layers: 1 },
         mip_level_count: 1,
         sample_count: 1,
@@ -47,26 +47,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         usage: wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::TEXTURE_BINDING,
         view_formats: &[],
     });
-    let pixels = model.pixels().ok_or("the model does not run on a GPU")?;
+    let pixels = model.pixels().ok_or("the model runs on the CPU")?;
     let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(image.width * 4), rows_per_image: None };
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     encoder.copy_buffer_to_texture(wgpu::TexelCopyBufferInfo { buffer: pixels, layout }, texture.as_image_copy(), texture.size());
     queue.submit([encoder.finish()]);
 
-    // To look at it; a program would draw with the texture instead.
+    // Read back to write a file; an application would render with the texture instead.
     image.rgba = read_back(&device, &queue, &texture, &image);
     fs::write(file, model.png(&image, prompt)?)?;
     println!("{file}: {prompt:?}, {} x {} pixels", image.width, image.height);
     Ok(())
 }
 
-/// A bundle from its folder; every file is compared with its hash.
+/// Opens the bundle in a folder; every file is compared with its hash.
 fn read(folder: &Path) -> Result<Bundle, Box<dyn Error>> {
-    let manifest = fs::read(folder.join("manifest.json"))?;
-    let open = |entry: &onestep::program::FileEntry| {
-        fs::read(folder.join(&entry.name)).map_err(|error| BundleError::new(Kind::Missing, &entry.name, error.to_string()))
-    };
-    Ok(Bundle::open::<BundleError>(&manifest, open)?)
+    Bundle::open(&fs::read(folder.join("manifest.json"))?, |file| Ok(fs::read(folder.join(&file.name))?))
 }
 
 fn read_back(device: &wgpu::Device, queue: &wgpu::Queue, texture: &wgpu::Texture, image: &Image) -> Vec<u8> {
@@ -79,7 +75,7 @@ fn read_back(device: &wgpu::Device, queue: &wgpu::Queue, texture: &wgpu::Texture
     encoder.copy_texture_to_buffer(texture.as_image_copy(), wgpu::TexelCopyBufferInfo { buffer: &buffer, layout }, texture.size());
     queue.submit([encoder.finish()]);
     buffer.map_async(wgpu::MapMode::Read, .., |_| ());
-    // Mapped when this is done; the view panics where it is not.
+    // The buffer is mapped after this.
     let _ = device.poll(wgpu::PollType::wait_indefinitely());
     buffer.get_mapped_range(..).map(|view| view.to_vec()).unwrap_or_default()
 }

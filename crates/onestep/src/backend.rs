@@ -1,23 +1,23 @@
-//! What computes.
+//! Backends and devices.
 
 use std::{fmt, str::FromStr};
 
 use crate::error::{Error, ErrorKind};
 
-/// Where a model runs.
+/// The device type that a model runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
     /// A GPU: WebGPU in a browser; Vulkan, Metal or Direct3D 12 natively.
     #[cfg(feature = "webgpu")]
     WebGpu,
-    /// The processor.
+    /// The CPU, with SIMD instructions and, natively, all cores.
     #[cfg(feature = "cpu")]
     Cpu,
 }
 
 impl Backend {
-    /// The name on the command line and in the npm package.
+    /// The name on the command line and in the npm package: `webgpu` or `cpu`.
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(feature = "webgpu")]
@@ -47,7 +47,7 @@ impl FromStr for Backend {
             "cpu" => Ok(Backend::Cpu),
             #[cfg(not(feature = "cpu"))]
             "cpu" => Err(Error::new(ErrorKind::Unsupported, "this build has no CPU path; it was compiled without the feature `cpu`")),
-            other => Err(Error::new(ErrorKind::InvalidOption, format!("{other:?} is no device; there are `webgpu` and `cpu`"))),
+            other => Err(Error::new(ErrorKind::InvalidOption, format!("{other:?} is no device; expected `webgpu` or `cpu`"))),
         }
     }
 }
@@ -55,11 +55,11 @@ impl FromStr for Backend {
 /// The device that a model was opened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// What the driver calls it.
+    /// The name that the driver reports.
     pub name: String,
-    /// The interface below: `Vulkan`, `Metal`, `BrowserWebGpu`, `CPU`.
+    /// The graphics interface: `Vulkan`, `Metal`, `Dx12`, `BrowserWebGpu`; `CPU` for the CPU backend.
     pub interface: String,
-    /// Whether a processor does a GPU's work.
+    /// True if the adapter is a software rasteriser (SwiftShader, lavapipe), which is slow, or if the backend is the CPU.
     pub software: bool,
 }
 
@@ -75,10 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_back_and_strange_ones_refused_with_the_choice() {
+    fn names_are_parsed_and_unknown_ones_refused_with_the_choice() {
         let error = "cuda".parse::<Backend>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidOption);
-        assert!(error.to_string().contains("`webgpu` and `cpu`"));
+        assert!(error.to_string().contains("`webgpu` or `cpu`"));
         for name in ["webgpu", "cpu"] {
             match name.parse::<Backend>() {
                 Ok(backend) => assert_eq!(backend.name(), name),

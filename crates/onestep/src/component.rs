@@ -1,4 +1,4 @@
-//! One program on its own: for looking at a component, and for comparing it with another system's.
+//! Runs a single program, to inspect a component or to compare it with another implementation.
 
 use onestep_program::{Program, TensorRef, WeightView};
 #[cfg(feature = "webgpu")]
@@ -6,11 +6,11 @@ use onestep_runtime::{Executor, Gpu, GpuOptions, Plan};
 
 use crate::{backend::Backend, error::Result, outputs::Outputs};
 
-/// Runs a program once on tensors of the caller's; `weights` gives the tensors that it names.
+/// Runs a program once. `weights` returns the tensor of a name; the result lists the outputs: name, elements in row-major order.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidOption`](crate::ErrorKind::InvalidOption) for inputs that do not fit, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)
-/// where the backend is missing or too small.
+/// [`ErrorKind::InvalidOption`](crate::ErrorKind::InvalidOption) for inputs that do not fit; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)
+/// if there is no GPU or its limits are too small.
 pub async fn run_program<'w>(
     program: Program,
     weights: &dyn Fn(&str) -> Option<WeightView<'w>>,
@@ -30,10 +30,10 @@ pub async fn run_program<'w>(
 }
 
 #[cfg(feature = "webgpu")]
-/// What running a program would take on a device with WebGPU's default limits; no device is asked.
+/// Plans a program for a device with WebGPU's default limits, without using a device.
 ///
 /// # Errors
-/// A program that does not fit these limits.
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a program that does not fit these limits.
 pub fn plan(program: &Program) -> Result<Plan> {
     Ok(Plan::new(program, &onestep_runtime::Capabilities::default())?)
 }

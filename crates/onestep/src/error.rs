@@ -1,38 +1,38 @@
-//! What can go wrong, as a kind to branch on and a sentence for people.
+//! The error of this crate: a kind to branch on and a sentence for users.
 
-use onestep_program::{BundleError, error::Kind as BundleKind};
+use onestep_program::{BundleError, BundleErrorKind};
 #[cfg(feature = "webgpu")]
 use onestep_runtime::{ErrorKind as RunKind, RunError};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The category to branch on. New members may appear.
+/// The category of an [`Error`], to branch on. New categories may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// This machine, browser or build cannot do it.
+    /// This machine, browser or build does not support the call.
     Unsupported,
-    /// Bytes are not those that the manifest names.
+    /// A file does not have the hash that the manifest lists.
     Integrity,
     /// The bundle is damaged, incomplete or from a newer version.
     InvalidBundle,
-    /// An option of the caller's has a value that cannot be used.
+    /// A value that the caller provided is out of range or does not fit.
     InvalidOption,
-    /// The device could not give the memory.
+    /// The device has not enough memory.
     OutOfMemory,
-    /// The device is gone; open the model again.
+    /// The device was lost; open the model again.
     DeviceLost,
-    /// A network computed what is not a number.
+    /// A network computed NaN or an infinite value.
     NonFinite,
-    /// The caller's [`Watch`](crate::Watch) said stop.
+    /// [`Callbacks::stage`](crate::Callbacks::stage) returned `false`.
     Cancelled,
-    /// A mistake of ours.
+    /// A bug in onestep.
     Internal,
 }
 
 impl ErrorKind {
-    /// The name that the npm package and `--json` use.
+    /// The name in the npm package and in `--json` output: `invalid-bundle`.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Unsupported => "unsupported",
@@ -48,30 +48,30 @@ impl ErrorKind {
     }
 }
 
-/// One finding.
+/// Why a call failed: one sentence with its category.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    place: Option<String>,
+    location: Option<String>,
 }
 
 impl Error {
-    /// A sentence of a kind.
+    /// An error with this message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), place: None }
+        Self { kind, message: message.into(), location: None }
     }
     /// The category of this error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
-    /// The file or tensor of the bundle at fault, where there is one.
-    pub fn place(&self) -> Option<&str> {
-        self.place.as_deref()
+    /// The file or tensor of the bundle that is at fault, if there is one.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
     }
     #[cfg(feature = "webgpu")]
-    /// What a run reports once its program and inputs have been checked: a refusal then is our mistake and not the bundle's.
+    /// The error of a run after its program and inputs were checked: a refusal is then a bug in onestep, not a fault of the bundle.
     pub(crate) fn while_running(error: RunError) -> Self {
         match error.kind() {
             RunKind::Invalid => Self::new(ErrorKind::Internal, error.to_string()),
@@ -83,10 +83,10 @@ impl Error {
 impl From<BundleError> for Error {
     fn from(error: BundleError) -> Self {
         let kind = match error.kind() {
-            BundleKind::Integrity => ErrorKind::Integrity,
+            BundleErrorKind::Integrity => ErrorKind::Integrity,
             _ => ErrorKind::InvalidBundle,
         };
-        Self { kind, message: error.to_string(), place: Some(error.place().to_owned()) }
+        Self { kind, message: error.to_string(), location: Some(error.location().to_owned()) }
     }
 }
 
@@ -121,11 +121,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flipped_byte_and_a_broken_file_are_different_kinds() {
+    fn a_wrong_hash_and_a_malformed_file_are_different_kinds() {
         let of = |kind| Error::from(BundleError::new(kind, "weights-00001.safetensors", "is not what it should be"));
-        assert_eq!(of(BundleKind::Integrity).kind(), ErrorKind::Integrity);
-        assert_eq!(of(BundleKind::Missing).kind(), ErrorKind::InvalidBundle);
-        assert_eq!(of(BundleKind::Limit).place(), Some("weights-00001.safetensors"));
-        assert!(of(BundleKind::Malformed).to_string().contains("weights-00001.safetensors"));
+        assert_eq!(of(BundleErrorKind::Integrity).kind(), ErrorKind::Integrity);
+        assert_eq!(of(BundleErrorKind::Missing).kind(), ErrorKind::InvalidBundle);
+        assert_eq!(of(BundleErrorKind::Limit).location(), Some("weights-00001.safetensors"));
+        assert!(of(BundleErrorKind::Malformed).to_string().contains("weights-00001.safetensors"));
     }
 }

@@ -1,4 +1,4 @@
-//! A finished image.
+//! A generated image.
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -6,44 +6,44 @@ use crate::{
     prompt::Prompt,
 };
 
-/// Milliseconds that an image took, by the caller's clock.
+/// The time that an image took, in milliseconds of the caller's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
-    /// Stage by stage, for an image that was asked for so.
+    /// The times of the stages, if [`GenerateOptions::staged`](crate::GenerateOptions::staged) was set.
     pub stages: Option<StageTimes>,
-    /// From the call to the image, tokenizing included.
+    /// From the call to the image, including tokenization.
     pub total: f64,
 }
 
-/// Milliseconds of the stages.
+/// The times of the stages, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StageTimes {
-    /// Text encoder; nothing when the prompt is that of the image before.
+    /// Text encoder; 0 if the prompt is that of the previous image.
     pub text: f64,
-    /// The one step.
+    /// Generator.
     pub generator: f64,
-    /// Latents to pixels, and the way back from the device.
+    /// Decoder, including the readback of the pixels.
     pub decoder: f64,
 }
 
-/// Pixels, and what they were made from.
+/// A generated image with its inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
-    /// In pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub height: u32,
-    /// Four bytes a pixel, row by row from the top; not premultiplied, alpha is 255. Empty where they were left on the GPU.
+    /// RGBA8 pixels, rows from the top; alpha is 255. Empty with [`GenerateOptions::skip_readback`](crate::GenerateOptions::skip_readback).
     pub rgba: Vec<u8>,
     /// The prompt as the model read it.
     pub prompt: Prompt,
-    /// What noise.
+    /// The noise that the image was generated from.
     pub noise: Noise,
-    /// How long it took.
+    /// The time that it took.
     pub timings: Timings,
 }
 
-/// Three planes of floats in −1 … 1 as RGBA bytes; a GPU makes them itself.
+/// Converts an image [3,H,W] of floats in −1…1 to RGBA8. On a GPU a kernel does this.
 #[cfg(feature = "cpu")]
 pub(crate) fn rgba(sample: &[f32]) -> Result<Vec<u8>> {
     let plane = sample.len() / 3;
@@ -54,7 +54,7 @@ pub(crate) fn rgba(sample: &[f32]) -> Result<Vec<u8>> {
     Ok((0..plane).flat_map(|pixel| [byte(sample[pixel]), byte(sample[plane + pixel]), byte(sample[2 * plane + pixel]), 255]).collect())
 }
 
-/// Refuses values that are not numbers, naming the network that computed them.
+/// Refuses NaN and infinite values, naming the network that computed them.
 pub(crate) fn finite(values: &[f32], network: &str) -> Result<()> {
     match values.iter().filter(|value| !value.is_finite()).count() {
         0 => Ok(()),

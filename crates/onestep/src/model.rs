@@ -1,4 +1,4 @@
-//! A model that is ready to make images.
+//! A model that is ready to generate images.
 
 use onestep_program::{Bundle, Manifest, Outline, TensorRef};
 
@@ -8,6 +8,7 @@ use crate::engine::cpu::Cpu;
 use crate::engine::webgpu;
 use crate::{
     backend::{Backend, DeviceInfo},
+    callbacks::{Callbacks, Stage, enter},
     engine::Engine,
     error::{Error, ErrorKind, Result},
     image::{Image, StageTimes, Timings},
@@ -16,25 +17,25 @@ use crate::{
     png, ports,
     profile::KernelCost,
     prompt::{Prompt, PromptReader},
-    watch::{Stage, Watch, enter},
 };
 
-/// What to make an image from.
+/// The inputs of [`Model::generate`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateOptions {
-    /// What it shall show.
+    /// A description of the image; at most 64 KiB, and longer than the text encoder reads is truncated.
     pub prompt: String,
-    /// Which of the images that fit the prompt. The same bundle, prompt and seed give the same noise everywhere, and the same image
-    /// up to the last bits of a device's arithmetic.
+    /// The noise to start from; default: seed 0. The same bundle, prompt and seed give the same noise everywhere, and the same image up to
+    /// rounding differences between devices.
     pub noise: Noise,
-    /// The device is waited for after each stage: the times of stages are known and a cancelled call stops between them, for a few
-    /// waits more. Else a GPU gets everything in one submission.
+    /// If true, waits for the device after each stage: [`Timings::stages`] is filled in and the call can be cancelled between stages. If
+    /// false (the default), a GPU gets all stages in one submission, which is faster.
     pub staged: bool,
-    /// The pixels stay on the GPU, for [`show`](Model::show): [`Image::rgba`] is empty. The processor gives them all the same.
-    pub keep_pixels: bool,
+    /// If true, leaves the pixels on the GPU for [`show`](Model::show) and returns an empty [`Image::rgba`]; default: false. Ignored on the
+    /// CPU.
+    pub skip_readback: bool,
 }
 
-/// A bundle on a backend.
+/// A bundle that is loaded on a backend.
 pub struct Model {
     id: String,
     manifest: Manifest,
@@ -42,20 +43,20 @@ pub struct Model {
     backend: Backend,
     reader: PromptReader,
     engine: Engine,
-    /// The ids whose text states the generator holds.
+    /// The token ids of the text embeddings that the generator holds.
     encoded: Option<Vec<i32>>,
 }
 
-/// Checks that a bundle is a text-to-image model that [`Model::open`] takes: its programs' ports, its tokenizer, and that both fit the manifest.
-/// Nothing is run and no weight is looked at.
+/// Checks that [`Model::open`] accepts a bundle: the ports of its programs, its tokenizer, and that both fit the manifest. It runs nothing and
+/// reads no weights.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidBundle`], naming the file or component at fault.
-pub fn check(bundle: &Outline) -> Result<()> {
+pub fn check_bundle(bundle: &Outline) -> Result<()> {
     read(bundle).map(drop)
 }
 
-/// Checks that a bundle is a text-to-image model; gives what reads its prompts.
+/// Checks that a bundle is a text-to-image model, and returns the reader of its prompts.
 pub(crate) fn read(bundle: &Outline) -> Result<PromptReader> {
     let rows = ports::check(bundle)?;
     let manifest = bundle.manifest();
@@ -66,35 +67,35 @@ impl Model {
     /// Checks that the bundle is a text-to-image model, then uploads its weights and compiles its programs.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidBundle`] when the parts do not fit, [`ErrorKind::Unsupported`] where the backend is missing or too small.
-    pub async fn open(bundle: Bundle, backend: Backend, watch: &mut dyn Watch) -> Result<Self> {
+    /// [`ErrorKind::InvalidBundle`] if its parts do not fit each other; [`ErrorKind::Unsupported`] if there is no GPU or its limits are too
+    /// small; [`ErrorKind::OutOfMemory`], [`ErrorKind::DeviceLost`] and [`ErrorKind::Cancelled`].
+    pub async fn open(bundle: Bundle, backend: Backend, callbacks: &mut dyn Callbacks) -> Result<Self> {
         match backend {
             #[cfg(feature = "webgpu")]
             Backend::WebGpu => {
-                // Before a device is asked for: a bundle that is none is refused on every machine.
+                // Before a device is requested, so that an invalid bundle is refused on machines without a GPU, too.
                 read(bundle.outline())?;
-                Self::open_on(bundle, webgpu::request().await?, watch).await
+                Self::open_on(bundle, webgpu::request().await?, callbacks).await
             }
             #[cfg(feature = "cpu")]
             Backend::Cpu => {
                 let reader = read(bundle.outline())?;
-                let engine = Cpu::open(&bundle, watch)?;
+                let engine = Cpu::open(&bundle, callbacks)?;
                 Ok(Self::of(bundle.outline(), reader, backend, Engine::Cpu(Box::new(engine))))
             }
         }
     }
 
-    /// As [`open`](Self::open), on a device that is there already: one of the caller's ([`Gpu::shared`](webgpu::Gpu::shared)), or that of
-    /// another model.
+    /// Like [`open`](Self::open), but on an existing device: the caller's ([`Gpu::shared`](webgpu::Gpu::shared)) or that of another model.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     #[cfg(feature = "webgpu")]
-    pub async fn open_on(bundle: Bundle, gpu: webgpu::Gpu, watch: &mut dyn Watch) -> Result<Self> {
+    pub async fn open_on(bundle: Bundle, gpu: webgpu::Gpu, callbacks: &mut dyn Callbacks) -> Result<Self> {
         let reader = read(bundle.outline())?;
-        let (gpu, mut loading) = webgpu::WebGpu::prepare(bundle.outline(), gpu, watch).await?;
+        let (gpu, mut loading) = webgpu::WebGpu::prepare(bundle.outline(), gpu, callbacks).await?;
         loading.fill(&|name| bundle.weight(name)).await?;
-        let engine = webgpu::WebGpu::finish(gpu, loading, watch).await?;
+        let engine = webgpu::WebGpu::finish(gpu, loading, callbacks).await?;
         Ok(Self::of(bundle.outline(), reader, Backend::WebGpu, Engine::WebGpu(Box::new(engine))))
     }
 
@@ -103,34 +104,35 @@ impl Model {
         Self { id, manifest, card, backend, reader, engine, encoded: None }
     }
 
-    /// The SHA-256 of the bundle's manifest, which pins every byte of the model.
+    /// The SHA-256 of the bundle's manifest in hexadecimal; it identifies every byte of the model.
     pub fn id(&self) -> &str {
         &self.id
     }
-    /// What the bundle says of itself: title, licence, sizes.
+    /// The bundle's manifest: title, licence, sizes.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
-    /// The model card, Markdown.
+    /// The model card in Markdown.
     pub fn card(&self) -> &str {
         &self.card
     }
-    /// Where the model runs.
+    /// The backend that the model runs on.
     pub fn backend(&self) -> Backend {
         self.backend
     }
-    /// What it runs on.
+    /// The device that the model runs on.
     pub fn device(&self) -> DeviceInfo {
         self.engine.device()
     }
 
-    /// Bytes that the model takes: all of its buffers on a GPU, its weights and what its runs have needed so far on the processor.
+    /// Memory use in bytes: all buffers on a GPU; on the CPU, the weights and the working memory of the runs so far.
     pub fn memory(&self) -> u64 {
         self.engine.memory()
     }
 
-    /// The pixels of the image that was made last, on the GPU: row by row without gaps, four bytes each, red, green, blue and 255. `None`
-    /// where the model runs on the processor. For callers who share a device with the model.
+    /// The GPU buffer with the pixels of the latest image, for callers that share the model's device. `None` on the CPU.
+    ///
+    /// RGBA8, rows from the top without padding, alpha 255.
     #[cfg(feature = "webgpu")]
     pub fn pixels(&self) -> Option<&webgpu::wgpu::Buffer> {
         match &self.engine {
@@ -140,102 +142,109 @@ impl Model {
         }
     }
 
-    /// Reads a prompt as [`generate`](Self::generate) would, and runs nothing.
+    /// Tokenizes a prompt as [`generate`](Self::generate) does, without running the model.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for a prompt that is empty, above 64 KiB or wholly unknown.
+    /// [`ErrorKind::InvalidOption`] for a prompt that is empty, longer than 64 KiB, or without any token that the model knows.
     pub fn prompt(&self, text: &str) -> Result<Prompt> {
         self.reader.read(text)
     }
 
-    /// Makes an image.
+    /// Generates an image.
     ///
     /// # Errors
-    /// Those of [`prompt`](Self::prompt) and of [`Noise::numbers`]; [`ErrorKind::Cancelled`], [`ErrorKind::DeviceLost`], [`ErrorKind::NonFinite`] and
+    /// Those of [`prompt`](Self::prompt) and of [`Noise::values`]; [`ErrorKind::Cancelled`], [`ErrorKind::DeviceLost`], [`ErrorKind::NonFinite`] and
     /// [`ErrorKind::OutOfMemory`].
-    pub async fn generate(&mut self, options: &GenerateOptions, watch: &mut dyn Watch) -> Result<Image> {
-        let start = watch.now();
-        enter(watch, Stage::Tokenize)?;
+    pub async fn generate(&mut self, options: &GenerateOptions, callbacks: &mut dyn Callbacks) -> Result<Image> {
+        let start = callbacks.now();
+        enter(callbacks, Stage::Tokenize)?;
         let prompt = self.reader.read(&options.prompt)?;
         let [width, height] = self.manifest.generation.image;
         let size = |side: usize| {
             u32::try_from(side).map_err(|_| Error::new(ErrorKind::InvalidBundle, format!("an image of {width} x {height} pixels is too large")))
         };
         let (width, height) = (size(width)?, size(height)?);
-        let noise = options.noise.numbers(&self.manifest.generation.latent)?;
-        // Forgotten until the image is there: what failed half way is done again.
-        let known = self.encoded.take().is_some_and(|ids| ids == prompt.ids);
+        let noise = options.noise.values(&self.manifest.generation.latent)?;
+        // Taken until the image is complete, so that the next call encodes the prompt again if this one fails.
+        let is_encoded = self.encoded.take().is_some_and(|ids| ids == prompt.ids);
         let mut stages = None;
         let rgba = if options.staged {
             let mut times = StageTimes::default();
-            if !known {
-                enter(watch, Stage::TextEncoder)?;
-                let before = watch.now();
+            if !is_encoded {
+                enter(callbacks, Stage::TextEncoder)?;
+                let before = callbacks.now();
                 self.engine.encode(&prompt.ids).await?;
-                times.text = watch.now() - before;
+                times.text = callbacks.now() - before;
             }
-            enter(watch, Stage::Generator)?;
-            let before = watch.now();
+            enter(callbacks, Stage::Generator)?;
+            let before = callbacks.now();
             self.engine.generate(&noise).await?;
-            times.generator = watch.now() - before;
-            enter(watch, Stage::Decoder)?;
-            let before = watch.now();
-            let rgba = self.engine.decode(!options.keep_pixels).await?;
-            times.decoder = watch.now() - before;
+            times.generator = callbacks.now() - before;
+            enter(callbacks, Stage::Decoder)?;
+            let before = callbacks.now();
+            let rgba = self.engine.decode(!options.skip_readback).await?;
+            times.decoder = callbacks.now() - before;
             stages = Some(times);
             rgba
         } else {
-            enter(watch, Stage::Generator)?;
-            self.engine.draw((!known).then_some(prompt.ids.as_slice()), &noise, !options.keep_pixels).await?
+            enter(callbacks, Stage::Generator)?;
+            self.engine.run_stages((!is_encoded).then_some(prompt.ids.as_slice()), &noise, !options.skip_readback).await?
         };
         self.encoded = Some(prompt.ids.clone());
-        Ok(Image { width, height, rgba, prompt, noise: options.noise.clone(), timings: Timings { stages, total: watch.now() - start } })
+        Ok(Image { width, height, rgba, prompt, noise: options.noise.clone(), timings: Timings { stages, total: callbacks.now() - start } })
     }
 
-    /// What each kernel costs in an image of these options, by `clock`, which gives milliseconds. On a GPU each kernel's runs are measured by
-    /// themselves, since few adapters tell times within a run; their sum is not exactly the time of an image. It takes as long as some images.
+    /// Measures the time of each kernel for an image with these options. `clock` returns milliseconds.
+    ///
+    /// On a GPU, each kernel is run on its own, because few adapters support timestamps within a pass; the sum therefore differs from the time
+    /// of an image. Takes as long as a few images.
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
     pub async fn profile(&mut self, options: &GenerateOptions, clock: fn() -> f64) -> Result<Vec<KernelCost>> {
         let ids = self.reader.read(&options.prompt)?.ids;
-        let noise = options.noise.numbers(&self.manifest.generation.latent)?;
+        let noise = options.noise.values(&self.manifest.generation.latent)?;
         self.encoded = None;
         self.engine.profile(&ids, &noise, clock).await
     }
 
-    /// Runs one of the programs on tensors of the caller's: for evaluation and tests.
+    /// Runs one component (`text_encoder`, `generator` or `decoder`) on the caller's tensors, for evaluation and tests.
+    ///
+    /// Returns the output tensors: name, elements in row-major order.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for a name that is no program; what the backend refuses.
+    /// [`ErrorKind::InvalidOption`] for an unknown component; errors of the backend for inputs that do not fit.
     pub async fn run(&mut self, component: &str, inputs: &[(&str, TensorRef<'_>)]) -> Result<Outputs> {
         self.encoded = None;
         self.engine.run(component, inputs).await
     }
 
-    /// An image as a PNG file that says how it was made.
+    /// Encodes an image as a PNG file with the prompt, the noise and the model as metadata.
     ///
     /// # Errors
-    /// An image whose bytes are not its size.
+    /// [`ErrorKind::Internal`] if the image has no pixels, as with [`GenerateOptions::skip_readback`].
     pub fn png(&self, image: &Image, prompt: &str) -> Result<Vec<u8>> {
-        png::encode(image, Some(&png::Facts { prompt, title: &self.manifest.title, bundle: &self.id, backend: self.backend.name() }))
+        png::encode(image, Some(&png::Metadata { prompt, title: &self.manifest.title, bundle: &self.id, backend: self.backend.name() }))
     }
 
     #[cfg(feature = "webgpu")]
-    /// A canvas that shows this model's images straight from the GPU.
+    /// Prepares a canvas or window of `width` x `height` pixels to show this model's images without reading them back.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the model does not run on a GPU or the canvas is of another kind.
+    /// [`ErrorKind::Unsupported`] if the model runs on the CPU or the GPU cannot present to the target.
     pub async fn canvas(&self, target: impl Into<webgpu::SurfaceTarget<'static>>, width: u32, height: u32) -> Result<webgpu::Canvas> {
         match &self.engine {
             Engine::WebGpu(engine) => engine.canvas(target.into(), width, height).await,
             #[cfg(feature = "cpu")]
-            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no images; draw the pixels")),
+            Engine::Cpu(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "a model on the CPU cannot show images on a canvas; generate with the pixels and render those instead",
+            )),
         }
     }
 
     #[cfg(feature = "webgpu")]
-    /// Shows the image that was made last.
+    /// Shows the latest image.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceLost`].
@@ -243,7 +252,10 @@ impl Model {
         match &self.engine {
             Engine::WebGpu(engine) => engine.show(canvas).await,
             #[cfg(feature = "cpu")]
-            Engine::Cpu(_) => Err(Error::new(ErrorKind::Unsupported, "the processor shows no images; draw the pixels")),
+            Engine::Cpu(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "a model on the CPU cannot show images on a canvas; generate with the pixels and render those instead",
+            )),
         }
     }
 }

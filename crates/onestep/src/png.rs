@@ -1,46 +1,47 @@
-//! Images as PNG files that say how they were made, in bytes that depend on nothing else.
+//! A PNG writer that stores how an image was generated.
 //!
-//! Two text chunks before the pixels: `parameters` in the convention that galleries read, and `onestep`, JSON with everything that is
-//! needed to make the same image again.
+//! Two text chunks precede the pixels: `parameters`, in the convention of Stable Diffusion web UIs, and `onestep`, JSON with everything
+//! that is needed to generate the same image again. The writer is our own because browser and command line must write the same bytes, and
+//! because a PNG library would be a tenth of the browser's WebAssembly build.
 
 use std::borrow::Cow;
 
 use crate::{
-    VERSION,
     error::{Error, ErrorKind, Result},
     image::Image,
     noise::Noise,
+    version::VERSION,
 };
 
-/// The most bytes of the `onestep` chunk.
-const FACTS_BYTES: usize = 8 << 10;
+/// Largest size of the `onestep` chunk in bytes.
+const METADATA_BYTES: usize = 8 << 10;
 
-/// What a file says besides its pixels.
+/// What a PNG file stores besides its pixels; the image itself contributes its size and noise.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// As it was given.
+pub struct Metadata<'a> {
+    /// The prompt, as the user wrote it.
     pub prompt: &'a str,
-    /// The model's name for people.
+    /// The model's display name.
     pub title: &'a str,
     /// The bundle's hash, [`Model::id`](crate::Model::id).
     pub bundle: &'a str,
-    /// What computed the image.
+    /// The name of the backend, [`Backend::name`](crate::Backend::name).
     pub backend: &'a str,
 }
 
-/// An image with or without its facts.
+/// Encodes an image as PNG, with or without metadata.
 ///
 /// # Errors
-/// Bytes that are not width × height × 4.
-pub fn encode(image: &Image, facts: Option<&Facts<'_>>) -> Result<Vec<u8>> {
-    let texts = facts.map(|facts| [("parameters", parameters(image, facts)), ("onestep", json(image, facts))]);
+/// [`ErrorKind::Internal`] if `image.rgba` does not have width × height × 4 bytes.
+pub fn encode(image: &Image, metadata: Option<&Metadata<'_>>) -> Result<Vec<u8>> {
+    let texts = metadata.map(|metadata| [("parameters", parameters(image, metadata)), ("onestep", json(image, metadata))]);
     write(image.width, image.height, &image.rgba, texts.as_ref().map_or(&[], |texts| texts.as_slice()))
 }
 
-/// Pixels alone.
+/// Encodes RGBA pixels as PNG without metadata.
 ///
 /// # Errors
-/// Bytes that are not width × height × 4.
+/// [`ErrorKind::Internal`] if there are not width × height × 4 bytes.
 pub fn rgba(width: u32, height: u32, rgba: &[u8]) -> Result<Vec<u8>> {
     write(width, height, rgba, &[])
 }
@@ -50,14 +51,14 @@ fn write(width: u32, height: u32, rgba: &[u8], texts: &[(&str, String)]) -> Resu
         return Err(Error::new(ErrorKind::Internal, format!("{} bytes are no image of {width} x {height} pixels", rgba.len())));
     }
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    // Eight bits, red, green, blue and alpha; the one way of packing, of filtering, and not interlaced.
+    // 8 bits, RGBA; the only compression and filter method, not interlaced.
     chunk(&mut file, *b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 6, 0, 0, 0]].concat());
     for (keyword, text) in texts {
-        // Latin-1 where it suffices: more readers know that chunk.
+        // Latin-1 if possible, because more readers support that chunk.
         let latin_1: Option<Vec<u8>> = text.chars().map(|sign| u8::try_from(u32::from(sign)).ok()).collect();
         match latin_1 {
             Some(latin_1) => chunk(&mut file, *b"tEXt", &[keyword.as_bytes(), &[0], &latin_1].concat()),
-            // Not packed, of no language, its keyword not translated.
+            // Not compressed, no language, no translated keyword.
             None => chunk(&mut file, *b"iTXt", &[keyword.as_bytes(), &[0, 0, 0, 0, 0], text.as_bytes()].concat()),
         }
     }
@@ -68,7 +69,7 @@ fn write(width: u32, height: u32, rgba: &[u8], texts: &[(&str, String)]) -> Resu
 
 /// Bytes of a pixel.
 const PIXEL: usize = 4;
-/// How long the packer searches, of 10: as long as most programs let it.
+/// Compression level of 10; 6 is the usual default.
 const LEVEL: u8 = 6;
 
 fn chunk(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
@@ -80,19 +81,19 @@ fn chunk(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
     file.extend(checksum(&file[start..]).to_be_bytes());
 }
 
-/// CRC-32 as PNG and zlib have it. The table is made, since it packs worse than all the rest of this file.
+/// CRC-32 of PNG and zlib. The table is computed at run time, because it would compress badly in the WebAssembly build.
 fn checksum(bytes: &[u8]) -> u32 {
     let table: [u32; 256] = std::array::from_fn(|byte| (0..8).fold(byte as u32, |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1))));
     !bytes.iter().fold(!0, |crc, &byte| table[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
 }
 
-/// Each row with the filter in front that leaves the smallest differences: of the left, upper, both or likeliest neighbour, or of none.
+/// Each row with the filter type (0 none, 1 sub, 2 up, 3 average, 4 Paeth) that has the smallest sum of absolute differences.
 fn filtered(row: usize, rgba: &[u8]) -> Vec<u8> {
     let mut all = Vec::with_capacity(rgba.len() + rgba.len() / row);
     let mut above = vec![0; row];
     for row in rgba.chunks_exact(row) {
         let best = (0..5).map(|filter| differences(filter, row, &above)).min_by_key(|candidate| {
-            // As signed numbers, around nothing.
+            // Bytes are signed differences.
             candidate[1..].iter().map(|&byte| u64::from(byte.min(byte.wrapping_neg()))).sum::<u64>()
         });
         all.extend(best.unwrap_or_default());
@@ -126,21 +127,21 @@ fn differences(filter: u8, row: &[u8], above: &[u8]) -> Vec<u8> {
     std::iter::once(filter).chain(row.iter().enumerate().map(|(at, &byte)| byte.wrapping_sub(predicted(at)))).collect()
 }
 
-/// Prompt, then one line of `Key: value`. A line break in the prompt would end it for readers, and a NUL ends a chunk.
-fn parameters(image: &Image, facts: &Facts<'_>) -> String {
+/// The prompt, then one line of `Key: value` pairs. Line breaks in the prompt would end it for readers, and a NUL would end the chunk.
+fn parameters(image: &Image, metadata: &Metadata<'_>) -> String {
     let (width, height) = (image.width, image.height);
-    let prompt: String = facts.prompt.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect();
-    let model = if facts.title.contains([',', ':', '"', '\n', '\0']) {
-        Cow::Owned(serde_json::Value::from(facts.title).to_string())
+    let prompt: String = metadata.prompt.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect();
+    let model = if metadata.title.contains([',', ':', '"', '\n', '\0']) {
+        Cow::Owned(serde_json::Value::from(metadata.title).to_string())
     } else {
-        Cow::Borrowed(facts.title)
+        Cow::Borrowed(metadata.title)
     };
-    let hash = facts.bundle.get(..10).unwrap_or(facts.bundle);
-    // The way between two seeds is what galleries know as a variation.
+    let hash = metadata.bundle.get(..10).unwrap_or(metadata.bundle);
+    // Web UIs call the interpolation between two seeds a variation.
     let seed = match &image.noise {
         Noise::Seed(seed) => format!("Seed: {seed}, "),
-        Noise::Between { from, to, t } => format!("Seed: {from}, Variation seed: {to}, Variation seed strength: {t}, "),
-        Noise::Given(_) => String::new(),
+        Noise::Slerp { from, to, t } => format!("Seed: {from}, Variation seed: {to}, Variation seed strength: {t}, "),
+        Noise::Values(_) => String::new(),
     };
     format!(
         "{}\nSteps: 1, Sampler: onestep, {seed}Size: {width}x{height}, Model: {model}, Model hash: {hash}, Version: onestep {VERSION}",
@@ -148,25 +149,25 @@ fn parameters(image: &Image, facts: &Facts<'_>) -> String {
     )
 }
 
-/// A prompt that would not fit is left out, and its token ids stand for it: they are what the model read.
-fn json(image: &Image, facts: &Facts<'_>) -> String {
+/// The JSON of the `onestep` chunk. A prompt that does not fit is replaced by its token ids, which are what the model read.
+fn json(image: &Image, metadata: &Metadata<'_>) -> String {
     let mut object = serde_json::json!({
         "format": 1,
-        "prompt": facts.prompt,
-        "bundle": facts.bundle,
-        "title": facts.title,
-        "backend": facts.backend,
+        "prompt": metadata.prompt,
+        "bundle": metadata.bundle,
+        "title": metadata.title,
+        "backend": metadata.backend,
         "size": [image.width, image.height],
         "version": VERSION,
     });
-    // Strings: numbers above 2^53 do not survive JavaScript.
+    // Seeds are strings, because JavaScript rounds numbers above 2^53.
     match &image.noise {
         Noise::Seed(seed) => object["seed"] = seed.to_string().into(),
-        Noise::Between { from, to, t } => object["noise"] = serde_json::json!({ "from": from.to_string(), "to": to.to_string(), "t": t }),
-        // As long as the image itself.
-        Noise::Given(_) => object["noise"] = "given".into(),
+        Noise::Slerp { from, to, t } => object["noise"] = serde_json::json!({ "from": from.to_string(), "to": to.to_string(), "t": t }),
+        // The values would be as large as the image itself.
+        Noise::Values(_) => object["noise"] = "given".into(),
     }
-    if object.to_string().len() > FACTS_BYTES {
+    if object.to_string().len() > METADATA_BYTES {
         object["prompt"] = serde_json::Value::Null;
         object["ids"] = image.prompt.ids.clone().into();
     }
@@ -183,8 +184,8 @@ mod tests {
         let prompt = Prompt { ids: vec![0, 5, 1], unknown: vec![], truncated: false, tokens: 1 };
         Image { width: 2, height: 3, rgba, prompt, noise: u64::MAX.into(), timings: Timings::default() }
     }
-    fn facts(prompt: &str) -> Facts<'_> {
-        Facts { prompt, title: "Emoji", bundle: "0123456789abcdef", backend: "webgpu" }
+    fn metadata(prompt: &str) -> Metadata<'_> {
+        Metadata { prompt, title: "Emoji", bundle: "0123456789abcdef", backend: "webgpu" }
     }
     fn read(file: &[u8]) -> (Vec<u8>, Vec<(String, String)>) {
         let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
@@ -197,9 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_says_how_it_was_made_and_says_it_the_same_way_every_time() {
-        let file = encode(&image(), Some(&facts("a red\napple"))).unwrap();
-        assert_eq!(file, encode(&image(), Some(&facts("a red\napple"))).unwrap());
+    fn a_file_stores_its_metadata_and_is_reproducible() {
+        let file = encode(&image(), Some(&metadata("a red\napple"))).unwrap();
+        assert_eq!(file, encode(&image(), Some(&metadata("a red\napple"))).unwrap());
         let (pixels, texts) = read(&file);
         assert_eq!(pixels, image().rgba);
         assert_eq!(texts[0].0, "parameters");
@@ -217,30 +218,30 @@ mod tests {
     }
 
     #[test]
-    fn the_way_between_two_seeds_is_told_and_noise_of_the_callers_is_named_as_that() {
+    fn interpolated_and_explicit_noise_are_stored_as_such() {
         let of = |noise: Noise| {
-            let (_, texts) = read(&encode(&Image { noise, ..image() }, Some(&facts("a"))).unwrap());
+            let (_, texts) = read(&encode(&Image { noise, ..image() }, Some(&metadata("a"))).unwrap());
             (texts[0].1.clone(), serde_json::from_str::<serde_json::Value>(&texts[1].1).unwrap())
         };
-        let (line, json) = of(Noise::Between { from: 3, to: u64::MAX, t: 0.25 });
+        let (line, json) = of(Noise::Slerp { from: 3, to: u64::MAX, t: 0.25 });
         assert!(line.contains("Seed: 3, Variation seed: 18446744073709551615, Variation seed strength: 0.25, Size"), "{line}");
         assert_eq!(json["noise"], serde_json::json!({ "from": "3", "to": "18446744073709551615", "t": 0.25 }));
-        let (line, json) = of(Noise::Given(vec![0.0]));
+        let (line, json) = of(Noise::Values(vec![0.0]));
         assert!(!line.contains("Seed"), "{line}");
         assert_eq!(json["noise"], "given");
     }
 
     #[test]
     fn text_beyond_latin_1_is_kept() {
-        let (_, texts) = read(&encode(&image(), Some(&facts("赤い林檎 🍎"))).unwrap());
+        let (_, texts) = read(&encode(&image(), Some(&metadata("赤い林檎 🍎"))).unwrap());
         assert!(texts[0].1.starts_with("赤い林檎 🍎\n"));
         assert!(read(&encode(&image(), None).unwrap()).1.is_empty());
     }
 
     #[test]
-    fn a_prompt_that_does_not_fit_gives_way_to_its_ids() {
-        let (_, texts) = read(&encode(&image(), Some(&facts(&"\"".repeat(65_536)))).unwrap());
-        assert!(texts[1].1.len() <= FACTS_BYTES);
+    fn a_prompt_that_does_not_fit_is_replaced_by_its_ids() {
+        let (_, texts) = read(&encode(&image(), Some(&metadata(&"\"".repeat(65_536)))).unwrap());
+        assert!(texts[1].1.len() <= METADATA_BYTES);
         let json: serde_json::Value = serde_json::from_str(&texts[1].1).unwrap();
         assert!(json["prompt"].is_null());
         assert_eq!(json["ids"], serde_json::json!([0, 5, 1]));
@@ -248,8 +249,8 @@ mod tests {
 
     #[test]
     fn hostile_prompts_and_titles_end_no_line_and_no_chunk() {
-        let facts = Facts { title: "a, Seed: 1\0", ..facts("x\0y\nSteps: 50\r") };
-        let (_, texts) = read(&encode(&image(), Some(&facts)).unwrap());
+        let metadata = Metadata { title: "a, Seed: 1\0", ..metadata("x\0y\nSteps: 50\r") };
+        let (_, texts) = read(&encode(&image(), Some(&metadata)).unwrap());
         assert_eq!(texts[0].1.lines().count(), 2);
         assert!(texts[0].1.contains(r#"Model: "a, Seed: 1\u0000""#));
     }
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn every_filter_is_read_back_and_smooth_images_are_small() {
         let (width, height) = (64u32, 80u32);
-        // Noise, constant rows and columns, slopes: each favours another filter.
+        // Noise, constant rows and columns, gradients: each favours another filter.
         let pixel = |x: u32, y: u32| match y / 16 {
             0 => (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503)) >> 13,
             1 => y * 9,
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_image_are_refused() {
+    fn byte_counts_that_fit_no_image_are_refused() {
         assert_eq!(rgba(2, 2, &[0; 15]).unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(rgba(0, 0, &[]).unwrap_err().kind(), ErrorKind::Internal);
     }

@@ -1,6 +1,6 @@
-//! What the façade expects of a bundle's programs: these inputs and outputs, of shapes that fit each other and the manifest.
+//! The ports that the programs of a text-to-image model must have, with shapes that fit each other and the manifest.
 
-use onestep_program::{BundleError, DType, Op, Outline, Port, Program, error::Kind, manifest};
+use onestep_program::{BundleError, DType, Op, Outline, Port, Program, error::BundleErrorKind, manifest};
 
 use crate::error::{Error, ErrorKind};
 
@@ -15,10 +15,10 @@ pub(crate) const ENCODER_HIDDEN_STATES: &str = "encoder_hidden_states";
 pub(crate) const LATENTS: &str = "latents";
 pub(crate) const SAMPLE: &str = "sample";
 
-/// The programs in the order in which they run.
+/// The components in execution order.
 pub(crate) const COMPONENTS: [&str; 3] = [TEXT_ENCODER, GENERATOR, DECODER];
 
-/// The number of token ids that the text encoder knows, once everything fits.
+/// Checks the ports, and returns the size of the text encoder's vocabulary.
 pub(crate) fn check(bundle: &Outline) -> Result<usize, BundleError> {
     let generation = &bundle.manifest().generation;
     let (encoder, generator, decoder) = (bundle.program(TEXT_ENCODER)?, bundle.program(GENERATOR)?, bundle.program(DECODER)?);
@@ -27,7 +27,7 @@ pub(crate) fn check(bundle: &Outline) -> Result<usize, BundleError> {
     let (noise, sample) = ([1, channels, rows, columns], [1, 3, height, width]);
     if let Some(zero) = [generation.prompt_tokens, channels, rows, columns, width, height].iter().position(|&length| length == 0) {
         let what = ["prompt_tokens", "latent", "latent", "latent", "image", "image"][zero];
-        return Err(BundleError::new(Kind::Malformed, manifest::FILE_NAME, format!("generation.{what} has a zero")));
+        return Err(BundleError::new(BundleErrorKind::Malformed, manifest::FILE_NAME, format!("generation.{what} has a zero")));
     }
 
     ports(TEXT_ENCODER, &encoder.inputs, &[INPUT_IDS])?;
@@ -41,7 +41,7 @@ pub(crate) fn check(bundle: &Outline) -> Result<usize, BundleError> {
     let states = shape(encoder, LAST_HIDDEN_STATE).to_vec();
     if states.len() != 3 || states[..2] != [1, generation.prompt_tokens] {
         return Err(BundleError::new(
-            Kind::Malformed,
+            BundleErrorKind::Malformed,
             TEXT_ENCODER,
             format!("{LAST_HIDDEN_STATE} is {states:?}, expected [1, {}, width]", generation.prompt_tokens),
         ));
@@ -54,7 +54,7 @@ pub(crate) fn check(bundle: &Outline) -> Result<usize, BundleError> {
     known_ids(encoder)
 }
 
-fn ports(place: &str, found: &[Port], expected: &[&str]) -> Result<(), BundleError> {
+fn ports(location: &str, found: &[Port], expected: &[&str]) -> Result<(), BundleError> {
     let mut names: Vec<&str> = found.iter().map(|port| port.name.as_str()).collect();
     let mut wanted = expected.to_vec();
     names.sort_unstable();
@@ -62,7 +62,7 @@ fn ports(place: &str, found: &[Port], expected: &[&str]) -> Result<(), BundleErr
     if names == wanted {
         Ok(())
     } else {
-        Err(BundleError::new(Kind::Unsupported, place, format!("has the ports {}, expected {}", names.join(", "), wanted.join(", "))))
+        Err(BundleError::new(BundleErrorKind::Unsupported, location, format!("has the ports {}, expected {}", names.join(", "), wanted.join(", "))))
     }
 }
 
@@ -74,24 +74,24 @@ fn shape<'a>(program: &'a Program, name: &str) -> &'a [usize] {
     port(program, name).map_or(&[], |port| &program.value(port.value).shape)
 }
 
-fn fits(program: &Program, place: &str, name: &str, dtype: DType, expected: &[usize]) -> Result<(), BundleError> {
+fn fits(program: &Program, location: &str, name: &str, dtype: DType, expected: &[usize]) -> Result<(), BundleError> {
     let found = shape(program, name);
     let found_dtype = port(program, name).map(|port| program.value(port.value).dtype);
     if found == expected && found_dtype == Some(dtype) {
         return Ok(());
     }
-    Err(BundleError::new(Kind::Malformed, place, format!("{name} is {found_dtype:?} {found:?}, expected {dtype:?} {expected:?}")))
+    Err(BundleError::new(BundleErrorKind::Malformed, location, format!("{name} is {found_dtype:?} {found:?}, expected {dtype:?} {expected:?}")))
 }
 
-/// Rows of the smallest table that the ids are looked up in.
+/// The rows of the smallest embedding table that the token ids index.
 fn known_ids(encoder: &Program) -> Result<usize, BundleError> {
     let ids = port(encoder, INPUT_IDS).map(|port| port.value);
     let tables = encoder.nodes.iter().filter(|node| matches!(node.op, Op::Embedding) && node.inputs.get(1).copied() == ids);
     let rows = tables.filter_map(|node| encoder.value(*node.inputs.first()?).shape.first().copied()).min();
-    rows.ok_or_else(|| BundleError::new(Kind::Malformed, TEXT_ENCODER, "looks its token ids up in no table"))
+    rows.ok_or_else(|| BundleError::new(BundleErrorKind::Malformed, TEXT_ENCODER, "has no embedding of its token ids"))
 }
 
 /// The error for a name that is none of [`COMPONENTS`].
 pub(crate) fn no_component(component: &str) -> Error {
-    Error::new(ErrorKind::InvalidOption, format!("{component:?} is no program of a model; there are {}", COMPONENTS.join(", ")))
+    Error::new(ErrorKind::InvalidOption, format!("{component:?} is no component of a model; expected {}", COMPONENTS.join(" or ")))
 }

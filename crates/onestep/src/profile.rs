@@ -1,14 +1,14 @@
-//! Where the time of an image goes, kernel by kernel.
+//! The time of an image by kernel.
 
-/// What the runs of one kernel cost in one image.
+/// The time that one kernel takes in one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelCost {
-    /// The program that it belongs to: `text_encoder`, `generator` or `decoder`.
+    /// The component that it belongs to: `text_encoder`, `generator` or `decoder`.
     pub component: &'static str,
-    /// The kernel's name on a GPU, the operation's on the processor.
+    /// The kernel's name on a GPU, the operation's on the CPU.
     pub kernel: &'static str,
-    /// How often it runs for the first image of a prompt.
+    /// The number of dispatches for the first image of a prompt.
     pub runs: usize,
-    /// Milliseconds of all those runs.
+    /// The time of all dispatches together, in milliseconds.
     pub milliseconds: f64,
 }

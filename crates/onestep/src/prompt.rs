@@ -1,51 +1,51 @@
-//! Prompts: from text to the token ids that the text encoder reads, by the bundle's `tokenizer.json`.
+//! Converts prompts to the token ids of the text encoder, by the bundle's `tokenizer.json`.
 
 use std::collections::BTreeSet;
 
 use onestep_program::{
     BundleError,
-    error::Kind,
+    error::BundleErrorKind,
     limits::{self, Limit},
 };
 use serde_json::Value as Json;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    tokenizer::{Nfc, Token, Tokenizer, letters},
+    tokenizer::{Nfc, Token, Tokenizer, spanned_chars},
 };
 
-/// Characters that have no shape of their own: joiners and variation selectors. Nobody typed them, so nobody is told of them.
-const SHAPELESS: [char; 4] = ['\u{200c}', '\u{200d}', '\u{fe0e}', '\u{fe0f}'];
+/// Joiners and variation selectors, which are invisible and therefore not reported as unknown.
+const INVISIBLE: [char; 4] = ['\u{200c}', '\u{200d}', '\u{fe0e}', '\u{fe0f}'];
 
-/// Opening brackets of the file, those in its texts included. An object of eight bytes takes 700 in memory, so that the size of the file alone
-/// would allow most of a gigabyte; added tokens are objects.
+/// Opening braces of the file, including those in strings. An object of eight bytes takes 700 in memory, so the limit of the file's size alone
+/// would permit most of a gigabyte.
 const OBJECTS: Limit = Limit { what: "objects in the tokenizer", max: 50_000 };
-/// A list takes less, and each merge may be one.
+/// Opening brackets; each merge may be a list.
 const LISTS: Limit = Limit { what: "lists in the tokenizer", max: 2 * limits::TOKENIZER_ENTRIES.max };
 
-/// A prompt as the model reads it.
+/// A tokenized prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// As many as the text encoder wants, padding included.
+    /// Token ids, including special tokens and padding; as many as the text encoder expects.
     pub ids: Vec<i32>,
-    /// Characters that the model has never seen, each once, in the order of the prompt. It reads them all as the same sign.
+    /// Characters that the vocabulary lacks, each once, in the order of the prompt. The model does not distinguish them.
     pub unknown: Vec<char>,
-    /// Whether the prompt was longer than the model reads.
+    /// True if the prompt was longer than the text encoder reads.
     pub truncated: bool,
-    /// Tokens of the whole prompt that the model knows, without start, end and padding.
+    /// Number of known tokens in the whole prompt, without special tokens and padding.
     pub tokens: usize,
 }
 
-/// Checks a `tokenizer.json` as [`Model::open`](crate::Model::open) does, but for what depends on the model: the length of its prompts and the
-/// ids that it knows. A file without padding passes for the same reason; one with padding must say how.
+/// Checks that a `tokenizer.json` is supported, independent of a model: the prompt length, the vocabulary size and missing padding are not
+/// checked. `location` is the file's name in errors.
 ///
-/// The file's size, its nesting and the number of its parts are compared with [`limits`] before anything is built from it, so this is
-/// a check to make before another library reads a file of unknown origin. `place` is the file's name in errors.
+/// The file's size, nesting and number of objects are compared with [`limits`] first, so call this before another library reads a file of
+/// unknown origin.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidBundle`]: a file above a limit, no tokenizer, or one of a kind that is not read here.
-pub fn check_tokenizer(bytes: &[u8], place: &str) -> Result<()> {
-    TokenizerFile::parse(bytes, place)?;
+/// [`ErrorKind::InvalidBundle`] for a file above a limit, one that is no tokenizer, and one with unsupported features.
+pub fn check_tokenizer(bytes: &[u8], location: &str) -> Result<()> {
+    TokenizerFile::parse(bytes, location)?;
     Ok(())
 }
 
@@ -58,7 +58,7 @@ pub fn read_prompt(tokenizer: &[u8], length: usize, rows: usize, text: &str) -> 
     PromptReader::new(tokenizer, "tokenizer.json", length, rows)?.read(text)
 }
 
-/// What a `tokenizer.json` says, whatever model it is for.
+/// A `tokenizer.json`, independent of a model.
 struct TokenizerFile {
     tokenizer: Tokenizer,
     padding: Option<u32>,
@@ -69,13 +69,13 @@ struct TokenizerFile {
 #[derive(Clone, Debug)]
 pub(crate) struct PromptReader {
     tokenizer: Tokenizer,
-    /// What short prompts are filled up with.
+    /// The padding id.
     padding: u32,
-    /// Whether the beginning is what is filled up, and what is cut off.
+    /// True if padding, or truncation, applies to the beginning of prompts.
     at_start: Sides,
-    /// Tokens per prompt.
+    /// Token ids per prompt.
     length: usize,
-    /// Rows of the token embedding.
+    /// Rows of the token embedding: the vocabulary size.
     rows: usize,
 }
 
@@ -86,19 +86,19 @@ struct Sides {
 }
 
 impl TokenizerFile {
-    fn parse(bytes: &[u8], place: &str) -> Result<Self, BundleError> {
-        let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
-        limits::check(limits::TOKENIZER_BYTES, bytes.len() as u64, place)?;
+    fn parse(bytes: &[u8], location: &str) -> Result<Self, BundleError> {
+        let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, location, message);
+        limits::check(limits::TOKENIZER_BYTES, bytes.len() as u64, location)?;
         for (limit, bracket) in [(OBJECTS, b'{'), (LISTS, b'[')] {
-            limits::check(limit, bytes.iter().filter(|&&byte| byte == bracket).count() as u64, place)?;
+            limits::check(limit, bytes.iter().filter(|&&byte| byte == bracket).count() as u64, location)?;
         }
-        let json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, place)?;
-        let tokenizer = Tokenizer::new(&json, place)?;
-        // Length, padding and cutting follow the program's shapes; only what is filled in, and where, is the file's to say.
+        let json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, location)?;
+        let tokenizer = Tokenizer::new(&json, location)?;
+        // The prompt length follows from the program's shapes; only the padding id and the sides are read from the file.
         let padding = match &json["padding"] {
             Json::Null => None,
             padding => {
-                // Prompts have one length, which another multiple would break.
+                // Prompts have one length, which must be a multiple.
                 let multiple = &padding["pad_to_multiple_of"];
                 let fixed = padding["strategy"]["Fixed"].as_u64();
                 let divides = multiple.as_u64().zip(fixed).is_some_and(|(multiple, fixed)| multiple > 0 && fixed % multiple == 0);
@@ -120,39 +120,39 @@ impl TokenizerFile {
 }
 
 impl PromptReader {
-    /// `length` is the number of ids per prompt, `rows` the number of ids that the text encoder knows; `place` is the file's name in errors.
-    pub(crate) fn new(bytes: &[u8], place: &str, length: usize, rows: usize) -> Result<Self> {
-        let malformed = |message: String| BundleError::new(Kind::Malformed, place, message);
-        let TokenizerFile { tokenizer, padding, at_start } = TokenizerFile::parse(bytes, place)?;
-        let padding = padding.ok_or_else(|| malformed("says no padding token, so that short prompts cannot be filled up".into()))?;
+    /// `length` is the number of ids per prompt, `rows` the vocabulary size of the text encoder; `location` is the file's name in errors.
+    pub(crate) fn new(bytes: &[u8], location: &str, length: usize, rows: usize) -> Result<Self> {
+        let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, location, message);
+        let TokenizerFile { tokenizer, padding, at_start } = TokenizerFile::parse(bytes, location)?;
+        let padding = padding.ok_or_else(|| malformed("has no padding token, which short prompts need".into()))?;
         let added = tokenizer.template().len();
         if added >= length {
-            return Err(malformed(format!("adds {added} tokens of its own, the model reads {length} in all")).into());
+            return Err(malformed(format!("adds {added} special tokens, the model reads {length} tokens in all")).into());
         }
         let reader = Self { tokenizer, padding, at_start, length, rows };
-        // The template and the padding, which every prompt gets, must be ids that the model has.
+        // The ids of template and padding must be in the model's vocabulary.
         reader.ids(&[]).map_err(|error| malformed(error.to_string()))?;
         Ok(reader)
     }
 
-    /// Reads a prompt, whatever it says.
+    /// Tokenizes a prompt.
     ///
     /// # Errors
-    /// A prompt above the limit of its bytes, and one of which the model knows nothing.
+    /// [`ErrorKind::InvalidOption`] for a prompt that is empty, above the limit, or without any known token.
     pub(crate) fn read(&self, text: &str) -> Result<Prompt> {
         let refuse = |message: String| Error::new(ErrorKind::InvalidOption, message);
         limits::check(limits::PROMPT_BYTES, text.len() as u64, "the prompt").map_err(|error| refuse(error.to_string()))?;
         if text.trim().is_empty() {
-            return Err(refuse("the prompt is empty; say in a few words what the image shall show".into()));
+            return Err(refuse("the prompt is empty; describe the image in a few words".into()));
         }
         let whole = self.tokenizer.encode(text);
         let unknown = self.unknown_characters(text, &whole);
         let tokens = whole.iter().filter(|token| Some(token.id) != self.tokenizer.unknown() && !self.tokenizer.is_special(token.id)).count();
         if tokens == 0 {
-            let signs: String = unknown.iter().take(16).collect();
-            let message = match signs.is_empty() {
+            let characters: String = unknown.iter().take(16).collect();
+            let message = match characters.is_empty() {
                 true => format!("this model knows nothing of the prompt {text:?}"),
-                false => format!("this model knows nothing of the prompt: it has never seen {signs}"),
+                false => format!("this model knows nothing of the prompt: it has never seen {characters}"),
             };
             return Err(refuse(message));
         }
@@ -160,12 +160,12 @@ impl PromptReader {
         Ok(Prompt { ids: self.ids(&whole)?, unknown, truncated, tokens })
     }
 
-    /// Tokens of a prompt that fit between those of the template.
+    /// The number of tokens that fit between those of the template.
     fn room(&self) -> usize {
         self.length - self.tokenizer.template().len()
     }
 
-    /// Cuts, wraps and fills up.
+    /// Truncates the tokens, adds the special tokens and pads.
     fn ids(&self, tokens: &[Token]) -> Result<Vec<i32>> {
         let surplus = tokens.len().saturating_sub(self.room());
         let kept = if self.at_start.truncation { &tokens[surplus..] } else { &tokens[..tokens.len() - surplus] };
@@ -184,14 +184,14 @@ impl PromptReader {
         }
     }
 
-    /// With a token for what is unknown: the characters that became it. Without one: the characters that became nothing.
+    /// The characters that became the unknown token or, without such a token, those that were dropped.
     fn unknown_characters(&self, text: &str, tokens: &[Token]) -> Vec<char> {
         let found: Vec<char> = match self.tokenizer.unknown() {
-            // Composed, since a letter and its accent are one sign to the tokenizer.
+            // Composed, because the tokenizer sees a letter and its accent as one character.
             Some(unknown) => {
                 let nfc = Nfc::new();
                 let spans = tokens.iter().filter(|token| token.id == unknown).filter_map(|token| text.get(token.start..token.end));
-                spans.flat_map(|part| nfc.compose(letters(part))).map(|letter| letter.sign).collect()
+                spans.flat_map(|part| nfc.compose(spanned_chars(part))).map(|spanned| spanned.character).collect()
             }
             None => {
                 let mut read = vec![false; text.len()];
@@ -200,11 +200,11 @@ impl PromptReader {
                         bytes.fill(true);
                     }
                 }
-                text.char_indices().filter(|(at, _)| !read[*at]).map(|(_, sign)| sign).collect()
+                text.char_indices().filter(|(at, _)| !read[*at]).map(|(_, character)| character).collect()
             }
         };
         let mut seen = BTreeSet::new();
-        found.into_iter().filter(|sign| !sign.is_whitespace() && !SHAPELESS.contains(sign) && seen.insert(*sign)).collect()
+        found.into_iter().filter(|character| !character.is_whitespace() && !INVISIBLE.contains(character) && seen.insert(*character)).collect()
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    /// A tokenizer in the shape that training writes: pieces of words, a template, `<|unk|>`.
+    /// A tokenizer as training writes it: parts of words, a template, `<|unk|>`.
     pub(crate) fn json() -> Json {
         serde_json::from_str(include_str!("../tests/tokenizer.json")).unwrap()
     }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_wrapped_filled_up_and_cut() {
+    fn a_prompt_gets_special_tokens_and_padding_and_is_truncated() {
         let reader = reader(&json()).unwrap();
         assert_eq!(reader.read("A Red").unwrap(), Prompt { ids: vec![0, 3, 8, 1, 1, 1, 1, 1], unknown: vec![], truncated: false, tokens: 2 });
         assert_eq!(reader.read("aa aaaa").unwrap().ids, [0, 3, 3, 3, 3, 3, 3, 1]);
@@ -316,7 +316,7 @@ mod tests {
                 },
                 "17 steps",
             ),
-            (|json| json["model"]["type"] = "Unigram".into(), "BPE is read"),
+            (|json| json["model"]["type"] = "Unigram".into(), "supported is BPE"),
             (|json| json["model"]["dropout"] = 0.5.into(), "dropout"),
             (|json| json["model"]["continuing_subword_prefix"] = "##".into(), "prefix"),
             (|json| json["model"]["vocab"] = Json::Null, "no vocabulary"),
@@ -355,7 +355,7 @@ mod tests {
         }
     }
 
-    /// Tries what is still a tokenizer on prompts; either there is an answer or a sentence. Returns whether it was one.
+    /// Tokenizes prompts if the file is still valid, and returns whether it is.
     fn read_if_valid(file: &[u8]) -> bool {
         let reader = PromptReader::new(file, "tokenizer.json", 8, 9);
         if let Ok(reader) = &reader {
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn no_change_of_bytes_panics() {
+    fn mutated_bytes_never_panic() {
         let bytes = serde_json::to_vec(&json()).unwrap();
         let mut random = Rng::with_seed(1);
         let mut read = 0;
@@ -386,21 +386,21 @@ mod tests {
         assert!(read > 1_000, "only {read} files were still tokenizers, so the prompts were hardly tried");
     }
 
-    /// The value at a place, the places being numbered from the root down.
-    fn place<'a>(json: &'a mut Json, left: &mut usize) -> Option<&'a mut Json> {
+    /// The value of this number, counted from the root in depth-first order.
+    fn nth_value<'a>(json: &'a mut Json, left: &mut usize) -> Option<&'a mut Json> {
         if *left == 0 {
             return Some(json);
         }
         *left -= 1;
         match json {
-            Json::Array(items) => items.iter_mut().find_map(|item| place(item, left)),
-            Json::Object(entries) => entries.values_mut().find_map(|item| place(item, left)),
+            Json::Array(items) => items.iter_mut().find_map(|item| nth_value(item, left)),
+            Json::Object(entries) => entries.values_mut().find_map(|item| nth_value(item, left)),
             _ => None,
         }
     }
 
     #[test]
-    fn no_change_of_structure_panics() {
+    fn mutated_structure_never_panics() {
         let parts = [
             serde_json::json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true }),
             serde_json::json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true }),
@@ -432,15 +432,15 @@ mod tests {
             serde_json::json!({}),
         ];
         let mut random = Rng::with_seed(1);
-        let mut places = 0;
-        while place(&mut json(), &mut places.clone()).is_some() {
-            places += 1;
+        let mut values = 0;
+        while nth_value(&mut json(), &mut values.clone()).is_some() {
+            values += 1;
         }
         let mut read = 0;
         for _ in 0..20_000 {
             let mut mutated = json();
             for _ in 0..random.usize(1..=3) {
-                if let Some(value) = place(&mut mutated, &mut random.usize(..places)) {
+                if let Some(value) = nth_value(&mut mutated, &mut random.usize(..values)) {
                     *value = parts[random.usize(..parts.len())].clone();
                 }
             }

@@ -76,7 +76,7 @@ fn writer() -> BundleWriter {
     }
 }
 
-/// A model whose weights are finite, and what its text encoder makes of them is not.
+/// A model with finite weights and a text encoder that overflows.
 fn overflowing() -> BundleWriter {
     let mut writer = writer();
     let last = writer.weights.len() - 4;
@@ -153,13 +153,13 @@ fn milliseconds() -> f64 {
 }
 
 #[cfg(feature = "cpu")]
-mod on_the_processor {
+mod on_the_cpu {
     use super::*;
 
     #[test]
-    fn every_operation_is_timed_and_the_next_image_is_as_before() {
+    fn every_operation_is_measured_without_effect_on_the_next_image() {
         let mut model = model();
-        let before = draw(&mut model, "red", 1).rgba;
+        let before = generate(&mut model, "red", 1).rgba;
         let options = GenerateOptions { prompt: "a a a".into(), ..GenerateOptions::default() };
         let costs = now(model.profile(&options, milliseconds)).unwrap();
         let found: Vec<_> = costs.iter().map(|cost| (cost.component, cost.kernel, cost.runs)).collect();
@@ -167,22 +167,22 @@ mod on_the_processor {
             [("text_encoder", "embedding"), ("generator", "reduce"), ("generator", "reshape"), ("generator", "binary"), ("decoder", "affine")];
         assert_eq!(found, expected.map(|(component, kernel)| (component, kernel, 1)));
         assert!(costs.iter().all(|cost| cost.milliseconds >= 0.0) && costs.iter().any(|cost| cost.milliseconds > 0.0), "{costs:?}");
-        assert_eq!(draw(&mut model, "red", 1).rgba, before);
+        assert_eq!(generate(&mut model, "red", 1).rgba, before);
         assert!(model.memory() >= 144, "{}", model.memory());
     }
 
-    use onestep::{GenerateOptions, Image, Stage, Watch, program::TensorRef};
+    use onestep::{Callbacks, GenerateOptions, Image, Stage, program::TensorRef};
 
     fn model() -> Model {
         now(Model::open(bundle(writer()), Backend::Cpu, &mut ())).unwrap()
     }
-    fn draw(model: &mut Model, prompt: &str, seed: u64) -> Image {
+    fn generate(model: &mut Model, prompt: &str, seed: u64) -> Image {
         now(model.generate(&GenerateOptions { prompt: prompt.into(), noise: seed.into(), ..GenerateOptions::default() }, &mut ())).unwrap()
     }
 
     #[test]
-    fn a_image_is_the_programs_arithmetic_on_the_seeds_noise() {
-        let image = draw(&mut model(), "A red", 7);
+    fn an_image_is_the_result_of_the_programs_on_the_noise_of_the_seed() {
+        let image = generate(&mut model(), "A red", 7);
         // <|startoftext|> a red <|endoftext|> and four of padding: rows 0, 3, 8 and five times 1.
         let mean: Vec<f32> =
             (0..4).map(|axis| [0, 3, 8, 1, 1, 1, 1, 1].iter().map(|row| (row * 4 + axis) as f32 / 10.0).sum::<f32>() / 8.0).collect();
@@ -199,24 +199,24 @@ mod on_the_processor {
     }
 
     #[test]
-    fn prompt_and_seed_decide_and_the_order_of_calls_does_not() {
+    fn images_depend_on_prompt_and_seed_only() {
         let mut model = model();
-        let first = draw(&mut model, "red", 1);
-        assert_ne!(first.rgba, draw(&mut model, "red", 2).rgba);
-        assert_ne!(first.rgba, draw(&mut model, "a a a", 1).rgba);
-        assert_eq!(first.rgba, draw(&mut model, "red", 1).rgba);
-        // Running a program on other states leaves nothing behind.
+        let first = generate(&mut model, "red", 1);
+        assert_ne!(first.rgba, generate(&mut model, "red", 2).rgba);
+        assert_ne!(first.rgba, generate(&mut model, "a a a", 1).rgba);
+        assert_eq!(first.rgba, generate(&mut model, "red", 1).rgba);
+        // Running a component on other inputs has no effect on the next image.
         let states = vec![9.0; TOKENS * 4];
         let inputs = [("noise", TensorRef::F32(&[0.0; 12])), ("encoder_hidden_states", TensorRef::F32(&states))];
         assert_eq!(now(model.run("generator", &inputs)).unwrap()[0].1, [9.0; 12]);
-        assert_eq!(first.rgba, draw(&mut model, "red", 1).rgba);
+        assert_eq!(first.rgba, generate(&mut model, "red", 1).rgba);
         assert_eq!(now(model.run("teacher", &[])).unwrap_err().kind(), ErrorKind::InvalidOption);
     }
 
-    /// Notes the stages, and stops before one of them.
+    /// Records the stages, and cancels before one of them.
     struct Stop(Vec<&'static str>, &'static str);
 
-    impl Watch for Stop {
+    impl Callbacks for Stop {
         fn now(&self) -> f64 {
             self.0.len() as f64
         }
@@ -227,32 +227,32 @@ mod on_the_processor {
     }
 
     #[test]
-    fn every_stage_can_be_the_last_and_the_next_image_is_whole() {
+    fn a_call_can_be_cancelled_before_every_stage() {
         let mut model = model();
         let options = GenerateOptions { prompt: "red".into(), noise: 1.into(), staged: true, ..GenerateOptions::default() };
-        let whole = draw(&mut self::model(), "red", 1);
+        let whole = generate(&mut self::model(), "red", 1);
         for (index, stage) in ["tokenize", "text encoder", "generator", "decoder"].into_iter().enumerate() {
             let mut model = self::model();
             let mut stop = Stop(Vec::new(), stage);
             assert_eq!(now(model.generate(&options, &mut stop)).unwrap_err().kind(), ErrorKind::Cancelled);
             assert_eq!(stop.0.len(), index + 1);
-            assert_eq!(draw(&mut model, "red", 1).rgba, whole.rgba);
+            assert_eq!(generate(&mut model, "red", 1).rgba, whole.rgba);
         }
-        let mut watch = Stop(Vec::new(), "");
-        let image = now(model.generate(&options, &mut watch)).unwrap();
-        assert_eq!(watch.0, ["tokenize", "text encoder", "generator", "decoder"]);
+        let mut callbacks = Stop(Vec::new(), "");
+        let image = now(model.generate(&options, &mut callbacks)).unwrap();
+        assert_eq!(callbacks.0, ["tokenize", "text encoder", "generator", "decoder"]);
         assert_eq!(image.timings.total, 4.0);
-        // The text states of the same prompt are there already.
-        let mut watch = Stop(Vec::new(), "");
-        now(model.generate(&options, &mut watch)).unwrap();
-        assert_eq!(watch.0, ["tokenize", "generator", "decoder"]);
+        // The text embeddings of the same prompt are reused.
+        let mut callbacks = Stop(Vec::new(), "");
+        now(model.generate(&options, &mut callbacks)).unwrap();
+        assert_eq!(callbacks.0, ["tokenize", "generator", "decoder"]);
         assert!(
             matches!(now(Model::open(bundle(writer()), Backend::Cpu, &mut Stop(Vec::new(), "compile"))), Err(error) if error.kind() == ErrorKind::Cancelled)
         );
     }
 
     #[test]
-    fn weights_that_make_no_numbers_make_no_image() {
+    fn weights_that_overflow_are_an_error() {
         let mut model = now(Model::open(bundle(overflowing()), Backend::Cpu, &mut ())).unwrap();
         let error =
             now(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), ..GenerateOptions::default() }, &mut ())).unwrap_err();
@@ -261,9 +261,9 @@ mod on_the_processor {
     }
 
     #[test]
-    fn a_file_says_which_bundle_made_it() {
+    fn a_png_names_its_bundle() {
         let mut model = model();
-        let image = draw(&mut model, "red", 1);
+        let image = generate(&mut model, "red", 1);
         let file = model.png(&image, "red").unwrap();
         let text = String::from_utf8_lossy(&file);
         assert!(text.contains(&format!("Model: Few numbers, Model hash: {}", &model.id()[..10])));
@@ -274,10 +274,10 @@ mod on_the_processor {
 #[cfg(feature = "webgpu")]
 mod on_a_gpu {
     use super::*;
-    use onestep::{GenerateOptions, Image, Stage, Watch};
+    use onestep::{Callbacks, GenerateOptions, Image, Stage};
     use pollster::block_on;
 
-    /// On this machine's adapter; a skip that says so where there is none.
+    /// The model on this machine's adapter; `None`, with a message, if there is none.
     fn model(writer: BundleWriter) -> Option<Model> {
         match block_on(Model::open(bundle(writer), Backend::WebGpu, &mut ())) {
             Ok(model) => Some(model),
@@ -289,39 +289,39 @@ mod on_a_gpu {
         }
     }
 
-    fn draw(model: &mut Model, prompt: &str, staged: bool, keep_pixels: bool) -> Image {
-        block_on(model.generate(&GenerateOptions { prompt: prompt.into(), noise: 3.into(), staged, keep_pixels }, &mut ())).unwrap()
+    fn generate(model: &mut Model, prompt: &str, staged: bool, skip_readback: bool) -> Image {
+        block_on(model.generate(&GenerateOptions { prompt: prompt.into(), noise: 3.into(), staged, skip_readback }, &mut ())).unwrap()
     }
 
     #[test]
     fn one_submission_gives_what_the_stages_give() {
         let Some(mut model) = model(writer()) else { return };
-        let staged = draw(&mut model, "red", true, false);
+        let staged = generate(&mut model, "red", true, false);
         assert_eq!(staged.rgba.len(), 16);
         assert!(staged.timings.stages.is_some());
         for (prompt, staged_before) in [("red", false), ("a a a", true), ("red", true)] {
-            draw(&mut model, prompt, staged_before, true);
+            generate(&mut model, prompt, staged_before, true);
         }
-        let at_once = draw(&mut model, "red", false, false);
+        let at_once = generate(&mut model, "red", false, false);
         assert_eq!((&at_once.rgba, at_once.timings.stages), (&staged.rgba, None));
-        assert_ne!(draw(&mut model, "a a a", false, false).rgba, staged.rgba);
-        assert!(draw(&mut model, "red", false, true).rgba.is_empty());
-        assert_eq!(draw(&mut model, "red", false, false).rgba, staged.rgba);
+        assert_ne!(generate(&mut model, "a a a", false, false).rgba, staged.rgba);
+        assert!(generate(&mut model, "red", false, true).rgba.is_empty());
+        assert_eq!(generate(&mut model, "red", false, false).rgba, staged.rgba);
     }
 
     #[test]
-    fn what_makes_no_numbers_is_named_at_once_and_in_stages() {
+    fn overflow_is_an_error_in_one_submission_and_in_stages() {
         let Some(mut model) = model(overflowing()) else { return };
-        for (staged, keep_pixels) in [(true, false), (false, false), (false, true)] {
+        for (staged, skip_readback) in [(true, false), (false, false), (false, true)] {
             let error =
-                block_on(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), staged, keep_pixels }, &mut ())).unwrap_err();
+                block_on(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), staged, skip_readback }, &mut ())).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NonFinite);
             assert!(error.to_string().contains("text encoder"), "{error}");
         }
     }
 
     #[test]
-    fn models_share_a_device_with_its_owner_who_keeps_it() {
+    fn models_use_a_device_of_the_application() {
         use onestep::webgpu::{Gpu, wgpu};
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let Ok(adapter) = block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())) else {
@@ -336,22 +336,22 @@ mod on_a_gpu {
         });
         let gpu = Gpu::shared(instance, adapter, device.clone(), queue.clone());
         let mut models = [(); 2].map(|()| block_on(Model::open_on(bundle(writer()), gpu.clone(), &mut ())).unwrap());
-        let [first, second] = models.each_mut().map(|model| draw(model, "red", false, false).rgba);
+        let [first, second] = models.each_mut().map(|model| generate(model, "red", false, false).rgba);
         assert_eq!(first, second);
-        // What the owner sees without the bytes ever leaving the device.
+        // The owner reads the model's buffer on the shared device.
         let read = |buffer: &wgpu::Buffer, bytes: u64| {
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let own = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false });
+            let copy = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false });
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(buffer, 0, &own, 0, bytes);
+            encoder.copy_buffer_to_buffer(buffer, 0, &copy, 0, bytes);
             queue.submit([encoder.finish()]);
-            own.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+            copy.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
             device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-            own.get_mapped_range(..).unwrap().to_vec()
+            copy.get_mapped_range(..).unwrap().to_vec()
         };
         assert_eq!(read(models[0].pixels().unwrap(), 16), first);
         drop(models);
-        // The device is its owner's still, and so are its errors.
+        // The owner can still use the device and receives its errors.
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let buffer = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
         queue.write_buffer(&buffer, 0, &[7; 16]);
@@ -365,28 +365,28 @@ mod on_a_gpu {
     }
 
     #[test]
-    fn every_kernel_is_measured_and_the_next_image_is_as_before() {
+    fn every_kernel_is_measured_without_effect_on_the_next_image() {
         let Some(mut model) = model(writer()) else { return };
-        let before = draw(&mut model, "red", false, false).rgba;
+        let before = generate(&mut model, "red", false, false).rgba;
         let costs = block_on(model.profile(&GenerateOptions { prompt: "a a a".into(), ..GenerateOptions::default() }, super::milliseconds)).unwrap();
         for component in ["text_encoder", "generator", "decoder"] {
             assert!(costs.iter().any(|cost| cost.component == component && cost.runs > 0), "{costs:?}");
         }
         assert!(costs.iter().all(|cost| cost.milliseconds.is_finite() && cost.milliseconds >= 0.0), "{costs:?}");
         assert!(costs.iter().any(|cost| cost.milliseconds > 0.0), "{costs:?}");
-        assert_eq!(draw(&mut model, "red", false, false).rgba, before);
+        assert_eq!(generate(&mut model, "red", false, false).rgba, before);
         assert!(model.memory() >= 144 + 16);
     }
 
-    /// Keeps what it is asked to.
+    /// Stores the tuning and counts measurements.
     #[derive(Default)]
-    struct Keeps {
+    struct Tuning {
         line: Option<String>,
         measured: usize,
         at: std::cell::Cell<f64>,
     }
 
-    impl Watch for Keeps {
+    impl Callbacks for Tuning {
         fn now(&self) -> f64 {
             self.at.set(self.at.get() + 0.25);
             self.at.get()
@@ -395,26 +395,26 @@ mod on_a_gpu {
             self.measured += usize::from(stage == Stage::Measure);
             true
         }
-        fn recall(&mut self) -> Option<String> {
+        fn load_tuning(&mut self) -> Option<String> {
             self.line.clone()
         }
-        fn remember(&mut self, line: &str) {
+        fn save_tuning(&mut self, line: &str) {
             self.line = Some(line.to_owned());
         }
     }
 
     #[test]
-    fn forms_are_measured_once_for_a_gpu_and_never_for_software() {
+    fn variants_are_measured_once_on_a_gpu_and_never_on_software_adapters() {
         let Some(model) = model(writer()) else { return };
         let software = model.device().software;
-        let mut watch = Keeps::default();
+        let mut callbacks = Tuning::default();
         for _ in 0..2 {
-            block_on(Model::open(bundle(writer()), Backend::WebGpu, &mut watch)).unwrap();
-            assert_eq!(watch.measured, usize::from(!software), "{:?}", watch.line);
+            block_on(Model::open(bundle(writer()), Backend::WebGpu, &mut callbacks)).unwrap();
+            assert_eq!(callbacks.measured, usize::from(!software), "{:?}", callbacks.line);
         }
-        // What was kept on another machine is of no use here.
-        watch.line = Some("0123456789abcdef tile register together halves".into());
-        block_on(Model::open(bundle(writer()), Backend::WebGpu, &mut watch)).unwrap();
-        assert_eq!(watch.measured, 2 * usize::from(!software));
+        // The tuning of another machine is ignored.
+        callbacks.line = Some("0123456789abcdef tile register together halves".into());
+        block_on(Model::open(bundle(writer()), Backend::WebGpu, &mut callbacks)).unwrap();
+        assert_eq!(callbacks.measured, 2 * usize::from(!software));
     }
 }

@@ -12,6 +12,7 @@ mod wasm_std;
 use std::path::PathBuf;
 
 use crate::{
+    native,
     process::{self, Result},
     setup::packages::Package,
     wasm::Toolchain,

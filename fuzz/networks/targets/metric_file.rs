@@ -16,7 +16,7 @@ fuzz_target!(init: tolerate_libraries(), |bytes: &[u8]| {
     let extension = if kind % 2 == 0 { "pth" } else { "safetensors" };
     let path = folder().join(format!("sd15_latest_vgg16_tuned.{extension}"));
     fs::write(&path, file).expect("a file in memory");
-    // The reader of `.pth` is a library, whose panics are none of ours.
+    // Panics of the library that reads `.pth` are not bugs of onestep.
     let Ok(Ok(tensors)) = panic::catch_unwind(|| within(file.len(), 64, || weight_file::read(&path))) else { return };
     for tensor in &tensors {
         assert_eq!(tensor.shape.iter().product::<usize>(), tensor.data.len(), "{}", tensor.name);

@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         let schedule = NoiseSchedule::new(&config).expect("a configuration that was read makes a schedule");
         let levels = schedule.alphas_cumprod();
         assert_eq!(levels.len(), config.num_train_timesteps);
-        assert!(levels.iter().all(|level| (0.0..1.0).contains(level)), "shares of the signal");
+        assert!(levels.iter().all(|level| (0.0..1.0).contains(level)), "coefficients of the signal");
         assert!(levels.is_sorted_by(|a, b| a >= b), "noise grows");
         for steps in [0, 1, 2, 7, 50, config.num_train_timesteps, usize::MAX] {
             for step in schedule.timesteps(steps).unwrap_or_default() {

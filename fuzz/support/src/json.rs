@@ -1,10 +1,10 @@
-//! Changes of JSON that leave it JSON: bytes that are changed at random hardly get past a parser.
+//! Mutations of JSON that stay valid JSON, because random bytes hardly pass a parser.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-/// Changes one to four places of the JSON at the beginning of `data[..size]`; what is behind its first NUL stays. Gives the new size, which is at
-/// most `most`, or none if there is no JSON or no room.
+/// Mutates one to four values of the JSON at the beginning of `data[..size]`; bytes after the first NUL stay. Returns the new size, or `None` if
+/// there is no JSON or the result is larger than `most`.
 pub fn mutate(data: &mut [u8], size: usize, most: usize, seed: u32) -> Option<usize> {
     let bytes = data.get(..size)?;
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(size);
@@ -19,9 +19,9 @@ pub fn mutate(data: &mut [u8], size: usize, most: usize, seed: u32) -> Option<us
     }
     let written = serde_json::to_vec(&json).ok()?;
     let length = written.len() + rest.len();
-    let place = data.get_mut(..length).filter(|_| length <= most)?;
-    place[..written.len()].copy_from_slice(&written);
-    place[written.len()..].copy_from_slice(&rest);
+    let target = data.get_mut(..length).filter(|_| length <= most)?;
+    target[..written.len()].copy_from_slice(&written);
+    target[written.len()..].copy_from_slice(&rest);
     Some(length)
 }
 
@@ -33,7 +33,7 @@ fn count(json: &Value) -> usize {
     }
 }
 
-/// The part of a number, counted from the root down.
+/// The value of this number, counted from the root in depth-first order.
 fn part<'a>(json: &'a mut Value, left: &mut usize) -> Option<&'a mut Value> {
     if *left == 0 {
         return Some(json);
@@ -46,16 +46,16 @@ fn part<'a>(json: &'a mut Value, left: &mut usize) -> Option<&'a mut Value> {
     }
 }
 
-fn change(place: &mut Value, donor: Value, random: &mut Rng) {
+fn change(value: &mut Value, donor: Value, random: &mut Rng) {
     let choice = random.usize(..8);
-    match place {
+    match value {
         Value::Number(number) if choice < 5 => {
-            let value = number.as_i64().unwrap_or(0);
+            let integer = number.as_i64().unwrap_or(0);
             let large = [0, 1, 2, 3, -1, 1 << 16, 1 << 24, 1 << 31, 1 << 32, i64::MAX][random.usize(..10)];
-            *place = match choice {
-                0 => json!(value.wrapping_add(1)),
-                1 => json!(value.wrapping_sub(1)),
-                2 => json!(value.wrapping_mul(2)),
+            *value = match choice {
+                0 => json!(integer.wrapping_add(1)),
+                1 => json!(integer.wrapping_sub(1)),
+                2 => json!(integer.wrapping_mul(2)),
                 3 => json!(number.as_f64().unwrap_or(1.0) * [0.5, -1.0, 1e39, 1e300][random.usize(..4)]),
                 _ => json!(large),
             };
@@ -90,6 +90,6 @@ fn change(place: &mut Value, donor: Value, random: &mut Rng) {
                 _ => *text = text.repeat(2),
             }
         }
-        _ => *place = donor,
+        _ => *value = donor,
     }
 }

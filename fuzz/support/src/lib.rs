@@ -1,4 +1,4 @@
-//! What all targets share: an allocator that holds reading an input to memory in proportion to it, and changes that leave JSON what it is.
+//! Shared by all targets: an allocator that limits memory in proportion to the input, and mutations of JSON.
 
 pub mod json;
 
@@ -12,7 +12,7 @@ use std::{
 
 use cap::Cap;
 
-/// Makes every second change of an input one of its JSON, the others any change of bytes.
+/// Makes every second mutation one of the JSON, the others arbitrary mutations of bytes.
 #[macro_export]
 macro_rules! mutate_json {
     () => {
@@ -27,16 +27,16 @@ macro_rules! mutate_json {
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Bytes that any input may take: tables that do not grow with it, and what the standard library keeps.
+/// Bytes that any input may use: tables of constant size, and buffers of the standard library.
 const BASE: usize = 4 << 20;
 
-/// Runs `work`, which reads an input of `length` bytes. It may hold `factor` bytes for each of these and 4 MiB besides; an allocation beyond
-/// that ends the process, with the stack of who asked for it.
+/// Runs `work`, which reads an input of `length` bytes, with a memory limit of `factor` bytes per input byte plus 4 MiB. A larger allocation ends
+/// the process with a stack trace.
 ///
 /// # Panics
-/// If more than that is held already, which is a leak of the runs before.
+/// If more memory is already in use, because an earlier run leaked it.
 pub fn within<T>(length: usize, factor: usize, work: impl FnOnce() -> T) -> T {
-    /// Takes the limit away, also where `work` panics. Growing never fails.
+    /// Removes the limit, even if `work` panics. Raising the limit never fails.
     struct Limited;
     impl Drop for Limited {
         fn drop(&mut self) {
@@ -49,7 +49,7 @@ pub fn within<T>(length: usize, factor: usize, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// A folder of this process, in memory where the system has such a place.
+/// A folder of this process, in memory if possible.
 ///
 /// # Panics
 /// If it cannot be created.
@@ -63,12 +63,12 @@ pub fn folder() -> &'static Path {
     })
 }
 
-/// Lets panics of libraries unwind, which their callers may turn into refusals. Those of our own crates and of the standard library end the process
-/// with their stack, as all do otherwise.
+/// Lets panics of libraries unwind, because their callers turn them into errors. Panics of onestep and of the standard library still end the
+/// process with a stack trace.
 pub fn tolerate_libraries() {
     let abort = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let is_library = panic.location().is_some_and(|place| place.file().replace('\\', "/").contains("/registry/src/"));
+        let is_library = panic.location().is_some_and(|location| location.file().replace('\\', "/").contains("/registry/src/"));
         if !is_library {
             abort(panic);
         }

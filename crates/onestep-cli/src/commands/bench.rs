@@ -143,7 +143,7 @@ impl Timed {
     /// Runs every component once, each on what the one before gave.
     fn new(mut model: Model, options: GenerateOptions) -> Result<Self, Failure> {
         let ids = model.prompt(&options.prompt)?.ids;
-        let noise = options.noise.numbers(&model.manifest().generation.latent)?;
+        let noise = options.noise.values(&model.manifest().generation.latent)?;
         let states = only(&mut model, COMPONENTS[0], &[("input_ids", TensorRef::I32(&ids))])?;
         let latents = only(&mut model, COMPONENTS[1], &[("noise", TensorRef::F32(&noise)), ("encoder_hidden_states", TensorRef::F32(&states))])?;
         let sample = only(&mut model, COMPONENTS[2], &[("latents", TensorRef::F32(&latents))])?;

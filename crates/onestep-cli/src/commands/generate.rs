@@ -72,8 +72,8 @@ impl Generate {
                 _ => open(bundle, Backend::Cpu)?,
             },
         };
-        let noise = self.to.map_or(Noise::Seed(seed), |to| Noise::Between { from: seed, to, t: self.at });
-        let options = GenerateOptions { prompt: self.prompt.clone(), noise, staged: true, keep_pixels: false };
+        let noise = self.to.map_or(Noise::Seed(seed), |to| Noise::Slerp { from: seed, to, t: self.at });
+        let options = GenerateOptions { prompt: self.prompt.clone(), noise, staged: true, skip_readback: false };
         let image = pollster::block_on(model.generate(&options, &mut clock))?;
         let say = |line: String| {
             if !shared.quiet {

@@ -11,7 +11,7 @@ impl Lowering<'_> {
         let [_, _, queries, depth] = op.query.shape.dims::<4>();
         let [batch, heads, keys, _] = op.key.shape.dims::<4>();
         if op.query.shape[..2] != [batch, heads] {
-            return Err(refuse(operation, "shares keys between heads"));
+            return Err(refuse(operation, "uses the same keys for several heads"));
         }
         let scale = match &op.options.scale {
             Some(scale) => scalar(scale, operation)?,

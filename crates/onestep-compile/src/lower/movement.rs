@@ -6,8 +6,8 @@ use onestep_program::{BinaryKind, Op, ValueId};
 use super::{Lowering, refuse};
 use crate::{error::CompileError, graph::Constant};
 
-/// The most pieces that a repetition or selection may become.
-const PIECES: usize = 64;
+/// Largest number of slices that a repetition or selection may become.
+const MAX_PARTS: usize = 64;
 
 impl Lowering<'_> {
     pub(super) fn movement(&mut self, op: &BaseOperationIr, operation: &OperationIr) -> Result<bool, CompileError> {
@@ -48,7 +48,7 @@ impl Lowering<'_> {
                     x
                 } else if length == 1 {
                     self.graph.emit(Op::Expand, vec![x], op.out.shape.to_vec())
-                } else if (2..=PIECES).contains(&op.times) {
+                } else if (2..=MAX_PARTS).contains(&op.times) {
                     self.graph.emit(Op::Concat { axis: op.dim }, vec![x; op.times], op.out.shape.to_vec())
                 } else {
                     return Err(refuse(operation, &format!("repeats {} times", op.times)));
@@ -133,7 +133,7 @@ impl Lowering<'_> {
     pub(super) fn fill(&mut self, x: ValueId, mask: &[bool], fill: f32, shape: &[usize], operation: &OperationIr) -> Result<ValueId, CompileError> {
         let added: Vec<f32> = mask.iter().map(|&masked| if masked { fill } else { 0.0 }).collect();
         let added = self.graph.add_constant(shape.to_vec(), Constant::computed(added));
-        // Nothing finite is left of x beside an infinity.
+        // Adding an infinity to x leaves no finite value.
         let x = if fill == f32::NEG_INFINITY {
             x
         } else {
@@ -159,23 +159,23 @@ impl Lowering<'_> {
                 _ => runs.push((index, 1)),
             }
         }
-        if runs.is_empty() || runs.len() > PIECES {
+        if runs.is_empty() || runs.len() > MAX_PARTS {
             return Err(refuse(operation, &format!("selects {} runs of rows", runs.len())));
         }
-        let mut pieces = Vec::with_capacity(runs.len());
+        let mut parts = Vec::with_capacity(runs.len());
         for (first, count) in runs {
             let mut start = vec![0; shape.len()];
             start[axis] = first;
-            let mut piece = shape.clone();
-            piece[axis] = count;
-            pieces.push(self.graph.emit(Op::Slice { start }, vec![x], piece));
+            let mut part = shape.clone();
+            part[axis] = count;
+            parts.push(self.graph.emit(Op::Slice { start }, vec![x], part));
         }
-        Ok(match pieces[..] {
+        Ok(match parts[..] {
             [single] => single,
             _ => {
                 let mut joined = shape;
                 joined[axis] = indices.len();
-                self.graph.emit(Op::Concat { axis }, pieces, joined)
+                self.graph.emit(Op::Concat { axis }, parts, joined)
             }
         })
     }

@@ -5,7 +5,7 @@ use onestep_program::{BinaryKind, DType, Node, Op, ValueId};
 use super::at_each;
 use crate::{error::CompileError, graph::Graph, uses::Uses};
 
-/// What a mask adds at least to what it hides. Beside it every score that a network computes is nothing.
+/// Smallest magnitude of a mask value for hidden keys. Scores of networks are negligible in comparison.
 const HIDDEN: f32 = -1e4;
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {

@@ -1,7 +1,7 @@
 //! The factor of an attention's scores becomes part of the linear layer that computes its queries: `scale·(W·x + b)·kᵀ`.
 //!
 //! The layer may be a wider one of which the queries are a part, as long as only queries of the same factor read that part. Which
-//! features of the layer a tensor holds is found by moving the features' numbers in place of the elements.
+//! features of the layer a tensor holds is found by moving the features' numbers in offset of the elements.
 
 use onestep_program::{Activation, Op, ValueId};
 
@@ -39,7 +39,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// The position of the linear layer whose features a tensor shows, in whatever shape and order.
+/// The position of the linear layer that computes the elements of a tensor, in any shape and order.
 fn layer_of(graph: &Graph, uses: &Uses, tensor: ValueId) -> Option<usize> {
     let position = uses.position(tensor)?;
     let node = &graph.nodes[position];
@@ -52,8 +52,8 @@ fn layer_of(graph: &Graph, uses: &Uses, tensor: ValueId) -> Option<usize> {
     }
 }
 
-/// By feature of the layer whether it is part of the queries of the attention at `index`, and all attentions whose queries are among
-/// these; `None` if anything else reads them.
+/// For each feature of the layer, true if the queries of the attention at `index` contain it; and all attentions with queries among these
+/// features. `None` if another operation reads them.
 fn queries(graph: &Graph, uses: &Uses, layer: usize, index: usize) -> Option<(Vec<bool>, Vec<usize>)> {
     let parts = parts(graph, uses, layer);
     let wanted = &parts.iter().find(|part| part.reader == Some((index, 0)))?.features;
@@ -119,9 +119,9 @@ fn moved(elements: &[usize], op: &Op, from: &[usize], to: &[usize]) -> Option<Ve
         Op::Slice { start } => (start.iter().zip(&strides).map(|(start, stride)| start * stride).sum(), strides),
         _ => return None,
     };
-    let mut places: Vec<usize> = vec![first];
+    let mut offsets: Vec<usize> = vec![first];
     for (length, stride) in to.iter().zip(strides) {
-        places = places.iter().flat_map(|place| (0..*length).map(move |step| place + step * stride)).collect();
+        offsets = offsets.iter().flat_map(|offset| (0..*length).map(move |step| offset + step * stride)).collect();
     }
-    Some(places.into_iter().map(|place| elements[place]).collect())
+    Some(offsets.into_iter().map(|offset| elements[offset]).collect())
 }

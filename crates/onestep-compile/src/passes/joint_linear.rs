@@ -1,6 +1,6 @@
 //! Linear layers that read the same tensor become one, and each takes its slice of the result.
 //!
-//! One multiplication with a wide matrix reads the tensor once and fills a processor better than several with narrow ones: queries, keys
+//! One multiplication with a wide matrix reads the tensor once and uses the hardware better than several with narrow ones: queries, keys
 //! and values of one attention, and the keys and values that every layer of a network computes from the same text.
 
 use onestep_program::{Activation, DType, Node, Op, ValueId};

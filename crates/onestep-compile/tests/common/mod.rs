@@ -17,7 +17,7 @@ pub fn noise(count: usize, seed: u64) -> Vec<f32> {
 
 /// The elements of an input.
 #[derive(Clone, Debug)]
-pub enum Given {
+pub enum Elements {
     Floats(Vec<f32>),
     Ids(Vec<i32>),
 }
@@ -27,7 +27,7 @@ pub struct Eager {
     device: Device,
     /// Ids are below this.
     pub vocabulary: i32,
-    pub inputs: Vec<(String, Given)>,
+    pub inputs: Vec<(String, Elements)>,
     pub outputs: Vec<(String, Vec<f32>)>,
 }
 
@@ -40,7 +40,7 @@ impl Eager {
     }
     pub fn float<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D> {
         let data = noise(shape.iter().product(), self.inputs.len() as u64 + 100);
-        self.inputs.push((name.to_owned(), Given::Floats(data.clone())));
+        self.inputs.push((name.to_owned(), Elements::Floats(data.clone())));
         Tensor::from_data(TensorData::new(data, shape), &self.device)
     }
     pub fn ids<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D, Int> {
@@ -48,7 +48,7 @@ impl Eager {
             .iter()
             .map(|v| ((v.abs() * self.vocabulary as f32) as i32).min(self.vocabulary - 1))
             .collect();
-        self.inputs.push((name.to_owned(), Given::Ids(data.clone())));
+        self.inputs.push((name.to_owned(), Elements::Ids(data.clone())));
         Tensor::from_data(TensorData::new(data, shape), &self.device)
     }
     pub fn output<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
@@ -65,13 +65,13 @@ pub fn relative(found: &[f32], expected: &[f32]) -> f64 {
     (difference / size).sqrt()
 }
 
-pub fn run(compiled: &Compiled, inputs: &[(String, Given)]) -> Vec<(String, Vec<f32>)> {
+pub fn run(compiled: &Compiled, inputs: &[(String, Elements)]) -> Vec<(String, Vec<f32>)> {
     let cpu = CpuProgram::new(compiled.program.clone(), &|name| compiled.weight(name)).unwrap();
     let given: Vec<(&str, TensorRef<'_>)> = inputs
         .iter()
         .map(|(name, data)| match data {
-            Given::Floats(data) => (name.as_str(), TensorRef::F32(data)),
-            Given::Ids(data) => (name.as_str(), TensorRef::I32(data)),
+            Elements::Floats(data) => (name.as_str(), TensorRef::F32(data)),
+            Elements::Ids(data) => (name.as_str(), TensorRef::I32(data)),
         })
         .collect();
     cpu.run(&given).unwrap()

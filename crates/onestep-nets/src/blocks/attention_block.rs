@@ -1,4 +1,4 @@
-//! Attention between the places of a feature map, as the autoencoder's middle block has it.
+//! Attention between the tokens of a feature map, as the autoencoder's middle block has it.
 
 use burn::{
     module::Module,
@@ -39,8 +39,8 @@ impl AttentionBlock {
     /// `[batch, channels, height, width]` to the same shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
-        let places = self.group_norm.forward(x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
-        let mixed = scaled_dot_product(self.to_q.forward(places.clone()), self.to_k.forward(places.clone()), self.to_v.forward(places), 1, false);
+        let tokens = self.group_norm.forward(x.clone()).reshape([batch, channels, height * width]).swap_dims(1, 2);
+        let mixed = scaled_dot_product(self.to_q.forward(tokens.clone()), self.to_k.forward(tokens.clone()), self.to_v.forward(tokens), 1, false);
         let mixed = self.to_out.iter().fold(mixed, |x, linear| linear.forward(x));
         x + mixed.swap_dims(1, 2).reshape([batch, channels, height, width])
     }

@@ -1,4 +1,4 @@
-//! The layer that leads into and out of a transformer over a feature map.
+//! The projection before and after a transformer over a feature map.
 
 use burn::{
     module::Module,
@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-/// A linear map of the features of every place: stored as a matrix or as a 1x1 convolution (`use_linear_projection`).
+/// A linear map of the features of every pixel: stored as a matrix or as a 1x1 convolution (`use_linear_projection`).
 ///
 /// Parameter names do not show the variant.
 #[derive(Module, Debug)]
@@ -33,20 +33,20 @@ impl Projection {
     /// `[batch, channels, height, width]` to `[batch, height * width, channels]`.
     pub fn enter(&self, map: Tensor<4>) -> Tensor<3> {
         let [batch, channels, height, width] = map.dims();
-        let places = |x: Tensor<4>| x.reshape([batch, channels, height * width]).swap_dims(1, 2);
+        let tokens = |x: Tensor<4>| x.reshape([batch, channels, height * width]).swap_dims(1, 2);
         match self {
-            Self::Linear(linear) => linear.forward(places(map)),
-            Self::Conv(conv) => places(conv.forward(map)),
+            Self::Linear(linear) => linear.forward(tokens(map)),
+            Self::Conv(conv) => tokens(conv.forward(map)),
         }
     }
 
     /// `[batch, height * width, channels]` to `[batch, channels, height, width]` with the given `[height, width]`.
-    pub fn leave(&self, places: Tensor<3>, [height, width]: [usize; 2]) -> Tensor<4> {
-        let [batch, _, channels] = places.dims();
+    pub fn leave(&self, tokens: Tensor<3>, [height, width]: [usize; 2]) -> Tensor<4> {
+        let [batch, _, channels] = tokens.dims();
         let map = |x: Tensor<3>| x.swap_dims(1, 2).reshape([batch, channels, height, width]);
         match self {
-            Self::Linear(linear) => map(linear.forward(places)),
-            Self::Conv(conv) => conv.forward(map(places)),
+            Self::Linear(linear) => map(linear.forward(tokens)),
+            Self::Conv(conv) => conv.forward(map(tokens)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Multi-head attention over sequences whose heads lie side by side in the feature axis.
+//! Multi-head attention over sequences; the heads are concatenated along the feature axis.
 
 use burn::tensor::{Tensor, module::attention, ops::AttentionModuleOptions};
 

@@ -47,7 +47,7 @@ pub struct ImageClassifier {
 }
 
 impl ImageClassifierConfig {
-    /// A network with fresh weights.
+    /// A network with initial weights.
     ///
     /// # Panics
     /// If the configuration would not pass [`Self::validate`].

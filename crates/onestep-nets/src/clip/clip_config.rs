@@ -8,7 +8,7 @@ use crate::config::{ConfigError, ConfigReader, object, written};
 
 const CLASS: &str = "CLIPModel";
 
-/// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
+/// Keys that are accepted with these values only: other values would require mathematics that is not implemented.
 const FIXED: &[(&str, &[&str])] = &[("model_type", &["\"clip\""]), ("architectures", &["null", "\"CLIPModel\""])];
 
 /// The keys of `config.json` that this implementation varies; the default is transformers'.
@@ -23,7 +23,7 @@ pub struct ClipConfig {
     pub projection_dim: usize,
     /// `logit_scale` of a fresh network.
     pub logit_scale_init_value: f64,
-    /// Deviation of fresh projections is multiplied by this.
+    /// Deviation of initial projections is multiplied by this.
     pub initializer_factor: f64,
 }
 

@@ -55,7 +55,7 @@ pub struct ClipEncoder {
     pub layers: Vec<ClipEncoderLayer>,
 }
 
-/// What the encoder says about texts.
+/// The outputs of the text encoder.
 #[derive(Debug, Clone)]
 pub struct ClipTextOutput {
     /// The embeddings and every layer's result, `[batch, tokens, features]` each, **not** normalised: layers + 1 of them.
@@ -64,7 +64,7 @@ pub struct ClipTextOutput {
     pub last_hidden_state: Tensor<3>,
 }
 
-/// Everything but the projection.
+/// The text encoder without its projection.
 #[derive(Module, Debug)]
 pub struct ClipTextTransformer {
     /// Tables.
@@ -88,7 +88,7 @@ pub(super) struct ClipLayers {
 }
 
 impl ClipLayers {
-    /// Fresh weights, drawn as transformers' `CLIPPreTrainedModel._init_weights` draws them.
+    /// Initial weights, distributed as those of transformers' `CLIPPreTrainedModel._init_weights`.
     pub fn init(&self, device: &Device) -> ClipEncoder {
         let size = self.size;
         let factor = self.initializer_factor;
@@ -120,7 +120,7 @@ impl ClipLayers {
     }
 }
 
-/// A matrix drawn from a Gaussian of deviation `std`, with a zero bias if any.
+/// A linear layer with a Gaussian matrix of standard deviation `std`, and a bias of zeros if any.
 pub(super) fn gaussian_linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
     let mut linear = LinearConfig::new(input, output).with_bias(false).with_initializer(Initializer::Normal { mean: 0.0, std }).init(device);
     linear.bias = bias.then(|| Initializer::Zeros.init([output], device));
@@ -128,7 +128,7 @@ pub(super) fn gaussian_linear(input: usize, output: usize, bias: bool, std: f64,
 }
 
 impl ClipTextTransformer {
-    /// Fresh weights, drawn as transformers' `CLIPPreTrainedModel._init_weights` draws them.
+    /// Initial weights, distributed as those of transformers' `CLIPPreTrainedModel._init_weights`.
     pub(super) fn new(config: &ClipTextConfig, device: &Device) -> Self {
         let size = config.hidden_size;
         let factor = config.initializer_factor;

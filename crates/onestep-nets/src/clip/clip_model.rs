@@ -15,7 +15,7 @@ use super::{
 
 /// What is taken from red, green and blue within 0..1 before they are divided by [`CLIP_STD`].
 ///
-/// These are the numbers of OpenAI's files, and of OpenCLIP's under `laion/`; `preprocessor_config.json` beside a file's
+/// These are the numbers of OpenAI's files, and of OpenCLIP's under `laion/`; the `preprocessor_config.json` of a file's
 /// weights has them as `image_mean` and `image_std`.
 pub const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 
@@ -44,7 +44,7 @@ pub struct ClipModel {
 }
 
 impl ClipConfig {
-    /// A network with fresh weights.
+    /// A network with initial weights.
     ///
     /// # Panics
     /// If the configuration would not pass [`Self::validate`].
@@ -54,7 +54,7 @@ impl ClipConfig {
 }
 
 impl ClipModel {
-    /// Fresh weights; called by [`ClipConfig::init`].
+    /// Initial weights; called by [`ClipConfig::init`].
     pub(crate) fn new(config: &ClipConfig, device: &Device) -> Self {
         let projection = |size: usize| {
             let std = (size as f64).powf(-0.5) * config.initializer_factor;

@@ -8,7 +8,7 @@ use crate::config::{ConfigError, ConfigReader, object, written};
 const CLASS: &str = "CLIPTextModel";
 const PROJECTING: &str = "CLIPTextModelWithProjection";
 
-/// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
+/// Keys that are accepted with these values only: other values would require mathematics that is not implemented.
 const FIXED: &[(&str, &[&str])] = &[
     ("model_type", &["\"clip_text_model\""]),
     ("architectures", &["null", "\"CLIPTextModel\"", "\"CLIPTextModelWithProjection\""]),
@@ -49,7 +49,7 @@ pub struct ClipTextConfig {
     pub hidden_act: ClipActivation,
     /// Epsilon of every normalisation.
     pub layer_norm_eps: f64,
-    /// Deviation of fresh weights is multiplied by this.
+    /// Deviation of initial weights is multiplied by this.
     pub initializer_factor: f64,
     /// Id that fills a text up; information only.
     pub pad_token_id: Option<usize>,

@@ -14,7 +14,7 @@ use super::{
 /// transformers' `CLIPTextModel`, or `CLIPTextModelWithProjection` when it has a projection.
 #[derive(Module, Debug)]
 pub struct ClipTextModel {
-    /// Everything but the projection.
+    /// Everything except the projection.
     pub text_model: ClipTextTransformer,
     /// From the pooled text to `text_embeds`, without bias.
     pub text_projection: Option<Linear>,
@@ -23,7 +23,7 @@ pub struct ClipTextModel {
 }
 
 impl ClipTextConfig {
-    /// A network with fresh weights.
+    /// A network with initial weights.
     ///
     /// # Panics
     /// If the configuration would not pass [`Self::validate`].
@@ -33,7 +33,7 @@ impl ClipTextConfig {
 }
 
 impl ClipTextModel {
-    /// Fresh weights; called by [`ClipTextConfig::init`].
+    /// Initial weights; called by [`ClipTextConfig::init`].
     pub(crate) fn new(config: &ClipTextConfig, device: &Device) -> Self {
         let size = config.hidden_size;
         let std = (size as f64).powf(-0.5) * config.initializer_factor;
@@ -70,7 +70,7 @@ impl ClipTextModel {
 pub(super) fn pool(last_hidden_state: Tensor<3>, input_ids: Tensor<2, Int>, eos_token_id: usize) -> Tensor<2> {
     let [batch, tokens, features] = last_hidden_state.dims();
     let device = last_hidden_state.device();
-    // Every place gets a rank of its own, so that "first among equals" needs no rule of argmax.
+    // All positions have different ranks, so that the result does not depend on how argmax breaks ties.
     let n = tokens as i64;
     let earlier: Vec<i64> = (0..n).rev().collect();
     let earlier = Tensor::<1, Int>::from_data(earlier.as_slice(), &device).reshape([1, tokens]);

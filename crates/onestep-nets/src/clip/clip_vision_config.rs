@@ -8,7 +8,7 @@ use crate::config::{ConfigError, ConfigReader};
 
 const CLASS: &str = "CLIPVisionModel";
 
-/// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
+/// Keys that are accepted with these values only: other values would require mathematics that is not implemented.
 const FIXED: &[(&str, &[&str])] = &[
     ("model_type", &["\"clip_vision_model\""]),
     ("attention_dropout", &["0"]),
@@ -41,7 +41,7 @@ pub struct ClipVisionConfig {
     pub layer_norm_eps: f64,
     /// Deviation of fresh embeddings.
     pub initializer_range: f64,
-    /// Deviation of fresh weights is multiplied by this.
+    /// Deviation of initial weights is multiplied by this.
     pub initializer_factor: f64,
 }
 

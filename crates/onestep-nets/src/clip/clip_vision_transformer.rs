@@ -39,7 +39,7 @@ pub struct ClipVisionTransformer {
 }
 
 impl ClipVisionTransformer {
-    /// Fresh weights, drawn as transformers' `CLIPPreTrainedModel._init_weights` draws them.
+    /// Initial weights, distributed as those of transformers' `CLIPPreTrainedModel._init_weights`.
     pub(super) fn new(config: &ClipVisionConfig, device: &Device) -> Self {
         let size = config.hidden_size;
         let factor = config.initializer_factor;

@@ -1,4 +1,4 @@
-//! The five blocks of Inception-v3: branches side by side, whose channels are joined.
+//! The five blocks of Inception-v3: parallel branches with concatenated channels.
 
 use burn::{
     module::Module,
@@ -190,7 +190,7 @@ pub struct InceptionE {
     pub branch3x3_1: InceptionConv,
     /// One row of 3.
     pub branch3x3_2a: InceptionConv,
-    /// One column of 3, beside the row.
+    /// A 3x1 convolution, parallel to the 1x3 one.
     pub branch3x3_2b: InceptionConv,
     /// To 448 channels.
     pub branch3x3dbl_1: InceptionConv,
@@ -198,7 +198,7 @@ pub struct InceptionE {
     pub branch3x3dbl_2: InceptionConv,
     /// One row of 3.
     pub branch3x3dbl_3a: InceptionConv,
-    /// One column of 3, beside the row.
+    /// A 3x1 convolution, parallel to the 1x3 one.
     pub branch3x3dbl_3b: InceptionConv,
     /// 1x1 behind the pool, to 192 channels.
     pub branch_pool: InceptionConv,

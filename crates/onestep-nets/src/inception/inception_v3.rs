@@ -62,7 +62,7 @@ pub struct InceptionV3 {
 }
 
 impl InceptionV3 {
-    /// Fresh weights, which are of no use but to be replaced; with `fc` if `classifying`.
+    /// Initial weights, which are of no use but to be replaced; with `fc` if `classifying`.
     pub fn new(layout: InceptionLayout, classifying: bool, device: &Device) -> Self {
         let (pool, last) = (layout.pool(), layout.last_pool());
         Self {

@@ -1,4 +1,4 @@
-//! What the features are learned by: naming what a latent shows.
+//! The classifier that the features are trained with.
 
 use burn::{
     module::Module,
@@ -8,31 +8,31 @@ use burn::{
 
 use super::{FEATURES, LatentLpipsConfig, LatentVgg};
 
-/// The network of the metric with a linear layer on the means of its last feature.
+/// The feature network with a linear classifier on the spatial means of its last feature.
 ///
-/// The published trunks were trained with VGG's three layers of 4096, which are more than a hundred million parameters and are thrown away
-/// afterwards; one layer is enough for features.
+/// The published feature networks were trained with VGG's three layers of 4096 channels, more than a hundred million parameters that are
+/// discarded after training; one layer is enough to train features.
 #[derive(Module, Debug)]
 pub struct LatentClassifier {
-    /// What the metric keeps.
+    /// The feature network, which the metric uses.
     pub net: LatentVgg,
-    /// Thrown away.
+    /// The classifier, which is discarded after training.
     pub classifier: Linear,
 }
 
 impl LatentClassifier {
-    /// Fresh weights for `classes` labels; everything but the statistics of batch norms is trained.
+    /// Initial weights for `classes` labels; everything except the statistics of batch norms is trained.
     pub fn new(config: &LatentLpipsConfig, classes: usize, device: &Device) -> Self {
         let [.., last] = config.widths;
         Self { net: LatentVgg::new(config, device).trainable(), classifier: LinearConfig::new(last, classes).init(device) }
     }
 
-    /// Latents `[batch, in_channels, height, width]` give logits `[batch, classes]`.
+    /// The logits `[batch, classes]` of latents `[batch, in_channels, height, width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         self.logits(self.net.forward(x))
     }
 
-    /// As [`forward`](Self::forward) in training: batch norms go by the statistics of `x`.
+    /// Like [`forward`](Self::forward) but, for training, batch norms use the statistics of `x`.
     pub fn forward_unfrozen(&self, x: Tensor<4>) -> Tensor<2> {
         self.logits(self.net.forward_unfrozen(x))
     }

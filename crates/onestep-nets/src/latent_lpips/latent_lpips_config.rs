@@ -1,4 +1,4 @@
-//! What a metric is made for.
+//! The configuration of LatentLPIPS.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -7,32 +7,33 @@ use crate::config::{ConfigError, parse};
 
 const CLASS: &str = "LatentLpips";
 
-/// Features that are compared.
+/// Number of features that are compared.
 pub const FEATURES: usize = 5;
 
-/// Most channels of a latent or of a stage; the full network has 512.
+/// Largest number of channels of a latent or a stage; the full network has 512.
 const LARGEST: usize = 16384;
 
-/// Which normalisation stands behind every convolution.
+/// The normalisation after every convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
-    /// Batch norms, whose statistics are fixed once the features are trained, as in the published metrics.
+    /// Batch norms with statistics that are fixed after training, as in the published metrics.
     #[default]
     Batch,
-    /// Group norms of at most 32 groups, which need no statistics. What scales all of a latent, or a channel where each is a group, is not seen.
+    /// Group norms of at most 32 groups, which need no statistics. The metric is insensitive to a scale of a whole latent, and of a channel if
+    /// each channel is a group.
     Group,
 }
 
-/// What is compared.
+/// The space in which the metric compares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricSpace {
-    /// Latents: three of VGG's poolings are left out.
+    /// Latents, without VGG's first three poolings.
     #[default]
     Latent,
-    /// Images: all poolings, features in front of them, where LPIPS takes them. Batch norms, features and heads are those that were trained
-    /// here, and images come in −1…1: its weights are not those of the published LPIPS, nor is there that package's scaling layer.
+    /// Images in −1…1, with all poolings and the features before them, as in LPIPS. The weights are trained by onestep: they are not those of the
+    /// published LPIPS, and there is no scaling layer.
     Pixel,
 }
 
@@ -40,7 +41,7 @@ pub enum MetricSpace {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentScaling {
-    /// Taken away first.
+    /// Subtracted first.
     pub shift: f64,
     /// Multiplied afterwards.
     pub factor: f64,
@@ -53,13 +54,13 @@ impl LatentScaling {
     }
 }
 
-/// A metric's shape, and whose latents it judges.
+/// The configuration of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentLpipsConfig {
-    /// Whose latents: `sd15`, `sd21`, `sdxl`, `sd3`, `flux`, or the hash of an autoencoder's files.
+    /// The autoencoder that the latents come from: `sd15`, `sd21`, `sdxl`, `sd3`, `flux`, or the hash of an autoencoder's files.
     pub encoder: String,
-    /// What is compared.
+    /// The space in which it compares.
     #[serde(default)]
     pub space: MetricSpace,
     /// Channels of a latent.
@@ -68,7 +69,7 @@ pub struct LatentLpipsConfig {
     pub widths: [usize; FEATURES],
     /// The normalisation.
     pub norm: NormKind,
-    /// What the encoder's raw output is scaled by before the metric sees it.
+    /// The scaling from the encoder's raw output to the metric's input.
     pub scaling: LatentScaling,
 }
 
@@ -77,12 +78,12 @@ const PUBLISHED: &[(&str, usize, f64, f64)] =
     &[("sd15", 4, 0.0, 0.18215), ("sd21", 4, 0.0, 0.18215), ("sdxl", 4, 0.0, 0.13025), ("sd3", 16, 0.0609, 1.5305), ("flux", 16, 0.1159, 0.3611)];
 
 impl LatentLpipsConfig {
-    /// The channels of the full network.
+    /// The widths of the full network.
     pub const FULL: [usize; FEATURES] = [64, 128, 256, 512, 512];
-    /// Half of them, which is enough for latents of 16x16.
+    /// Half of these widths, which is enough for latents of 16x16.
     pub const HALF: [usize; FEATURES] = [32, 64, 128, 256, 256];
 
-    /// The names of the encoders that published metrics exist for.
+    /// The encoders for which published metrics exist.
     pub fn published_encoders() -> impl Iterator<Item = &'static str> {
         PUBLISHED.iter().map(|encoder| encoder.0)
     }
@@ -120,7 +121,7 @@ impl LatentLpipsConfig {
         Ok(config)
     }
 
-    /// As [`Self::from_json`] reads it.
+    /// The configuration as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The distance itself.
+//! The LatentLPIPS distance.
 
 use burn::{
     module::{Module, Param},
@@ -7,10 +7,10 @@ use burn::{
 
 use super::{FEATURES, LatentLpipsConfig, LatentVgg};
 
-/// Inside the square root of the length, so that the gradient at a feature of zeros is zero and not undefined.
+/// Added to the squared norm, so that the gradient at a feature of zeros is zero instead of undefined.
 const EPSILON: f64 = 1e-8;
 
-/// A distance of latents, `d = Σ_l mean_hw Σ_c w_lc · (n_l(x0) − n_l(x1))²`, where `n_l` are the features of [`LatentVgg`] brought to unit
+/// A distance of latents, `d = Σ_l mean_hw Σ_c w_lc · (n_l(x0) − n_l(x1))²`, where `n_l` are the features of [`LatentVgg`] normalised to unit
 /// length along the channels (LPIPS, Zhang et al. 2018, equation 1).
 #[derive(Module, Debug)]
 pub struct LatentLpips {
@@ -18,20 +18,20 @@ pub struct LatentLpips {
     pub net: LatentVgg,
     /// Weights of the first feature's channels.
     pub lin0: Head,
-    /// Of the second's.
+    /// Weights of the second feature's channels.
     pub lin1: Head,
-    /// Of the third's.
+    /// Weights of the third feature's channels.
     pub lin2: Head,
-    /// Of the fourth's.
+    /// Weights of the fourth feature's channels.
     pub lin3: Head,
-    /// Of the fifth's.
+    /// Weights of the fifth feature's channels.
     pub lin4: Head,
 }
 
 /// A 1x1 convolution to one channel, named as in the published files.
 #[derive(Module, Debug)]
 pub struct Head {
-    /// A list whose first place is a dropout.
+    /// A list with a dropout at index 0.
     pub model: HeadList,
 }
 
@@ -50,7 +50,7 @@ pub struct HeadWeight {
 }
 
 impl Head {
-    /// Every channel alike.
+    /// Equal weights for all channels.
     fn new(channels: usize, device: &Device) -> Self {
         let weight = Tensor::full([1, channels, 1, 1], 1.0 / channels as f64, device);
         Self { model: HeadList { at_1: HeadWeight { weight: Param::from_tensor(weight) } } }
@@ -63,7 +63,7 @@ impl Head {
 }
 
 impl LatentLpipsConfig {
-    /// Fresh weights.
+    /// Initial weights.
     pub fn init(&self, device: &Device) -> LatentLpips {
         LatentLpips::new(self, device)
     }
@@ -88,10 +88,10 @@ impl LatentLpips {
         })
     }
 
-    /// What each feature contributes: model-space latents `x0` and `x1` `[batch, in_channels, height, width]` give `[batch, 5]`.
+    /// The contribution of each feature, `[batch, 5]`, for model-space latents `x0` and `x1` `[batch, in_channels, height, width]`.
     pub fn per_layer(&self, x0: Tensor<4>, x1: Tensor<4>) -> Tensor<2> {
         let [batch, ..] = x0.dims();
-        // One after the other: joined, the side that asks for no gradient would get one.
+        // One after the other: in one batch, the side that needs no gradient would get one.
         let terms: Vec<Tensor<2>> = self
             .unit_features(x0)
             .into_iter()
@@ -102,7 +102,7 @@ impl LatentLpips {
         Tensor::cat(terms, 1)
     }
 
-    /// The distances of latents `[batch, in_channels, height, width]`, one by one: `[batch]`.
+    /// The distance of each pair of latents `[batch, in_channels, height, width]`: `[batch]`.
     pub fn forward(&self, x0: Tensor<4>, x1: Tensor<4>) -> Tensor<1> {
         let [batch, ..] = x0.dims();
         self.per_layer(x0, x1).sum_dim(1).reshape([batch])

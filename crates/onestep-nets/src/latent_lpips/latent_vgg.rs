@@ -1,4 +1,4 @@
-//! The network whose features LatentLPIPS compares.
+//! The feature network of LatentLPIPS.
 
 use burn::{
     module::Module,
@@ -12,9 +12,9 @@ use crate::blocks::{FrozenBatchNorm2d, same_conv};
 /// ε of the batch norms of torchvision's `vgg16_bn`.
 const EPSILON: f64 = 1e-5;
 
-/// VGG16 with norms for latents: the first three poolings are gone, since a latent is already eight times smaller than its image.
+/// VGG16 with norms for latents, without the first three poolings, because a latent is already eight times smaller than its image.
 ///
-/// Fields are named so that a convolution's number is its place in torchvision's list `features`, as in the published files.
+/// The number in a field's name is its index in torchvision's list `features`, as in the published files.
 #[derive(Module, Debug)]
 pub struct LatentVgg {
     /// Two convolutions, full resolution.
@@ -27,18 +27,18 @@ pub struct LatentVgg {
     pub slice4: Slice4,
     /// Three convolutions and a pooling.
     pub slice5: Slice5,
-    /// Whether all of VGG's poolings are there: for images.
+    /// True for images: with all of VGG's poolings.
     pub for_images: bool,
 }
 
-/// By whose statistics batch norms go.
+/// The statistics that batch norms use.
 #[derive(Clone, Copy)]
 enum Statistics {
     Fixed,
     OfBatch,
 }
 
-/// What follows a convolution.
+/// The normalisation after a convolution.
 #[derive(Module, Debug)]
 pub enum Norm {
     /// Fixed statistics.
@@ -66,7 +66,7 @@ impl Norm {
         }
     }
 
-    /// Where statistics are fixed: with those of `x`.
+    /// If statistics are fixed: sets them to those of `x`.
     fn fitted(self, x: &Tensor<4>) -> Self {
         match self {
             Self::Batch(norm) => Self::Batch(norm.fitted(x)),
@@ -82,7 +82,7 @@ impl Norm {
     }
 }
 
-/// A stage: its convolutions, each followed by its norm and a ReLU. The pairs are (convolution, norm) by their places in the list.
+/// A stage: its convolutions, each followed by its norm and a ReLU. The pairs are the indices of (convolution, norm) in the list.
 macro_rules! slice {
     ($(#[$doc:meta])* $name:ident, $(($conv:ident, $norm:ident)),+) => {
         $(#[$doc])*
@@ -107,7 +107,7 @@ macro_rules! slice {
                 Self { $($conv: self.$conv, $norm: self.$norm.trainable(),)+ }
             }
 
-            /// With the statistics of `x`, and what it makes of it then.
+            /// Sets the statistics to those of `x`, and returns the stage and its result.
             fn fitted(self, x: Tensor<4>) -> (Self, Tensor<4>) {
                 $(
                     let x = self.$conv.forward(x);
@@ -121,33 +121,33 @@ macro_rules! slice {
 }
 
 slice!(
-    /// Places 0 to 6; the pooling at 6 is left out.
+    /// Layers 0 to 6, without the pooling at 6.
     Slice1,
     (at_0, at_1),
     (at_3, at_4)
 );
 slice!(
-    /// Places 7 to 13; the pooling at 13 is left out.
+    /// Layers 7 to 13, without the pooling at 13.
     Slice2,
     (at_7, at_8),
     (at_10, at_11)
 );
 slice!(
-    /// Places 14 to 23; the pooling at 23 is left out.
+    /// Layers 14 to 23, without the pooling at 23.
     Slice3,
     (at_14, at_15),
     (at_17, at_18),
     (at_20, at_21)
 );
 slice!(
-    /// Places 24 to 33.
+    /// Layers 24 to 33.
     Slice4,
     (at_24, at_25),
     (at_27, at_28),
     (at_30, at_31)
 );
 slice!(
-    /// Places 34 to 43.
+    /// Layers 34 to 43.
     Slice5,
     (at_34, at_35),
     (at_37, at_38),
@@ -155,7 +155,7 @@ slice!(
 );
 
 impl LatentVgg {
-    /// Fresh weights for latents of `in_channels` channels.
+    /// Initial weights for latents of `in_channels` channels.
     pub(super) fn new(config: &LatentLpipsConfig, device: &Device) -> Self {
         let LatentLpipsConfig { in_channels, widths, norm: kind, .. } = *config;
         Self {
@@ -168,8 +168,8 @@ impl LatentVgg {
         }
     }
 
-    /// Batch norms with the statistics of some latents, counted layer by layer: what they are in a network that was trained by the statistics of
-    /// its batches. Group norms have none.
+    /// Sets the statistics of all batch norms to those of the latents `x`, layer by layer, as needed after training with batch statistics. Group
+    /// norms have no statistics.
     #[must_use]
     pub fn fitted(self, x: Tensor<4>) -> Self {
         let of_images = |x: Tensor<4>| if self.for_images { halved(x) } else { x };
@@ -181,7 +181,7 @@ impl LatentVgg {
         Self { slice1, slice2, slice3, slice4, slice5, for_images: self.for_images }
     }
 
-    /// Batch norms whose weights and biases are trained; without, they are constants, as the statistics always are.
+    /// Makes the weights and biases of batch norms trainable; by default they are constants, as the statistics always are.
     #[must_use]
     pub(super) fn trainable(self) -> Self {
         Self {
@@ -194,15 +194,15 @@ impl LatentVgg {
         }
     }
 
-    /// The five features of model-space latents `[batch, in_channels, height, width]`, with as many channels as the widths say: three at
-    /// full height and width, one at half, one at a quarter. The last two are taken behind their poolings.
+    /// The five features of model-space latents `[batch, in_channels, height, width]`, with the channels of the configured widths: three at
+    /// full resolution, one at half, one at a quarter; the last two are taken after their poolings.
     ///
-    /// Of images each feature is half as high and wide as the one before.
+    /// For images, each feature has half the height and width of the one before.
     pub fn forward(&self, x: Tensor<4>) -> [Tensor<4>; FEATURES] {
         self.features(x, Statistics::Fixed)
     }
 
-    /// As [`forward`](Self::forward), but batch norms go by the statistics of `x`, which gradients pass through: how features are trained.
+    /// Like [`forward`](Self::forward) but, for training, batch norms use the statistics of `x`, and gradients pass through them.
     pub fn forward_unfrozen(&self, x: Tensor<4>) -> [Tensor<4>; FEATURES] {
         self.features(x, Statistics::OfBatch)
     }
@@ -225,7 +225,7 @@ impl LatentVgg {
     }
 }
 
-/// The greatest of every 2x2; an odd last row or column is left out, as torchvision's pooling does. What has one pixel keeps it.
+/// 2x2 max pooling; an odd last row or column is dropped, as in torchvision. An axis of one pixel is not pooled.
 fn halved(x: Tensor<4>) -> Tensor<4> {
     let [_, _, height, width] = x.dims();
     let kernel = [height.min(2), width.min(2)];

@@ -8,9 +8,9 @@ use crate::config::ConfigError;
 /// One step of a sampler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DdimStep {
-    /// The timestep that the network is told.
+    /// The timestep that the network is conditioned on.
     pub timestep: usize,
-    /// The timestep whose noise level the step ends at; `None` is the end of sampling (see `set_alpha_to_one`).
+    /// The timestep of the noise level that the step ends at; `None` at the end of sampling (see `set_alpha_to_one`).
     pub previous: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ impl NoiseSchedule {
         Ok(Self { config: config.clone(), alphas_cumprod })
     }
 
-    /// What it was made from.
+    /// The configuration.
     pub fn config(&self) -> &SchedulerConfig {
         &self.config
     }
@@ -62,7 +62,7 @@ impl NoiseSchedule {
         Err(ConfigError::Request(format!("timestep {timestep} is not below num_train_timesteps = {count}")))
     }
 
-    /// Share of the signal, `sqrt(alpha_cumprod)`.
+    /// The coefficient of the signal, `sqrt(alpha_cumprod)`.
     ///
     /// # Panics
     /// If `timestep` does not pass [`Self::check`].
@@ -70,7 +70,7 @@ impl NoiseSchedule {
         self.alphas_cumprod[timestep].sqrt()
     }
 
-    /// Share of the noise, `sqrt(1 - alpha_cumprod)`.
+    /// The coefficient of the noise, `sqrt(1 - alpha_cumprod)`.
     ///
     /// # Panics
     /// If `timestep` does not pass [`Self::check`].
@@ -112,7 +112,7 @@ impl NoiseSchedule {
         sample * alpha + noise * sigma
     }
 
-    /// The clean latent that `sample` at `timestep` holds if `eps` is its noise: `(sample - sigma eps) / alpha`.
+    /// The predicted clean latent x̂₀ of `sample` at `timestep` if `eps` is its noise: `(sample - sigma eps) / alpha`.
     ///
     /// # Panics
     /// If `timestep` does not pass [`Self::check`].
@@ -123,7 +123,7 @@ impl NoiseSchedule {
     /// One deterministic DDIM step (eta = 0, nothing clipped): `alpha' x̂_0 + sigma' eps`.
     ///
     /// # Panics
-    /// If the step is of another schedule.
+    /// If the step belongs to another schedule.
     pub fn step(&self, sample: Tensor<4>, eps: Tensor<4>, step: DdimStep) -> Tensor<4> {
         let level = match step.previous {
             Some(previous) => self.alphas_cumprod[previous],

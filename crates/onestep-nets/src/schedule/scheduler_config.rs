@@ -60,7 +60,7 @@ const CLASSES: [Defaults; 19] = [
     Defaults::of("UniPCMultistepScheduler", "linspace"),
 ];
 
-/// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
+/// Keys that are accepted with these values only: other values would require mathematics that is not implemented.
 const FIXED: &[(&str, &[&str])] = &[
     ("beta_schedule", &["\"scaled_linear\"", "\"linear\""]),
     ("clip_sample", &["false"]),
@@ -109,7 +109,7 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     /// Variance of the last step.
     pub beta_end: f64,
-    /// What lies between.
+    /// The values between them.
     pub beta_schedule: BetaSchedule,
     /// Which timesteps a sampler visits.
     pub timestep_spacing: TimestepSpacing,

@@ -1,4 +1,4 @@
-//! What SDXL tells its U-Net beside the tokens.
+//! The additional conditions of SDXL's U-Net.
 
 use burn::tensor::Tensor;
 

@@ -1,4 +1,4 @@
-//! Transformer blocks over the places of a feature map.
+//! Transformer blocks over the tokens of a feature map.
 
 use burn::{
     module::Module,
@@ -53,8 +53,8 @@ impl Transformer2d {
     /// `x` `[batch, channels, height, width]`, `text` `[batch, tokens, context]`; the input is added to the result.
     pub fn forward(&self, x: Tensor<4>, text: Tensor<3>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
-        let places = self.proj_in.enter(group_norm(&self.norm, x.clone()));
-        let places = self.transformer_blocks.iter().fold(places, |places, block| block.forward(places, text.clone()));
-        x + self.proj_out.leave(places, [height, width])
+        let tokens = self.proj_in.enter(group_norm(&self.norm, x.clone()));
+        let tokens = self.transformer_blocks.iter().fold(tokens, |tokens, block| block.forward(tokens, text.clone()));
+        x + self.proj_out.leave(tokens, [height, width])
     }
 }

@@ -58,7 +58,7 @@ pub struct Encoded {
 }
 
 impl UNet2DConditionConfig {
-    /// A network with fresh weights.
+    /// A network with initial weights.
     ///
     /// # Panics
     /// If the configuration would not pass [`Self::validate`].
@@ -68,7 +68,7 @@ impl UNet2DConditionConfig {
 }
 
 impl UNet2DConditionModel {
-    /// Fresh weights; called by [`UNet2DConditionConfig::init`].
+    /// Initial weights; called by [`UNet2DConditionConfig::init`].
     pub(crate) fn new(config: &UNet2DConditionConfig, device: &Device) -> Self {
         let channels = &config.block_out_channels;
         let levels = channels.len();

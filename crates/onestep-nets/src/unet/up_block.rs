@@ -8,7 +8,7 @@ use crate::blocks::{ResnetBlock2d, Upsample2d};
 /// diffusers' `UpBlock2D`, or `CrossAttnUpBlock2D` when it has attentions.
 #[derive(Module, Debug)]
 pub struct UpBlock {
-    /// Residual blocks, each fed with one intermediate of the contracting half beside its input.
+    /// Residual blocks; each gets its input concatenated with one skip tensor of the contracting half.
     pub resnets: Vec<ResnetBlock2d>,
     /// One transformer behind each residual block, or none at all.
     pub attentions: Vec<Transformer2d>,
@@ -25,7 +25,7 @@ impl UpBlock {
         self.enlarge(x, skips)
     }
 
-    /// Residual block `step` with its intermediate beside the input, and its transformer where there is one.
+    /// Residual block `step` on the input concatenated with its skip tensor, then its transformer, if there is one.
     pub fn join(&self, step: usize, mut x: Tensor<4>, skip: Option<Tensor<4>>, time: &Tensor<2>, text: &Tensor<3>) -> Tensor<4> {
         if let Some(skip) = skip {
             x = Tensor::cat(vec![x, skip], 1);

@@ -28,7 +28,7 @@ pub struct AutoencoderKl {
 }
 
 impl AutoencoderKlConfig {
-    /// A network with fresh weights.
+    /// A network with initial weights.
     ///
     /// # Panics
     /// If the configuration would not pass [`Self::validate`].
@@ -38,7 +38,7 @@ impl AutoencoderKlConfig {
 }
 
 impl AutoencoderKl {
-    /// Fresh weights; called by [`AutoencoderKlConfig::init`].
+    /// Initial weights; called by [`AutoencoderKlConfig::init`].
     pub(crate) fn new(config: &AutoencoderKlConfig, device: &Device) -> Self {
         let pointwise = |channels: usize| Conv2dConfig::new([channels, channels], [1, 1]).init(device);
         Self {

@@ -7,7 +7,7 @@ use crate::config::{ConfigError, ConfigReader, PerBlock, object, written};
 
 const CLASS: &str = "AutoencoderKL";
 
-/// Keys whose other values would change the mathematics in a way that is not implemented, with what they may be.
+/// Keys that are accepted with these values only: other values would require mathematics that is not implemented.
 const FIXED: &[(&str, &[&str])] = &[
     ("_class_name", &["\"AutoencoderKL\""]),
     ("act_fn", &["\"silu\"", "\"swish\""]),

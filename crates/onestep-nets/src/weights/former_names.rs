@@ -1,4 +1,4 @@
-//! Names that older files use, and buffers that need no place.
+//! Names in older files, and buffers that are ignored.
 
 /// The autoencoder's attention was named differently in diffusers before 0.18.
 const ATTENTION: &[(&str, &str)] = &[(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")];
@@ -16,12 +16,12 @@ pub(super) fn former_names(name: &str) -> Vec<String> {
     names
 }
 
-/// The count of batches that PyTorch keeps beside the statistics `name` of a batch normalisation.
-pub(super) fn count_beside(name: &str) -> Option<String> {
+/// The name of PyTorch's batch counter of the batch normalisation that has the statistics `name`.
+pub(super) fn batch_counter(name: &str) -> Option<String> {
     name.strip_suffix("running_mean").map(|module| format!("{module}num_batches_tracked"))
 }
 
-/// Whether a tensor of a file may be left over, of whatever module.
-pub(super) fn may_be_left_over(name: &str) -> bool {
+/// True for tensors that may be surplus in the file of any module.
+pub(super) fn is_ignored(name: &str) -> bool {
     IGNORED.contains(&name)
 }

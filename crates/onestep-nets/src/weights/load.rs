@@ -10,12 +10,12 @@ use onestep_program::{ElementType, StoredTensor, TensorFile, element::coordinate
 
 use super::{
     LoadError, StateTensor, TensorProblem,
-    former_names::{count_beside, former_names, may_be_left_over},
+    former_names::{batch_counter, former_names, is_ignored},
     parameter_path::{ParameterPath, transposed},
     parameters,
 };
 
-/// The bytes of a safetensors file, and what the file is called in errors.
+/// The bytes of a safetensors file with its name in errors.
 #[derive(Clone, Copy, Debug)]
 pub struct Shard<'a> {
     /// Its path or name.
@@ -25,21 +25,23 @@ pub struct Shard<'a> {
 }
 
 impl<'a> Shard<'a> {
-    /// A file called `file`.
+    /// The file `file`.
     pub fn new(file: &'a str, bytes: &'a [u8]) -> Self {
         Self { file, bytes }
     }
 }
 
-/// Gives every parameter of `module` its value from `shards`, one or several safetensors files.
+/// Loads every parameter of `module` from `shards`, one or more safetensors files of f32, f16 or bf16.
 ///
-/// Elements may be f32, f16 or bf16. A tensor that is missing, surplus, misshapen, of another type or not finite is an error, and all of
-/// them are named. Whether parameters require gradients does not change.
+/// Whether a parameter requires gradients does not change.
+///
+/// # Errors
+/// Every tensor that is missing, surplus, not finite, or of another shape or type.
 pub fn load<M: Module>(module: M, shards: &[Shard<'_>]) -> Result<M, LoadError> {
     load_part(module, shards, |_| false)
 }
 
-/// [`load`] of a module that is a part of what `shards` hold: a tensor may be left over where `is_other` says so of its name.
+/// Like [`load`], for a module that is a part of the files: a tensor may be surplus if `is_other` is true for its name.
 pub(crate) fn load_part<M: Module>(module: M, shards: &[Shard<'_>], is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
     let files = opened(shards)?;
     let mut tensors: BTreeMap<String, Source<'_>> = BTreeMap::new();
@@ -60,7 +62,10 @@ pub(crate) fn names(shards: &[Shard<'_>]) -> Result<BTreeSet<String>, LoadError>
     Ok(files.iter().flat_map(|file| file.iter().map(|(name, _)| name.to_owned())).collect())
 }
 
-/// Gives every parameter of `module` its value from `state`; as strict as [`load`].
+/// Loads every parameter of `module` from `state`.
+///
+/// # Errors
+/// Those of [`load`].
 pub fn load_state<M: Module>(module: M, state: Vec<StateTensor>) -> Result<M, LoadError> {
     let mut tensors = BTreeMap::new();
     for StateTensor { name, shape, data } in state {
@@ -72,7 +77,7 @@ pub fn load_state<M: Module>(module: M, state: Vec<StateTensor>) -> Result<M, Lo
     loaded(module, tensors, Vec::new(), |_| false)
 }
 
-/// A tensor that was offered.
+/// A tensor of a file or of a state.
 enum Source<'a> {
     Stored { file: &'a str, tensor: StoredTensor<'a> },
     Floats { shape: Vec<usize>, data: Vec<f32> },
@@ -82,24 +87,24 @@ enum Source<'a> {
 fn opened<'a>(shards: &[Shard<'a>]) -> Result<Vec<TensorFile<'a>>, LoadError> {
     let open = |shard: &Shard<'a>| {
         TensorFile::read(shard.bytes, shard.file)
-            .map_err(|error| LoadError::Container { file: error.place().to_owned(), reason: error.message().to_owned() })
+            .map_err(|error| LoadError::Container { file: error.location().to_owned(), reason: error.message().to_owned() })
     };
     shards.iter().map(open).collect()
 }
 
 fn loaded<M: Module>(module: M, tensors: BTreeMap<String, Source<'_>>, files: Vec<String>, is_other: impl Fn(&str) -> bool) -> Result<M, LoadError> {
-    let counts: BTreeSet<String> = parameters(&module).iter().filter_map(|parameter| count_beside(&parameter.name)).collect();
-    let is_left_over = |name: &String| may_be_left_over(name) || counts.contains(name) || is_other(name);
+    let counts: BTreeSet<String> = parameters(&module).iter().filter_map(|parameter| batch_counter(&parameter.name)).collect();
+    let may_be_surplus = |name: &String| is_ignored(name) || counts.contains(name) || is_other(name);
     let mut loader = Loader { path: ParameterPath::default(), tensors, problems: Vec::new() };
     let module = module.map(&mut loader);
     let Loader { tensors, mut problems, .. } = loader;
-    let surplus = tensors.into_iter().filter(|(name, _)| !is_left_over(name));
+    let surplus = tensors.into_iter().filter(|(name, _)| !may_be_surplus(name));
     problems.extend(surplus.map(|(name, source)| TensorProblem::Surplus { name, file: source.file() }));
     if problems.is_empty() { Ok(module) } else { Err(LoadError::Tensors { files, problems }) }
 }
 
 impl Source<'_> {
-    /// What the file is called; empty where there is none.
+    /// The name of its file; empty if there is none.
     fn file(&self) -> String {
         match self {
             Self::Stored { file, .. } => (*file).to_owned(),
@@ -140,7 +145,7 @@ impl ModuleMapper for Loader<'_> {
 }
 
 impl Loader<'_> {
-    /// The values of the parameter at the current path, whose burn shape is `shape`.
+    /// The values of the parameter at the current path, which has the shape `shape` in burn.
     fn take(&mut self, shape: &[usize]) -> Result<Vec<f32>, TensorProblem> {
         let name = self.path.name();
         let matrix = match shape {

@@ -1,34 +1,34 @@
-//! Why weights were refused.
+//! The error of loading weights.
 
 use onestep_program::printable;
 use thiserror::Error;
 
-/// How many tensors an error message names.
+/// Largest number of tensors that an error message names.
 const NAMED: usize = 12;
 
 /// Weights that do not fit the module, or bytes that are not weights.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoadError {
-    /// Bytes that are not a sound safetensors file.
+    /// A file that is not a valid safetensors file.
     #[error("{file}: {reason}")]
     Container {
-        /// What the file is called.
+        /// The name of the file.
         file: String,
-        /// What is wrong, with the tensor where it is one.
+        /// What is wrong, naming the tensor if there is one.
         reason: String,
     },
-    /// A tensor of the same name twice.
+    /// Two tensors of the same name.
     #[error("the tensor {name} is given twice{}", where_twice(.files))]
     Duplicate {
         /// Its name.
         name: String,
-        /// The two files; none where tensors did not come from files.
+        /// The two files; none if the tensors are not from files.
         files: Vec<String>,
     },
     /// Tensors that do not fit, every one of them.
     #[error("{}", listed(.files, .problems))]
     Tensors {
-        /// The files that were read; none where tensors did not come from files.
+        /// The files that were read; none if the tensors are not from files.
         files: Vec<String>,
         /// What does not fit.
         problems: Vec<TensorProblem>,
@@ -51,7 +51,7 @@ pub enum TensorProblem {
     Surplus {
         /// Its name.
         name: String,
-        /// The file that has it; empty where there is none.
+        /// The file that has it; empty if there is none.
         file: String,
     },
     /// The shapes differ.
@@ -63,7 +63,7 @@ pub enum TensorProblem {
         expected: Vec<usize>,
         /// What the weights have.
         found: Vec<usize>,
-        /// The file that has it; empty where there is none.
+        /// The file that has it; empty if there is none.
         file: String,
     },
     /// Elements of a type that is not read, or a number of elements that the shape does not explain.
@@ -73,7 +73,7 @@ pub enum TensorProblem {
         name: String,
         /// What is wrong.
         reason: String,
-        /// The file that has it; empty where there is none.
+        /// The file that has it; empty if there is none.
         file: String,
     },
     /// An element that is NaN or infinite.
@@ -85,7 +85,7 @@ pub enum TensorProblem {
         value: String,
         /// Its index along each axis, in diffusers' layout.
         position: Vec<usize>,
-        /// The file that has it; empty where there is none.
+        /// The file that has it; empty if there is none.
         file: String,
     },
 }
@@ -113,10 +113,10 @@ fn listed(files: &[String], problems: &[TensorProblem]) -> String {
     if problems.len() > NAMED {
         text.push(format!("and {} more", problems.len() - NAMED));
     }
-    let place = match files {
+    let names = match files {
         [] => String::new(),
         [file] => format!("{file}: "),
         [first, others @ ..] => format!("{first} and {} more: ", others.len()),
     };
-    printable(&format!("{place}the weights do not fit: {}", text.join("; "))).into_owned()
+    printable(&format!("{names}the weights do not fit: {}", text.join("; "))).into_owned()
 }

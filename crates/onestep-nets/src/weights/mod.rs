@@ -2,14 +2,14 @@
 //!
 //! Names come from the structure of the module. The rule, for any burn module:
 //! - field names and list indices, joined by dots;
-//! - a field `at_3` is written `3` (for lists in which not every place has parameters);
+//! - a field `at_3` is written `3` (for lists in which not every item has parameters);
 //! - a variant of an enum is not written;
 //! - `gamma` and `beta` of burn's normalisations are `weight` and `bias`;
 //! - the matrix of a `Linear` is stored `[output, input]`, where burn has `[input, output]`;
 //! - `logit_scale` is stored without axes, where burn has an axis of one.
 //!
-//! What PyTorch and transformers save beside parameters and no network uses may be left over: `position_ids`, and
-//! `num_batches_tracked` beside the statistics of a batch normalisation.
+//! Two kinds of surplus tensors are ignored, which PyTorch and transformers save although no network uses them: `position_ids`, and
+//! `num_batches_tracked` of batch normalisations.
 
 mod former_names;
 mod load;

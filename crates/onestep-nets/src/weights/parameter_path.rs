@@ -1,6 +1,6 @@
-//! Where in a module a visitor is, in diffusers' words.
+//! The path of a visitor in a module, under diffusers' names.
 
-/// Parameters that PyTorch stores as a number without axes, which no tensor of burn is.
+/// Parameters that PyTorch stores without axes, which burn does not support.
 const NUMBERS: &[&str] = &["logit_scale"];
 
 /// A stack of the modules that were entered.
@@ -11,14 +11,14 @@ pub(super) struct ParameterPath {
 
 #[derive(Debug)]
 struct Part {
-    /// As written in a name; `None` for what names leave out.
+    /// The part in the name; `None` if names omit it.
     name: Option<String>,
-    /// Whether this is the matrix of a `Linear`.
+    /// True for the matrix of a `Linear`.
     is_matrix: bool,
 }
 
 impl ParameterPath {
-    /// Enters field, list place or variant `name` of a container of burn's type name `container`.
+    /// Enters the field, list index or enum variant `name` of a container with burn's type name `container`.
     pub(super) fn enter(&mut self, name: &str, container: &str) {
         let (kind, of) = container.split_once(':').unwrap_or((container, ""));
         let is_norm = matches!(of, "GroupNorm" | "LayerNorm" | "BatchNorm" | "InstanceNorm" | "RmsNorm");
@@ -26,12 +26,12 @@ impl ParameterPath {
             ("Enum", _) => None,
             (_, "gamma") if is_norm => Some("weight".to_owned()),
             (_, "beta") if is_norm => Some("bias".to_owned()),
-            _ => Some(place(name).unwrap_or(name).to_owned()),
+            _ => Some(list_index(name).unwrap_or(name).to_owned()),
         };
         self.parts.push(Part { name: written, is_matrix: of == "Linear" && name == "weight" });
     }
 
-    /// Leaves what was entered last.
+    /// Leaves the innermost part.
     pub(super) fn exit(&mut self) {
         self.parts.pop();
     }
@@ -42,19 +42,19 @@ impl ParameterPath {
         names.join(".")
     }
 
-    /// Whether the parameter here is stored transposed.
+    /// True if the current parameter is stored transposed.
     pub(super) fn is_transposed(&self) -> bool {
         self.parts.last().is_some_and(|part| part.is_matrix)
     }
 
-    /// Whether the parameter here is stored without axes.
+    /// True if the current parameter is stored without axes.
     pub(super) fn is_number(&self) -> bool {
         self.parts.last().and_then(|part| part.name.as_deref()).is_some_and(|name| NUMBERS.contains(&name))
     }
 }
 
-/// `3` of `at_3`.
-fn place(field: &str) -> Option<&str> {
+/// The index in the field name of a list item: `3` of `at_3`.
+fn list_index(field: &str) -> Option<&str> {
     field.strip_prefix("at_").filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use onestep_program::{TensorPlace, WeightView};
+use onestep_program::{WeightEntry, WeightView};
 use onestep_shaders::{COMPLETION_MARKER, Kernel, PACK, PRESENT};
 
 use super::{
@@ -120,7 +120,7 @@ impl Loading {
     ///
     /// # Errors
     /// `Invalid` for a tensor that differs from the program's.
-    pub fn file<'t>(&mut self, find: impl Fn(&str) -> Option<&'t TensorPlace>) -> Result<(), RunError> {
+    pub fn file<'t>(&mut self, find: impl Fn(&str) -> Option<&'t WeightEntry>) -> Result<(), RunError> {
         self.sources.clear();
         for (plan, (plan_buffers, loaded)) in self.plans.iter().zip(&mut self.loaded).enumerate() {
             for (weight, (slot, loaded)) in plan_buffers.plan.weights.iter().zip(loaded).enumerate() {

@@ -1,7 +1,7 @@
 //! Packing of weights: the kernel `pack` must give the same bits as a packing on the CPU.
 
 use half::f16;
-use onestep_program::{DType, TensorPlace, WeightView};
+use onestep_program::{DType, WeightEntry, WeightView};
 
 use super::case::{CaseResult, Failure, POISONS};
 use crate::{
@@ -83,7 +83,7 @@ async fn case(gpu: &Gpu, window: usize, shift: usize) -> Result<(), Failure> {
                     _ => file.extend(if odd { random.choose(&ODD_F32) } else { word }.to_le_bytes()),
                 }
             }
-            let tensor = TensorPlace { shape: shape.to_vec(), dtype, start, size: file.len() as u64 - start };
+            let tensor = WeightEntry { shape: shape.to_vec(), dtype, start, size: file.len() as u64 - start };
             let size = ((layout.elements(elements) * stored.size()).max(16) as u64).next_multiple_of(16);
             let offset = plan.weight_buffers[0].next_multiple_of(256);
             plan.weight_buffers[0] = offset + size;

@@ -44,7 +44,7 @@ impl MixOptions {
     /// The other pair always has another label: two pairs of one label may differ only in their phrasing, and exchanging their parts would give a
     /// real sample. If all pairs have one label, all fakes are the student's.
     pub fn fake_samples(&self, pairs: &[usize], labels: &[usize], seed: u64, index: u64) -> Vec<FakeSample> {
-        let mut random = Philox::new(seed, Stream::Mix, index);
+        let mut random = Philox::new(seed, Stream::MixAndMatch, index);
         pairs
             .iter()
             .map(|&pair| {

@@ -1,16 +1,16 @@
-//! The programs on the processor.
+//! The programs on the CPU.
 
 use onestep_cpu::CpuProgram;
 use onestep_program::{Bundle, TensorRef};
 
 use crate::{
     backend::DeviceInfo,
+    callbacks::{Callbacks, Stage, enter},
     error::Result,
     image::{finite, rgba},
     outputs::{Outputs, only},
     ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LATENTS, NOISE, TEXT_ENCODER, no_component},
     profile::KernelCost,
-    watch::{Stage, Watch, enter},
 };
 
 pub(crate) struct Cpu {
@@ -22,9 +22,9 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    pub(crate) fn open(bundle: &Bundle, watch: &mut dyn Watch) -> Result<Self> {
+    pub(crate) fn open(bundle: &Bundle, callbacks: &mut dyn Callbacks) -> Result<Self> {
         let mut open = |done: usize, component: &str| -> Result<CpuProgram> {
-            enter(watch, Stage::Compile { done, total: COMPONENTS.len() })?;
+            enter(callbacks, Stage::Compile { done, total: COMPONENTS.len() })?;
             Ok(CpuProgram::new(bundle.program(component)?.clone(), &|name| bundle.weight(name))?)
         };
         Ok(Self {
@@ -37,7 +37,7 @@ impl Cpu {
     }
 
     pub(crate) fn device(&self) -> DeviceInfo {
-        DeviceInfo { name: "processor".into(), interface: "CPU".into(), software: true }
+        DeviceInfo { name: "CPU".into(), interface: "CPU".into(), software: true }
     }
 
     pub(crate) fn encode(&mut self, ids: &[i32]) -> Result<()> {
@@ -80,7 +80,7 @@ impl Cpu {
     }
 }
 
-/// A run whose operations are timed: what they took together, by name.
+/// Runs a program and adds the time of its operations to `costs`, by name.
 fn timed(
     program: &CpuProgram,
     component: &'static str,
@@ -89,9 +89,9 @@ fn timed(
     costs: &mut Vec<KernelCost>,
 ) -> Result<Outputs> {
     let nodes = &program.program().nodes;
-    // When each operation began.
+    // The start time of each operation.
     let mut begun = Vec::with_capacity(nodes.len() + 1);
-    let outputs = program.run_watched(inputs, &mut |_| {
+    let outputs = program.run_with_callback(inputs, &mut |_| {
         begun.push(clock());
         true
     })?;

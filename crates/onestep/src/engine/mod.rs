@@ -1,4 +1,4 @@
-//! The three programs on a backend, one stage at a time.
+//! The three programs on either backend, stage by stage.
 
 #[cfg(feature = "cpu")]
 pub(crate) mod cpu;
@@ -26,7 +26,7 @@ impl Engine {
         }
     }
 
-    /// Token ids to text states, which stay where the generator reads them.
+    /// Runs the text encoder; its result stays where the generator reads it.
     pub(crate) async fn encode(&mut self, ids: &[i32]) -> Result<()> {
         match self {
             #[cfg(feature = "webgpu")]
@@ -36,7 +36,7 @@ impl Engine {
         }
     }
 
-    /// Noise to a latent image, which stays where the decoder reads it.
+    /// Runs the generator; its result stays where the decoder reads it.
     pub(crate) async fn generate(&mut self, noise: &[f32]) -> Result<()> {
         match self {
             #[cfg(feature = "webgpu")]
@@ -46,7 +46,7 @@ impl Engine {
         }
     }
 
-    /// The latent image to pixels, four bytes each; without `pixels` a GPU keeps them for its canvas.
+    /// Runs the decoder and returns RGBA8 pixels; a GPU returns none if `pixels` is false.
     pub(crate) async fn decode(&mut self, pixels: bool) -> Result<Vec<u8>> {
         #[cfg(not(feature = "webgpu"))]
         let _ = pixels;
@@ -58,11 +58,11 @@ impl Engine {
         }
     }
 
-    /// All stages at once, the text encoder only for ids.
-    pub(crate) async fn draw(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
+    /// Runs all stages, the text encoder only if there are `ids`; on a GPU in one submission.
+    pub(crate) async fn run_stages(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
         match self {
             #[cfg(feature = "webgpu")]
-            Engine::WebGpu(engine) => engine.draw(ids, noise, pixels).await,
+            Engine::WebGpu(engine) => engine.run_stages(ids, noise, pixels).await,
             #[cfg(feature = "cpu")]
             Engine::Cpu(_) => {
                 if let Some(ids) = ids {
@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Bytes.
+    /// Memory use in bytes.
     pub(crate) fn memory(&self) -> u64 {
         match self {
             #[cfg(feature = "webgpu")]

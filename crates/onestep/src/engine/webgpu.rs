@@ -1,4 +1,4 @@
-//! The programs on a GPU. Tensors stay there between the stages.
+//! The programs on a GPU, where tensors stay between the stages.
 
 use onestep_program::{Outline, TensorRef};
 use onestep_runtime::{
@@ -17,6 +17,7 @@ pub use onestep_runtime::{
 
 use crate::{
     backend::DeviceInfo,
+    callbacks::{Callbacks, Stage, enter},
     error::{Error, ErrorKind, Result},
     image::finite,
     outputs::Outputs,
@@ -24,7 +25,6 @@ use crate::{
         COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LAST_HIDDEN_STATE, LATENTS, NOISE, SAMPLE, TEXT_ENCODER, no_component,
     },
     profile::KernelCost,
-    watch::{Stage, Watch, enter},
 };
 
 pub(crate) struct WebGpu {
@@ -35,23 +35,23 @@ pub(crate) struct WebGpu {
     image: Image,
 }
 
-/// The device for a model that is given none.
+/// Requests the default device.
 pub(crate) async fn request() -> Result<Gpu> {
     Ok(Gpu::request(&GpuOptions::default()).await?)
 }
 
-/// What a model would run on here.
+/// The GPU that [`Model::open`](crate::Model::open) would use.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] with a sentence where there is no adapter.
+/// [`ErrorKind::Unsupported`] if there is no adapter.
 pub async fn probe() -> Result<DeviceInfo> {
     Ok(info(&request().await?))
 }
 
-/// Runs the kernel cases on this machine's GPU: what is computed here is compared with an f64 reference.
+/// Runs all kernel test cases on this machine's GPU and compares their results with an f64 reference.
 ///
 /// # Errors
-/// As [`probe`].
+/// Those of [`probe`].
 #[cfg(feature = "selftest")]
 pub async fn selftest() -> Result<Vec<onestep_runtime::selftest::CaseResult>> {
     Ok(onestep_runtime::selftest::run_all(&request().await?).await)
@@ -62,29 +62,29 @@ fn info(gpu: &Gpu) -> DeviceInfo {
     DeviceInfo { name: adapter.name.clone(), interface: adapter.backend.clone(), software: adapter.software }
 }
 
-/// The device with the kernel variants that are fastest on it: remembered, otherwise measured. For a software adapter they are known.
-async fn fastest(gpu: Gpu, watch: &mut dyn Watch) -> Result<Gpu> {
+/// Selects the fastest kernel variants: loaded if they were measured before, else measured. Software adapters have fixed ones.
+async fn tuned(gpu: Gpu, callbacks: &mut dyn Callbacks) -> Result<Gpu> {
     if gpu.adapter().software {
         return Ok(gpu);
     }
     let key = gpu.adapter().key();
-    let remembered = watch.recall().and_then(|line| KernelVariants::parse(line.strip_prefix(&key)?.trim_start()));
-    if let Some(variants) = remembered {
+    let stored = callbacks.load_tuning().and_then(|line| KernelVariants::parse(line.strip_prefix(&key)?.trim_start()));
+    if let Some(variants) = stored {
         return Ok(gpu.with_variants(variants));
     }
-    enter(watch, Stage::Measure)?;
-    let variants = gpu.fastest_variants(&|| watch.now()).await?;
-    watch.remember(&format!("{key} {variants}"));
+    enter(callbacks, Stage::Measure)?;
+    let variants = gpu.fastest_variants(&|| callbacks.now()).await?;
+    callbacks.save_tuning(&format!("{key} {variants}"));
     Ok(gpu.with_variants(variants))
 }
 
 impl WebGpu {
-    /// The device with its fastest kernel variants, and the programs planned for it, whose weights are to come.
-    pub(crate) async fn prepare(bundle: &Outline, gpu: Gpu, watch: &mut dyn Watch) -> Result<(Gpu, Loading)> {
-        let gpu = fastest(gpu, watch).await?;
+    /// Selects kernel variants and plans the programs; their weights are loaded afterwards.
+    pub(crate) async fn prepare(bundle: &Outline, gpu: Gpu, callbacks: &mut dyn Callbacks) -> Result<(Gpu, Loading)> {
+        let gpu = tuned(gpu, callbacks).await?;
         let mut plans = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
-            // From image to image the noise changes; what the generator makes of the prompt alone is kept.
+            // What the generator computes from the prompt alone stays in persistent buffers while only the noise changes.
             let options = PlanOptions { persistent_inputs: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
             plans.push(Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?);
         }
@@ -94,15 +94,15 @@ impl WebGpu {
         Ok((gpu, loading))
     }
 
-    /// The programs, once their weights have come.
-    pub(crate) async fn finish(gpu: Gpu, mut loading: Loading, watch: &mut dyn Watch) -> Result<Self> {
+    /// Compiles the programs after their weights were loaded.
+    pub(crate) async fn finish(gpu: Gpu, mut loading: Loading, callbacks: &mut dyn Callbacks) -> Result<Self> {
         let mut ready = Vec::with_capacity(COMPONENTS.len());
         for _ in COMPONENTS {
-            enter(watch, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
+            enter(callbacks, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
             ready.push(loading.executor().await?);
         }
         let Ok([encoder, generator, decoder]) = <[Executor; 3]>::try_from(ready) else {
-            return Err(Error::new(ErrorKind::Internal, "a model is three programs"));
+            return Err(Error::new(ErrorKind::Internal, "expected three programs"));
         };
         let image = Image::new(&gpu, &decoder, SAMPLE).await?;
         Ok(Self { gpu, encoder, generator, decoder, image })
@@ -130,11 +130,11 @@ impl WebGpu {
         let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
         self.add_image(&mut batch)?;
         batch.submit().map_err(Error::while_running)?;
-        self.drawn(pixels).await
+        self.finished(pixels).await
     }
 
-    /// All stages in one submission; what of them a new image needs.
-    pub(crate) async fn draw(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
+    /// Runs all stages in one submission, the text encoder only if there are `ids`.
+    pub(crate) async fn run_stages(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
         let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
         if let Some(ids) = ids {
             self.add_prompt(&mut batch, ids)?;
@@ -142,7 +142,7 @@ impl WebGpu {
         self.add_step(&mut batch, noise)?;
         self.add_image(&mut batch)?;
         batch.submit().map_err(Error::while_running)?;
-        self.drawn(pixels).await
+        self.finished(pixels).await
     }
 
     fn add_prompt(&self, batch: &mut Batch, ids: &[i32]) -> Result<()> {
@@ -170,12 +170,12 @@ impl WebGpu {
         finite(&self.generator.read_output(LATENTS).await.map_err(Error::while_running)?, "generator")
     }
 
-    /// Waits for the image; its pixels, if they are wanted.
-    async fn drawn(&self, pixels: bool) -> Result<Vec<u8>> {
+    /// Waits for the image, and reads its pixels if `pixels` is true.
+    async fn finished(&self, pixels: bool) -> Result<Vec<u8>> {
         let read = async { if pixels { self.image.read_rgba8().await } else { Ok((self.image.wait().await?, Vec::new())) } };
         let (broken, rgba) = read.await.map_err(Error::while_running)?;
         if broken > 0 {
-            // Which network began it is looked for only now.
+            // The first network with such values is named.
             self.check_prompt().await?;
             self.check_latents().await?;
             finite(&self.decoder.read_output(SAMPLE).await.map_err(Error::while_running)?, "decoder")?;

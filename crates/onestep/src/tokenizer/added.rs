@@ -1,4 +1,4 @@
-//! Added tokens: texts that are one token wherever they stand, found before anything else is split.
+//! Added tokens: strings that are one token wherever they occur. They are found before the text is split.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,46 +8,46 @@ use serde_json::Value as Json;
 use super::{
     bpe::Bpe,
     fields::Fields,
-    letter::{Letter, Token, letters, span},
     normalizer::Normalizer,
+    spanned_char::{SpannedChar, Token, span, spanned_chars},
 };
 
-/// Some of the text, in order.
+/// A part of the text.
 pub(super) enum Part {
     Token(Token),
-    Text(Vec<Letter>),
+    Text(Vec<SpannedChar>),
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Added {
-    /// Looked for in the text as it was typed, and in the normalized one.
+    /// Those that are searched in the original text, and those that are searched in the normalized text.
     sets: [Set; 2],
     special: BTreeSet<u32>,
 }
 
-/// Texts in ascending order, so that those with a common beginning stand together.
+/// Entries sorted by text, so that entries with a common prefix are adjacent.
 #[derive(Clone, Debug, Default)]
 struct Set(Vec<Entry>);
 
 #[derive(Clone, Debug)]
 struct Entry {
-    signs: Vec<char>,
+    characters: Vec<char>,
     id: u32,
-    /// Whether white space before and after belongs to the token.
+    /// True if white space before, or after, belongs to the token.
     strips: [bool; 2],
 }
 
 impl Added {
-    pub(super) fn new(tokens: &[Json], model: &Bpe, normalizer: &Normalizer, place: &str) -> Result<Self, BundleError> {
-        limits::check(limits::TOKENIZER_ENTRIES, (model.len() + tokens.len()) as u64, place)?;
+    pub(super) fn new(tokens: &[Json], model: &Bpe, normalizer: &Normalizer, location: &str) -> Result<Self, BundleError> {
+        limits::check(limits::TOKENIZER_ENTRIES, (model.len() + tokens.len()) as u64, location)?;
         let mut special_ids = BTreeSet::new();
         let mut sets: [BTreeMap<Vec<char>, Entry>; 2] = Default::default();
         let mut seen = BTreeSet::new();
         for token in tokens {
             let known = ["id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"];
-            let fields = Fields::new(token, "added token", &known, place)?;
+            let fields = Fields::new(token, "added token", &known, location)?;
             let content = fields.text("content")?;
-            limits::check(limits::TOKENIZER_ENTRY_BYTES, content.len() as u64, place)?;
+            limits::check(limits::TOKENIZER_ENTRY_BYTES, content.len() as u64, location)?;
             if content.is_empty() {
                 return Err(fields.malformed("has an added token without text".into()));
             }
@@ -59,21 +59,21 @@ impl Added {
                 return Err(fields.malformed(format!("adds the token {content:?} as {id}, its vocabulary has it as {other}")));
             }
             if fields.flag("single_word", false)? {
-                return Err(fields.unsupported(format!("wants the added token {content:?} between words only (single_word)")));
+                return Err(fields.unsupported(format!("has the added token {content:?} with single_word, which is not supported")));
             }
             let special = fields.flag("special", false)?;
             if special {
                 special_ids.insert(id);
             }
             let normalized = fields.flag("normalized", !special)?;
-            let text = letters(content);
+            let text = spanned_chars(content);
             let text = if normalized { normalizer.apply(text) } else { text };
-            let signs: Vec<char> = text.iter().map(|letter| letter.sign).collect();
-            let entry = Entry { signs: signs.clone(), id, strips: [fields.flag("lstrip", false)?, fields.flag("rstrip", false)?] };
-            // Of two that the normalizer makes the same, a special one counts, else the first.
+            let characters: Vec<char> = text.iter().map(|spanned| spanned.character).collect();
+            let entry = Entry { characters: characters.clone(), id, strips: [fields.flag("lstrip", false)?, fields.flag("rstrip", false)?] };
+            // If normalization makes two tokens equal, a special one takes precedence, else the first.
             let set = &mut sets[usize::from(normalized)];
-            if set.get(&signs).is_none_or(|other| special && !special_ids.contains(&other.id)) {
-                set.insert(signs, entry);
+            if set.get(&characters).is_none_or(|other| special && !special_ids.contains(&other.id)) {
+                set.insert(characters, entry);
             }
         }
         Ok(Self { sets: sets.map(|set| Set(set.into_values().collect())), special: special_ids })
@@ -83,11 +83,11 @@ impl Added {
         self.special.contains(&id)
     }
 
-    /// Cuts the tokens out of a text: at each place the longest one.
-    pub(super) fn cut(&self, text: Vec<Letter>, normalized: bool) -> Vec<Part> {
+    /// Splits a text at its added tokens; at each position the longest one matches.
+    pub(super) fn cut(&self, text: Vec<SpannedChar>, normalized: bool) -> Vec<Part> {
         let set = &self.sets[usize::from(normalized)];
         let mut parts = Vec::new();
-        // What is before `passed` has become parts.
+        // The text before `passed` is in `parts`.
         let (mut passed, mut at) = (0, 0);
         while at < text.len() {
             let Some((entry, length)) = set.longest(&text[at..]) else {
@@ -95,7 +95,7 @@ impl Added {
                 continue;
             };
             let [left, right] = entry.strips;
-            let spaces = |letter: &&Letter| letter.sign.is_whitespace();
+            let spaces = |spanned: &&SpannedChar| spanned.character.is_whitespace();
             let before = if left { text[passed..at].iter().rev().take_while(spaces).count() } else { 0 };
             let after = if right { text[at + length..].iter().take_while(spaces).count() } else { 0 };
             if passed < at - before {
@@ -116,18 +116,18 @@ impl Added {
 }
 
 impl Set {
-    /// The longest entry with which the text begins.
-    fn longest(&self, text: &[Letter]) -> Option<(&Entry, usize)> {
+    /// The longest entry that the text begins with, and its length.
+    fn longest(&self, text: &[SpannedChar]) -> Option<(&Entry, usize)> {
         let mut left = self.0.as_slice();
         let mut found = None;
-        for (depth, letter) in text.iter().enumerate() {
-            // Those that begin like the text so far stand together; those that end here were taken out of them.
-            let first = left.partition_point(|entry| entry.signs[depth] < letter.sign);
-            let end = left.partition_point(|entry| entry.signs[depth] <= letter.sign);
+        for (depth, spanned) in text.iter().enumerate() {
+            // `left` holds the entries that begin like the text so far and are longer.
+            let first = left.partition_point(|entry| entry.characters[depth] < spanned.character);
+            let end = left.partition_point(|entry| entry.characters[depth] <= spanned.character);
             left = &left[first..end];
             match left.first() {
                 None => break,
-                Some(entry) if entry.signs.len() == depth + 1 => {
+                Some(entry) if entry.characters.len() == depth + 1 => {
                     found = Some((entry, depth + 1));
                     left = &left[1..];
                 }

@@ -1,34 +1,34 @@
-//! Byte-pair encoding: a word is its characters, of which neighbours are joined, the most wanted pair first.
+//! Byte-pair encoding: merges adjacent symbols of a word, the pair of lowest rank first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use onestep_program::{BundleError, error::Kind, limits};
+use onestep_program::{BundleError, error::BundleErrorKind, limits};
 use serde_json::Value as Json;
 
 use super::{
     fields::Fields,
-    letter::{Letter, Token, span},
+    spanned_char::{SpannedChar, Token, span},
 };
 
 #[derive(Clone, Debug)]
 pub(super) struct Bpe {
     vocabulary: BTreeMap<String, u32>,
-    /// Two ids: how wanted their joining is (less is more), and the id that they become.
+    /// By pair of ids: the rank of their merge (lower merges first), and the id of the result.
     merges: BTreeMap<(u32, u32), (u32, u32)>,
     unknown: Option<u32>,
-    /// What the last character of a word is looked up with.
+    /// The suffix of a word's last character.
     end_of_word: String,
-    /// Whether neighbours that are both unknown are one token.
+    /// True if adjacent unknown characters become one token.
     fuse_unknown: bool,
-    /// Whether a word that is in the vocabulary is one token in any case.
+    /// True if a word in the vocabulary is one token without merges.
     whole_words: bool,
 }
 
-/// One token of a word while neighbours are joined.
+/// One token of a word during merging; a linked list.
 struct Symbol {
     id: u32,
-    /// Its letters in the word; none once it has been joined to the one before.
+    /// Its first and last character in the word.
     first: usize,
     last: usize,
     before: Option<usize>,
@@ -36,9 +36,13 @@ struct Symbol {
 }
 
 impl Bpe {
-    pub(super) fn new(json: &Json, place: &str) -> Result<Self, BundleError> {
+    pub(super) fn new(json: &Json, location: &str) -> Result<Self, BundleError> {
         if json["type"].as_str() != Some("BPE") {
-            return Err(BundleError::new(Kind::Unsupported, place, format!("holds a tokenizer of the type {}; BPE is read", json["type"])));
+            return Err(BundleError::new(
+                BundleErrorKind::Unsupported,
+                location,
+                format!("has a model of the type {}; supported is BPE", json["type"]),
+            ));
         }
         let known = [
             "type",
@@ -52,25 +56,25 @@ impl Bpe {
             "vocab",
             "merges",
         ];
-        let model = Fields::new(json, "model", &known, place)?;
+        let model = Fields::new(json, "model", &known, location)?;
         if !model.get("dropout").is_null() && model.get("dropout").as_f64() != Some(0.0) {
-            return Err(model.unsupported("wants dropout, with which a prompt reads differently every time".into()));
+            return Err(model.unsupported("uses dropout, which makes token ids random".into()));
         }
         let optional = |key: &str| if model.get(key).is_null() { Ok("") } else { model.text(key) };
         if !optional("continuing_subword_prefix")?.is_empty() {
-            return Err(model.unsupported("marks the inner parts of words with a prefix".into()));
+            return Err(model.unsupported("uses continuing_subword_prefix".into()));
         }
         if model.flag("byte_fallback", false)? {
-            return Err(model.unsupported("spells what is unknown byte by byte (byte_fallback)".into()));
+            return Err(model.unsupported("uses byte_fallback".into()));
         }
         let end_of_word = optional("end_of_word_suffix")?.to_owned();
-        limits::check(limits::TOKENIZER_ENTRY_BYTES, end_of_word.len() as u64, place)?;
+        limits::check(limits::TOKENIZER_ENTRY_BYTES, end_of_word.len() as u64, location)?;
 
         let entries = model.get("vocab").as_object().ok_or_else(|| model.malformed("has no vocabulary".into()))?;
-        limits::check(limits::TOKENIZER_ENTRIES, entries.len() as u64, place)?;
+        limits::check(limits::TOKENIZER_ENTRIES, entries.len() as u64, location)?;
         let mut vocabulary = BTreeMap::new();
         for (token, id) in entries {
-            limits::check(limits::TOKENIZER_ENTRY_BYTES, token.len() as u64, place)?;
+            limits::check(limits::TOKENIZER_ENTRY_BYTES, token.len() as u64, location)?;
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
             vocabulary.insert(token.clone(), id.ok_or_else(|| model.malformed(format!("gives the token {token:?} no id")))?);
         }
@@ -79,17 +83,17 @@ impl Bpe {
             Json::Null => None,
             _ => {
                 let token = model.text("unk_token")?;
-                let missing = || model.malformed(format!("names {token:?} for what is unknown, which is not in its vocabulary"));
+                let missing = || model.malformed(format!("names {token:?} as unk_token, which is not in its vocabulary"));
                 Some(of_token(token).ok_or_else(missing)?)
             }
         };
         let pairs = model.get("merges").as_array().ok_or_else(|| model.malformed("has no merges".into()))?;
-        limits::check(limits::TOKENIZER_ENTRIES, pairs.len() as u64, place)?;
+        limits::check(limits::TOKENIZER_ENTRIES, pairs.len() as u64, location)?;
         let mut merges = BTreeMap::new();
         for (rank, pair) in (0u32..).zip(pairs) {
             let (left, right) = two(pair).ok_or_else(|| model.malformed(format!("has a merge that is not two tokens: {pair}")))?;
             let joined = [left, right].concat();
-            let missing = |token: &str| model.malformed(format!("joins tokens by way of {token:?}, which is not in its vocabulary"));
+            let missing = |token: &str| model.malformed(format!("has a merge with {token:?}, which is not in its vocabulary"));
             let id = |token: &str| of_token(token).ok_or_else(|| missing(token));
             merges.insert((id(left)?, id(right)?), (rank, id(&joined)?));
         }
@@ -103,15 +107,15 @@ impl Bpe {
     pub(super) fn id(&self, token: &str) -> Option<u32> {
         self.vocabulary.get(token).copied()
     }
-    /// The entries of the vocabulary, and hence the first id that none of them has where ids have no gaps.
+    /// The number of vocabulary entries.
     pub(super) fn len(&self) -> usize {
         self.vocabulary.len()
     }
 
     /// Appends the tokens of a word.
-    pub(super) fn encode(&self, word: &[Letter], tokens: &mut Vec<Token>) {
+    pub(super) fn encode(&self, word: &[SpannedChar], tokens: &mut Vec<Token>) {
         if self.whole_words
-            && let Some(id) = self.id(&word.iter().map(|letter| letter.sign).collect::<String>())
+            && let Some(id) = self.id(&word.iter().map(|spanned| spanned.character).collect::<String>())
         {
             let (start, end) = span(word);
             tokens.push(Token { id, start, end });
@@ -128,14 +132,14 @@ impl Bpe {
         }
     }
 
-    /// A token for each character; without a sign for the unknown, those that are unknown vanish.
-    fn symbols(&self, word: &[Letter]) -> Vec<Symbol> {
+    /// One token per character. Without an unknown token, unknown characters are dropped.
+    fn symbols(&self, word: &[SpannedChar]) -> Vec<Symbol> {
         let mut symbols: Vec<Symbol> = Vec::with_capacity(word.len());
         let mut text = String::new();
         let mut fusing = false;
-        for (at, letter) in word.iter().enumerate() {
+        for (at, spanned) in word.iter().enumerate() {
             text.clear();
-            text.push(letter.sign);
+            text.push(spanned.character);
             if at + 1 == word.len() {
                 text.push_str(&self.end_of_word);
             }
@@ -155,15 +159,15 @@ impl Bpe {
         symbols
     }
 
-    /// Joins neighbours as long as there is a pair to join: of equally wanted ones the first. A symbol that was joined to the one before
-    /// has no neighbours any more.
+    /// Merges adjacent symbols until no pair can be merged; of pairs with equal rank, the first. A symbol that was merged into the one before
+    /// is unlinked.
     fn join(&self, symbols: &mut [Symbol]) {
         let mut queue: BinaryHeap<Reverse<(u32, usize, u32)>> = BinaryHeap::new();
-        let wanted = |left: u32, right: u32, at: usize| self.merges.get(&(left, right)).map(|&(rank, joined)| Reverse((rank, at, joined)));
-        queue.extend(symbols.windows(2).enumerate().filter_map(|(at, pair)| wanted(pair[0].id, pair[1].id, at)));
+        let candidate = |left: u32, right: u32, at: usize| self.merges.get(&(left, right)).map(|&(rank, joined)| Reverse((rank, at, joined)));
+        queue.extend(symbols.windows(2).enumerate().filter_map(|(at, pair)| candidate(pair[0].id, pair[1].id, at)));
         while let Some(Reverse((_, at, joined))) = queue.pop() {
             let Some(right) = symbols[at].after else { continue };
-            // What was queued may be of the past.
+            // Skip entries that a later merge made stale.
             if self.merges.get(&(symbols[at].id, symbols[right].id)).is_none_or(|&(_, becomes)| becomes != joined) {
                 continue;
             }
@@ -171,17 +175,17 @@ impl Bpe {
             symbols[right].before = None;
             symbols[at] = Symbol { id: joined, last, after, ..symbols[at] };
             if let Some(before) = symbols[at].before {
-                queue.extend(wanted(symbols[before].id, joined, before));
+                queue.extend(candidate(symbols[before].id, joined, before));
             }
             if let Some(after) = after {
                 symbols[after].before = Some(at);
-                queue.extend(wanted(joined, symbols[after].id, at));
+                queue.extend(candidate(joined, symbols[after].id, at));
             }
         }
     }
 }
 
-/// A merge, as newer files write it and as older ones do.
+/// The two tokens of a merge, in the format of newer and of older files.
 fn two(json: &Json) -> Option<(&str, &str)> {
     match json {
         Json::Array(pair) if pair.len() == 2 => Some((pair[0].as_str()?, pair[1].as_str()?)),

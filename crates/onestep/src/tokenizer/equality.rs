@@ -1,4 +1,4 @@
-//! Our ids are those of the `tokenizers` crate.
+//! Compares our ids with those of the `tokenizers` crate.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde_json::{Value as Json, json};
 use tokenizers::Tokenizer as Library;
 
-use super::{Tokenizer, words::byte_sign};
+use super::{Tokenizer, words::byte_character};
 
 /// Texts for each kind of file that bundles carry, and for those that are made up here.
 const TEXTS: usize = 100_000;
@@ -182,7 +182,7 @@ const SPACES: &[&str] = &[
 ];
 
 /// Whether all libraries at hand know the character: those that were assigned last are left out, as their tables differ in age.
-fn is_old(sign: char) -> bool {
+fn is_old(character: char) -> bool {
     let recent = [
         0x1c89..=0x1c8a,
         0xa7ca..=0xa7f6,
@@ -194,7 +194,7 @@ fn is_old(sign: char) -> bool {
         0x1e000..=0x1efff,
         0x1fa00..=0x1ffff,
     ];
-    !recent.iter().any(|range| range.contains(&u32::from(sign)))
+    !recent.iter().any(|range| range.contains(&u32::from(character)))
 }
 
 fn text(random: &mut Rng) -> String {
@@ -209,7 +209,7 @@ fn text(random: &mut Rng) -> String {
             }
             9 => {
                 let code = [0x250, 0x3000, 0x1_0000, 0x11_0000][random.usize(..4)];
-                text.extend(char::from_u32(random.u32(..code)).filter(|sign| is_old(*sign)));
+                text.extend(char::from_u32(random.u32(..code)).filter(|character| is_old(*character)));
             }
             10 => {
                 // Marks of several classes in any order.
@@ -241,7 +241,7 @@ fn equal(file: &Json, texts: usize) {
         assert_eq!(found, expected, "{text:?}");
         used.extend(found);
     }
-    assert!(used.len() > 200, "only {} tokens were ever met", used.len());
+    assert!(used.len() > 200, "only {} different tokens occurred", used.len());
     let (first, all) = ("red apple", theirs.encode("red apple", true).unwrap().get_ids().to_vec());
     let middle = ours.encode(first).into_iter().map(|token| token.id);
     let template = ours.template();
@@ -262,10 +262,10 @@ fn the_shipped_models_ids_are_those_of_the_library() {
     equal(&file, TEXTS);
 }
 
-/// The kinds of CLIP's file with a small vocabulary: all bytes, and pieces of the words above.
+/// The kinds of CLIP's file with a small vocabulary: all bytes, and parts of the words above.
 fn clip() -> Json {
-    let alphabet: Vec<String> = (0..=255).map(|byte| byte_sign(byte).to_string()).collect();
-    let mut vocabulary: Vec<String> = alphabet.iter().cloned().chain(alphabet.iter().map(|sign| format!("{sign}</w>"))).collect();
+    let alphabet: Vec<String> = (0..=255).map(|byte| byte_character(byte).to_string()).collect();
+    let mut vocabulary: Vec<String> = alphabet.iter().cloned().chain(alphabet.iter().map(|character| format!("{character}</w>"))).collect();
     let mut seen: BTreeSet<String> = vocabulary.iter().cloned().collect();
     let mut merges = Vec::new();
     let mut add = |left: &str, right: &str| {
@@ -277,26 +277,26 @@ fn clip() -> Json {
         joined
     };
     for word in WORDS.iter().chain(&["th", "in", "an", "'s", "'re"]).map(|word| word.to_lowercase()) {
-        let mut signs: Vec<String> = word.bytes().map(|byte| byte_sign(byte).to_string()).collect();
-        if let Some(last) = signs.last_mut() {
+        let mut characters: Vec<String> = word.bytes().map(|byte| byte_character(byte).to_string()).collect();
+        if let Some(last) = characters.last_mut() {
             last.push_str("</w>");
         }
         // From the right for words of even length, so that not all merges grow in one direction.
-        while signs.len() > 1 {
-            let at = if word.len() % 2 == 0 { signs.len() - 2 } else { 0 };
-            let joined = add(&signs[at], &signs[at + 1]);
-            signs.splice(at..at + 2, [joined]);
+        while characters.len() > 1 {
+            let at = if word.len() % 2 == 0 { characters.len() - 2 } else { 0 };
+            let joined = add(&characters[at], &characters[at + 1]);
+            characters.splice(at..at + 2, [joined]);
         }
     }
     let (start, end) = (vocabulary.len(), vocabulary.len() + 1);
     vocabulary.extend(["<|startoftext|>".into(), "<|endoftext|>".into()]);
     let ids: serde_json::Map<String, Json> = vocabulary.into_iter().enumerate().map(|(id, token)| (token, id.into())).collect();
-    let sign = |id: usize, content: &str, normalized: bool| json!({ "id": id, "special": true, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": normalized });
+    let special = |id: usize, content: &str, normalized: bool| json!({ "id": id, "special": true, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": normalized });
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": [sign(start, "<|startoftext|>", true), sign(end, "<|endoftext|>", false)],
+        "added_tokens": [special(start, "<|startoftext|>", true), special(end, "<|endoftext|>", false)],
         "normalizer": {
             "type": "Sequence",
             "normalizers": [{ "type": "NFC" }, { "type": "Replace", "pattern": { "Regex": r"\s+" }, "content": " " }, { "type": "Lowercase" }]

@@ -1,32 +1,32 @@
-//! Objects of the file, read so that nothing in them is passed over in silence.
+//! Reads JSON objects of the file and refuses unknown keys.
 
-use onestep_program::{BundleError, error::Kind, limits::Limit};
+use onestep_program::{BundleError, error::BundleErrorKind, limits::Limit};
 use serde_json::{Map, Value as Json};
 
-/// Each step has tables of its own and goes over the whole prompt; files have five at most.
+/// Each step has its tables and passes over the whole prompt; real files have at most five.
 pub(super) const STEPS: Limit = Limit { what: "steps of a normalizer, pre_tokenizer or post_processor", max: 16 };
 
-/// An object whose keys are all known.
+/// An object that has known keys only.
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Json>,
     what: &'a str,
-    place: &'a str,
+    location: &'a str,
 }
 
 static NULL: Json = Json::Null;
 
 impl<'a> Fields<'a> {
-    /// `what` names the object in sentences, `known` are its keys.
-    pub(super) fn new(json: &'a Json, what: &'a str, known: &[&str], place: &'a str) -> Result<Self, BundleError> {
-        let object = json.as_object().ok_or_else(|| BundleError::new(Kind::Malformed, place, format!("has no {what}")))?;
-        let fields = Self { object, what, place };
+    /// `what` names the object in errors; `known` lists its keys.
+    pub(super) fn new(json: &'a Json, what: &'a str, known: &[&str], location: &'a str) -> Result<Self, BundleError> {
+        let object = json.as_object().ok_or_else(|| BundleError::new(BundleErrorKind::Malformed, location, format!("has no {what}")))?;
+        let fields = Self { object, what, location };
         match object.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) => Err(fields.unsupported(format!("has {key:?} in its {what}, which this release does not know"))),
             None => Ok(fields),
         }
     }
 
-    /// The value, or null where there is none.
+    /// The value, or null if there is none.
     pub(super) fn get(&self, key: &str) -> &'a Json {
         self.object.get(key).unwrap_or(&NULL)
     }
@@ -39,10 +39,10 @@ impl<'a> Fields<'a> {
     pub(super) fn number(&self, key: &str) -> Result<u32, BundleError> {
         self.get(key).as_u64().and_then(|number| u32::try_from(number).ok()).ok_or_else(|| self.wrong(key, "a whole number below 2^32"))
     }
-    /// A choice that may be left out.
-    pub(super) fn flag(&self, key: &str, otherwise: bool) -> Result<bool, BundleError> {
+    /// An optional boolean.
+    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool, BundleError> {
         match self.get(key) {
-            Json::Null => Ok(otherwise),
+            Json::Null => Ok(default),
             value => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
         }
     }
@@ -51,19 +51,19 @@ impl<'a> Fields<'a> {
         self.malformed(format!("has a {key:?} in its {} that is not {expected}", self.what))
     }
     pub(super) fn malformed(&self, message: String) -> BundleError {
-        BundleError::new(Kind::Malformed, self.place, message)
+        BundleError::new(BundleErrorKind::Malformed, self.location, message)
     }
     pub(super) fn unsupported(&self, message: String) -> BundleError {
-        BundleError::new(Kind::Unsupported, self.place, message)
+        BundleError::new(BundleErrorKind::Unsupported, self.location, message)
     }
 }
 
-/// What a part says it is; nothing where there is no such part.
+/// The type of a part, or `None` if the part is null.
 pub(super) fn kind(part: &Json) -> Option<&str> {
     if part.is_null() { None } else { Some(part["type"].as_str().unwrap_or_default()) }
 }
 
-/// The refusal of a part of another kind than those that are read.
-pub(super) fn unknown_kind(kind: &str, role: &str, known: &str, place: &str) -> BundleError {
-    BundleError::new(Kind::Unsupported, place, format!("uses {kind:?} as {role}; these are read: {known}"))
+/// The error for a part of an unsupported type.
+pub(super) fn unknown_kind(kind: &str, role: &str, known: &str, location: &str) -> BundleError {
+    BundleError::new(BundleErrorKind::Unsupported, location, format!("uses {kind:?} as {role}; supported are {known}"))
 }

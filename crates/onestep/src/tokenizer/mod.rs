@@ -1,17 +1,16 @@
-//! A reader of `tokenizer.json` for the kinds that bundles carry: those that our training writes, and CLIP's.
+//! A reader of `tokenizer.json` files with the features that bundles use: those of onestep's training and of CLIP.
 //!
-//! It gives the ids that the `tokenizers` crate gives, which a test holds it to on 100,000 texts, at a hundredth of that crate's size
-//! in the page. Text passes through it as in that crate: added tokens are cut out, the rest is normalized, split into words, and each
-//! word becomes tokens by byte-pair encoding. The file belongs to whoever made the bundle, so whatever is not known here is refused by
-//! name, and no text takes more than time proportional to its length and its logarithm.
+//! It is our own because the `tokenizers` crate would be more than half of the browser's WebAssembly build; a test compares the ids of both
+//! on 100,000 texts. The steps are those of that crate: find added tokens, normalize the rest, split it into words, and encode each word by
+//! byte-pair encoding. Files are untrusted: unknown features are refused by name, and tokenizing takes O(n log n) time.
 
 mod added;
 mod bpe;
 mod fields;
-mod letter;
 mod nfc;
 mod normalizer;
 mod pattern;
+mod spanned_char;
 mod template;
 mod unicode;
 mod words;
@@ -28,8 +27,8 @@ use fields::Fields;
 use normalizer::Normalizer;
 use words::Splitter;
 
-pub(crate) use letter::{Token, letters};
 pub(crate) use nfc::Nfc;
+pub(crate) use spanned_char::{Token, spanned_chars};
 pub(crate) use template::Template;
 
 /// Text to tokens.
@@ -43,29 +42,29 @@ pub(crate) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the file; how prompts are cut and filled up is the caller's matter. `place` is the file's name in errors.
-    pub(crate) fn new(json: &Json, place: &str) -> Result<Self, BundleError> {
+    /// Reads the file, except for truncation and padding, which the caller handles. `location` is the file's name in errors.
+    pub(crate) fn new(json: &Json, location: &str) -> Result<Self, BundleError> {
         let file = Fields::new(
             json,
             "tokenizer",
             &["version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"],
-            place,
+            location,
         )?;
         if file.text("version")? != "1.0" {
-            return Err(file.unsupported(format!("is of the version {}; 1.0 is read", file.get("version"))));
+            return Err(file.unsupported(format!("has the version {}; supported is 1.0", file.get("version"))));
         }
-        let model = Bpe::new(file.get("model"), place)?;
-        let normalizer = Normalizer::new(file.get("normalizer"), place)?;
-        let added = Added::new(file.list("added_tokens")?, &model, &normalizer, place)?;
-        let splitter = Splitter::new(file.get("pre_tokenizer"), place)?;
-        let template = Template::new(file.get("post_processor"), place)?;
+        let model = Bpe::new(file.get("model"), location)?;
+        let normalizer = Normalizer::new(file.get("normalizer"), location)?;
+        let added = Added::new(file.list("added_tokens")?, &model, &normalizer, location)?;
+        let splitter = Splitter::new(file.get("pre_tokenizer"), location)?;
+        let template = Template::new(file.get("post_processor"), location)?;
         Ok(Self { added, normalizer, splitter, model, template })
     }
 
-    /// The tokens of a text, without those of the template.
+    /// The tokens of a text, without special tokens of the template.
     pub(crate) fn encode(&self, text: &str) -> Vec<Token> {
         let mut tokens = Vec::new();
-        for part in self.added.cut(letters(text), false) {
+        for part in self.added.cut(spanned_chars(text), false) {
             match part {
                 Part::Token(token) => tokens.push(token),
                 Part::Text(text) => self.encode_text(text, &mut tokens),
@@ -74,7 +73,7 @@ impl Tokenizer {
         tokens
     }
 
-    fn encode_text(&self, text: Vec<letter::Letter>, tokens: &mut Vec<Token>) {
+    fn encode_text(&self, text: Vec<spanned_char::SpannedChar>, tokens: &mut Vec<Token>) {
         for part in self.added.cut(self.normalizer.apply(text), true) {
             match part {
                 Part::Token(token) => tokens.push(token),
@@ -87,15 +86,15 @@ impl Tokenizer {
         }
     }
 
-    /// What every prompt begins and ends with.
+    /// The special tokens at the beginning and the end of every prompt.
     pub(crate) fn template(&self) -> &Template {
         &self.template
     }
-    /// The id that stands for what the vocabulary lacks, if there is one.
+    /// The id of the unknown token, if there is one.
     pub(crate) fn unknown(&self) -> Option<u32> {
         self.model.unknown()
     }
-    /// Whether the id is a sign of the tokenizer's own and no word.
+    /// True for the ids of special tokens.
     pub(crate) fn is_special(&self, id: u32) -> bool {
         self.added.is_special(id)
     }

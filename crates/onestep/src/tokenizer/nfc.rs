@@ -1,8 +1,8 @@
-//! Unicode's composed form (NFC): "e" and an accent after it become "é".
+//! Unicode normalization form C (NFC): "e" followed by an accent becomes "é".
 
 use std::rc::Rc;
 
-use super::{letter::Letter, unicode};
+use super::{spanned_char::SpannedChar, unicode};
 
 /// Hangul syllables are composed by counting: Unicode, chapter 3.12.
 const SYLLABLES: u32 = 0xac00;
@@ -33,9 +33,9 @@ impl Nfc {
         let mut compositions = Vec::new();
         let mut decompositions = Vec::new();
         for entry in unicode::decompositions() {
-            decompositions.push((entry.sign, entry.first, entry.second));
+            decompositions.push((entry.character, entry.first, entry.second));
             if entry.composes {
-                compositions.push((entry.first, entry.second, entry.sign));
+                compositions.push((entry.first, entry.second, entry.character));
             }
         }
         compositions.sort_unstable();
@@ -43,35 +43,36 @@ impl Nfc {
     }
 
     /// The composed form. A character that was put together stands for all the bytes of its parts.
-    pub(crate) fn compose(&self, text: Vec<Letter>) -> Vec<Letter> {
+    pub(crate) fn compose(&self, text: Vec<SpannedChar>) -> Vec<SpannedChar> {
         // Nothing below U+0300 changes, and most prompts are of nothing else.
-        if text.iter().all(|letter| letter.sign < '\u{300}') {
+        if text.iter().all(|spanned| spanned.character < '\u{300}') {
             return text;
         }
-        let mut out: Vec<Letter> = Vec::with_capacity(text.len());
+        let mut out: Vec<SpannedChar> = Vec::with_capacity(text.len());
         // The last character that others may be joined to, and the class of what stands between it and the end.
         let (mut base, mut between) = (None, 0);
-        for (letter, class) in self.decomposed(&text) {
-            let joined = base.filter(|_| between == 0 || between < class).and_then(|at: usize| Some((at, self.join(out[at].sign, letter.sign)?)));
-            if let Some((at, sign)) = joined {
-                let Letter { start, end, .. } = out[at];
-                out[at] = Letter { sign, start: start.min(letter.start), end: end.max(letter.end) };
+        for (spanned, class) in self.decomposed(&text) {
+            let joined =
+                base.filter(|_| between == 0 || between < class).and_then(|at: usize| Some((at, self.join(out[at].character, spanned.character)?)));
+            if let Some((at, character)) = joined {
+                let SpannedChar { start, end, .. } = out[at];
+                out[at] = SpannedChar { character, start: start.min(spanned.start), end: end.max(spanned.end) };
                 continue;
             }
             between = class;
             if class == 0 {
                 base = Some(out.len());
             }
-            out.push(letter);
+            out.push(spanned);
         }
         out
     }
 
     /// Every character taken apart, with combining classes in ascending order between two of class 0.
-    fn decomposed(&self, text: &[Letter]) -> Vec<(Letter, u8)> {
+    fn decomposed(&self, text: &[SpannedChar]) -> Vec<(SpannedChar, u8)> {
         let mut out = Vec::with_capacity(text.len());
-        for letter in text {
-            self.take_apart(*letter, &mut out);
+        for spanned in text {
+            self.decompose(*spanned, &mut out);
         }
         for marks in out.chunk_by_mut(|a, b| a.1 != 0 && b.1 != 0) {
             // Stable: marks of one class keep their order.
@@ -80,12 +81,12 @@ impl Nfc {
         out
     }
 
-    fn take_apart(&self, letter: Letter, out: &mut Vec<(Letter, u8)>) {
+    fn decompose(&self, spanned: SpannedChar, out: &mut Vec<(SpannedChar, u8)>) {
         let mut push = |code: u32| {
-            let sign = char::from_u32(code).unwrap_or(letter.sign);
-            out.push((Letter { sign, ..letter }, self.class(sign)));
+            let character = char::from_u32(code).unwrap_or(spanned.character);
+            out.push((SpannedChar { character, ..spanned }, self.class(character)));
         };
-        let index = u32::from(letter.sign).wrapping_sub(SYLLABLES);
+        let index = u32::from(spanned.character).wrapping_sub(SYLLABLES);
         if index < SYLLABLE_COUNT {
             push(LEADING + index / (VOWEL_COUNT * TRAILING_COUNT));
             push(VOWELS + index % (VOWEL_COUNT * TRAILING_COUNT) / TRAILING_COUNT);
@@ -94,18 +95,18 @@ impl Nfc {
             }
             return;
         }
-        let Ok(at) = self.0.decompositions.binary_search_by_key(&letter.sign, |row| row.0) else {
-            return push(letter.sign.into());
+        let Ok(at) = self.0.decompositions.binary_search_by_key(&spanned.character, |row| row.0) else {
+            return push(spanned.character.into());
         };
         let (_, first, second) = self.0.decompositions[at];
-        self.take_apart(Letter { sign: first, ..letter }, out);
+        self.decompose(SpannedChar { character: first, ..spanned }, out);
         if second != '\0' {
-            self.take_apart(Letter { sign: second, ..letter }, out);
+            self.decompose(SpannedChar { character: second, ..spanned }, out);
         }
     }
 
-    fn class(&self, sign: char) -> u8 {
-        let code = u32::from(sign);
+    fn class(&self, character: char) -> u8 {
+        let code = u32::from(character);
         let at = self.0.classes.partition_point(|row| row.1 < code);
         self.0.classes.get(at).filter(|row| row.0 <= code).map_or(0, |row| row.2)
     }

@@ -1,15 +1,15 @@
-//! What is done to a text before it is split: one way to write the same.
+//! Normalization of a text before it is split.
 
-use onestep_program::{BundleError, error::Kind, limits};
+use onestep_program::{BundleError, error::BundleErrorKind, limits};
 use serde_json::Value as Json;
 
 use super::{
     fields::{Fields, STEPS, kind, unknown_kind},
-    letter::Letter,
     nfc::Nfc,
+    spanned_char::SpannedChar,
 };
 
-/// Steps that are done one after another.
+/// Steps in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Normalizer(Vec<Step>);
 
@@ -17,33 +17,36 @@ pub(super) struct Normalizer(Vec<Step>);
 enum Step {
     Nfc(Nfc),
     Lowercase,
-    /// White space becomes one blank.
-    Blanks,
+    /// Replaces each run of white space by one space.
+    WhiteSpace,
 }
 
 impl Normalizer {
-    pub(super) fn new(json: &Json, place: &str) -> Result<Self, BundleError> {
+    pub(super) fn new(json: &Json, location: &str) -> Result<Self, BundleError> {
         let mut steps = Vec::new();
-        read(json, place, &mut steps)?;
+        read(json, location, &mut steps)?;
         Ok(Self(steps))
     }
 
-    pub(super) fn apply(&self, text: Vec<Letter>) -> Vec<Letter> {
+    pub(super) fn apply(&self, text: Vec<SpannedChar>) -> Vec<SpannedChar> {
         self.0.iter().fold(text, |text, step| match step {
             Step::Nfc(nfc) => nfc.compose(text),
-            Step::Lowercase => text.into_iter().flat_map(|letter| letter.sign.to_lowercase().map(move |sign| Letter { sign, ..letter })).collect(),
-            Step::Blanks => blanks(&text),
+            Step::Lowercase => text
+                .into_iter()
+                .flat_map(|spanned| spanned.character.to_lowercase().map(move |character| SpannedChar { character, ..spanned }))
+                .collect(),
+            Step::WhiteSpace => collapse_white_space(&text),
         })
     }
 }
 
-fn read(json: &Json, place: &str, steps: &mut Vec<Step>) -> Result<(), BundleError> {
+fn read(json: &Json, location: &str, steps: &mut Vec<Step>) -> Result<(), BundleError> {
     let Some(kind) = kind(json) else { return Ok(()) };
-    let fields = |known: &'static [&'static str]| Fields::new(json, "normalizer", known, place);
+    let fields = |known: &'static [&'static str]| Fields::new(json, "normalizer", known, location);
     match kind {
         "Sequence" => {
             for part in fields(&["type", "normalizers"])?.list("normalizers")? {
-                read(part, place, steps)?;
+                read(part, location, steps)?;
             }
         }
         "NFC" => {
@@ -56,25 +59,29 @@ fn read(json: &Json, place: &str, steps: &mut Vec<Step>) -> Result<(), BundleErr
         }
         "Replace" => {
             fields(&["type", "pattern", "content"])?;
-            // Another replacement could make gigabytes of a short prompt.
+            // Other replacements could turn a short prompt into gigabytes.
             if (json["pattern"]["Regex"].as_str(), json["content"].as_str()) != (Some(r"\s+"), Some(" ")) {
-                return Err(BundleError::new(Kind::Unsupported, place, "has a normalizer that replaces something else than white space by a blank"));
+                return Err(BundleError::new(
+                    BundleErrorKind::Unsupported,
+                    location,
+                    "has a Replace normalizer that does not replace white space by a space",
+                ));
             }
-            steps.push(Step::Blanks);
+            steps.push(Step::WhiteSpace);
         }
-        other => return Err(unknown_kind(other, "normalizer", "Sequence, NFC, Lowercase, Replace", place)),
+        other => return Err(unknown_kind(other, "normalizer", "Sequence, NFC, Lowercase, Replace", location)),
     }
-    limits::check(STEPS, steps.len() as u64, place)
+    limits::check(STEPS, steps.len() as u64, location)
 }
 
-fn blanks(text: &[Letter]) -> Vec<Letter> {
-    let mut out: Vec<Letter> = Vec::with_capacity(text.len());
+fn collapse_white_space(text: &[SpannedChar]) -> Vec<SpannedChar> {
+    let mut out: Vec<SpannedChar> = Vec::with_capacity(text.len());
     let mut in_space = false;
-    for letter in text {
-        let space = letter.sign.is_whitespace();
+    for spanned in text {
+        let space = spanned.character.is_whitespace();
         match out.last_mut() {
-            Some(blank) if space && in_space => blank.end = letter.end,
-            _ => out.push(Letter { sign: if space { ' ' } else { letter.sign }, ..*letter }),
+            Some(last) if space && in_space => last.end = spanned.end,
+            _ => out.push(SpannedChar { character: if space { ' ' } else { spanned.character }, ..*spanned }),
         }
         in_space = space;
     }

@@ -1,13 +1,13 @@
-//! The patterns that tokenizers split by, without a language of patterns: alternatives from a closed set.
+//! Split patterns: the alternatives that known tokenizers use, instead of a regular-expression engine.
 
-use onestep_program::{BundleError, error::Kind};
+use onestep_program::{BundleError, error::BundleErrorKind};
 
-use super::{letter::Letter, unicode::Ranges};
+use super::{spanned_char::SpannedChar, unicode::Ranges};
 
-/// What the kind ByteLevel splits by if it is not told otherwise.
+/// The default pattern of ByteLevel.
 pub(super) const WORDS_BEFORE_BYTES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// The first alternative that fits counts, and it takes as much as it can.
+/// The first alternative that matches is used; it matches greedily.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     alternatives: Vec<Alternative>,
@@ -17,13 +17,13 @@ pub(super) struct Pattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Alternative {
     Text(Vec<char>),
-    /// Signs of one class, after a blank where there may be one.
+    /// Characters of one class, after an optional space if `blank`.
     Class {
         class: Class,
         blank: bool,
         many: bool,
     },
-    /// White space but for the last of it where something else follows.
+    /// White space, except its last character if other text follows.
     AllButLastSpace,
 }
 
@@ -37,39 +37,39 @@ enum Class {
 
 impl Pattern {
     /// Reads a regular expression that is made of known alternatives.
-    pub(super) fn new(pattern: &str, place: &str) -> Result<Self, BundleError> {
+    pub(super) fn new(pattern: &str, location: &str) -> Result<Self, BundleError> {
         let alternatives: Option<Vec<_>> = alternatives(pattern).iter().map(|text| alternative(text)).collect();
         match alternatives {
             Some(alternatives) => Ok(Self { alternatives, letters: Ranges::letters() }),
-            None => Err(BundleError::new(Kind::Unsupported, place, format!("splits by a pattern that is not read: {pattern:?}"))),
+            None => Err(BundleError::new(BundleErrorKind::Unsupported, location, format!("splits by the unsupported pattern {pattern:?}"))),
         }
     }
 
-    /// A pattern that is a text as it stands.
-    pub(super) fn text(text: &str, place: &str) -> Result<Self, BundleError> {
+    /// A pattern that matches a literal text.
+    pub(super) fn text(text: &str, location: &str) -> Result<Self, BundleError> {
         if text.is_empty() {
-            return Err(BundleError::new(Kind::Malformed, place, "splits by an empty text"));
+            return Err(BundleError::new(BundleErrorKind::Malformed, location, "splits by an empty text"));
         }
         Ok(Self { alternatives: vec![Alternative::Text(text.chars().collect())], letters: Ranges::letters() })
     }
 
-    /// How many letters match at the beginning; never none.
-    pub(super) fn matches(&self, text: &[Letter]) -> Option<usize> {
+    /// The number of characters that match at the beginning; `None` instead of 0.
+    pub(super) fn matches(&self, text: &[SpannedChar]) -> Option<usize> {
         self.alternatives.iter().find_map(|alternative| self.fits(alternative, text)).filter(|&length| length > 0)
     }
 
-    fn fits(&self, alternative: &Alternative, text: &[Letter]) -> Option<usize> {
-        let run = |class: Class, text: &[Letter]| text.iter().take_while(|letter| self.class(letter.sign) == class).count();
+    fn fits(&self, alternative: &Alternative, text: &[SpannedChar]) -> Option<usize> {
+        let run = |class: Class, text: &[SpannedChar]| text.iter().take_while(|spanned| self.class(spanned.character) == class).count();
         match alternative {
-            Alternative::Text(signs) => {
-                let fits = text.len() >= signs.len() && signs.iter().zip(text).all(|(sign, letter)| *sign == letter.sign);
-                fits.then_some(signs.len())
+            Alternative::Text(characters) => {
+                let fits = text.len() >= characters.len() && characters.iter().zip(text).all(|(character, spanned)| *character == spanned.character);
+                fits.then_some(characters.len())
             }
             Alternative::Class { class, blank, many } => {
-                let skipped = usize::from(*blank && text.first().is_some_and(|first| first.sign == ' '));
+                let skipped = usize::from(*blank && text.first().is_some_and(|first| first.character == ' '));
                 let length = match many {
                     true => run(*class, &text[skipped..]),
-                    false => usize::from(text.get(skipped).is_some_and(|letter| self.class(letter.sign) == *class)),
+                    false => usize::from(text.get(skipped).is_some_and(|spanned| self.class(spanned.character) == *class)),
                 };
                 (length > 0).then_some(skipped + length)
             }
@@ -81,12 +81,12 @@ impl Pattern {
         }
     }
 
-    fn class(&self, sign: char) -> Class {
-        if sign.is_whitespace() {
+    fn class(&self, character: char) -> Class {
+        if character.is_whitespace() {
             Class::Space
-        } else if self.letters.contains(sign) {
+        } else if self.letters.contains(character) {
             Class::Letter
-        } else if sign.is_numeric() {
+        } else if character.is_numeric() {
             Class::Number
         } else {
             Class::Other
@@ -94,16 +94,16 @@ impl Pattern {
     }
 }
 
-/// Splits at the bars that no backslash stands before.
+/// Splits at bars that are not escaped.
 fn alternatives(pattern: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut escaped = false;
-    for sign in pattern.chars() {
+    for character in pattern.chars() {
         match parts.last_mut() {
-            Some(part) if escaped || sign != '|' => part.push(sign),
+            Some(part) if escaped || character != '|' => part.push(character),
             _ => parts.push(String::new()),
         }
-        escaped = sign == '\\' && !escaped;
+        escaped = character == '\\' && !escaped;
     }
     parts
 }
@@ -130,24 +130,24 @@ fn alternative(text: &str) -> Option<Alternative> {
     Some(Alternative::Class { class, blank, many })
 }
 
-/// A text without signs that mean something else in a pattern.
+/// A literal text; `None` if it contains regular-expression syntax.
 fn literal(text: &str) -> Option<Alternative> {
-    let mut signs = Vec::new();
+    let mut characters = Vec::new();
     let mut escaped = false;
-    for sign in text.chars() {
-        match (escaped, sign) {
+    for character in text.chars() {
+        match (escaped, character) {
             (false, '\\') => {
                 escaped = true;
                 continue;
             }
             // A letter or digit after a backslash is a class or a reference.
-            (true, _) if sign.is_alphanumeric() => return None,
+            (true, _) if character.is_alphanumeric() => return None,
             (false, '.' | '^' | '$' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}') => return None,
-            _ => signs.push(sign),
+            _ => characters.push(character),
         }
         escaped = false;
     }
-    if escaped || signs.is_empty() { None } else { Some(Alternative::Text(signs)) }
+    if escaped || characters.is_empty() { None } else { Some(Alternative::Text(characters)) }
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_refused() {
+    fn unsupported_patterns_are_refused() {
         for pattern in ["", "a|", "a*", r"\w+", "(a)", r"[\p{L}\p{M}]+", "[a", r"a\", r"\p{L}*", r" ?'s", r"\s+(?=a)", "a{2}", r"\1"] {
             assert!(Pattern::new(pattern, "p").is_err(), "{pattern}");
         }

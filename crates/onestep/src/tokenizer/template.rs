@@ -1,11 +1,11 @@
-//! What every prompt begins and ends with.
+//! The special tokens at the beginning and the end of every prompt.
 
-use onestep_program::{BundleError, error::Kind, limits};
+use onestep_program::{BundleError, error::BundleErrorKind, limits};
 use serde_json::Value as Json;
 
 use super::fields::{Fields, STEPS, kind, unknown_kind};
 
-/// Ids around those of the text.
+/// The ids before and after those of the text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Template {
     pub(crate) before: Vec<u32>,
@@ -13,25 +13,25 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub(super) fn new(json: &Json, place: &str) -> Result<Self, BundleError> {
+    pub(super) fn new(json: &Json, location: &str) -> Result<Self, BundleError> {
         let mut template = Self::default();
-        template.read(json, &mut 0, place)?;
+        template.read(json, &mut 0, location)?;
         Ok(template)
     }
 
-    /// Each part goes around what the parts before it have made; `parts` counts them.
-    fn read(&mut self, json: &Json, parts: &mut u64, place: &str) -> Result<(), BundleError> {
+    /// Reads one part, which wraps the result of the parts before it; `parts` counts them.
+    fn read(&mut self, json: &Json, parts: &mut u64, location: &str) -> Result<(), BundleError> {
         let Some(kind) = kind(json) else { return Ok(()) };
         *parts += 1;
-        limits::check(STEPS, *parts, place)?;
-        let fields = |known: &'static [&'static str]| Fields::new(json, "post_processor", known, place);
+        limits::check(STEPS, *parts, location)?;
+        let fields = |known: &'static [&'static str]| Fields::new(json, "post_processor", known, location);
         match kind {
             "Sequence" => {
                 for part in fields(&["type", "processors"])?.list("processors")? {
-                    self.read(part, parts, place)?;
+                    self.read(part, parts, location)?;
                 }
             }
-            // About offsets, which nobody reads.
+            // It concerns offsets, which are not used.
             "ByteLevel" => {
                 fields(&["type", "add_prefix_space", "trim_offsets", "use_regex"])?;
             }
@@ -39,30 +39,31 @@ impl Template {
                 let fields = fields(&["type", "sep", "cls", "trim_offsets", "add_prefix_space"])?;
                 let id = |key: &str| {
                     let id = fields.get(key)[1].as_u64().and_then(|id| u32::try_from(id).ok());
-                    id.ok_or_else(|| fields.malformed(format!("has a template whose {key:?} is not a token and its id")))
+                    id.ok_or_else(|| fields.malformed(format!("has a template with a {key:?} that is not a token and its id")))
                 };
                 self.wrap(vec![id("cls")?], vec![id("sep")?]);
             }
             "TemplateProcessing" => {
-                // What two texts would become is of no interest.
+                // `pair` is for two texts.
                 let fields = fields(&["type", "single", "pair", "special_tokens"])?;
-                let malformed = || BundleError::new(Kind::Malformed, place, "has a template that is not its own signs around one text");
+                let malformed =
+                    || BundleError::new(BundleErrorKind::Malformed, location, "has a template that is not special tokens around one text");
                 let mut around: [Vec<u32>; 2] = Default::default();
                 let mut texts = 0;
-                for piece in fields.list("single")? {
-                    if piece["Sequence"]["id"].as_str() == Some("A") {
+                for item in fields.list("single")? {
+                    if item["Sequence"]["id"].as_str() == Some("A") {
                         texts += 1;
                         continue;
                     }
-                    let sign = &fields.get("special_tokens")[piece["SpecialToken"]["id"].as_str().ok_or_else(malformed)?];
-                    let (ids, tokens) = (sign["ids"].as_array().ok_or_else(malformed)?, sign["tokens"].as_array().ok_or_else(malformed)?);
+                    let token = &fields.get("special_tokens")[item["SpecialToken"]["id"].as_str().ok_or_else(malformed)?];
+                    let (ids, tokens) = (token["ids"].as_array().ok_or_else(malformed)?, token["tokens"].as_array().ok_or_else(malformed)?);
                     if ids.len() != tokens.len() {
                         return Err(malformed());
                     }
                     for id in ids {
                         around[texts.min(1)].push(id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(malformed)?);
                     }
-                    limits::check(limits::TOKENIZER_ENTRIES, around[texts.min(1)].len() as u64, place)?;
+                    limits::check(limits::TOKENIZER_ENTRIES, around[texts.min(1)].len() as u64, location)?;
                 }
                 if texts != 1 {
                     return Err(malformed());
@@ -75,7 +76,7 @@ impl Template {
                     other,
                     "post_processor",
                     "Sequence, TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel",
-                    place,
+                    location,
                 ));
             }
         }
@@ -88,7 +89,7 @@ impl Template {
         self.after.append(&mut after);
     }
 
-    /// How many ids it adds.
+    /// The number of ids that it adds.
     pub(crate) fn len(&self) -> usize {
         self.before.len() + self.after.len()
     }

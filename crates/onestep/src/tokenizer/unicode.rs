@@ -29,8 +29,8 @@ impl Ranges {
         Self(ranges.collect())
     }
 
-    pub(super) fn contains(&self, sign: char) -> bool {
-        let code = u32::from(sign);
+    pub(super) fn contains(&self, character: char) -> bool {
+        let code = u32::from(character);
         let at = self.0.partition_point(|range| range.1 < code);
         self.0.get(at).is_some_and(|range| range.0 <= code)
     }
@@ -39,7 +39,7 @@ impl Ranges {
 /// What a character is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decomposition {
-    pub(super) sign: char,
+    pub(super) character: char,
     pub(super) first: char,
     /// NUL where the character is only another way to write the first.
     pub(super) second: char,
@@ -50,15 +50,20 @@ pub(super) struct Decomposition {
 /// In the order of the characters; Hangul syllables are not among them.
 pub(super) fn decompositions() -> impl Iterator<Item = Decomposition> {
     let mut numbers = Numbers(include_bytes!("unicode/decompositions.bin"));
-    let (mut sign, mut first) = (0u32, 0u32);
+    let (mut character, mut first) = (0u32, 0u32);
     std::iter::from_fn(move || {
         let head = numbers.next()?;
-        sign += head >> 2;
+        character += head >> 2;
         let step = numbers.next()?;
         // The lowest bit is the sign of the difference.
         first = if step & 1 == 0 { first.wrapping_add(step >> 1) } else { first.wrapping_sub(step >> 1) };
         let second = if head & 2 != 0 { numbers.next()? } else { 0 };
-        Some(Decomposition { sign: char::from_u32(sign)?, first: char::from_u32(first)?, second: char::from_u32(second)?, composes: head & 1 != 0 })
+        Some(Decomposition {
+            character: char::from_u32(character)?,
+            first: char::from_u32(first)?,
+            second: char::from_u32(second)?,
+            composes: head & 1 != 0,
+        })
     })
 }
 
@@ -109,15 +114,15 @@ mod tests {
 
     use super::*;
 
-    fn signs() -> impl Iterator<Item = char> {
+    fn characters() -> impl Iterator<Item = char> {
         (0..=u32::from(char::MAX)).filter_map(char::from_u32)
     }
 
     /// The characters at which a pre-tokenizer splits.
     fn split_at(splitter: &impl PreTokenizer) -> Vec<char> {
-        signs()
-            .filter(|&sign| {
-                let mut text = PreTokenizedString::from(format!("\0{sign}\0"));
+        characters()
+            .filter(|&character| {
+                let mut text = PreTokenizedString::from(format!("\0{character}\0"));
                 splitter.pre_tokenize(&mut text).unwrap();
                 text.get_splits(OffsetReferential::Original, OffsetType::Byte).len() > 1
             })
@@ -129,29 +134,29 @@ mod tests {
     fn punctuation() -> Vec<char> {
         split_at(&Punctuation::default())
     }
-    fn whole(sign: char) -> Vec<char> {
+    fn whole(character: char) -> Vec<char> {
         let mut parts = Vec::new();
-        decompose_canonical(sign, |part| parts.push(part));
+        decompose_canonical(character, |part| parts.push(part));
         parts
     }
-    /// One step of taking apart: a pair whose first part may be taken apart further.
+    /// One step of decomposition: a pair, of which the first part may be decomposed further.
     fn rows() -> Vec<Decomposition> {
-        let is_made = |sign: &char| whole(*sign) != [*sign] && !('\u{ac00}'..='\u{d7a3}').contains(sign);
+        let is_made = |character: &char| whole(*character) != [*character] && !('\u{ac00}'..='\u{d7a3}').contains(character);
         // The last one wins, and nothing but the whole of it matters where several are made of the same.
-        let made: BTreeMap<Vec<char>, char> = signs().filter(is_made).map(|sign| (whole(sign), sign)).collect();
-        let row = |sign| {
-            let parts = whole(sign);
+        let made: BTreeMap<Vec<char>, char> = characters().filter(is_made).map(|character| (whole(character), character)).collect();
+        let row = |character| {
+            let parts = whole(character);
             let (&second, before) = parts.split_last().unwrap();
             let joined = before.iter().copied().try_fold(None, |a, b| Some(Some(a.map_or(Some(b), |a| compose(a, b))?))).flatten();
             match before {
-                [] => Decomposition { sign, first: second, second: '\0', composes: false },
+                [] => Decomposition { character, first: second, second: '\0', composes: false },
                 _ => {
                     let first = joined.unwrap_or_else(|| made[before]);
-                    Decomposition { sign, first, second, composes: compose(first, second) == Some(sign) }
+                    Decomposition { character, first, second, composes: compose(first, second) == Some(character) }
                 }
             }
         };
-        signs().filter(is_made).map(row).collect()
+        characters().filter(is_made).map(row).collect()
     }
 
     fn pack(number: u32, out: &mut Vec<u8>) {
@@ -164,8 +169,8 @@ mod tests {
     }
     fn ranges<T: Copy + PartialEq>(values: impl Iterator<Item = (char, T)>) -> Vec<(u32, u32, T)> {
         let mut ranges: Vec<(u32, u32, T)> = Vec::new();
-        for (sign, value) in values {
-            let code = u32::from(sign);
+        for (character, value) in values {
+            let code = u32::from(character);
             match ranges.last_mut() {
                 Some(last) if last.1 + 1 == code && last.2 == value => last.1 = code,
                 _ => ranges.push((code, code, value)),
@@ -188,23 +193,23 @@ mod tests {
     #[ignore = "writes the tables"]
     fn write_tables() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tokenizer/unicode");
-        let set = |signs: Vec<char>| pack_ranges(&ranges(signs.into_iter().map(|sign| (sign, ()))), |(), _| ());
-        let classes = signs().map(|sign| (sign, canonical_combining_class(sign))).filter(|(_, class)| *class != 0);
+        let set = |characters: Vec<char>| pack_ranges(&ranges(characters.into_iter().map(|character| (character, ()))), |(), _| ());
+        let classes = characters().map(|character| (character, canonical_combining_class(character))).filter(|(_, class)| *class != 0);
         let classes = pack_ranges(&ranges(classes), |class, out| pack(class.into(), out));
-        let (mut packed, mut sign, mut first) = (Vec::new(), 0u32, 0u32);
+        let (mut packed, mut character, mut first) = (Vec::new(), 0u32, 0u32);
         for row in rows() {
             let pair = row.second != '\0';
-            pack((u32::from(row.sign) - sign) << 2 | u32::from(pair) << 1 | u32::from(row.composes), &mut packed);
+            pack((u32::from(row.character) - character) << 2 | u32::from(pair) << 1 | u32::from(row.composes), &mut packed);
             let step = i64::from(u32::from(row.first)) - i64::from(first);
             pack((step.unsigned_abs() as u32) << 1 | u32::from(step < 0), &mut packed);
             if pair {
                 pack(row.second.into(), &mut packed);
             }
-            (sign, first) = (row.sign.into(), row.first.into());
+            (character, first) = (row.character.into(), row.first.into());
         }
         let files = [
             ("letters", set(letters())),
-            ("punctuation", set(punctuation().into_iter().filter(|sign| !sign.is_ascii()).collect())),
+            ("punctuation", set(punctuation().into_iter().filter(|character| !character.is_ascii()).collect())),
             ("classes", classes),
             ("decompositions", packed),
         ];
@@ -217,15 +222,15 @@ mod tests {
     fn letters_and_punctuation_are_those_of_the_library() {
         let (letters, punctuation): (Vec<_>, Vec<_>) = (letters(), punctuation());
         let found = Ranges::letters();
-        assert_eq!(signs().filter(|&sign| found.contains(sign)).collect::<Vec<_>>(), letters);
+        assert_eq!(characters().filter(|&character| found.contains(character)).collect::<Vec<_>>(), letters);
         let found = Ranges::punctuation();
-        assert_eq!(signs().filter(|&sign| sign.is_ascii_punctuation() || found.contains(sign)).collect::<Vec<_>>(), punctuation);
+        assert_eq!(characters().filter(|&character| character.is_ascii_punctuation() || found.contains(character)).collect::<Vec<_>>(), punctuation);
     }
 
     #[test]
     fn decompositions_and_classes_are_those_of_the_library() {
         assert_eq!(decompositions().collect::<Vec<_>>(), rows());
-        let expected = ranges(signs().map(|sign| (sign, canonical_combining_class(sign))).filter(|(_, class)| *class != 0));
+        let expected = ranges(characters().map(|character| (character, canonical_combining_class(character))).filter(|(_, class)| *class != 0));
         assert_eq!(classes(), expected);
     }
 }

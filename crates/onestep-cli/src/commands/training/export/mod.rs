@@ -146,7 +146,7 @@ fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, F
     let options = Options { storage, ..Options::default() };
     let (sizes, tokens) = (model.sizes()?, model.tokenizer()?.length());
     let [channels, rows, columns] = sizes.latent;
-    let names = |parameters: Vec<weights::Parameter>| Names::given(parameters.into_iter().map(|parameter| (parameter.id, parameter.name)));
+    let names = |parameters: Vec<weights::Parameter>| Names::explicit(parameters.into_iter().map(|parameter| (parameter.id, parameter.name)));
 
     let text_encoder = model.text_encoder(&device)?;
     let text_encoder = compile("text_encoder", &text_encoder, &names(weights::parameters(&text_encoder)), &options, |net, ports| {
