@@ -97,7 +97,7 @@ pub fn variants(table: &str) -> Result<Vec<Variant>, String> {
 }
 
 /// The name at the start of a line, its groups, and the other words. `[A|B+C]` is a choice among none, A, and B with C; `(A|B)` one of A and B.
-#[allow(clippy::type_complexity, reason = "read in two places, where it is taken apart at once")]
+#[allow(clippy::type_complexity, reason = "both callers destructure it at once")]
 fn parts(text: &str) -> Result<(String, Vec<Vec<Vec<String>>>, Vec<String>), String> {
     let mut words = text.split_whitespace();
     let name = words.next().ok_or("a name is missing")?.to_owned();

@@ -4,8 +4,8 @@
 // Formula and tensors: shared/attention.wgsl; E is at most 4 · FEATURE_BLOCKS. Both products are computed as in gemm_tile: CHUNK blocks of depth,
 // then CHUNK blocks of keys, are staged in workgroup memory at a time, transposed so that queries and keys are contiguous.
 // Grid: one workgroup per tile, query tiles fastest. LANES invocations share the same four queries; GROUPS such groups make a workgroup.
-// The softmax is online: when a larger score arrives, the running sums are rescaled. Each invocation sums the weights of the keys it computed; at the end
-// the lanes are added up in a fixed order.
+// The softmax is online: when a larger score arrives, the running sums are rescaled. Each invocation sums the weights of the keys it computed;
+// at the end the lanes are added up in a fixed order.
 // CHUNK divides LANES, LANES <= 4 · CHUNK, KEYS <= FEATURES.
 // In bounds: queries, keys and features past the end read the last one; such keys are masked, the others are not stored. Depth past D is staged
 // as zero.

@@ -1,11 +1,12 @@
 // Convolution with any stride, padding, dilation and groups; each invocation computes one pixel of four channels.
 //
-// y[n, co, oy, ox] = act(bias[co] + Σ_{ci, ky, kx} x[n, g·Cg + ci, oy·stride_y + ky·dilation_y - pad_top, ox·stride_x + kx·dilation_x - pad_left]
-//                    · w[co, ci, ky, kx]) + residual[n, co, oy, ox], where g is the group of co and x is zero outside the image.
+// y[n, co, oy, ox] = act(bias[co] + Σ_{ci, ky, kx} x[n, g·Cg + ci, iy, ix] · w[co, ci, ky, kx]) + residual[n, co, oy, ox],
+// with iy = oy·stride_y + ky·dilation_y - pad_top and ix = ox·stride_x + kx·dilation_x - pad_left, where g is the group of co and x is zero
+// outside the image.
 //
 // x: blocks of channels, strides between n, rows and pixels in elements; w: f32 or f16 [Cout, Cg, Kh, Kw]; bias: f32 [Cout];
 // residual: blocks of channels, strides in blocks; y: blocks, dense [N, Ho, Wo, Cout].
-// Grid: one invocation per block of y, whose padding is set to zero. Sums run over ci, then ky, then kx.
+// Grid: one invocation per block of y. The padding of y is set to zero. Sums run over ci, then ky, then kx.
 // In bounds: taps outside x are skipped; bias and residual are read only if flagged.
 #import grid
 #import block

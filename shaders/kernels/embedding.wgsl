@@ -1,6 +1,6 @@
 // Table look-up: y[t, d] = w[clamp(ids[t], 0, V - 1), d].
 //
-// w: f32 or f16 [V, D]; ids: i32 [T]; y: blocks [T, D]. Grid: one invocation per block of y, whose padding is set to zero.
+// w: f32 or f16 [V, D]; ids: i32 [T]; y: blocks [T, D]. Grid: one invocation per block of y. The padding of y is set to zero.
 // In bounds: ids outside the table read its first or last row.
 #import grid
 #import block

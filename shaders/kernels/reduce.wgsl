@@ -1,6 +1,6 @@
 // Sum, mean or maximum along the innermost dim, which keeps length 1: y[…, 0] = f over j of x[…, j].
 //
-// x: blocks along j; y: one block per row, whose first element is the result and whose padding is set to zero; strides between rows in blocks.
+// x: blocks along j; y: one block per row, with the result as its first element and zeros as padding; strides between rows in blocks.
 // Grid: one row per workgroup, or per invocation with SERIAL.
 #import row_reduce
 #import block

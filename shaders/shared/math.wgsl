@@ -1,4 +1,4 @@
-// Pointwise functions whose accuracy does not depend on the adapter's builtins and which produce no infinities in between.
+// Pointwise functions with an accuracy that does not depend on the adapter's builtins, and without infinities as intermediate results.
 
 // exp with its argument clamped to where the result is a normal number.
 fn exp_safe(x: f32) -> f32 {

@@ -76,10 +76,10 @@ fn groups_multiply_the_variants_of_a_family() {
 #[test]
 fn mistakes_in_the_table_are_refused_with_their_line() {
     for (table, says) in [
-        ("alone wide", "line 1: \"wide\" is neither"),
+        ("alone other", "line 1: \"other\" is neither"),
         ("  one: A", "line 1: no file"),
         ("file\n  one", "line 2: a family is"),
-        ("file\n  one wide: A", "line 2: \"wide\""),
+        ("file\n  one other: A", "line 2: \"other\""),
         ("one\none", "one is there twice"),
     ] {
         let error = table::variants(table).unwrap_err();

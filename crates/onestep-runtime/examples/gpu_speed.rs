@@ -1,7 +1,7 @@
 //! Measures programs of the shipped model's size on this machine's adapter:
 //! `cargo run --release -p onestep-runtime --example gpu_speed -- [f16] [gpu|software|tile128] [NAME]`.
 //!
-//! `f16` stores activations as f16; `gpu`, `software` and `tile128` choose kernel variants; NAME restricts it to programs whose names contain it.
+//! `f16` stores activations as f16; `gpu`, `software` and `tile128` choose kernel variants; NAME restricts it to programs with that in their names.
 
 #![allow(clippy::print_stdout)]
 

@@ -1,6 +1,6 @@
 //! The random number generator of this crate: SplitMix64.
 //!
-//! An own one in six lines instead of `fastrand`, because plans and test data depend on its numbers and `fastrand` may change its sequence between
+//! These are six lines instead of the crate `fastrand`, because plans and test data depend on its numbers and `fastrand` may change its sequence between
 //! versions.
 
 /// SplitMix64: the same numbers on every machine. The field is the seed.

@@ -1,7 +1,7 @@
 //! Tests every kernel against the f64 reference, on the adapter of this machine. The cases are in `onestep_runtime::selftest`.
 //!
 //! Without an adapter the tests are skipped with a message; with `ONESTEP_REQUIRE_GPU=1` they fail instead.
-//! `ONESTEP_CASES=conv2d` runs the cases whose names contain that; `ONESTEP_RANDOM_PROGRAMS=500` runs that many random programs.
+//! `ONESTEP_CASES=conv2d` runs the cases with that in their names; `ONESTEP_RANDOM_PROGRAMS=500` runs that many random programs.
 
 mod adapter;
 
@@ -26,7 +26,7 @@ fn every_kernel_agrees_with_the_reference() {
 #[test]
 fn every_kernel_of_the_table_is_run_by_a_case() {
     let run = selftest::kernels_of_cases().unwrap();
-    // These have tests of their own.
+    // Other tests run these.
     let others = ["completion_marker", "pack", "present", "show"];
     let missing: Vec<&str> =
         onestep_shaders::KERNELS.iter().map(|kernel| kernel.name).filter(|name| !run.contains(name) && !others.contains(name)).collect();

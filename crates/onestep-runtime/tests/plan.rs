@@ -24,8 +24,8 @@ fn a_long_chain_needs_the_memory_of_two_tensors() {
     assert_eq!(plan.arenas.len(), 2);
     assert_eq!(plan.arena_bytes(), 2 * 4096);
     let no_reuse = PlanOptions { reuse: false, ..PlanOptions::default() };
-    let wide = Plan::with_options(&chain(50, 1000).program, &Capabilities::default(), no_reuse).unwrap();
-    assert_eq!(wide.arena_bytes(), 52 * 4096);
+    let separate = Plan::with_options(&chain(50, 1000).program, &Capabilities::default(), no_reuse).unwrap();
+    assert_eq!(separate.arena_bytes(), 52 * 4096);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn reshapes_cost_nothing_and_optional_tensors_are_zeros() {
 }
 
 #[test]
-fn the_parts_of_a_concatenation_are_written_in_place() {
+fn the_parts_of_a_concatenation_need_no_copy() {
     let mut sketch = Sketch::new("concat");
     let x = sketch.input(&[1, 4, 2, 3]);
     let w = sketch.weight(&[8, 4, 3, 3], DType::F16);
@@ -167,7 +167,7 @@ fn products_write_the_statistics_of_the_norms_that_follow() {
 }
 
 #[test]
-fn statistics_need_a_dispatch_of_their_own_if_chunks_and_tiles_differ() {
+fn statistics_need_another_dispatch_if_chunks_and_tiles_differ() {
     let passes = |build: &dyn Fn(&mut Sketch) -> ValueId, groups: usize| {
         let mut sketch = Sketch::new("norm");
         let x = build(&mut sketch);
@@ -236,7 +236,7 @@ fn tiles_of_128_rows_are_for_many_rows() {
     assert_eq!(of(30, 34, 1024), ("gemm_tile_r64_taps_w16", [256, 1, 1]));
 }
 
-/// Column blocks, image rows and tiles of a product, computed from the constants of the kernel that the plan chose.
+/// The workgroups of a product, computed from the constants of the kernel that the plan chose.
 fn expected_workgroups(kernel: &onestep_shaders::Kernel, [n, height, width]: [usize; 3], columns: usize) -> usize {
     let constant = |name: &str| kernel.constant(name).map(|value| value as usize);
     let row_tiles = match constant("PIXELS") {
@@ -299,7 +299,7 @@ fn geglu_is_fused_into_a_linear_layer() {
 }
 
 #[test]
-fn scores_of_wide_heads_are_stored_up_to_a_limit() {
+fn scores_of_heads_beyond_192_features_are_stored_up_to_a_limit() {
     let mut sketch = Sketch::new("attention");
     let q = sketch.input(&[1, 1, 64, 200]);
     let y = sketch.op(Op::Attention { scale: 0.25, causal: false }, &[q, q, q], &[1, 1, 64, 200]);
@@ -342,12 +342,12 @@ fn attention_uses_workgroup_tiles_that_it_fills() {
 
 #[test]
 fn cooperative_matrices_are_used_only_if_the_adapter_has_them_and_they_do_not_round_weights() {
-    let of = |form, cooperative: &[CooperativeMatrix], rows, depth, dtype| {
+    let of = |matrix, cooperative: &[CooperativeMatrix], rows, depth, dtype| {
         let mut sketch = Sketch::new("linear");
         let (x, w) = (sketch.input(&[rows, depth]), sketch.weight(&[70, depth], dtype));
         let y = sketch.op(Op::Linear { bias: false, act: Activation::None, residual: false }, &[x, w], &[rows, 70]);
         sketch.output(y);
-        let variants = KernelVariants { matrix: MatrixVariant::Cooperative(form), ..KernelVariants::GPU };
+        let variants = KernelVariants { matrix: MatrixVariant::Cooperative(matrix), ..KernelVariants::GPU };
         let capabilities = Capabilities { variants, cooperative: cooperative.to_vec(), ..Capabilities::default() };
         Plan::new(&sketch.program, &capabilities).map(|plan| kernels(&plan)[1])
     };

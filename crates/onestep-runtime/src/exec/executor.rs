@@ -42,7 +42,7 @@ impl std::fmt::Debug for Executor {
 }
 
 impl Executor {
-    /// Compiles the kernels of a plan whose buffers are filled.
+    /// Compiles the kernels of a plan with filled buffers.
     pub(super) async fn with_buffers(gpu: &Gpu, plan: &Plan, buffers: &[(BufferId, wgpu::Buffer)]) -> Result<Self, RunError> {
         let mut pipelines = Vec::with_capacity(plan.dispatches.len());
         for dispatch in &plan.dispatches {

@@ -20,7 +20,7 @@ use crate::{
 /// Bytes that may be queued before waiting for the device: a browser keeps a copy of them until then.
 const QUEUED_BYTES: u64 = 64 << 20;
 
-/// Plans with buffers whose weights are being loaded. Dropping it frees the buffers of plans that no [`Executor`] has taken.
+/// Plans and their buffers while weights are being loaded. Dropping it frees the buffers of plans that no [`Executor`] has taken.
 pub struct Loading {
     gpu: Gpu,
     plans: Vec<PlanBuffers>,
@@ -134,8 +134,8 @@ impl Loading {
         Ok(())
     }
 
-    /// Packs a window (a byte range) of the file. The staging buffer must hold the last [`CARRIED_BYTES`] of the previous window, then the window. The
-    /// first window begins at byte 0, every other where the previous one ended.
+    /// Packs a window (a byte range) of the file. The staging buffer must hold the last [`CARRIED_BYTES`] of the previous window, then the window.
+    /// The first window begins at byte 0, every other where the previous one ended.
     ///
     /// # Errors
     /// `Invalid` for a window that is larger than [`WINDOW_BYTES`] or out of order; errors that the device reports.

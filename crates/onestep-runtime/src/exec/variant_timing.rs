@@ -28,7 +28,7 @@ const WORTHWHILE: f64 = 0.95;
 /// that round activations to f16 exceed it and are used only on request, because the single step from noise to latents amplifies their error.
 const AGREEMENT: f64 = 1e-4;
 
-/// A variant whose result agrees, with the times of its batches in milliseconds.
+/// A variant with a result that agrees, and the times of its batches in milliseconds.
 struct Candidate {
     variants: KernelVariants,
     executor: Executor,

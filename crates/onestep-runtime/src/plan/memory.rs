@@ -39,10 +39,10 @@ pub(crate) struct ArenaOptions {
     pub(crate) guard: u64,
 }
 
-/// Places all allocations, and returns their placements and the sizes of the arenas.
+/// Assigns an arena and an offset to every allocation; also returns the sizes of the arenas.
 ///
 /// Allocations are attempt greedily. Which order gives the smallest arenas depends on the program, so several orders are tried.
-pub(crate) fn place(allocations: &[Allocation], options: ArenaOptions) -> Result<(Vec<Placement>, Vec<u64>), RunError> {
+pub(crate) fn assign_offsets(allocations: &[Allocation], options: ArenaOptions) -> Result<(Vec<Placement>, Vec<u64>), RunError> {
     let live_range = |allocation: usize| allocations[allocation].live.unwrap_or((0, 0));
     let orders: [&dyn Fn(usize) -> (u64, u64); 4] = [
         // By time.
@@ -63,7 +63,7 @@ pub(crate) fn place(allocations: &[Allocation], options: ArenaOptions) -> Result
     let mut best: Option<Attempt> = None;
     let enough = |best: &Option<Attempt>| best.as_ref().is_some_and(|best| best.bytes() as f64 <= ENOUGH * least as f64);
     let mut try_order = |order: &[usize]| -> Result<Option<usize>, RunError> {
-        let attempt = place_in_order(order, allocations, options)?;
+        let attempt = assign_in_order(order, allocations, options)?;
         let last_growth = attempt.last_growth;
         if best.as_ref().is_none_or(|best| attempt.bytes() < best.bytes()) {
             best = Some(attempt);
@@ -126,7 +126,7 @@ impl Attempt {
 }
 
 /// Places allocations one after the other where an arena grows least.
-fn place_in_order(order: &[usize], allocations: &[Allocation], options: ArenaOptions) -> Result<Attempt, RunError> {
+fn assign_in_order(order: &[usize], allocations: &[Allocation], options: ArenaOptions) -> Result<Attempt, RunError> {
     /// Start, end and index of an allocation in an arena.
     type Resident = (u64, u64, usize);
     let live_range = |allocation: usize| allocations[allocation].live.unwrap_or((0, 0));
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_chain_alternates_between_two_arenas_of_one_tensor_each() {
         let chain: Vec<Allocation> = (0..6).map(|i| allocation(1024, (i, i + 1), [&[1][..], &[0, 2], &[1, 3], &[2, 4], &[3, 5], &[4]][i])).collect();
-        let (placements, arenas) = place(&chain, OPTIONS).unwrap();
+        let (placements, arenas) = assign_offsets(&chain, OPTIONS).unwrap();
         assert_eq!(arenas, [1024, 1024]);
         assert!(placements.windows(2).all(|pair| pair[0].arena != pair[1].arena));
     }
@@ -238,7 +238,7 @@ mod tests {
                 allocations[other].conflicts.push(i);
             }
         }
-        let (placements, arenas) = place(&allocations, OPTIONS).unwrap();
+        let (placements, arenas) = assign_offsets(&allocations, OPTIONS).unwrap();
         for a in 0..allocations.len() {
             assert!(placements[a].offset % ALIGNMENT == 0 && placements[a].offset + allocations[a].size <= arenas[placements[a].arena]);
             assert!(allocations[a].conflicts.iter().all(|&b| placements[a].arena != placements[b].arena));
@@ -258,9 +258,9 @@ mod tests {
     #[test]
     fn a_full_arena_opens_another_and_an_allocation_beyond_the_limit_is_refused() {
         let options = ArenaOptions { max_buffer: 2048, ..OPTIONS };
-        let (_, arenas) = place(&[allocation(1500, (0, 9), &[]), allocation(1500, (1, 9), &[])], options).unwrap();
+        let (_, arenas) = assign_offsets(&[allocation(1500, (0, 9), &[]), allocation(1500, (1, 9), &[])], options).unwrap();
         assert_eq!(arenas.len(), 2);
-        assert_eq!(place(&[allocation(4096, (0, 1), &[])], options).unwrap_err().kind(), crate::ErrorKind::Unsupported);
+        assert_eq!(assign_offsets(&[allocation(4096, (0, 1), &[])], options).unwrap_err().kind(), crate::ErrorKind::Unsupported);
     }
 
     /// True if allocations fit into arenas of those sizes, by exhaustive search; sizes are small numbers.
@@ -302,7 +302,7 @@ mod tests {
     }
 
     /// A text encoder of two blocks: at most six times its width is live at once, yet no placement needs only six, because a step must read and
-    /// write different arenas. [`place`] needs seven.
+    /// write different arenas. [`assign_offsets`] needs seven.
     #[test]
     fn a_transformer_needs_one_tensor_more_than_are_live_at_once() {
         // For each step, what it reads and the width of what it writes.
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(live_bytes(&allocations), 6);
         let in_all = |sum: u64| divisions(sum, sum).iter().any(|arenas| fits(&allocations, arenas, &mut Vec::new()));
         assert!(!in_all(6) && in_all(7));
-        let (_, arenas) = place(&scaled(8192), OPTIONS).unwrap();
+        let (_, arenas) = assign_offsets(&scaled(8192), OPTIONS).unwrap();
         assert_eq!(arenas.iter().sum::<u64>(), 7 * 8192);
     }
 }

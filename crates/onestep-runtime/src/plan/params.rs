@@ -62,7 +62,7 @@ impl Params {
         self.entries(name).first().copied().unwrap_or(0)
     }
 
-    /// Makes them those of a kernel whose fields begin with the fields of this one.
+    /// Makes them those of another kernel; its fields must begin with the fields of this one.
     pub(crate) fn extend(&mut self, kernel: &'static Kernel) {
         self.missing.extend(kernel.params.iter().skip(self.kernel.params.len()).map(|field| field.name));
         self.bytes.resize(kernel.params_size as usize, 0);

@@ -1,4 +1,4 @@
-//! The prologue: steps that depend on persistent inputs alone, whose results stay in memory until one of those inputs is written.
+//! The prologue: steps that depend on persistent inputs alone. Their results stay in memory until one of those inputs is written.
 
 /// What a step reads and writes.
 #[derive(Clone, Debug, Default)]

@@ -11,9 +11,9 @@ pub enum MatrixVariant {
     Tile64,
     /// As [`Tile64`](Self::Tile64), but 128 rows and 8 columns per invocation for products with many rows: fewer reads per product.
     Tile128,
-    /// As [`Tile64`](Self::Tile64), but with cooperative matrices for products without split-K. Native only, on adapters whose
-    /// [`Capabilities::cooperative`](super::Capabilities::cooperative) lists the kind. It is no adapter's default, because results must be compared
-    /// with those of another variant first.
+    /// As [`Tile64`](Self::Tile64), but with cooperative matrices for products without split-K. Native only, on adapters that
+    /// list the kind in [`Capabilities::cooperative`](super::Capabilities::cooperative). It is no adapter's default, because results must be
+    /// compared with those of another variant first.
     Cooperative(CooperativeMatrix),
 }
 

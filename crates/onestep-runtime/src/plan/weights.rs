@@ -8,7 +8,7 @@ use onestep_shaders::PACK;
 use super::{axes::BLOCK, params::Params};
 use crate::error::RunError;
 
-/// The size of a window of a weight file, in bytes: that of the chunks whose hashes a bundle lists.
+/// The size of a window of a weight file, in bytes: that of the chunks that a bundle lists with their hashes.
 pub const WINDOW_BYTES: u64 = limits::CHUNK_BYTES.max;
 /// Bytes of the previous window that precede a window in the staging buffer, so that an element across the boundary is complete.
 pub const CARRIED_BYTES: u64 = 4;
@@ -76,7 +76,7 @@ pub struct WeightSlot {
 }
 
 impl WeightSlot {
-    /// Refuses a tensor whose shape, type or size differs from the program's.
+    /// Refuses a tensor with another shape, type or size than the program's.
     pub(crate) fn check(&self, shape: &[usize], dtype: DType, bytes: u64) -> Result<(), RunError> {
         let size = (self.elements() as u64).saturating_mul(self.dtype.size() as u64);
         if shape == self.shape && dtype == self.dtype && bytes == size {

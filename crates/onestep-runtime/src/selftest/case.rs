@@ -8,10 +8,10 @@ use crate::error::RunError;
 pub enum Tolerance {
     /// None, because elements are moved, not computed.
     Exact,
-    /// For sums of so many products in f32: each rounding is at most 2⁻²⁴ of the sum of magnitudes so far, which the reference computes. Eight more
-    /// roundings are allowed for what follows the sum, such as an activation.
+    /// For sums of so many products in f32: each rounding is at most 2⁻²⁴ of the sum of magnitudes so far, which the reference computes. Eight
+    /// more roundings are allowed for what follows the sum, such as an activation.
     Sum(usize),
-    /// Relative to the reference plus absolute, for functions whose accuracy depends on the adapter.
+    /// Relative to the reference plus absolute, for functions that each adapter computes with a different accuracy.
     Near {
         /// The factor of |reference|.
         relative: f64,

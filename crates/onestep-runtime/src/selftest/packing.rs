@@ -21,7 +21,7 @@ const LAYOUTS: [(&str, &[usize], Layout); 10] = [
     ("panels of a kernel", &[5, 3, 3, 3], Layout::Panels { start: 0, columns: 5, depth: 3, taps: 9, panel: 16, gated: false }),
     ("panels of one of four", &[4, 6, 5, 2, 2], Layout::Panels { start: 240, columns: 6, depth: 5, taps: 4, panel: 2, gated: false }),
     ("panels of values and gates", &[24, 7], Layout::Panels { start: 0, columns: 24, depth: 7, taps: 1, panel: 8, gated: true }),
-    ("wide panels of values and gates", &[40, 5], Layout::Panels { start: 0, columns: 40, depth: 5, taps: 1, panel: 64, gated: true }),
+    ("one panel of values and gates", &[40, 5], Layout::Panels { start: 0, columns: 40, depth: 5, taps: 1, panel: 64, gated: true }),
     ("panels of even depth", &[33, 8], Layout::Panels { start: 0, columns: 33, depth: 8, taps: 1, panel: 32, gated: false }),
 ];
 

@@ -42,7 +42,7 @@ fn first(sketch: &mut Sketch) -> ValueId {
     sketch.input(&shape)
 }
 
-/// What the groups of random operations draw from.
+/// What the groups of random operations choose from.
 struct Choice<'s> {
     sketch: &'s mut Sketch,
     pool: &'s [ValueId],

@@ -28,7 +28,7 @@ fn flat_index(shape: &[usize], index: &[usize]) -> usize {
     shape.iter().zip(index).fold(0, |sum, (length, i)| sum * length + i)
 }
 
-/// A tensor whose elements are `f` of their indices.
+/// A tensor with the elements `f(index)`.
 pub(super) fn each(shape: &[usize], mut f: impl FnMut(&[usize]) -> f64) -> Tensor {
     let count = shape.iter().product();
     let mut index = vec![0; shape.len()];
@@ -125,17 +125,17 @@ pub(super) fn linear(x: &Tensor, w: &Tensor, shape: &[usize], epilogue: &Epilogu
 }
 
 pub(super) fn mat_mul(a: &Tensor, b: &Tensor, shape: &[usize]) -> Tensor {
-    let lead = shape.len() - 2;
+    let batch_rank = shape.len() - 2;
     each(shape, |o| {
-        let mut a_index = broadcast(&a.shape[..a.shape.len() - 2], &o[..lead]);
-        let mut b_index = broadcast(&b.shape[..b.shape.len() - 2], &o[..lead]);
-        let (a_lead, b_lead) = (a_index.len(), b_index.len());
-        a_index.extend([o[lead], 0]);
-        b_index.extend([0, o[lead + 1]]);
+        let mut a_index = broadcast(&a.shape[..a.shape.len() - 2], &o[..batch_rank]);
+        let mut b_index = broadcast(&b.shape[..b.shape.len() - 2], &o[..batch_rank]);
+        let (a_rank, b_rank) = (a_index.len(), b_index.len());
+        a_index.extend([o[batch_rank], 0]);
+        b_index.extend([0, o[batch_rank + 1]]);
         let mut sum = 0.0;
         for k in 0..a.shape[a.shape.len() - 1] {
-            a_index[a_lead + 1] = k;
-            b_index[b_lead] = k;
+            a_index[a_rank + 1] = k;
+            b_index[b_rank] = k;
             sum += a.at(&a_index) * b.at(&b_index);
         }
         sum
@@ -186,7 +186,7 @@ pub(super) fn attention([q, k, v]: [&Tensor; 3], shape: &[usize], scale: f32, ca
     })
 }
 
-/// The elements of x along an axis, at an index whose entry for that axis is ignored.
+/// The elements of x along an axis; the entry of `index` for that axis is ignored.
 fn line(x: &Tensor, index: &[usize], axis: usize) -> Vec<f64> {
     let mut index = index.to_vec();
     let at = |i: usize| {

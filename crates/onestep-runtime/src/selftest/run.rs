@@ -24,7 +24,7 @@ pub async fn run_all(gpu: &Gpu) -> Vec<CaseResult> {
     run_some(gpu, "", 40).await
 }
 
-/// Runs the cases, and of so many random programs those, whose names contain `filter`.
+/// Runs the cases and random programs (the first so many) with `filter` in their names.
 pub async fn run_some(gpu: &Gpu, filter: &str, random_programs: u64) -> Vec<CaseResult> {
     let mut all = cases::all();
     all.extend((0..random_programs).map(random_programs::case));

@@ -35,7 +35,7 @@ struct IndexSpace {
 /// Which parameters describe the index space of a kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// N, Ho, Wo of shared/gemm.wgsl. With taps, bands are of whole image rows, whose neighbours are read too.
+    /// N, Ho, Wo of shared/gemm.wgsl. With taps, bands are of whole image rows, and rows next to them are read too.
     Product { taps: bool },
     /// N, H, W of scale_shift.
     Pixels,
@@ -119,7 +119,7 @@ impl Lowering<'_> {
         let mut ranges = band.clone();
         if tensor.name == "x" && space.kind == (Kind::Product { taps: true }) {
             let (rows, _) = input_rows(params, &band[1]);
-            // A band whose taps all fall into the padding still needs a binding.
+            // A band with all taps in the padding still needs a binding.
             let first = rows.start.min(params.get("height").saturating_sub(1));
             ranges[1] = first..rows.end.max(first + 1);
             ranges[2] = 0..params.get("width");
@@ -211,7 +211,7 @@ fn input_rows(params: &Params, rows: &Range<usize>) -> (Range<usize>, i32) {
 }
 
 impl IndexSpace {
-    /// The index space of a step whose blocks of activations have `block_bytes`; none if the kernel cannot be split.
+    /// The index space of a step, with activation blocks of `block_bytes`; none if the kernel cannot be split.
     fn of(step: &Step, block_bytes: u64) -> Result<Option<Self>, RunError> {
         let params = &step.params;
         let get = |name: &str| params.get(name);

@@ -35,7 +35,7 @@ impl Lowering<'_> {
             self.allocations[allocation].live = Some((live.0, usize::MAX));
         }
         let arena_options = ArenaOptions { max_buffer: self.capabilities.max_buffer, reuse: self.options.reuse, guard: self.options.guard };
-        let (placements, arenas) = memory::place(&self.allocations, arena_options)?;
+        let (placements, arenas) = memory::assign_offsets(&self.allocations, arena_options)?;
         let live_bytes = memory::live_bytes(&self.allocations);
         let activations = placements
             .iter()
@@ -116,7 +116,7 @@ impl Lowering<'_> {
         Ok(allocations)
     }
 
-    /// The dispatch of a step, whose uniform is appended to `params`.
+    /// The dispatch of a step; its uniform is appended to `params`.
     fn dispatch_of(&self, step: Step, placements: &[Placement], params: &mut Vec<u8>) -> Result<Dispatch, RunError> {
         let offset = params.len() as u64;
         params.extend(step.params.finish()?);

@@ -227,7 +227,7 @@ impl<'a> Lowering<'a> {
         self.program.value(id).weight.is_some()
     }
 
-    /// True if a value is a weight whose file stores it as f16.
+    /// True if a value is a weight that its file stores as f16.
     pub(super) fn is_f16_weight(&self, id: ValueId) -> bool {
         self.is_weight(id) && self.program.value(id).dtype == DType::F16
     }

@@ -83,7 +83,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Step 1 as a dispatch of its own: mean and squared deviations of every channel over chunks of pixels.
+    /// Step 1 as a separate dispatch: mean and squared deviations of every channel over chunks of pixels.
     fn channel_statistics(&mut self, x: &View, shape: &[usize], width: usize, strides: &[usize]) -> Result<StatisticsView, RunError> {
         let kernel = self.kernel("channel_stats", Flags::NONE)?;
         let (batch, pixels, blocks, chunk) = (shape[0], elements(&shape[2..]), shape[1].div_ceil(BLOCK), chunk_rows()?);
@@ -191,7 +191,7 @@ impl Lowering<'_> {
         let last = shape.len() - 1;
         let x = self.blocked(id, last)?;
         let y = self.output(node, &dim_order(shape.len(), last), &[&x])?;
-        // The kernel applies gamma and beta if they are weights; computed ones are applied by dispatches of their own.
+        // The kernel applies gamma and beta if they are weights; computed ones are applied by separate dispatches.
         let (stored, computed) = match parameters {
             Some((gamma, beta)) if self.is_weight(gamma) && self.is_weight(beta) => (Some((gamma, beta)), None),
             other => (None, other),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::error::RunError;
 
-/// Plans a program whose tensors may take up to `max_tensor` bytes each.
+/// Plans a program; each of its tensors may take up to `max_tensor` bytes.
 pub(in crate::plan) fn plan(program: &Program, capabilities: &Capabilities, options: PlanOptions, max_tensor: u64) -> Result<Plan, RunError> {
     program.check(&program.name).map_err(|error| RunError::invalid(error.to_string()))?;
     if let MatrixVariant::Cooperative(matrix) = capabilities.variants.matrix

@@ -72,8 +72,7 @@ impl Lowering<'_> {
         self.apply_binary(shape, block_axis, kind, &a, &b, &y)
     }
 
-    /// A tensor as an operand of a result of `shape` with the block axis `block_axis`: with the same block axis, or with none if it is broadcast along
-    /// that axis (a splat).
+    /// A tensor as an operand of a result of `shape`: with the same block axis, or with none if it is broadcast along that axis (a splat).
     fn operand(&mut self, id: ValueId, shape: &[usize], block_axis: usize) -> Result<View, RunError> {
         let operand_shape = self.shape(id);
         if operand_shape == shape {
@@ -83,8 +82,8 @@ impl Lowering<'_> {
         // Its shape with leading axes of length 1.
         let full: Vec<usize> = std::iter::repeat_n(1, new).chain(operand_shape.iter().copied()).collect();
         let view = self.view(id)?;
-        let wide = View { block_axis: view.block_axis.map(|axis| axis + new), strides: view.broadcast(operand_shape, &full).strides, ..view };
-        let blocked = self.to_blocked(&full, &wide, block_axis)?;
+        let expanded = View { block_axis: view.block_axis.map(|axis| axis + new), strides: view.broadcast(operand_shape, &full).strides, ..view };
+        let blocked = self.to_blocked(&full, &expanded, block_axis)?;
         let splat = full[block_axis] != shape[block_axis];
         Ok(View { block_axis: (!splat).then_some(block_axis), ..blocked.broadcast(&full, shape) })
     }

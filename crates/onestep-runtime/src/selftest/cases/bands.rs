@@ -84,11 +84,11 @@ pub(super) fn bands_of_products(cases: &mut Vec<Case>) {
             output_image(sketch, y);
         });
     }
-    for (lead, depth, columns, dtype, binding, flops) in
+    for (rows, depth, columns, dtype, binding, flops) in
         [(vec![1025], 8, 9, F16, 4096, 20_000), (vec![2, 3, 50], 7, 17, F32, 4096, 20_000), (vec![4300], 33, 65, F16, 100_000, 2_000_000)]
     {
-        banded(cases, &format!("linear of {lead:?}x{depth}"), Tolerance::Sum(depth), [binding, flops], &|sketch| {
-            let (shape, out) = ([&lead[..], &[depth]].concat(), [&lead[..], &[columns]].concat());
+        banded(cases, &format!("linear of {rows:?}x{depth}"), Tolerance::Sum(depth), [binding, flops], &|sketch| {
+            let (shape, out) = ([&rows[..], &[depth]].concat(), [&rows[..], &[columns]].concat());
             let inputs = [sketch.input(&shape), sketch.weight(&[columns, depth], dtype), sketch.weight(&[columns], dtype), sketch.input(&out)];
             let y = sketch.op(Op::Linear { bias: true, act: Silu, residual: true }, &inputs, &out);
             sketch.output(y);

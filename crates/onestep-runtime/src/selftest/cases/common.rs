@@ -28,7 +28,7 @@ pub(super) const ATTENTION: Tolerance = Tolerance::Near { relative: 2e-5, absolu
 /// A product and a sum near 3, rounded once or twice.
 pub(super) const ONE_ROUNDING_TWICE: Tolerance = Tolerance::Near { relative: 1.2e-7, absolute: 3e-7 };
 
-/// Adds a case whose program `build` makes.
+/// Adds a case; `build` makes its program.
 pub(super) fn add(cases: &mut Vec<Case>, name: impl Into<String>, tolerance: Tolerance, build: impl FnOnce(&mut Sketch)) {
     let name = name.into();
     let mut sketch = Sketch::new(&name);

@@ -32,7 +32,7 @@ static CONVOLUTIONS: &[(&str, Conv)] = &[
     ("kernel as large as the image", Conv { x: [1, 5, 4, 6], w: [7, 4, 6], padding: [0; 4], ..CONV }),
     ("one pixel", Conv { x: [1, 1, 1, 1], w: [1, 1, 1], padding: [0; 4], ..CONV }),
     ("seven taps", Conv { x: [1, 2, 8, 19], w: [2, 7, 7], padding: [3; 4], ..CONV }),
-    ("tiles that workgroups share", Conv { x: [1, 36, 9, 8], w: [70, 3, 3], act: Activation::Silu, ..CONV }),
+    ("workgroup tiles", Conv { x: [1, 36, 9, 8], w: [70, 3, 3], act: Activation::Silu, ..CONV }),
     ("shared tiles, 16-bit weights, stride two", Conv { x: [2, 33, 13, 11], w: [65, 3, 3], stride: [2, 2], dtype: DType::F16, ..CONV }),
     ("shared tiles and one slice", Conv { x: [1, 32, 6, 7], w: [33, 1, 2], padding: [0, 1, 0, 0], dtype: DType::F16, ..CONV }),
     ("shared tiles of a pointwise convolution", Conv { x: [1, 130, 5, 9], w: [40, 1, 1], padding: [0; 4], dtype: DType::F16, ..CONV }),

@@ -8,9 +8,9 @@ use super::common::{NORM, add};
 pub(super) fn edges(cases: &mut Vec<Case>) {
     add(cases, "outputs that are inputs, weights and their reshapes", Tolerance::Exact, |sketch| {
         let x = sketch.input(&[2, 3]);
-        let (wide, matrix) = (sketch.weight(&[5], DType::F32), sketch.weight(&[3, 3], DType::F16));
+        let (vector, matrix) = (sketch.weight(&[5], DType::F32), sketch.weight(&[3, 3], DType::F16));
         let reshaped = sketch.op(Op::Reshape, &[matrix], &[9]);
-        for value in [x, wide, matrix, reshaped, x] {
+        for value in [x, vector, matrix, reshaped, x] {
             sketch.output(value);
         }
     });

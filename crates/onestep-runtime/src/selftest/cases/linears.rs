@@ -8,7 +8,7 @@ use super::common::add;
 pub(super) fn linears(cases: &mut Vec<Case>) {
     use Activation::{Gelu, None, QuickGelu, Relu, Silu};
     use DType::{F16, F32};
-    for (lead, depth, columns, act, bias, residual, dtype) in [
+    for (rows, depth, columns, act, bias, residual, dtype) in [
         (vec![1], 1, 1, None, false, false, F32),
         (vec![7], 5, 9, None, true, true, F32),
         (vec![4], 8, 8, Silu, true, false, F16),
@@ -24,10 +24,10 @@ pub(super) fn linears(cases: &mut Vec<Case>) {
         (vec![8200], 33, 65, Silu, true, true, F16),
         (vec![8200], 36, 66, None, false, true, F32),
     ] {
-        let name = format!("linear: {lead:?}x{depth} to {columns}, {dtype:?} {act:?} bias {bias} residual {residual}");
+        let name = format!("linear: {rows:?}x{depth} to {columns}, {dtype:?} {act:?} bias {bias} residual {residual}");
         add(cases, name, Tolerance::Sum(depth), |sketch| {
-            let shape = [&lead[..], &[depth]].concat();
-            let out = [&lead[..], &[columns]].concat();
+            let shape = [&rows[..], &[depth]].concat();
+            let out = [&rows[..], &[columns]].concat();
             let mut inputs = vec![sketch.input(&shape), sketch.weight(&[columns, depth], dtype)];
             if bias {
                 inputs.push(sketch.weight(&[columns], dtype));
@@ -50,8 +50,8 @@ pub(super) fn linears(cases: &mut Vec<Case>) {
         let x = sketch.input(&[2, 3]);
         let y = sketch.op(Op::Linear { bias: false, act: None, residual: false }, &[x, flat], &[2, 10]);
         let ids = sketch.ids(&[2], vec![4, 1]);
-        let rows = sketch.op(Op::Embedding, &[w, ids], &[2, 6]);
-        let z = sketch.op(Op::Linear { bias: false, act: None, residual: false }, &[rows, w], &[2, 5]);
+        let embedded = sketch.op(Op::Embedding, &[w, ids], &[2, 6]);
+        let z = sketch.op(Op::Linear { bias: false, act: None, residual: false }, &[embedded, w], &[2, 5]);
         sketch.output(y);
         sketch.output(z);
     });
@@ -68,7 +68,7 @@ pub(super) fn gated_linears(cases: &mut Vec<Case>) {
     // Products of two sums of up to 130 products.
     const GATED: Tolerance = Tolerance::OfLargest(1e-5);
     let linear = |bias: bool| Op::Linear { bias, act: Activation::None, residual: false };
-    for (lead, depth, half, bias, dtype) in [
+    for (rows, depth, half, bias, dtype) in [
         (vec![7], 5, 4, true, F32),
         (vec![2, 9], 12, 20, true, F16),
         (vec![], 9, 12, false, F32),
@@ -82,8 +82,8 @@ pub(super) fn gated_linears(cases: &mut Vec<Case>) {
         (vec![40], 36, 35, true, F16),
         (vec![3], 4, 7, true, F32),
     ] {
-        add(cases, format!("geglu: of a linear layer {lead:?}x{depth} to {half} twice, {dtype:?} bias {bias}"), GATED, |sketch| {
-            let (shape, both, out) = ([&lead[..], &[depth]].concat(), [&lead[..], &[2 * half]].concat(), [&lead[..], &[half]].concat());
+        add(cases, format!("geglu: of a linear layer {rows:?}x{depth} to {half} twice, {dtype:?} bias {bias}"), GATED, |sketch| {
+            let (shape, both, out) = ([&rows[..], &[depth]].concat(), [&rows[..], &[2 * half]].concat(), [&rows[..], &[half]].concat());
             let mut inputs = vec![sketch.input(&shape), sketch.weight(&[2 * half, depth], dtype)];
             if bias {
                 inputs.push(sketch.weight(&[2 * half], dtype));

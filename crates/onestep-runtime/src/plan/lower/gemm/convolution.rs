@@ -44,7 +44,7 @@ impl Geometry {
 }
 
 impl Lowering<'_> {
-    /// A convolution: a matrix product over taps and channels, or, in groups, a kernel of its own.
+    /// A convolution: a matrix product over taps and channels or, with groups, the kernel `conv2d_direct`.
     pub(in crate::plan::lower) fn conv2d(&mut self, node: &Node) -> Result<(), RunError> {
         let Op::Conv2d { stride, padding, dilation, groups, bias, act, residual } = node.op else {
             return Err(RunError::internal(format!("{}: the operation is no conv2d", self.location())));

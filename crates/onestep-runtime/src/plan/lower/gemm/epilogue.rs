@@ -27,7 +27,7 @@ impl Epilogue {
 }
 
 impl Lowering<'_> {
-    /// The epilogue of an operation whose inputs are x, w and, as flagged, a bias and a residual.
+    /// The epilogue of an operation with the inputs x, w and, as flagged, a bias and a residual.
     pub(super) fn epilogue(&self, node: &Node, bias: bool, act: Activation, residual: bool) -> Result<Epilogue, RunError> {
         let given_bias = if bias { Some(self.input(node, 2)?) } else { None };
         let residual = if residual { Some(self.input(node, 2 + usize::from(bias))?) } else { None };

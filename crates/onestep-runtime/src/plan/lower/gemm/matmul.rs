@@ -53,15 +53,15 @@ impl Lowering<'_> {
         if elements(shape) == 0 {
             return Ok(());
         }
-        let lead = shape.len() - 2;
-        let (rows, depth, column_blocks) = (shape[lead], a_shape[a_last], shape[lead + 1].div_ceil(BLOCK));
-        let batch = &shape[..lead];
+        let batch_rank = shape.len() - 2;
+        let (rows, depth, column_blocks) = (shape[batch_rank], a_shape[a_last], shape[batch_rank + 1].div_ceil(BLOCK));
+        let batch = &shape[..batch_rank];
         // Blocks between whole matrices: the strides of the view, or 0 where an axis is broadcast.
         let matrix_strides = |operand: &[usize], view: &View| -> Vec<usize> {
             let operand = &operand[..operand.len() - 2];
-            let new = lead - operand.len();
+            let new = batch_rank - operand.len();
             let broadcast = broadcast_strides(operand, batch);
-            (0..lead)
+            (0..batch_rank)
                 .map(|axis| if axis < new || (broadcast[axis] == 0 && operand[axis - new] == 1) { 0 } else { view.strides[axis - new] / BLOCK })
                 .collect()
         };

@@ -16,7 +16,7 @@ const MAX_SLICES: usize = 16;
 const MIN_TILE_SIDE: usize = 32;
 
 /// The fewest rows for 128-row tiles.
-const MIN_ROWS_OF_TALL_TILES: usize = 1024;
+const MIN_ROWS_OF_TILE_128: usize = 1024;
 
 /// The fewest pixels of a row for row strips.
 const MIN_STRIP_ROW: usize = 6;
@@ -145,10 +145,10 @@ impl Lowering<'_> {
     /// Tiles in workgroup memory, or cooperative matrices if the adapter's variant and the product allow them.
     fn workgroup_tiling(&self, size: &Size, flags: Flags) -> Result<Tiling, RunError> {
         let variant = self.capabilities.variants.matrix;
-        if variant == MatrixVariant::Tile128 && size.row_count() >= MIN_ROWS_OF_TALL_TILES {
-            let tall = Tiling::of(self.kernel("gemm_tile_r128", flags)?, size)?;
-            if tall.count() >= BUSY_WORKGROUPS {
-                return self.staged(tall, size, 1);
+        if variant == MatrixVariant::Tile128 && size.row_count() >= MIN_ROWS_OF_TILE_128 {
+            let tile128 = Tiling::of(self.kernel("gemm_tile_r128", flags)?, size)?;
+            if tile128.count() >= BUSY_WORKGROUPS {
+                return self.staged(tile128, size, 1);
             }
         }
         let tiling = Tiling::of(self.kernel("gemm_tile_r64", flags)?, size)?;
