@@ -1,15 +1,15 @@
-//! How many operations of each kind a program has.
+//! Counts a program's operations by name.
 
 use std::{collections::BTreeMap, fmt};
 
 use onestep_program::{Op, Program};
 
-/// Operations by name, sorted.
+/// The number of operations by name, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram(pub BTreeMap<&'static str, usize>);
 
 impl Histogram {
-    /// The number of operations of this name.
+    /// The number of operations with this name.
     pub fn count(&self, name: &str) -> usize {
         self.0.get(name).copied().unwrap_or(0)
     }
