@@ -140,7 +140,7 @@ def published_shapes():
     return shapes
 
 
-# All tensors are views of one storage: a checkpoint of 9 MB in index of 59.
+# All tensors are views of one storage: a checkpoint of 9 MB instead of 59.
 PUBLISHED_ELEMENTS = 512 * 512 * 9
 PUBLISHED_STORAGE = floats([0.01]) * PUBLISHED_ELEMENTS
 

@@ -1,11 +1,10 @@
 //! Bundles on disk.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use onestep::{Backend, Model, Noise};
-use onestep_program::{Bundle, BundleError, FileEntry, TensorRef, limits, manifest};
+use onestep_program::{Bundle, BundleError, FileEntry, FileUse, TensorRef, limits, manifest};
 
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};

@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<Tensors, Failure> {
     let bytes = onestep_store::read(path)?;
     let file = TensorFile::read(&bytes, &path.display().to_string()).map_err(refuse)?;
     let tensor = |(name, entry): (&str, &TensorEntry)| {
-        let data = file.floats(name, ElementType::READ)?;
+        let data = file.floats(name, ElementType::SUPPORTED)?;
         Ok((name.to_owned(), HostTensor { shape: entry.shape.clone(), data }))
     };
     file.header().iter().map(tensor).collect::<Result<_, _>>().map_err(refuse)

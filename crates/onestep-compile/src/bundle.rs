@@ -10,10 +10,10 @@ use crate::{
     program::{Compiled, Weight},
 };
 
-/// Writes the weights of all programs as one safetensors file. A tensor that several programs name is written once.
+/// Serialises the weights of all programs as one safetensors file. A tensor that several programs name is written once.
 ///
 /// # Errors
-/// A name under which two programs have different tensors.
+/// Two different tensors of one name.
 pub fn bundle_weights(programs: &[&Compiled]) -> Result<Vec<u8>, CompileError> {
     let refuse = |name: &str, message: String| CompileError::Tensor { name: name.to_owned(), message };
     let mut tensors: BTreeMap<&str, &Weight> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! One forward pass of a module as burn's operation graph.
+//! Captures a forward pass of a module as burn's operation graph.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use onestep_program::DType;
 
 use crate::{error::CompileError, names::Names};
 
-/// An input as declared.
+/// A declared input.
 pub(crate) struct InputPort {
     pub(crate) name: String,
     pub(crate) tensor: TensorId,
@@ -29,17 +29,17 @@ pub(crate) struct InputPort {
 /// A parameter of the captured module.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameter {
-    /// Where it is in the module.
+    /// The path in the module.
     pub(crate) path: String,
-    /// What it is called in the weight files.
+    /// The name in the weight files.
     pub(crate) name: Option<String>,
 }
 
-/// What was captured.
+/// A captured forward pass.
 pub(crate) struct Captured {
     pub(crate) graph: CapturedGraph,
     pub(crate) inputs: Vec<InputPort>,
-    /// Names and tensors.
+    /// Name and tensor of each output.
     pub(crate) outputs: Vec<(String, TensorId)>,
     pub(crate) parameters: HashMap<TensorId, Parameter>,
 }
@@ -49,18 +49,18 @@ pub struct Ports {
     device: Device,
     inputs: Vec<InputPort>,
     outputs: Vec<(String, TensorId)>,
-    /// Held until the capture ends: an output must not be overwritten by what comes after it.
-    kept: Vec<FloatTensor<CaptureBackend>>,
+    /// Keeps outputs alive until the capture ends, so that no later operation overwrites them.
+    alive: Vec<FloatTensor<CaptureBackend>>,
     error: Option<CompileError>,
 }
 
 impl Ports {
-    /// The device of the captured module, for tensors that the closure makes itself; they become constants.
+    /// The device of the captured module, for tensors that the closure creates; these become constants.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// An input of floats. The elements of the tensor mean nothing.
+    /// Declares an input of floats and returns its tensor; the elements are placeholders.
     pub fn float<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D> {
         let tensor = Tensor::<D>::from_data(TensorData::zeros::<f32, _>(shape), &self.device);
         match tensor.clone().try_into_primitive::<CaptureBackend>() {
@@ -70,7 +70,7 @@ impl Ports {
         tensor
     }
 
-    /// An input of token ids, which may only reach embeddings.
+    /// Declares an input of token ids and returns its tensor; only embeddings may read it.
     pub fn ids<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D, Int> {
         let tensor = Tensor::<D, Int>::from_data(TensorData::zeros::<i64, _>(shape), &self.device);
         match tensor.clone().try_into_primitive::<CaptureBackend>() {
@@ -80,12 +80,12 @@ impl Ports {
         tensor
     }
 
-    /// An output.
+    /// Declares an output.
     pub fn output<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
         match value.try_into_primitive::<CaptureBackend>() {
             Ok(primitive) => {
                 self.outputs.push((name.to_owned(), primitive.id()));
-                self.kept.push(primitive);
+                self.alive.push(primitive);
             }
             Err(error) => self.fail(name, error),
         }
@@ -96,10 +96,10 @@ impl Ports {
     }
 }
 
-/// Runs `forward` on a copy of the module that records instead of computing.
+/// Runs `forward` on a copy of the module on a device that records operations instead of computing them.
 pub(crate) fn capture<M: Module>(module: &M, names: &Names, forward: impl FnOnce(&M, &mut Ports)) -> Result<Captured, CompileError> {
     let mut declared: Option<(Ports, HashMap<TensorId, Parameter>)> = None;
-    // burn answers what cannot be recorded (reading a value, seeding) by panics.
+    // burn panics for operations that cannot be captured (reading a value, seeding).
     let result = catch_unwind(AssertUnwindSafe(|| {
         let module = module.valid().materialize();
         let device = Device::capture();
@@ -107,7 +107,7 @@ pub(crate) fn capture<M: Module>(module: &M, names: &Names, forward: impl FnOnce
             let module = module.to_device(&device);
             let mut visitor = ParameterVisitor { names, path: Vec::new(), found: HashMap::new() };
             module.visit(&mut visitor);
-            let mut ports = Ports { device: device.clone(), inputs: Vec::new(), outputs: Vec::new(), kept: Vec::new(), error: None };
+            let mut ports = Ports { device: device.clone(), inputs: Vec::new(), outputs: Vec::new(), alive: Vec::new(), error: None };
             forward(&module, &mut ports);
             // The same tensor may be several outputs of a program, but burn takes each once.
             let mut unique: Vec<TensorId> = Vec::new();
@@ -139,7 +139,7 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// Finds under which tensor the captured graph reads each parameter.
+/// Maps tensors of the captured graph to parameters.
 struct ParameterVisitor<'a> {
     names: &'a Names,
     path: Vec<String>,

@@ -1,4 +1,4 @@
-//! The whole way from a module to a program.
+//! Compiles a module to a program.
 
 use burn::module::Module;
 
@@ -14,23 +14,23 @@ use crate::{
 /// How a module is compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What the names of the parameters begin with; the program's name if `None`. Programs of one component share their weights.
+    /// The prefix of parameter names; default: the program's name. Programs of one component use the same weights.
     pub component: Option<String>,
-    /// How matrices and kernels are stored.
+    /// The type in which matrices and kernels are stored; default: f32.
     pub storage: Storage,
-    /// Which rewrites run.
+    /// The passes that run; default: all.
     pub passes: Passes,
 }
 
-/// Captures `forward` and rewrites it into the program `name`.
+/// Compiles the forward pass `forward` of `module` to the program `name`.
 ///
 /// `forward` gets the module on a device that records operations instead of computing them; it declares inputs with [`Ports::float`] and
 /// [`Ports::ids`], runs the module and declares outputs with [`Ports::output`]. In the program, parameters are called
-/// `{component}.{name}` and what was computed from them alone `{program}.constant.{number}`. The same module gives the same bytes.
+/// `{component}.{name}` and derived weights `{program}.constant.{number}`. The same module gives the same bytes.
 ///
 /// # Errors
-/// An operation without counterpart in programs, by burn's name; a parameter without a name or beyond the range of its storage; a
-/// program beyond the limits.
+/// An operation that programs do not support, by burn's name; a parameter without a name or with an element beyond the range of its type; a
+/// program above the limits.
 pub fn compile<M: Module>(
     name: &str,
     module: &M,

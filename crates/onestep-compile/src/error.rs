@@ -1,9 +1,9 @@
-//! Why a module could not be compiled.
+//! The error of this crate.
 
 use onestep_cpu::CpuError;
 use onestep_program::BundleError;
 
-/// Why a module could not be compiled, with the name of the culprit.
+/// Why a module could not be compiled, naming the operation or tensor.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {
@@ -15,7 +15,7 @@ pub enum CompileError {
     Operation {
         /// burn's name of the operation.
         operation: String,
-        /// What is not possible.
+        /// What is not supported.
         message: String,
     },
     /// An input or output of the program.
@@ -34,10 +34,10 @@ pub enum CompileError {
         /// What is wrong with it.
         message: String,
     },
-    /// A pass that does not exist.
+    /// An unknown pass.
     #[error("there is no pass called {0}")]
     UnknownPass(String),
-    /// The result contradicts itself or is above a limit.
+    /// The result is invalid or above a limit.
     #[error(transparent)]
     Program(#[from] BundleError),
     /// A constant could not be computed.

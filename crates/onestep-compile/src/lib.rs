@@ -1,8 +1,8 @@
-//! From a burn module to a [`Program`](onestep_program::Program).
+//! Compiles a burn module to a [`Program`](onestep_program::Program).
 //!
-//! [`compile`] captures one forward pass of a module as burn's operation graph, evaluates what depends on no input, lowers the rest to
-//! the program's operations and runs the [passes](Passes) that put fused operations back together. It knows burn's operations and the
-//! program's, and no network: the parameters' names come from the module or from the caller.
+//! [`compile`] captures a forward pass of the module as burn's operation graph, evaluates the tensors that depend on no input, lowers the other
+//! operations to those of programs, and runs the [passes](Passes) that fuse them. It knows burn's operations and those of programs, but no
+//! network: the names of parameters come from the module or from the caller.
 
 mod bundle;
 mod capture;

@@ -1,4 +1,4 @@
-//! From the rewritten graph to a program and its weights.
+//! Converts the rewritten graph to a program and its weights.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,31 +10,31 @@ use crate::{
     graph::{Constant, Graph},
 };
 
-/// How matrices and convolution kernels are stored. Everything else (norms, biases, folded constants) is always f32.
+/// The type in which matrices and convolution kernels are stored. All other weights (norms, biases, folded constants) are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// 32 bits.
+    /// 32-bit floats.
     #[default]
     F32,
-    /// 16 bits, rounded to the nearest and to even between two; an element beyond f16's range is refused.
+    /// 16-bit floats, rounded to nearest even; [`compile`](crate::compile) refuses an element beyond the range of f16.
     F16,
 }
 
-/// One tensor of a program.
+/// A weight of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weight {
     /// Its name in the weight files.
     pub name: String,
     /// Lengths of the axes.
     pub shape: Vec<usize>,
-    /// Storage of the elements.
+    /// The type of the elements.
     pub dtype: DType,
-    /// The elements, little-endian and row-major.
+    /// The elements: little-endian, row-major.
     pub bytes: Vec<u8>,
 }
 
 impl Weight {
-    /// As a bundle's reader shows it.
+    /// The weight as a view, like those of a bundle.
     pub fn view(&self) -> WeightView<'_> {
         WeightView { shape: &self.shape, dtype: self.dtype, bytes: &self.bytes }
     }
@@ -43,24 +43,24 @@ impl Weight {
 /// A program and its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compiled {
-    /// What to compute.
+    /// The program.
     pub program: Program,
-    /// Its tensors, in the order in which the program lists them.
+    /// Its weights, in the order of the program's values.
     pub weights: Vec<Weight>,
 }
 
 impl Compiled {
-    /// The weight of that name.
+    /// The weight with this name.
     pub fn weight(&self, name: &str) -> Option<WeightView<'_>> {
         self.weights.iter().find(|weight| weight.name == name).map(Weight::view)
     }
 
-    /// How many operations of each kind the program has.
+    /// The number of operations by name.
     pub fn histogram(&self) -> Histogram {
         self.program.histogram()
     }
 
-    /// Numbers what is left of a graph, names its constants and stores their elements.
+    /// Converts a graph: numbers its values, names its constants and stores their elements.
     ///
     /// # Errors
     /// See [`compile`](crate::compile).
@@ -103,7 +103,7 @@ impl Compiled {
                     weights.push(weight);
                 }
                 Some(&index) if weights[index] == weight => {}
-                Some(_) => return Err(CompileError::Tensor { name, message: "two different tensors are called so".into() }),
+                Some(_) => return Err(CompileError::Tensor { name, message: "two different tensors have this name".into() }),
             }
             values.push(Value { shape: value.shape.clone(), dtype, weight: Some(name) });
         }
@@ -113,7 +113,7 @@ impl Compiled {
     }
 }
 
-/// By value: whether it is read as a matrix, a convolution kernel or an embedding's table and as nothing else.
+/// For each value, true if it is only read as a matrix, a convolution kernel or an embedding table.
 fn matrices(graph: &Graph) -> Vec<bool> {
     let mut as_matrix = vec![false; graph.values.len()];
     let mut otherwise = vec![false; graph.values.len()];
@@ -130,7 +130,7 @@ fn matrices(graph: &Graph) -> Vec<bool> {
     as_matrix.iter().zip(&otherwise).map(|(matrix, other)| *matrix && !*other).collect()
 }
 
-/// A parameter's elements keep its name where only one tensor holds them; everything else is numbered.
+/// Names constants: a tensor with the elements of a parameter gets its name, if it is the only one; all others are numbered.
 fn constant_names(graph: &Graph, order: &[ValueId], program: &str, component: &str) -> HashMap<ValueId, String> {
     let constants: Vec<(ValueId, &Constant)> = order.iter().filter_map(|&id| graph.constant(id).map(|constant| (id, constant))).collect();
     // The tensor that carries each parameter's name: one that stands as the module holds it, else the first.
@@ -175,7 +175,7 @@ fn encode(data: &[f32], dtype: DType, name: &str) -> Result<Vec<u8>, CompileErro
             halves.convert_from_f32_slice(data);
             for (half, value) in halves.iter().zip(data) {
                 if half.is_infinite() && value.is_finite() {
-                    return Err(CompileError::Tensor { name: name.to_owned(), message: format!("{value} is beyond what 16 bits hold") });
+                    return Err(CompileError::Tensor { name: name.to_owned(), message: format!("{value} is beyond the range of f16") });
                 }
                 bytes.extend_from_slice(&half.to_le_bytes());
             }

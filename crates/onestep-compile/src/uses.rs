@@ -1,10 +1,10 @@
-//! Who computes and who reads each value of a graph.
+//! The producer and the readers of each value of a graph.
 
 use onestep_program::{BinaryKind, Node, Op, UnaryKind, ValueId};
 
 use crate::graph::Graph;
 
-/// The edges of a graph at one moment; operations that no output depends on do not count.
+/// A snapshot of a graph's edges, without operations that no output depends on.
 pub(crate) struct Uses {
     producer: Vec<Option<usize>>,
     reads: Vec<usize>,
@@ -28,12 +28,12 @@ impl Uses {
         Self { producer, reads, live }
     }
 
-    /// Whether an output depends on the operation.
+    /// True if an output depends on the operation.
     pub(crate) fn is_live(&self, index: usize) -> bool {
         self.live[index]
     }
 
-    /// How often a value is read, outputs counted.
+    /// How often a value is read, including outputs.
     pub(crate) fn reads(&self, id: ValueId) -> usize {
         self.reads[id.index()]
     }

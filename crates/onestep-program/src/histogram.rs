@@ -1,4 +1,4 @@
-//! How many operations of each kind a program has.
+//! Counts a program's operations by name.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -8,7 +8,7 @@ use same_file::Handle;
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// A file that at most one process has locked. The operating system releases the lock when the process ends, however it ends.
+/// An exclusive lock on a file. The operating system releases it when the process ends, even if it is killed.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -18,15 +18,15 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks the file at `path`, which is created if it is missing and stays there. `what` is what the lock protects, in errors.
+    /// Locks the file at `path`, creating it if necessary; the file remains after unlocking. `what` is the protected path, for errors.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Busy`] if another process has it; storage.
+    /// [`StoreErrorKind::Busy`] if another process holds the lock; storage.
     pub fn acquire(path: &Path, what: &Path) -> Result<Self, StoreError> {
         Self::open(path, what, false)
     }
 
-    /// As [`acquire`](Self::acquire), but the file is removed when the lock is dropped.
+    /// Like [`acquire`](Self::acquire), but removes the file when the lock is dropped.
     pub(crate) fn acquire_temporary(path: &Path, what: &Path) -> Result<Self, StoreError> {
         Self::open(path, what, true)
     }
@@ -65,7 +65,7 @@ impl Lock {
         }
     }
 
-    /// False on file systems without locks, where nothing is known of other processes.
+    /// False on file systems without locks, where other processes cannot be detected.
     pub fn is_held(&self) -> bool {
         self.is_held
     }
@@ -120,7 +120,7 @@ mod tests {
         assert!(path.exists());
     }
 
-    /// Threads that take, hold and remove the lock as fast as they can never hold it together.
+    /// Threads that acquire and remove the lock in a loop never hold it at the same time.
     #[test]
     fn removal_and_acquisition_never_overlap() {
         use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! Files that are read whole.
+//! Reads whole files.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// Reads an ordinary file.
+/// Reads a regular file.
 ///
 /// # Errors
-/// [`StoreErrorKind::Input`] for a missing file, a folder, a pipe or a device, which is not opened; storage.
+/// [`StoreErrorKind::Input`] for a missing file, a folder, a pipe or a device, without opening it; storage.
 pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     read_at_most(path, u64::MAX)
 }
 
-/// As [`read`], a file of at most `limit` bytes; a larger one is not read.
+/// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`read`].
+/// Those of [`read`]; [`StoreErrorKind::Input`] for a larger file, without reading it.
 pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     let input = |message: String| StoreError::new(StoreErrorKind::Input, format!("reading {}: {message}", path.display()));
     let refuse = |error: std::io::Error| match error.kind() {

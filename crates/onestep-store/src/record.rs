@@ -15,7 +15,7 @@ pub(crate) const RECORD_BYTES: u64 = 64 << 20;
 
 const SCHEMA: u32 = 1;
 
-/// What wrote a folder, and which files it wrote there.
+/// The kind of a folder and the files that were written to it.
 #[derive(Serialize, Deserialize)]
 struct Record {
     schema: u32,
@@ -33,7 +33,7 @@ pub(crate) fn record(kind: &str, files: &BTreeSet<String>) -> Result<Vec<u8>, St
     json_bytes(&record, Path::new(RECORD_FILE))
 }
 
-/// Marks a folder that grows under a lock as one of `kind`, if it is not marked yet.
+/// Marks a locked folder as one of `kind`, unless it is already marked.
 ///
 /// # Errors
 /// Storage.
@@ -41,12 +41,12 @@ pub fn mark_folder(folder: &Path, kind: &str) -> Result<(), StoreError> {
     if is_marked(folder, kind) { Ok(()) } else { replace_file(&folder.join(RECORD_FILE), &record(kind, &BTreeSet::new())?) }
 }
 
-/// Whether a folder is marked as one of `kind`.
+/// True if a folder is marked as one of `kind`.
 pub fn is_marked(folder: &Path, kind: &str) -> bool {
     read_at_most(&folder.join(RECORD_FILE), RECORD_BYTES).is_ok_and(|bytes| record_files(kind, &bytes).is_some())
 }
 
-/// The files that a record of a folder of `kind` lists; `None` for the record of another kind, or what is no record.
+/// The files that a record lists; `None` if the bytes are not a record of a folder of `kind`.
 pub fn record_files(kind: &str, bytes: &[u8]) -> Option<BTreeSet<String>> {
     let record: Record = serde_json::from_slice(bytes).ok()?;
     (record.schema == SCHEMA && record.kind == kind).then_some(record.files)

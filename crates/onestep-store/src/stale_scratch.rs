@@ -1,4 +1,4 @@
-//! Scratch names, and what killed processes left under them.
+//! Temporary names, and removal of stale temporary files that killed processes left.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use crate::{error::StoreError, lock::Lock};
 
-/// Between a destination's name and the process in scratch names.
+/// Separates the destination's name and the process id in temporary names.
 const MARK: &str = ".onestep-";
-/// Ends the name under which a folder waits that is being replaced, on file systems that cannot exchange two folders.
+/// Suffix of the old folder during a replacement, on file systems that cannot exchange two folders.
 const OLD: &str = ".old";
-/// The longest name of a destination that is repeated in its scratch names, in bytes: file systems take 255 for the whole.
+/// Longer names of destinations, in bytes, are replaced by a hash, because file systems limit names to 255 bytes.
 const LONGEST: usize = 180;
 
-/// The hidden names that belong to one destination: in the same folder, and so in the same file system.
+/// The hidden temporary names of one destination, in the same folder and therefore on the same file system.
 #[derive(Clone, Debug)]
 pub(crate) struct ScratchNames {
     folder: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct ScratchNames {
 }
 
 impl ScratchNames {
-    /// Those of the destination `name` in `folder`.
+    /// The names for the destination `name` in `folder`.
     pub(crate) fn new(folder: &Path, name: &OsStr) -> Self {
         let readable = name.to_str().filter(|name| name.len() <= LONGEST);
         let stem = readable.map_or_else(
@@ -37,18 +37,18 @@ impl ScratchNames {
         Self { folder: folder.to_owned(), prefix: format!(".{stem}{MARK}") }
     }
 
-    /// The file that whoever writes the destination has locked.
+    /// The path of the destination's lock file.
     pub(crate) fn lock(&self) -> PathBuf {
         self.folder.join(format!("{}lock", self.prefix))
     }
 
-    /// A name that nothing has: process number and a random number.
+    /// A unique path with the process id and a random number.
     pub(crate) fn fresh(&self) -> PathBuf {
         let random = RandomState::new().hash_one(std::time::SystemTime::now());
         self.folder.join(format!("{}{}-{random:016x}", self.prefix, std::process::id()))
     }
 
-    /// The name under which the folder that `scratch` replaces waits.
+    /// The path of the old folder while `scratch` replaces it.
     pub(crate) fn old_of(scratch: &Path) -> PathBuf {
         let mut name = scratch.as_os_str().to_owned();
         name.push(OLD);
@@ -59,8 +59,8 @@ impl ScratchNames {
         name.strip_prefix(&self.prefix).is_some_and(is_suffix)
     }
 
-    /// Removes what killed processes left; the caller has the lock, so nobody is at work there. A folder that was being replaced when its
-    /// process was killed is put back.
+    /// Removes stale temporary files of this destination; the caller holds its lock. A folder that was being replaced when its process was killed
+    /// is restored.
     pub(crate) fn clear(&self, destination: &Path) -> Result<(), StoreError> {
         let storage = |error: std::io::Error| StoreError::storage("listing", &self.folder, &error);
         let mut found = Vec::new();
@@ -82,7 +82,7 @@ impl ScratchNames {
     }
 }
 
-/// Whether this is a folder, and no link to one, that waits under the name of one that is being replaced.
+/// True for an old folder of an interrupted replacement, but not for a link.
 fn is_old_folder(path: &Path) -> bool {
     path.as_os_str().to_string_lossy().ends_with(OLD) && fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
@@ -98,7 +98,7 @@ fn is_suffix(text: &str) -> bool {
     })
 }
 
-/// Whether `name` is a scratch name of one of the `files` in the same folder.
+/// True if `name` is a temporary name of one of the `files` in the same folder.
 pub(crate) fn is_scratch_of(name: &str, files: &BTreeSet<String>) -> bool {
     let (folder, name) = name.rsplit_once('/').map_or(("", name), |(folder, name)| (folder, name));
     let scratch = name.strip_prefix('.').and_then(|name| name.rsplit_once(MARK));
@@ -113,7 +113,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     removed.map_err(|error| StoreError::storage("removing", path, &error))
 }
 
-/// Removes what killed processes left inside a folder that grows under `lock`, in the folder itself and in those of its folders that are named.
+/// Removes stale temporary files in a folder that `lock` protects, and in its subfolders `inner`.
 ///
 /// # Errors
 /// Storage.

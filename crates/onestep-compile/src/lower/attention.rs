@@ -1,4 +1,4 @@
-//! Attention, which burn records whole, with masks that a program may not know.
+//! Lowers attention, which burn captures as one operation, with masks that programs may not support.
 
 use burn::backend::ir::{AttentionOpIr, OperationIr};
 use onestep_program::{BinaryKind, Op, UnaryKind};

@@ -1,4 +1,4 @@
-//! From burn's operations to the program's, one at a time and without looking at their neighbours.
+//! Lowers burn's operations to the program's, each on its own.
 
 mod attention;
 mod module;
@@ -19,7 +19,7 @@ use crate::{
     operation_name::operation_name,
 };
 
-/// Translates a captured graph.
+/// Lowers a captured graph.
 pub(crate) fn lower(captured: Captured) -> Result<Graph, CompileError> {
     let Captured { graph: source, inputs, outputs, parameters } = captured;
     let operations = source.graph.operations;
@@ -61,13 +61,13 @@ pub(crate) fn lower(captured: Captured) -> Result<Graph, CompileError> {
     Ok(lowering.graph)
 }
 
-/// The state of a translation.
+/// The state of lowering.
 struct Lowering<'g> {
     graph: Graph,
     constants: Constants<'g>,
-    /// Floats that depend on an input, and the constants that were needed so far.
+    /// Float tensors that depend on an input, and the constants that were used so far.
     values: HashMap<TensorId, ValueId>,
-    /// Inputs of token ids, under whatever shape.
+    /// Inputs of token ids, in any shape.
     ids: HashMap<TensorId, ValueId>,
 }
 
@@ -85,7 +85,7 @@ impl Lowering<'_> {
         if done { Ok(()) } else { Err(refuse(operation, "has no counterpart in a program")) }
     }
 
-    /// Random and uninitialised tensors would be different in every compilation.
+    /// Refuses random and uninitialised tensors, which differ in every compilation.
     fn refuse_chance(&self, operation: &OperationIr) -> Result<(), CompileError> {
         let chance = matches!(operation, OperationIr::Float(_, FloatOperationIr::Random(_)))
             || matches!(operation, OperationIr::NumericInt(_, NumericOperationIr::IntRandom(_)))
@@ -112,12 +112,12 @@ impl Lowering<'_> {
         Err(refuse(operation, &format!("reads {}, which nothing computes", tensor.id)))
     }
 
-    /// The value of a known float tensor.
+    /// The value of a constant float tensor.
     fn constant(&mut self, id: TensorId) -> Result<ValueId, CompileError> {
         if let Some(value) = self.values.get(&id) {
             return Ok(*value);
         }
-        // Repetitions stay operations: what reads them broadcasts, or the folding pass computes them.
+        // Repetitions stay operations, because their readers broadcast or constant folding computes them.
         let repeated = match self.constants.pending(id) {
             Some(operation @ OperationIr::BaseFloat(op @ (BaseOperationIr::Expand(_) | BaseOperationIr::RepeatDim(_)))) => Some((operation, op)),
             _ => None,
@@ -147,7 +147,7 @@ impl Lowering<'_> {
         Ok(value)
     }
 
-    /// Names the value that stands for an operation's output.
+    /// Registers the value of an operation's output.
     fn define(&mut self, out: &TensorIr, value: ValueId, operation: &OperationIr) -> Result<bool, CompileError> {
         if self.graph.shape(value) != &out.shape[..] {
             return Err(refuse(operation, &format!("gives {:?}, the translation {:?}", &out.shape[..], self.graph.shape(value))));
@@ -192,7 +192,7 @@ fn refuse(operation: &OperationIr, message: &str) -> CompileError {
     CompileError::Operation { operation: operation_name(operation), message: message.to_owned() }
 }
 
-/// A scalar argument; programs hold finite f32 only.
+/// A scalar argument, which must be finite in f32.
 fn scalar(value: &ScalarIr, operation: &OperationIr) -> Result<f32, CompileError> {
     let number: f64 = value.elem();
     let single = number as f32;

@@ -1,4 +1,4 @@
-//! Layers that burn records whole.
+//! Lowers layers that burn captures as one operation.
 
 use burn::backend::ir::{InterpolateModeIr, ModuleOperationIr, OperationIr, TensorIr};
 use onestep_program::{Activation, BinaryKind, Op, UnaryKind, ValueId};
@@ -132,7 +132,7 @@ impl Lowering<'_> {
         tensor.map(|tensor| self.operand(tensor, operation)).transpose()
     }
 
-    /// A signal [A,B,L] as an image of one row [A,B,1,L].
+    /// Reshapes a signal [A,B,L] to an image of one row [A,B,1,L].
     fn with_rows(&mut self, x: ValueId, operation: &OperationIr) -> Result<ValueId, CompileError> {
         match *self.graph.shape(x) {
             [a, b, length] => Ok(self.reshape(x, vec![a, b, 1, length])),
@@ -154,7 +154,7 @@ impl Lowering<'_> {
     }
 }
 
-/// The parameters of a convolution as a program writes them.
+/// The parameters of a convolution in a program.
 struct Convolution {
     stride: [usize; 2],
     /// Top, left, bottom, right.

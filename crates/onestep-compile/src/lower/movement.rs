@@ -1,4 +1,4 @@
-//! Operations that move, join or select elements, and masks.
+//! Lowers operations that move, join or select elements, and masks.
 
 use burn::backend::ir::{BaseOperationIr, OperationIr, TensorIr};
 use onestep_program::{BinaryKind, Op, ValueId};
@@ -34,7 +34,7 @@ impl Lowering<'_> {
             }
             BaseOperationIr::Expand(op) => {
                 let x = self.operand(&op.input, operation)?;
-                // Programs expand within one rank; new axes are leading ones of length 1.
+                // Programs expand without changing the rank; new axes are leading axes of length 1.
                 let missing = op.out.shape.len().saturating_sub(op.input.shape.len());
                 let aligned = [vec![1; missing], op.input.shape.to_vec()].concat();
                 let x = self.reshape(x, aligned);
@@ -83,7 +83,7 @@ impl Lowering<'_> {
                 };
                 self.define(&op.out, value, operation)
             }
-            // All arithmetic of a program is in f32.
+            // Programs compute in f32.
             BaseOperationIr::Cast(op) if op.out.dtype.is_float() => {
                 let x = self.operand(&op.input, operation)?;
                 self.define(&op.out, x, operation)
@@ -123,13 +123,13 @@ impl Lowering<'_> {
         }
     }
 
-    /// The elements of a mask, which must be known.
+    /// The elements of a mask, which must be constant.
     pub(super) fn mask(&mut self, mask: &TensorIr, operation: &OperationIr) -> Result<Vec<bool>, CompileError> {
         let known = if self.constants.contains(mask.id) { self.constants.get(mask.id)?.booleans() } else { None };
         known.ok_or_else(|| refuse(operation, "has a mask that depends on an input"))
     }
 
-    /// x, with `fill` where the mask says so.
+    /// x, with `fill` where the mask is true.
     pub(super) fn fill(&mut self, x: ValueId, mask: &[bool], fill: f32, shape: &[usize], operation: &OperationIr) -> Result<ValueId, CompileError> {
         let added: Vec<f32> = mask.iter().map(|&masked| if masked { fill } else { 0.0 }).collect();
         let added = self.graph.add_constant(shape.to_vec(), Constant::computed(added));
@@ -144,7 +144,7 @@ impl Lowering<'_> {
         self.binary(x, added, BinaryKind::Add, operation)
     }
 
-    /// Rows of one axis, as slices of consecutive ones.
+    /// Selects indices of one axis, as slices of consecutive indices.
     fn select(&mut self, x: ValueId, axis: usize, indices: &[i64], operation: &OperationIr) -> Result<ValueId, CompileError> {
         let shape = self.graph.shape(x).to_vec();
         let length = shape.get(axis).copied().ok_or_else(|| refuse(operation, "selects along an axis that does not exist"))?;

@@ -1,4 +1,4 @@
-//! Arithmetic, functions of one tensor, reductions and activations.
+//! Lowers arithmetic, functions of one tensor, reductions and activations.
 
 use burn::backend::ir::{
     ActivationOperationIr, BinaryOpIr, FloatOperationIr, NumericOperationIr, OperationIr, PadModeIr, ReduceDimOpIr, ReduceOpIr, ScalarOpIr, UnaryOpIr,
@@ -110,7 +110,7 @@ impl Lowering<'_> {
                 let slope = scalar(&op.rhs, operation)?;
                 let x = self.operand(&op.lhs, operation)?;
                 let scaled = self.affine(x, slope, 0.0);
-                // The larger of the two is x above zero, and below it for slopes up to 1 the scaled one.
+                // For slopes up to 1: the maximum of x and the scaled x.
                 let kind = if slope <= 1.0 { BinaryKind::Max } else { BinaryKind::Min };
                 let value = self.binary(x, scaled, kind, operation)?;
                 self.define(&op.out, value, operation)
@@ -144,7 +144,7 @@ impl Lowering<'_> {
         self.define(&op.out, value, operation)
     }
 
-    /// `coefficients` gives factor and addend for the scalar.
+    /// `coefficients` returns factor and addend for the scalar.
     fn with_scalar(&mut self, op: &ScalarOpIr, operation: &OperationIr, coefficients: impl Fn(f32) -> (f32, f32)) -> Result<bool, CompileError> {
         let (mul, add) = coefficients(scalar(&op.rhs, operation)?);
         if !mul.is_finite() || !add.is_finite() {
@@ -181,7 +181,7 @@ impl Lowering<'_> {
         self.define(&op.out, value, operation)
     }
 
-    /// x to a fixed power, by multiplications where that is the same.
+    /// x to a constant power, by multiplications if possible.
     fn power(&mut self, op: &ScalarOpIr, operation: &OperationIr) -> Result<bool, CompileError> {
         let exponent = scalar(&op.rhs, operation)?;
         let x = self.operand(&op.lhs, operation)?;

@@ -1,4 +1,4 @@
-//! Attention from `softmax(scale·q·kᵀ + mask)·v`.
+//! Fuses `softmax(scale·q·kᵀ + mask)·v` to an attention.
 
 use onestep_program::{BinaryKind, DType, Node, Op, ValueId};
 
@@ -48,7 +48,7 @@ fn find(graph: &Graph, uses: &Uses, index: usize) -> Option<Found> {
     let (k, second) = unscale(graph, uses, turned.inputs[0]);
     scale *= first * second;
     let (qs, ks, vs) = (graph.shape(q), graph.shape(k), graph.shape(v));
-    // The leading axes of a multiplication may broadcast, those of an attention may not.
+    // The leading axes of a matrix product may broadcast, those of an attention may not.
     let leading = rank - 2;
     let fits = qs.len() == rank
         && ks.len() == rank
@@ -59,12 +59,12 @@ fn find(graph: &Graph, uses: &Uses, index: usize) -> Option<Found> {
     (fits && scale.is_finite()).then_some(Found { q, k, v, scale, causal })
 }
 
-/// The operation that computes a value which nothing else reads.
+/// The operation that computes a value with a single reader.
 fn only_read_here<'g>(graph: &'g Graph, uses: &Uses, id: ValueId) -> Option<&'g Node> {
     uses.producer(graph, id).filter(|_| uses.reads(id) == 1)
 }
 
-/// x and its factor, if the value is `x·factor` for this one reader.
+/// x and its factor, if the value is `x·factor` and has a single reader.
 fn unscale(graph: &Graph, uses: &Uses, value: ValueId) -> (ValueId, f32) {
     match uses.affine(graph, value) {
         Some((x, mul, 0.0)) if uses.reads(value) == 1 => (x, mul),
@@ -72,7 +72,7 @@ fn unscale(graph: &Graph, uses: &Uses, value: ValueId) -> (ValueId, f32) {
     }
 }
 
-/// The scores below a mask, and whether the mask hides the later keys; `None` for any other mask.
+/// The scores before a mask, and true if the mask is causal; `None` for other masks.
 fn unmask(graph: &Graph, uses: &Uses, scores: ValueId) -> Option<(ValueId, bool)> {
     let shape = graph.shape(scores);
     let rank = shape.len();
@@ -88,7 +88,7 @@ fn unmask(graph: &Graph, uses: &Uses, scores: ValueId) -> Option<(ValueId, bool)
     if !causal || graph.shape(below) != shape {
         return None;
     }
-    // The form that first clears what is hidden.
+    // The variant that first sets the hidden scores to zero.
     if let Some((a, b)) = uses.binary(graph, below, BinaryKind::Mul).filter(|_| uses.reads(below) == 1) {
         let (inner, kept) = if graph.constant(b).is_some() { (a, b) } else { (b, a) };
         let cleared = per_score(graph, kept, queries, keys)
@@ -100,7 +100,7 @@ fn unmask(graph: &Graph, uses: &Uses, scores: ValueId) -> Option<(ValueId, bool)
     Some((below, true))
 }
 
-/// The elements per query and key of a constant that is the same for every head.
+/// The elements [queries, keys] of a constant that is equal for all heads.
 fn per_score(graph: &Graph, id: ValueId, queries: usize, keys: usize) -> Option<&[f32]> {
     let shape = graph.shape(id);
     let (_, last) = shape.split_at(shape.len().checked_sub(2)?);
@@ -118,7 +118,7 @@ fn replace(graph: &mut Graph, index: usize, found: &Found) -> bool {
         graph.nodes[index].inputs = vec![q, k, v];
         return true;
     }
-    // Of three axes [N,L,D]: one head each.
+    // With three axes [N,L,D]: a single head.
     let mut position = index;
     let inputs: Vec<ValueId> = [q, k, v]
         .into_iter()

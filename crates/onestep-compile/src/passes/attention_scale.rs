@@ -1,7 +1,7 @@
-//! The factor of an attention's scores becomes part of the linear layer that computes its queries: `scale·(W·x + b)·kᵀ`.
+//! Folds the scale of an attention into the linear layer that computes its queries: `scale·(W·x + b)·kᵀ`.
 //!
-//! The layer may be a wider one of which the queries are a part, as long as only queries of the same factor read that part. Which
-//! features of the layer a tensor holds is found by moving the features' numbers in offset of the elements.
+//! The queries may be a part of a wider layer if only queries with the same scale read that part. To find the features of the layer in a tensor,
+//! the pass moves the indices of the features as the operations move the elements.
 
 use onestep_program::{Activation, Op, ValueId};
 
@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     at_each(graph, |graph, uses, index| {
         let Op::Attention { scale, .. } = graph.nodes[index].op else { return false };
-        // A factor above 1 could take a weight beyond what its storage holds.
+        // A scale above 1 could exceed the range of the weight's type.
         if scale == 1.0 || scale.abs() > 1.0 {
             return false;
         }
@@ -74,11 +74,11 @@ fn queries(graph: &Graph, uses: &Uses, layer: usize, index: usize) -> Option<(Ve
     Some((wanted.clone(), attentions))
 }
 
-/// Features of a layer that something reads.
+/// Features of a layer that one operation reads.
 struct Part {
-    /// The operation and which of its inputs it is; `None` for an output of the program.
+    /// The operation and the index of its input; `None` for an output of the program.
     reader: Option<(usize, usize)>,
-    /// By feature.
+    /// For each feature, true if it is read.
     features: Vec<bool>,
 }
 
@@ -107,7 +107,7 @@ fn parts(graph: &Graph, uses: &Uses, layer: usize) -> Vec<Part> {
     parts
 }
 
-/// The elements of a tensor of shape `from` after a movement into the shape `to`; `None` if the operation is no movement.
+/// The elements of a tensor of shape `from` after an operation that moves them to the shape `to`; `None` for other operations.
 fn moved(elements: &[usize], op: &Op, from: &[usize], to: &[usize]) -> Option<Vec<usize>> {
     let mut strides = vec![1; from.len()];
     for axis in (1..from.len()).rev() {

@@ -1,4 +1,4 @@
-//! A constant per output feature that is added to a convolution or linear layer is its bias, or adds to the one it has.
+//! Folds a constant per output feature that is added to a convolution or linear layer into its bias.
 
 use onestep_program::{Activation, BinaryKind, Op, ValueId};
 
@@ -20,7 +20,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Makes the operation at `index`, `layer + constant`, the layer with that bias.
+/// Replaces the operation at `index`, `layer + constant`, by the layer with that bias.
 fn absorb(graph: &mut Graph, uses: &Uses, index: usize, layer: ValueId, constant: ValueId) -> bool {
     let Some(added) = graph.constant(constant).cloned() else { return false };
     let Some(node) = uses.producer(graph, layer).filter(|_| uses.reads(layer) == 1) else { return false };

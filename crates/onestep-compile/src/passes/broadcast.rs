@@ -1,4 +1,4 @@
-//! A binary operation broadcasts its operands itself: expanding them first is not needed.
+//! Removes expansions of the operands of binary operations, which broadcast anyway.
 
 use onestep_program::{Op, shape::broadcast};
 

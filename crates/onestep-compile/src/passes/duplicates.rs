@@ -1,4 +1,4 @@
-//! The same operation on the same values is computed once.
+//! Merges equal operations on the same values.
 
 use onestep_program::{Node, Op};
 
@@ -21,7 +21,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
 }
 
 fn same(graph: &Graph, a: &Node, b: &Node) -> bool {
-    // Some operations take their result's shape as a parameter.
+    // The result's shape is a parameter of some operations.
     let shaped = matches!(a.op, Op::Reshape | Op::Expand | Op::Slice { .. });
     a.inputs == b.inputs && a.op == b.op && (!shaped || graph.shape(a.output) == graph.shape(b.output))
 }

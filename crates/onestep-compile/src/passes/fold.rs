@@ -1,4 +1,4 @@
-//! Operations on constants are computed now, by the program's own reference.
+//! Constant folding: computes operations on constants with `onestep-cpu`, the reference implementation.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
         let node = graph.nodes[index].clone();
         let Some(constants) = node.inputs.iter().map(|&id| graph.constant(id).cloned()).collect::<Option<Vec<Constant>>>() else { continue };
         let folded = match (&node.op, &constants[..]) {
-            // The same elements in the same order: only the shape is new.
+            // Only the shape changes.
             (Op::Reshape, [constant]) => constant.clone(),
             (Op::Permute { .. }, [constant]) => {
                 Constant { parameter: constant.parameter.clone(), untouched: false, data: compute(graph, &node, &constants)? }

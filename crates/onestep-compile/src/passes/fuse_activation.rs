@@ -1,4 +1,4 @@
-//! A pointwise function of what only it reads becomes the end of the operation that computes it.
+//! Fuses a pointwise function into the operation that computes its operand, if nothing else reads that.
 
 use onestep_program::{Activation, Op, UnaryKind};
 

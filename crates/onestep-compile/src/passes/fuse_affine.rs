@@ -1,7 +1,7 @@
-//! `x·mul + add` before or after a convolution or linear layer becomes part of the layer's weight and bias.
+//! Folds `x·mul + add` before or after a convolution or linear layer into its weight and bias.
 //!
-//! `W·(m·x + a) + b = (m·W)·x + (b + a·ΣW)` and `m·(W·x + b) + a = (m·W)·x + (m·b + a)`. A factor of a sum of which one part is such a
-//! layer is given to both parts, and a layer that is subtracted is negated and added.
+//! `W·(m·x + a) + b = (m·W)·x + (b + a·ΣW)` and `m·(W·x + b) + a = (m·W)·x + (m·b + a)`. A factor of a sum with such a layer is
+//! distributed over both operands, and a layer that is subtracted is negated and added.
 
 use onestep_program::{Activation, BinaryKind, DType, Node, Op, ValueId};
 
@@ -21,7 +21,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// `(a ± b)·mul + add` as `a·mul + (±b·mul + add)` if one of the two is a layer that takes that in.
+/// `(a ± b)·mul + add` as `a·mul + (±b·mul + add)` if one of the two is a layer that can absorb it.
 fn distribute(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     let Op::Affine { mul, add } = graph.nodes[index].op else { return false };
     let sum = graph.nodes[index].inputs[0];
@@ -33,7 +33,7 @@ fn distribute(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     };
     let (a, b) = (node.inputs[0], node.inputs[1]);
     let shape = graph.shape(sum).to_vec();
-    // The layer also takes in the addend.
+    // The layer also absorbs the addend.
     let (first, second) = if absorbs(graph, uses, a) {
         ((mul, add), (sign * mul, 0.0))
     } else if absorbs(graph, uses, b) {
@@ -70,7 +70,7 @@ fn negate(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     true
 }
 
-/// Whether a value is, up to a factor and addend, what a layer computes for this reader alone.
+/// True if a value is the result of a layer up to a factor and an addend, and has a single reader.
 fn absorbs(graph: &Graph, uses: &Uses, value: ValueId) -> bool {
     if uses.reads(value) != 1 {
         return false;
@@ -81,7 +81,7 @@ fn absorbs(graph: &Graph, uses: &Uses, value: ValueId) -> bool {
     }
 }
 
-/// Whether the operation is a layer of known weights that ends with its sum and bias.
+/// True for a layer with constant weights and without activation or residual.
 fn plain(graph: &Graph, node: &Node) -> bool {
     let layer =
         matches!(node.op, Op::Conv2d { act: Activation::None, residual: false, .. } | Op::Linear { act: Activation::None, residual: false, .. });
@@ -115,7 +115,7 @@ fn before(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     };
     let (affine, weight) = (node.inputs[0], node.inputs[1]);
     let Some((x, mul, add)) = uses.affine(graph, affine).filter(|_| uses.reads(affine) == 1) else { return false };
-    // The zeros around an image are added after it was shifted.
+    // The padding with zeros follows the addition.
     if padded && add != 0.0 {
         return false;
     }

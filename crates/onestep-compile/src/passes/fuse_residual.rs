@@ -1,4 +1,4 @@
-//! A tensor of the same shape that is added to a convolution or linear layer is added by that layer.
+//! Fuses the addition of a tensor of the same shape into a convolution or linear layer.
 
 use onestep_program::{BinaryKind, Op, ValueId};
 
@@ -11,7 +11,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
             return false;
         }
         let (a, b) = (graph.nodes[index].inputs[0], graph.nodes[index].inputs[1]);
-        // The layer that is computed last, so that the other result is the one that waits.
+        // The layer that is computed last, because the other operand must exist by then.
         let (first, second) = if uses.position(a) > uses.position(b) { (a, b) } else { (b, a) };
         absorb(graph, uses, index, first, second) || absorb(graph, uses, index, second, first)
     });

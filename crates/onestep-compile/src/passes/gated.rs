@@ -1,4 +1,4 @@
-//! `a · gelu(b)` of the two halves of one tensor's last axis.
+//! Fuses `a · gelu(b)` of the two halves of a tensor's last axis to a GEGLU.
 
 use onestep_program::{BinaryKind, Op, UnaryKind, ValueId};
 
@@ -19,7 +19,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// x, if `linear` is its first half and `gate` the function of its second.
+/// x, if `linear` is its first half and `gate` the GELU of its second.
 fn halves(graph: &Graph, uses: &Uses, linear: ValueId, gate: ValueId) -> Option<ValueId> {
     let inside = uses.unary(graph, gate, UnaryKind::Gelu)?;
     let (x, first) = slice(graph, uses, linear)?;

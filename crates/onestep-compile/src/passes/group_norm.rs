@@ -1,7 +1,7 @@
-//! Group normalisation from its elementary operations.
+//! Fuses the elementary operations of a group normalisation.
 //!
-//! Looked for is, in images x [N,C,…] brought to r [N,groups,rest]: `c = r − mean(r)`, `c / sqrt(mean(c·c) + epsilon)`, back in the shape
-//! of x, then the factor and offset per channel where there are any.
+//! The pattern, for images x [N,C,…] reshaped to r [N,groups,rest]: `c = r − mean(r)`, `c / sqrt(mean(c·c) + epsilon)`, reshaped to the shape of
+//! x, then an optional factor and offset per channel.
 
 use onestep_program::{Activation, BinaryKind, DType, Node, Op, ReduceKind, UnaryKind, ValueId};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
-    // The longest form first: a shorter one is part of it.
+    // The longest pattern first, because it contains the shorter ones.
     at_each(graph, |graph, uses, index| {
         let Some((scaled, beta)) = with_channels(graph, index, BinaryKind::Add) else { return false };
         let Some(position) = uses.position(scaled).filter(|_| uses.reads(scaled) == 1) else { return false };
@@ -41,7 +41,7 @@ fn with_channels(graph: &Graph, index: usize, kind: BinaryKind) -> Option<(Value
     let per_channel = |x: ValueId, constant: ValueId| {
         graph.constant(constant)?;
         let (x_shape, shape) = (graph.shape(x), graph.shape(constant));
-        // Aligned at the last axis, as broadcasting does it.
+        // Aligned at the last axis, as in broadcasting.
         let channels_at = (shape.len() + 1).checked_sub(x_shape.len())?;
         let fits = x_shape.len() >= 2
             && shape.len() <= x_shape.len()
@@ -79,7 +79,7 @@ fn replace(graph: &mut Graph, uses: &Uses, index: usize, normal: ValueId, gamma:
     let Some((x, groups, epsilon)) = normalised(graph, uses, normal) else { return false };
     let shape = graph.shape(normal).to_vec();
     let channels = shape[1];
-    // A reshape before the normalisation may have been merged into its own.
+    // A reshape before the normalisation may have been merged with the pattern's.
     let (x, index) = if graph.shape(x) == shape {
         (x, index)
     } else {
@@ -94,7 +94,7 @@ fn replace(graph: &mut Graph, uses: &Uses, index: usize, normal: ValueId, gamma:
     true
 }
 
-/// The constant per channel as a vector, or one of equal elements.
+/// The constant per channel as a vector; a vector of equal elements for a scalar.
 fn vector(graph: &mut Graph, constant: Option<ValueId>, channels: usize, otherwise: f32) -> ValueId {
     let constant = constant.and_then(|id| graph.constant(id).cloned());
     graph.add_constant(vec![channels], constant.unwrap_or_else(|| Constant::computed(vec![otherwise; channels])))

@@ -1,4 +1,4 @@
-//! Linear layers that read the same tensor become one, and each takes its slice of the result.
+//! Joins linear layers that read the same tensor to one layer; each takes its slice of the result.
 //!
 //! One multiplication with a wide matrix reads the tensor once and uses the hardware better than several with narrow ones: queries, keys
 //! and values of one attention, and the keys and values that every layer of a network computes from the same text.
@@ -12,10 +12,10 @@ use crate::{
     uses::Uses,
 };
 
-/// Widths are multiples of this, so that every slice begins where kernels can load four elements at once.
+/// Widths must be multiples of this, so that kernels can load four elements at once from the beginning of every slice.
 const ALIGNED: usize = 4;
 
-/// The most elements that the joint weight or result may have: 96 MiB of f32. Every adapter binds 128 MiB, and kernels may round widths up.
+/// Largest number of elements of the joint weight or result: 96 MiB of f32. Every adapter can bind 128 MiB, and kernels may round widths up.
 const ELEMENTS: usize = 24 << 20;
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
@@ -41,7 +41,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// A linear layer that could be a part of a larger one.
+/// A linear layer that could be joined.
 struct Candidate {
     x: ValueId,
     bias: bool,
@@ -57,7 +57,7 @@ fn candidate(graph: &Graph, uses: &Uses, index: usize) -> Option<Candidate> {
     (uses.is_live(index) && known && width.is_multiple_of(ALIGNED)).then_some(Candidate { x: node.inputs[0], bias, width, summed })
 }
 
-/// Computes the joint layer where the first of its members was and makes every member a slice of it.
+/// Inserts the joint layer at the position of its first member and replaces every member by a slice.
 fn join(graph: &mut Graph, members: &[usize], first: &Candidate, width: usize) {
     let end_to_end = |position: usize| {
         let parts = members.iter().filter_map(|&member| graph.constant(graph.nodes[member].inputs[position]));

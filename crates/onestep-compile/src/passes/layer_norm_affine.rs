@@ -1,7 +1,7 @@
-//! Factor and offset of a layer normalisation become part of the linear layers that read it.
+//! Folds factor and offset of a layer normalisation into the linear layers that read it.
 //!
-//! `W·(γ·n + β) + b = (W·diag(γ))·n + (b + W·β)`: what is left of the normalisation needs no tensors, so that layers which normalise the
-//! same values share one, and a backend can do it while it reads.
+//! `W·(γ·n + β) + b = (W·diag(γ))·n + (b + W·β)`: the remaining normalisation has no parameters, so that layers that normalise the same
+//! values can use one, and a backend can normalise while it reads.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// The positions of the linear layers that read a value, perhaps with its rows arranged anew; `None` if anything else reads it.
+/// The positions of the linear layers that read a value, perhaps with its rows rearranged; `None` if another operation reads it.
 fn readers(graph: &Graph, uses: &Uses, value: ValueId) -> Option<BTreeSet<usize>> {
     let mut layers = BTreeSet::new();
     let mut open = vec![value];

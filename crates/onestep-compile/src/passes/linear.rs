@@ -1,4 +1,4 @@
-//! A multiplication by a known matrix is a linear layer; its weight is stored as [D,K].
+//! Replaces a multiplication by a constant matrix [K,D] by a linear layer with the weight [D,K].
 
 use onestep_program::{Activation, Op};
 
@@ -18,7 +18,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
         let Some(constant) = graph.constant(matrix) else { return false };
         let shape = graph.shape(matrix);
         let (leading, [summed, width]) = shape.split_at(shape.len() - 2) else { return false };
-        // One matrix for everything, and none of its leading axes of length 1 appears in the result only.
+        // A single matrix, without leading axes of length 1 that only the result has.
         if leading.iter().any(|&length| length != 1) || shape.len() > graph.shape(x).len() {
             return false;
         }
@@ -32,7 +32,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// [K,D] as [D,K].
+/// Transposes [K,D] to [D,K].
 fn transposed(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut turned = Vec::with_capacity(data.len());
     for column in 0..columns {

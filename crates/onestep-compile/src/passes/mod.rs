@@ -1,4 +1,4 @@
-//! The rewrites, each of which leaves what a program computes as it is, up to rounding.
+//! The rewrites. Each preserves the result of a program up to rounding.
 
 mod attention;
 mod attention_scale;
@@ -23,10 +23,10 @@ mod sigmoid;
 
 use crate::{error::CompileError, graph::Graph, uses::Uses};
 
-/// A pass: its name and what it does to a graph.
+/// The name of a pass and its function.
 type Pass = (&'static str, fn(&mut Graph) -> Result<(), CompileError>);
 
-/// In the order in which they run. Some run again when others have made room for them.
+/// All passes in execution order. Some run again after others have enabled them.
 const PASSES: &[Pass] = &[
     ("broadcast", broadcast::run),
     ("fold", fold::run),
@@ -46,7 +46,7 @@ const PASSES: &[Pass] = &[
     ("pointwise", pointwise::run),
     ("fuse_residual", fuse_residual::run),
     ("duplicates", duplicates::run),
-    // The last ones compute new weights from those of the module.
+    // The last passes derive new weights from those of the module.
     ("layer_norm_affine", layer_norm_affine::run),
     ("attention_scale", attention_scale::run),
     ("joint_linear", joint_linear::run),
@@ -54,7 +54,7 @@ const PASSES: &[Pass] = &[
     ("duplicates", duplicates::run),
 ];
 
-/// Which passes run, for finding the one that is to blame.
+/// The passes that run; a selection helps to find a faulty one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passes {
     enabled: Vec<bool>,
@@ -67,12 +67,12 @@ impl Default for Passes {
 }
 
 impl Passes {
-    /// Every pass.
+    /// All passes.
     pub fn all() -> Self {
         Self { enabled: vec![true; PASSES.len()] }
     }
 
-    /// No pass: the operations as they were captured.
+    /// No passes: the operations as captured.
     pub fn none() -> Self {
         Self { enabled: vec![false; PASSES.len()] }
     }
@@ -80,15 +80,15 @@ impl Passes {
     /// These passes, in their usual order.
     ///
     /// # Errors
-    /// A name that is no pass.
+    /// An unknown name.
     pub fn only(names: &[&str]) -> Result<Self, CompileError> {
         names.iter().try_fold(Self::none(), |passes, name| passes.set(name, true))
     }
 
-    /// All of these but one.
+    /// These passes except one.
     ///
     /// # Errors
-    /// A name that is no pass.
+    /// An unknown name.
     pub fn without(self, name: &str) -> Result<Self, CompileError> {
         self.set(name, false)
     }
@@ -109,10 +109,10 @@ impl Passes {
         if known { Ok(self) } else { Err(CompileError::UnknownPass(name.to_owned())) }
     }
 
-    /// Runs the chosen passes and drops what nothing needs.
+    /// Runs the passes and removes unused operations.
     ///
     /// # Errors
-    /// What the folding of constants refuses.
+    /// Errors of constant folding.
     pub fn run(&self, graph: &mut Graph) -> Result<(), CompileError> {
         graph.remove_dead();
         for ((_, pass), enabled) in PASSES.iter().zip(&self.enabled) {
@@ -125,8 +125,8 @@ impl Passes {
     }
 }
 
-/// Tries a rewrite at every operation that is needed, in order. `rewrite` gets the position of the operation and says whether it changed
-/// the graph; it may change that operation in place, insert others before it and redirect who reads its output.
+/// Tries a rewrite at every operation that an output depends on, in order. `rewrite` gets the position of the operation and returns true if it
+/// changed the graph. It may change that operation, insert others before it and redirect the readers of its output.
 fn at_each(graph: &mut Graph, mut rewrite: impl FnMut(&mut Graph, &Uses, usize) -> bool) {
     let mut uses = Uses::of(graph);
     let mut index = 0;
@@ -135,7 +135,7 @@ fn at_each(graph: &mut Graph, mut rewrite: impl FnMut(&mut Graph, &Uses, usize) 
         if uses.is_live(index) && rewrite(graph, &uses, index) {
             uses = Uses::of(graph);
         }
-        // Inserted operations stand before the one that was looked at.
+        // Operations are inserted before the current one.
         index += 1 + graph.nodes.len() - before;
     }
 }

@@ -1,4 +1,4 @@
-//! Reshapes and permutations that cancel, merge or are not needed.
+//! Cancels, merges and removes reshapes and permutations.
 
 use onestep_program::{DType, Node, Op};
 
@@ -14,7 +14,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// A permutation that moves only axes of length 1 keeps the order of the elements.
+/// Replaces a permutation of axes of length 1, which keeps the order of the elements, by a reshape.
 fn permute_without_effect(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     let node = &graph.nodes[index];
     let Op::Permute { axes } = &node.op else { return false };
@@ -39,8 +39,8 @@ fn merge_permutes(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     true
 }
 
-/// A linear layer works on the last axis alone: its rows can be arranged before it as well as after it, where the arrangement may merge
-/// with what gathered them, and what follows may become part of the layer.
+/// Moves a permutation of rows from after a linear layer to before it. There it may merge with earlier movements, and the operations after the
+/// layer may be fused into it.
 fn rows_before_linear(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     if graph.nodes[index].op != Op::Reshape {
         return false;
@@ -76,7 +76,7 @@ fn merge_reshapes(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     true
 }
 
-/// A movement to the shape and order that the tensor has already.
+/// Removes a movement that changes neither shape nor order.
 fn drop_identity(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     let node = &graph.nodes[index];
     let (x, output) = (*node.inputs.first().unwrap_or(&node.output), node.output);

@@ -1,4 +1,4 @@
-//! Zeros around the pixels are the convolution's own padding.
+//! Folds a padding with zeros into the padding of a convolution.
 
 use onestep_program::Op;
 

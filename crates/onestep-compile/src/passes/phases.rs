@@ -1,9 +1,9 @@
-//! A convolution over repeated pixels is one convolution of the pixels for each parity of the result's rows and columns.
+//! Replaces a 3x3 convolution after nearest upsampling by 2 with one 2x2 convolution per parity of the result's rows and columns.
 //!
-//! Three taps side by side on a row in which every pixel stands twice see two pixels only: at an even place the one before and, twice, the
-//! one here; at an odd place, twice, the one here and the next. So of nine products four are left, with weights that are summed now. The
-//! zeros around the enlarged image fall on the zeros around the small one, so the edges are exact too. The decomposition is that of
-//! Shi et al., "Is the deconvolution layer the same as a convolutional layer?" (arXiv:1609.07009).
+//! Along an axis of repeated pixels, three adjacent taps read only two pixels, one of them twice: at even positions the previous and the current
+//! one, at odd positions the current and the next. Summing the taps in advance leaves four of nine products. The padding of the upsampled image
+//! corresponds to the padding of the original one, so the result is exact at the edges, too. The decomposition is that of Shi et al., "Is the
+//! deconvolution layer the same as a convolutional layer?" (arXiv:1609.07009).
 
 use onestep_program::Op;
 
@@ -37,10 +37,10 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// The taps of one axis that fall on the first and on the second pixel, by parity.
+/// The taps of one axis that read the first and the second pixel, by parity.
 const TAPS: [[&[usize]; 2]; 2] = [[&[0], &[1, 2]], [&[0, 1], &[2]]];
 
-/// Kernels […,3,3] as [4,…,2,2].
+/// Converts kernels […,3,3] to [4,…,2,2].
 fn phases(kernels: &[f32]) -> Vec<f32> {
     let mut data = Vec::with_capacity(kernels.len() / 9 * 16);
     for rows in TAPS {

@@ -1,6 +1,6 @@
-//! A linear layer of tokens that become an image, to which another image is added, is a 1x1 convolution that adds it.
+//! Replaces a linear layer of tokens, which are then reshaped to an image and added to another image, by a 1x1 convolution with a residual.
 //!
-//! The tokens become an image before the layer instead of after it, and nothing stands between the layer and the addition any more.
+//! The tokens are reshaped to an image before the layer instead of after it, so that the addition directly follows the layer.
 
 use onestep_program::{BinaryKind, DType, Node, Op, ValueId};
 
@@ -22,7 +22,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Makes `pixels + other` the convolution, if the pixels are a linear layer's tokens [N,L,D] brought to [N,D,H,W].
+/// Replaces `pixels + other` by the convolution, if the pixels are a linear layer's tokens [N,L,D] reshaped to [N,D,H,W].
 fn replace(graph: &mut Graph, uses: &Uses, index: usize, pixels: ValueId, other: ValueId) -> bool {
     let only_read_here = |id: ValueId| uses.producer(graph, id).filter(|_| uses.reads(id) == 1);
     let Some(spread) = only_read_here(pixels).filter(|node| node.op == Op::Reshape) else { return false };

@@ -1,4 +1,4 @@
-//! Arithmetic with one known number becomes `x·mul + add`, and chains of that become one.
+//! Replaces arithmetic with a constant scalar by `x·mul + add`, and merges chains of these.
 
 use onestep_program::{BinaryKind, Op, UnaryKind, ValueId};
 
@@ -12,7 +12,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// A binary operation of which one side is the same number everywhere.
+/// A binary operation with an operand of equal elements.
 fn known_number(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     let Op::Binary { binary } = graph.nodes[index].op else { return false };
     let output = graph.shape(graph.nodes[index].output).to_vec();
@@ -41,7 +41,7 @@ fn known_number(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     } else {
         return false;
     };
-    // A program holds finite numbers only.
+    // Parameters of programs must be finite.
     if let Op::Affine { mul, add } = op
         && !(mul.is_finite() && add.is_finite())
     {
@@ -52,7 +52,7 @@ fn known_number(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     true
 }
 
-/// `(x·a + b)·c + d`, when nothing else reads the inner one.
+/// Merges `(x·a + b)·c + d`, if the inner result has a single reader.
 pub(super) fn merge(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     let Op::Affine { mul, add } = graph.nodes[index].op else { return false };
     let inner = graph.nodes[index].inputs[0];
@@ -66,7 +66,7 @@ pub(super) fn merge(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     true
 }
 
-/// `x·1 + 0`.
+/// Removes `x·1 + 0`.
 fn drop_identity(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     let node = &graph.nodes[index];
     if node.op != (Op::Affine { mul: 1.0, add: 0.0 }) {

@@ -1,4 +1,4 @@
-//! `x · sigmoid(x)` is SiLU, `x · sigmoid(1.702 x)` the quick GELU.
+//! Replaces `x · sigmoid(x)` by SiLU and `x · sigmoid(1.702 x)` by quick GELU.
 
 use onestep_program::{BinaryKind, Op, UnaryKind, ValueId};
 
@@ -22,7 +22,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// The function that x and its gate are, if they are one.
+/// The function that x and its gate form, if any.
 fn gate(graph: &Graph, uses: &Uses, x: ValueId, gate: ValueId) -> Option<(ValueId, UnaryKind)> {
     let inside = uses.unary(graph, gate, UnaryKind::Sigmoid)?;
     if inside == x {

@@ -73,5 +73,5 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
 
 /// Log keys of the discriminator's heads. They are leaked, because log keys are `'static` and these few last as long as the program.
 fn head_names(discriminator: &Discriminator) -> Vec<&'static str> {
-    discriminator.places().into_iter().map(|(scale, position)| &*format!("real_logits_{scale}_{position}").leak()).collect()
+    discriminator.readout_names().into_iter().map(|(scale, position)| &*format!("real_logits_{scale}_{position}").leak()).collect()
 }

@@ -202,7 +202,7 @@ impl LatentAugmentationOptions {
 
     /// Samples the parameters for a batch of latents [count,C,rows,columns]. The same seed and index give the same parameters.
     pub fn sample(&self, seed: u64, index: u64, count: usize, [rows, columns]: [usize; 2], device: &Device) -> LatentAugmentation {
-        let mut random = ParameterSampler(Philox::new(seed, Stream::LatentChange, index));
+        let mut random = ParameterSampler(Philox::new(seed, Stream::LatentAugmentation, index));
         let (mut maps, mut colors, mut centres) = (Vec::with_capacity(count), Vec::new(), Vec::new());
         for _ in 0..count {
             maps.push(self.sample_map(&mut random, rows as f64, columns as f64));

@@ -255,7 +255,7 @@ impl RunComponent {
             let Source::Direct { outputs, .. } = source else { return Err(Failure::new(Exit::Failed, "the source changed")) };
             return Ok(outputs);
         };
-        let names = Names::given(weights::parameters(net).into_iter().map(|parameter| (parameter.id, parameter.name)));
+        let names = Names::explicit(weights::parameters(net).into_iter().map(|parameter| (parameter.id, parameter.name)));
         let mut renamed = BTreeMap::new();
         let compiled: Compiled = compile(&self.component, net, &names, &Options::default(), |net, ports| {
             let mut source = Source::Captured { tensors, ports, renamed: &mut renamed };
