@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{augmentation::AugmentationOptions, ensemble::distance, metric_file::Metric};
 use crate::{
-    chart::{Curve, chart, page},
+    chart::{Curve, chart},
     error::{TrainError, TrainErrorKind, check_options},
+    html_page,
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
@@ -183,11 +184,13 @@ fn write(folder: &Path, options: &OverfitOptions, runs: &[OverfitRun]) -> Result
             points: run.curve.iter().map(|&(step, value)| (step as f64, value)).collect(),
         })
         .collect();
-    let body = format!(
-        "<h1>Noise led to a latent</h1>\n<p>Plain LatentLPIPS to the target while it is optimised under LatentLPIPS behind random changes of each kind.</p>\n{}",
-        chart("plain distance", &curves, true)
-    );
-    page(&folder.join("report.html"), "Noise led to a latent", &body)
+    let title = "Overfitting latents under a distance";
+    let body = maud::html! {
+        h1 { (title) }
+        p { "LatentLPIPS without augmentation to the target, while a latent is optimised under LatentLPIPS with each group of augmentations." }
+        (chart("LatentLPIPS", &curves, true))
+    };
+    html_page::write(&folder.join("report.html"), title, &body)
 }
 
 #[cfg(test)]
