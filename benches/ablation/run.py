@@ -1,9 +1,9 @@
-"""Trains one student per row and seed, measures all of them together with the same images of their teacher, and writes the tables.
+"""Trains one student per row and seed, compares all of them with the same images of their teacher, and writes the tables.
 
     python3 benches/ablation/run.py --program target/release/onestep --teacher runs/teacher --pairs runs/pairs --data emoji \\
         --features runs/classifier --latent-metric runs/metric/metric --pixel-metric runs/pixel-metric/metric --out runs/ablation
 
-Needs Python 3.11 and nothing else. What is finished is kept, so that the same command resumes where it stopped. README.md next to this
+Needs Python 3.11 and nothing else. What is finished is kept, so that the same command continues where it stopped. README.md next to this
 file says what is compared; rows.toml holds the rows.
 """
 
@@ -25,7 +25,7 @@ MEASURES = [
     ("fréchet", "Fréchet ↓", 3, lambda row: row["to_teacher"]["frechet_distance"]),
     ("kernel", "KID × 1000 ↓", 2, lambda row: 1000 * row["to_teacher"]["kernel_distance"]["mean"]),
     ("distance", "pair distance ↓", 4, lambda row: row["preservation"]["distance"]),
-    ("averages", "pair, 16×16 ↓", 4, lambda row: row["preservation"]["averages"]),
+    ("downsampled pixels", "pair, 16×16 ↓", 4, lambda row: row["preservation"]["downsampled_pixels"]),
     ("psnr", "PSNR, dB ↑", 2, lambda row: row["preservation"]["psnr"] or math.inf),
     ("diversity", "diversity, % of the teacher's", 1, lambda row: 100 * (row["diversity_ratio"] or math.nan)),
     ("alignment", "alignment, % ↑", 1, lambda row: 100 * (row["alignment"] if row["alignment"] is not None else math.nan)),
@@ -191,14 +191,14 @@ def main():
     lines = [
         "# Ablation",
         f"{len(done)} of {len(runs)} students, {options.steps} steps of batch {options.batch} each, device {options.device}. "
-        f"Measured on {report['samples']} images of held-out phrasings next to the teacher at {options.steps_of_teacher} steps, guidance {options.guidance}; "
+        f"Measured on {report['samples']} images of held-out phrasings, compared with the teacher at {options.steps_of_teacher} steps, guidance {options.guidance}; "
         f"features: {report['features']}. Mean ± standard deviation over seeds. How to read and repeat it: [README.md]({pathlib.Path('..' if results != HERE else '.') / 'README.md'}).",
         *(part for title, of in tables for part in (f"## {title}", table("row", of, found))),
-        "## Yardsticks",
+        "## Baselines",
         "| teacher | Fréchet | KID × 1000 |\n| --- | --- | --- |\n"
         + "\n".join(f"| {row['steps']} step{'s' * (row['steps'] > 1)} | {MEASURES[0][3](row):.3f} | {MEASURES[1][3](row):.2f} |" for row in teacher),
-        f"Two noises of one prompt, both the teacher's: pair distance {report['two_noises']['distance']:.4f}, of 16×16 box-downsampled pixels "
-        f"{report['two_noises']['averages']:.4f}; different prompts: {report['unrelated']['distance']:.4f} and {report['unrelated']['averages']:.4f}.",
+        f"Two noises of one prompt, both the teacher's: pair distance {report['baseline_same_prompt']['distance']:.4f}, of 16×16 box-downsampled pixels "
+        f"{report['baseline_same_prompt']['downsampled_pixels']:.4f}; different prompts: {report['baseline_different_prompts']['distance']:.4f} and {report['baseline_different_prompts']['downsampled_pixels']:.4f}.",
         "![Fréchet distance of every run](frechet.svg)",
     ]
     results.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-//! `train image-classifier`: which of the folder's images is this?
+//! `train image-classifier`: classifies the folder's images by their names, as feature network and alignment scorer of `eval`.
 //!
-//! Evaluation needs a space in which images that look alike lie close, and somebody who says what a drawn image shows. Where no network
-//! trained on the world's images is at hand, this one serves for both: it learns to tell the folder's own images apart through strong
-//! [`augmentation`](crate::image_augmentation), by cross-entropy with label smoothing (Szegedy et al. 2016). Images of one name are one class.
+//! Use it if no pretrained network (Inception-v3, CLIP) is available. It learns one class per name by cross-entropy with label smoothing
+//! (Szegedy et al. 2016), on strongly [augmented](crate::image_augmentation) images.
 
 use std::path::{Path, PathBuf};
 
@@ -29,16 +28,16 @@ use crate::{
     training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
 
-/// Its configuration file, in a folder of its own.
+/// Configuration file of the classifier's folder.
 const CONFIG: &str = "config.json";
-/// A folder with a classifier of images.
+/// A folder with an image classifier.
 const CLASSIFIER: FolderKind = recorded_folder_kind!("a classifier");
-/// Its weight file.
+/// Weight file of the classifier's folder.
 const WEIGHTS: &str = "model.safetensors";
-/// Changed copies of each image on which the result is measured.
-const MEASURED_DRAWS: u64 = 4;
-/// Images looked at together.
-const TOGETHER: usize = 32;
+/// Augmented copies of each image on which the accuracy is measured.
+const MEASURED_COPIES: u64 = 4;
+/// Images per batch of the measurement.
+const BATCH: usize = 32;
 
 /// Options of `train image-classifier`.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
@@ -53,16 +52,16 @@ pub struct ImageClassifierOptions {
     /// The run folder.
     #[arg(skip)]
     pub out: PathBuf,
-    /// Channels of the network's levels.
+    /// Channels of each level.
     #[arg(long, value_name = "CHANNELS,…", value_delimiter = ',')]
     pub channels: Vec<usize>,
-    /// Convolutions of each level.
+    /// Convolutions per level.
     #[arg(long)]
     pub layers: usize,
-    /// Share of a target that is spread over all classes.
+    /// Label smoothing: fraction of a target that is spread over all classes.
     #[arg(skip)]
     pub label_smoothing: f32,
-    /// Steps and update rule.
+    /// Training loop and optimizer.
     #[command(flatten)]
     pub training: LoopOptions,
     /// Averaged weights and sample images.
@@ -97,20 +96,20 @@ impl RunOptions for ImageClassifierOptions {
     }
 }
 
-/// What the training reached.
+/// The accuracy after training.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageClassifierReport {
-    /// Names that it tells apart.
+    /// Number of classes: distinct names.
     pub classes: usize,
-    /// Share of the folder's images that it names rightly as they are.
+    /// Fraction of the folder's images that are classified correctly.
     pub top_1: f64,
-    /// The same for changed copies that it was not trained on.
+    /// Accuracy on augmented copies that were not trained on.
     pub top_1_augmented: f64,
-    /// Changed copies that were looked at.
+    /// Number of augmented copies.
     pub augmented: usize,
 }
 
-/// Trains and writes `model/` with `config.json` and `model.safetensors`, and `report.json`.
+/// Trains a classifier and writes `model/` with `config.json` and `model.safetensors`, and `report.json`.
 ///
 /// # Errors
 /// Fewer than two names, data, storage, a loss that is not finite, interruption.
@@ -124,7 +123,7 @@ pub fn train(
     let smoothing = options.label_smoothing;
     check_options([
         (format!("--size {}", options.size), (1..=LARGEST_SIDE).contains(&options.size), "a number of pixels from 1 to 4096"),
-        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a share from 0 to below 1"),
+        (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a fraction from 0 to below 1"),
     ])?;
     options.training.check()?;
     options.averaging.check()?;
@@ -133,7 +132,7 @@ pub fn train(
     let (names, classes) = images.names();
     if names.len() < 2 {
         return Err(TrainError::input(format!(
-            "a classifier tells at least 2 names apart; {} has {} image(s) with {} name(s) between them: add images of other things",
+            "training a classifier on {}: expected images with at least 2 names, found {} image(s) with {} name(s); add images with other names",
             options.data.display(),
             images.len(),
             names.len()
@@ -155,20 +154,21 @@ pub fn train(
     let net = config.init(&task.device);
     let net = training_loop::train(&task, net, images.content_hash(), &mut folder, observer)?;
 
-    // Measure on copies of streams that no step has.
+    // Streams from the top of the range: no training step uses them.
     let all: Vec<usize> = (0..images.len()).collect();
-    observer.begin("measuring", MEASURED_DRAWS + 1, 0);
+    observer.begin("measuring", MEASURED_COPIES + 1, 0);
+    // Correct predictions: of the images, of the augmented copies.
     let mut hits = [0usize; 2];
-    for draw in 0..=MEASURED_DRAWS {
-        let mut source = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - draw);
-        for chunk in all.chunks(TOGETHER) {
-            let shown = if draw == 0 { batch(&images, chunk, device) } else { augmented_batch(&images, chunk, &mut source, device) };
+    for copy in 0..=MEASURED_COPIES {
+        let mut random = Philox::new(options.training.seed, Stream::Augmentation, u64::MAX - copy);
+        for chunk in all.chunks(BATCH) {
+            let shown = if copy == 0 { batch(&images, chunk, device) } else { augmented_batch(&images, chunk, &mut random, device) };
             let found = most_likely(&net.logits(net.features(shown)));
-            hits[usize::from(draw > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
+            hits[usize::from(copy > 0)] += chunk.iter().zip(found).filter(|&(&index, found)| classes[index] == found).count();
         }
-        observer.step(draw + 1, "");
+        observer.step(copy + 1, "");
     }
-    let augmented = all.len() * MEASURED_DRAWS as usize;
+    let augmented = all.len() * MEASURED_COPIES as usize;
     let report = ImageClassifierReport {
         classes: config.names.len(),
         top_1: hits[0] as f64 / all.len() as f64,
@@ -181,10 +181,10 @@ pub fn train(
     Ok(report)
 }
 
-/// The classifier in a run folder, or in a folder with `config.json` and `model.safetensors`.
+/// Loads the classifier from a run folder, or from a folder with `config.json` and `model.safetensors`.
 ///
 /// # Errors
-/// Names what is missing or does not fit.
+/// Names the file that is missing or does not fit.
 pub fn load(path: &Path, device: &Device) -> Result<(ImageClassifier, ImageClassifierConfig), TrainError> {
     let folder = in_run(path, "model", CONFIG);
     if !folder.join(CONFIG).exists() {
@@ -203,7 +203,7 @@ pub fn load(path: &Path, device: &Device) -> Result<(ImageClassifier, ImageClass
     Ok((net, config))
 }
 
-/// The class with the largest logit, for each row of [images, classes].
+/// The class with the largest logit, for each row of the logits [images, classes].
 pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
     let [_, classes] = logits.dims();
     let values = logits.to_data().try_to_vec::<f32>().unwrap_or_default();
@@ -211,10 +211,10 @@ pub fn most_likely(logits: &Tensor<2>) -> Vec<usize> {
     values.chunks(classes).map(largest).collect()
 }
 
-/// Changed copies of images as [N,3,H,W].
-fn augmented_batch(images: &ImageFolder, indices: &[usize], draw: &mut Philox, device: &Device) -> Tensor<4> {
+/// Augmented copies of images as [N,3,H,W].
+fn augmented_batch(images: &ImageFolder, indices: &[usize], random: &mut Philox, device: &Device) -> Tensor<4> {
     let size = images.size();
-    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(images.pixels(index), size, draw)).collect();
+    let data: Vec<f32> = indices.iter().flat_map(|&index| augmented(images.pixels(index), size, random)).collect();
     Tensor::from_data(TensorData::new(data, [indices.len(), 3, size, size]), device)
 }
 
@@ -222,7 +222,7 @@ struct Classifying<'a> {
     options: &'a ImageClassifierOptions,
     config: ImageClassifierConfig,
     images: &'a ImageFolder,
-    /// Class of each image.
+    /// The class of each image.
     classes: &'a [usize],
     device: Device,
 }
@@ -273,7 +273,7 @@ impl Task for Classifying<'_> {
             .map_err(|error| TrainError::input(format!("the checkpoint does not fit: {error}")))
     }
 
-    /// Rows: images, changed copies, and the images for which the copies are taken.
+    /// Rows: images, augmented copies, and an image of the class predicted for each copy.
     fn sample(&self, net: &ImageClassifier) -> ImageGrid {
         let device = self.device.clone().inner();
         let count = self.images.len().min(16);
@@ -281,11 +281,11 @@ impl Task for Classifying<'_> {
         let shown = augmented_batch(self.images, &chosen, &mut Philox::new(self.options.training.seed, Stream::Augmentation, u64::MAX), &device);
         let found = most_likely(&net.logits(net.features(shown.clone())));
         let of_class = |class: usize| self.classes.iter().position(|&other| other == class).unwrap_or_default();
-        let taken_for: Vec<usize> = found.into_iter().map(of_class).collect();
+        let predicted: Vec<usize> = found.into_iter().map(of_class).collect();
         let mut grid = ImageGrid::new(self.images.size());
         grid.row(&batch(self.images, &chosen, &device));
         grid.row(&shown);
-        grid.row(&batch(self.images, &taken_for, &device));
+        grid.row(&batch(self.images, &predicted, &device));
         grid
     }
 }

@@ -1,4 +1,4 @@
-//! Images side by side, written as one PNG.
+//! A grid of images as one PNG.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::error::TrainError;
 
-/// Rows of equally large RGB images.
+/// Rows of RGB images of equal size.
 #[derive(Clone, Debug, Default)]
 pub struct ImageGrid {
     size: usize,
@@ -42,7 +42,7 @@ impl ImageGrid {
     /// The grid as PNG bytes.
     ///
     /// # Errors
-    /// None that a grid of this type can cause; encoding errors are passed on.
+    /// Errors of the PNG encoder.
     pub fn png(&self) -> Result<Vec<u8>, TrainError> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let pitch = self.size + GAP;
@@ -74,7 +74,7 @@ impl ImageGrid {
     }
 }
 
-/// Images [N,3,H,W] in −1…1 as interleaved RGB bytes, rounded as the runtime does.
+/// Images [N,3,H,W] in −1…1 as interleaved RGB bytes, with the runtime's rounding.
 pub fn rgb(images: &Tensor<4>) -> Vec<Vec<u8>> {
     let [count, channels, height, width] = images.dims();
     let data = images.to_data().try_to_vec::<f32>().unwrap_or_default();

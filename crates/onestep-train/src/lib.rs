@@ -19,6 +19,7 @@ pub mod error;
 pub mod evaluate;
 pub mod features;
 pub mod guard;
+pub mod html_page;
 pub mod image_augmentation;
 pub mod image_classifier;
 pub mod image_grid;

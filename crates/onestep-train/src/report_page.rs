@@ -1,17 +1,18 @@
-//! `report.html`: a run on one page that needs neither network nor script.
+//! `report.html` of a training run, on one self-contained page.
 
 use std::fs;
 use std::path::Path;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use maud::html;
 
 use crate::{
-    chart::{Curve, chart, escaped, page},
+    chart::{Curve, chart},
     error::TrainError,
+    html_page::{self, png_source},
     store,
 };
 
-/// Figures that are drawn, in this order, where the log has them.
+/// Log keys that become charts, in this order.
 const CURVES: [&str; 13] = [
     "loss",
     "absolute",
@@ -27,44 +28,44 @@ const CURVES: [&str; 13] = [
     "gradient_norm",
     "learning_rate",
 ];
-/// Points per curve; longer logs are averaged.
+/// Maximum points per curve; longer logs are averaged.
 const POINTS: usize = 320;
-/// Share of a curve's points that its height is made for; the few above it are cut off, since one spike would press all else flat.
-const SHOWN: f64 = 0.99;
+/// Quantile of a curve at which it is clipped, because one spike would flatten everything else.
+const CLIP_QUANTILE: f64 = 0.99;
 
-/// Writes the page from what the run folder holds: log, samples, options, environment, report.
+/// Writes the page from the files of the run folder: log, samples, options, environment, report.
 ///
 /// # Errors
 /// Storage.
 pub fn write(folder: &Path) -> Result<(), TrainError> {
     let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut body = format!("<h1>{}</h1>\n<pre>{}</pre>\n", escaped(&name), escaped(&text("command.txt")));
-    let lines: Vec<serde_json::Value> = text("log.jsonl").lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    body.push_str("<div class=\"plots\">\n");
-    for curve in CURVES {
-        let points: Vec<(f64, f64)> = lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[curve].as_f64()?))).collect();
-        if points.len() > 1 {
-            body.push_str(&chart(&format!("{curve} over steps"), &[averaged(curve, &points)], false));
-        }
-    }
-    body.push_str("</div>\n");
+    let log: Vec<serde_json::Value> = text("log.jsonl").lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let points = |key: &str| -> Vec<(f64, f64)> { log.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect() };
+    let curves = CURVES.map(|key| (key, points(key)));
+    let mut images = Vec::new();
     for sample in samples(folder) {
-        let bytes = store::read(&sample)?;
         let label = sample.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        body.push_str(&format!(
-            "<figure><img alt=\"Samples of {0}\" src=\"data:image/png;base64,{1}\"><figcaption>{0}</figcaption></figure>\n",
-            escaped(&label),
-            BASE64_STANDARD.encode(&bytes)
-        ));
+        images.push((label, png_source(&store::read(&sample)?)));
     }
-    for (title, file) in [("Result", "report.json"), ("Options", "config.toml"), ("Environment", "environment.json")] {
-        let text = text(file);
-        if !text.is_empty() {
-            body.push_str(&format!("<h2>{title}</h2>\n<pre>{}</pre>\n", escaped(&text)));
+    let files = [("Result", "report.json"), ("Options", "config.toml"), ("Environment", "environment.json")].map(|(title, file)| (title, text(file)));
+    let body = html! {
+        h1 { (name) }
+        pre { (text("command.txt")) }
+        div.plots {
+            @for (key, points) in curves.iter().filter(|(_, points)| points.len() > 1) {
+                (chart(&format!("{key} over steps"), &[averaged(key, points)], false))
+            }
         }
-    }
-    page(&folder.join("report.html"), &name, &body)
+        @for (label, source) in &images {
+            figure { img alt={ "Samples of " (label) } src=(source); figcaption { (label) } }
+        }
+        @for (title, text) in files.iter().filter(|(_, text)| !text.is_empty()) {
+            h2 { (title) }
+            pre { (text) }
+        }
+    };
+    html_page::write(&folder.join("report.html"), &name, &body)
 }
 
 /// The first sample image and the last three.
@@ -83,14 +84,14 @@ fn samples(folder: &Path) -> Vec<std::path::PathBuf> {
     paths
 }
 
-/// Means of neighbouring points, as many as can be told apart.
+/// Means of consecutive points, at most [`POINTS`] of them, clipped at [`CLIP_QUANTILE`].
 fn averaged(name: &str, points: &[(f64, f64)]) -> Curve {
     let chunk = points.len().div_ceil(POINTS);
     let means: Vec<(f64, f64)> =
         points.chunks(chunk).map(|part| (part[part.len() - 1].0, part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64)).collect();
     let mut sorted: Vec<f64> = means.iter().map(|point| point.1).collect();
     sorted.sort_by(f64::total_cmp);
-    let highest = sorted[((sorted.len() - 1) as f64 * SHOWN).ceil() as usize];
+    let highest = sorted[((sorted.len() - 1) as f64 * CLIP_QUANTILE).ceil() as usize];
     Curve { name: name.to_owned(), points: means.into_iter().map(|(step, value)| (step, value.min(highest))).collect() }
 }
 

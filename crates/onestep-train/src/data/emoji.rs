@@ -1,4 +1,4 @@
-//! An image folder from what is on this machine: the bitmaps of Noto Color Emoji with their names from Unicode's CLDR.
+//! An image folder of emoji: the bitmaps of the installed font Noto Color Emoji, with their names from Unicode's CLDR.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -81,10 +81,9 @@ pub struct EmojiOptions {
     pub size: usize,
     /// Which emoji.
     pub subset: EmojiSubset,
-    /// Images of each emoji: 1 for the bitmap as it is on white, more for as many drawn at random sizes, places and turns on random
-    /// pale colours.
+    /// Images per emoji: 1 for the bitmap on white, more for random variations of size, position, rotation and pale background colour.
     pub variations: usize,
-    /// How much of their range of sizes, places and turns the variations use, percent; the colours behind them vary in any case.
+    /// Scales the ranges of size, position and rotation of the variations, in percent; background colours always vary.
     pub movement: u32,
     /// The folder to make.
     pub out: PathBuf,
@@ -175,8 +174,8 @@ struct Chosen {
 /// A folder that was made here.
 const EMOJI_FOLDER: FolderKind = recorded_folder_kind!("an emoji folder");
 
-/// Makes the folder. `progress` is told how many of how many emoji are done. The folder is written aside and renamed, and replaces
-/// only one that this function made before.
+/// Makes the folder; `progress` receives the number of finished emoji and of all. The folder appears in one step, and replaces only a folder
+/// that this function made.
 pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<EmojiReport, TrainError> {
     if !SIZES.contains(&options.size) {
         return Err(DataError::input(
@@ -275,7 +274,7 @@ pub fn make_emoji_folder(options: &EmojiOptions, progress: &mut dyn FnMut(usize,
         }
     }
     folder.write(METADATA, &lines)?;
-    write_words_around(&mut folder, options, &file, &font, report.images)?;
+    write_description(&mut folder, options, &file, &font, report.images)?;
     folder.publish()?;
     Ok(report)
 }
@@ -291,11 +290,11 @@ fn emoji_pngs(font: &EmojiFont<'_>, emoji: &str, options: &EmojiOptions) -> Resu
         return Ok(vec![rgb8_to_png(size, size, &resample(&bitmap, size, size).rgb8_on_white())?]);
     }
     let movement = options.movement as f32 / 100.0;
-    (0..options.variations as u64).map(|number| rgb8_to_png(size, size, &Variation::draw(emoji, number, movement).apply(&bitmap, size))).collect()
+    (0..options.variations as u64).map(|number| rgb8_to_png(size, size, &Variation::sample(emoji, number, movement).apply(&bitmap, size))).collect()
 }
 
-/// Licences, the README and the file that says how this folder was made.
-fn write_words_around(
+/// Licences, README and `onestep-data.json`, which says how the folder was made.
+fn write_description(
     folder: &mut FolderDestination,
     options: &EmojiOptions,
     file: &EmojiFontFile,
@@ -363,7 +362,7 @@ fn starter_list() -> Result<BTreeSet<String>, DataError> {
         .collect()
 }
 
-/// Skin tones, flags by their letters, and the hair pieces that are meant to be joined to a person.
+/// Skin tones, flags by their letters, and hair that is meant to be joined to a person.
 fn is_variant(emoji: &str) -> bool {
     let alone = emoji.chars().count() == 1;
     emoji.chars().any(|c| match c {

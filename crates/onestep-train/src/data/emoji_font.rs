@@ -16,7 +16,7 @@ pub(super) struct EmojiFontFile {
     name: String,
 }
 
-/// A font ready to give images.
+/// An opened emoji font.
 pub(super) struct EmojiFont<'a> {
     face: rustybuzz::Face<'a>,
     name: &'a str,
@@ -83,7 +83,7 @@ impl EmojiFont<'_> {
             .map(|notice| notice.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect())
     }
 
-    /// The one glyph that the sequence is drawn with. Sequences are stored without the mark that asks for an image
+    /// The single glyph that renders the sequence. Sequences are stored without the mark that asks for an image
     /// instead of text (U+FE0F); fonts differ in whether their ligatures expect it, so both are tried.
     fn glyph(&self, emoji: &str) -> Option<GlyphId> {
         let mut chars = emoji.chars();
@@ -99,14 +99,14 @@ impl EmojiFont<'_> {
         buffer.set_direction(rustybuzz::Direction::LeftToRight);
         let shaped = rustybuzz::shape(&self.face, &[], buffer);
         let space = self.face.glyph_index(' ').map(|g| u32::from(g.0));
-        let mut drawn = shaped
+        let mut visible = shaped
             .glyph_infos()
             .iter()
             .zip(shaped.glyph_positions())
-            // What is left of joiners and marks is drawn as an invisible space without width.
+            // Remaining joiners and marks are rendered as a space without width.
             .filter(|(info, position)| !(Some(info.glyph_id) == space && position.x_advance == 0))
             .map(|(info, _)| info.glyph_id);
-        match (drawn.next(), drawn.next()) {
+        match (visible.next(), visible.next()) {
             (Some(glyph), None) if glyph != 0 => u16::try_from(glyph).ok().map(GlyphId),
             _ => None,
         }

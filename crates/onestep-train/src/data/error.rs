@@ -1,20 +1,20 @@
-//! What can go wrong with data, as one sentence that a user can act on.
+//! Errors of making and reading data, each one sentence that a user can act on.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a caller decides by: whether to fix the input, to look at the disk, or to report a fault of ours.
+/// The kind of an error: fix the input, or report a fault of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DataErrorKind {
-    /// What was given cannot be used: a missing or damaged file, an image of the wrong size, a bad option.
+    /// Unusable input: a missing or damaged file, an image of the wrong size, an invalid option.
     Input,
     /// A step that cannot fail on sound input failed; worth a report.
     Internal,
 }
 
-/// A failure while making or reading data: what was being done, what was expected, what was found, what to try.
+/// An error while making or reading data: the operation, what was expected, what was found, what to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataError(Box<Parts>);
 
@@ -30,14 +30,14 @@ struct Parts {
 }
 
 impl DataError {
-    /// Input that cannot be used.
+    /// Unusable input.
     pub(super) fn input(doing: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(DataErrorKind::Input, doing, expected, found)
     }
 
     /// A fault of this program.
     pub(super) fn internal(doing: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::new(DataErrorKind::Internal, doing, "no failure here", found).advise("please report it with the command that led here")
+        Self::new(DataErrorKind::Internal, doing, "no failure here", found).advise("please report it with the command that you ran")
     }
 
     /// A file or folder that could not be read.
@@ -54,7 +54,7 @@ impl DataError {
         Self(Box::new(Parts { kind, doing: doing.into(), expected: expected.into(), found: found.into(), advice: String::new(), path: None }))
     }
 
-    /// Adds what to try.
+    /// Adds advice: what to try.
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
         self.0.advice = advice.into();
         self
@@ -66,7 +66,7 @@ impl DataError {
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of the error.
     pub fn kind(&self) -> DataErrorKind {
         self.0.kind
     }

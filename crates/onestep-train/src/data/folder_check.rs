@@ -1,4 +1,4 @@
-//! What is in an image folder and what is wrong with it, before hours are spent on it.
+//! `data check`: the contents and the problems of an image folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,56 +12,59 @@ use super::folder_files::{Split, list_images};
 use super::image::{Image, rgb8_to_png};
 use super::resample::resample;
 
-/// Everything that `onestep data check` says.
+/// The report of `onestep data check`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// The folder.
     pub folder: PathBuf,
-    /// Images that can be used.
+    /// Usable images.
     pub images: usize,
-    /// Their files, together.
+    /// Size of their files in bytes.
     pub bytes: u64,
-    /// Images by what they are for.
+    /// Number of images per split.
     pub splits: BTreeMap<Split, usize>,
-    /// Images by size, as `64x64`.
+    /// Number of images per size, as `64x64`.
     pub sizes: BTreeMap<String, usize>,
-    /// Captions for training, all images together.
+    /// Number of training captions.
     pub phrasings: usize,
-    /// Captions never trained with, all images together.
+    /// Number of held-out captions.
     pub held_out: usize,
-    /// Words in the longest caption for training, and that caption: longer ones than the tokenizer's length are cut.
+    /// Words in the longest training caption; the tokenizer truncates captions to its length.
     pub longest_caption_words: usize,
-    /// The longest caption for training.
+    /// The longest training caption.
     pub longest_caption: String,
-    /// Groups of files with the same pixels.
+    /// Groups of files with identical pixels.
     pub duplicates: Vec<Vec<String>>,
-    /// Captions for training that several different images share, with how many (at most 100 of them).
+    /// Training captions of several images, with the number of images; at most 100 captions.
     pub shared_captions: BTreeMap<String, usize>,
-    /// What cannot be used, each with its reason.
-    pub findings: Vec<Finding>,
+    /// Unusable images and metadata, each with its reason.
+    pub problems: Vec<ImageProblem>,
 }
 
-/// One thing that cannot be used.
+/// An unusable image or line of metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The file, where it is about one.
+pub struct ImageProblem {
+    /// The file at fault, if it is a single one.
     pub path: Option<PathBuf>,
-    /// The sentence.
+    /// The reason, as a sentence.
     pub problem: String,
 }
 
 impl CheckReport {
-    /// Whether the folder can be trained on as it is: images, and nothing that cannot be used.
+    /// Whether the folder can be trained on: it has images and no problems.
     pub fn is_clean(&self) -> bool {
-        self.images > 0 && self.findings.is_empty()
+        self.images > 0 && self.problems.is_empty()
     }
 }
 
-/// Looks at every file of a folder. What is wrong with the images is in the report; an error means that there is no folder to look at.
+/// Checks every file of a folder; `progress` receives the number of checked images and of all.
+///
+/// # Errors
+/// A folder that cannot be read. Problems of its images are part of the report.
 pub fn check_image_folder(path: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<CheckReport, DataError> {
-    let mut findings = Vec::new();
+    let mut problems = Vec::new();
     let mut note = |error: DataError| {
-        findings.push(Finding { path: error.path().map(Path::to_path_buf), problem: error.to_string() });
+        problems.push(ImageProblem { path: error.path().map(Path::to_path_buf), problem: error.to_string() });
         Ok(())
     };
     let listed = list_images(path, &mut note)?;
@@ -77,7 +80,7 @@ pub fn check_image_folder(path: &Path, progress: &mut dyn FnMut(usize, usize)) -
         longest_caption: String::new(),
         duplicates: Vec::new(),
         shared_captions: BTreeMap::new(),
-        findings,
+        problems,
     };
     let mut by_pixels: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
     let mut by_caption: BTreeMap<String, usize> = BTreeMap::new();
@@ -105,7 +108,7 @@ pub fn check_image_folder(path: &Path, progress: &mut dyn FnMut(usize, usize)) -
                     *by_caption.entry(phrase).or_default() += 1;
                 }
             }
-            Err(e) => report.findings.push(Finding { path: Some(one.file), problem: e.to_string() }),
+            Err(e) => report.problems.push(ImageProblem { path: Some(one.file), problem: e.to_string() }),
         }
         progress(done + 1, total);
     }
@@ -115,7 +118,7 @@ pub fn check_image_folder(path: &Path, progress: &mut dyn FnMut(usize, usize)) -
     Ok(report)
 }
 
-/// A PNG with the folder's first images side by side, each cut and resized to `cell` pixels; those that cannot be read stay grey.
+/// A PNG with the folder's first images in a grid, each cropped to a square and resized to `cell` pixels; unreadable ones stay grey.
 pub fn contact_sheet(path: &Path, columns: usize, most: usize, cell: usize) -> Result<Vec<u8>, DataError> {
     let columns = columns.clamp(1, 64);
     let cell = cell.clamp(8, 256);
@@ -159,14 +162,14 @@ mod tests {
         let mut last = (0, 0);
         let report = check_image_folder(home.path(), &mut |done, total| last = (done, total)).unwrap();
         assert_eq!(last, (3, 3));
-        assert_eq!((report.images, report.findings.len()), (2, 3), "{:?}", report.findings);
+        assert_eq!((report.images, report.problems.len()), (2, 3), "{:?}", report.problems);
         assert_eq!(report.duplicates, [["a.png", "b.png"]]);
         assert_eq!(report.shared_captions["a red square"], 2);
         assert_eq!(report.longest_caption_words, 3);
         assert_eq!(report.sizes["2x2"], 2);
         assert!(!report.is_clean());
         for word in ["broken.png", "mute.png", "other.webp"] {
-            assert!(report.findings.iter().any(|f| f.problem.contains(word)), "{word}");
+            assert!(report.problems.iter().any(|f| f.problem.contains(word)), "{word}");
         }
         assert!(serde_json::to_string(&report).unwrap().contains("\"train\":2"));
         let sheet = Image::from_png(&contact_sheet(home.path(), 8, 100, 8).unwrap(), "sheet").unwrap();

@@ -1,4 +1,4 @@
-//! Which images an image folder holds and what is said about each: the listing that reading and checking share.
+//! Lists the images of an image folder with their captions, for reading and for checking.
 //!
 //! A folder, or any folder in it, may hold `metadata.jsonl` (one JSON object per line with `file_name`, `text` and, if wanted,
 //! `phrasings` and `held_out`); an image that no such line names has its captions in `NAME.txt`, one per line.
@@ -21,19 +21,19 @@ const MAX_PHRASINGS: usize = 1000;
 const MAX_FILES: usize = 2_000_000;
 const MAX_DEPTH: usize = 16;
 
-/// What an image is for, from the first folder of its path: `validation/` (or `val/`, `test/`), everything else is for training.
+/// The split of an image, by the first folder of its path: `validation/`, `val/` or `test/` is for validation, everything else for training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Trained on.
+    /// For training.
     Train,
-    /// Looked at only.
+    /// For validation.
     Validation,
 }
 
-/// An image and what is said about it, before the image is read.
+/// An image file with its captions, before the image is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(super) struct ListedImage {
     /// Relative to the folder, with `/`.
     pub path: String,
     pub file: PathBuf,
@@ -54,11 +54,11 @@ struct MetadataLine {
     held_out: Vec<String>,
 }
 
-/// What to do about a problem with one image: stop there, or note it and go on.
+/// Handles a problem with one image: returns it to stop there, or records it to continue.
 pub(super) type OnProblem<'a> = dyn FnMut(DataError) -> Result<(), DataError> + 'a;
 
 /// The images of a folder, sorted by path.
-pub(super) fn list_images(folder: &Path, on_problem: &mut OnProblem<'_>) -> Result<Vec<Listed>, DataError> {
+pub(super) fn list_images(folder: &Path, on_problem: &mut OnProblem<'_>) -> Result<Vec<ListedImage>, DataError> {
     let root = fs::canonicalize(folder).map_err(|e| not_a_folder(folder, &super::error::plain(&e)))?;
     if !root.is_dir() {
         return Err(not_a_folder(folder, "a file"));
@@ -80,7 +80,7 @@ struct Listing<'a> {
     root: &'a Path,
     /// Paths that a `metadata.jsonl` names.
     claimed: BTreeSet<String>,
-    listed: Vec<Listed>,
+    listed: Vec<ListedImage>,
     seen: usize,
 }
 
@@ -208,7 +208,7 @@ impl Listing<'_> {
             return Err(wrong("held_out phrasings that are not trained on", format!("\"{}\" in both", shown(both))));
         }
         let file = self.file_inside(&path)?;
-        self.listed.push(Listed { split: split_of(&path), path, file, text: entry.text, phrasings, held_out: entry.held_out });
+        self.listed.push(ListedImage { split: split_of(&path), path, file, text: entry.text, phrasings, held_out: entry.held_out });
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Listing<'_> {
         match result {
             Ok(phrasings) => {
                 let text = phrasings.first().cloned().unwrap_or_default();
-                self.listed.push(Listed { split: split_of(&path), path, file, text, phrasings, held_out: Vec::new() });
+                self.listed.push(ListedImage { split: split_of(&path), path, file, text, phrasings, held_out: Vec::new() });
                 Ok(())
             }
             Err(e) => on_problem(e),
@@ -229,7 +229,7 @@ impl Listing<'_> {
         self.plain_file(&self.root.join(path), MAX_FILE_BYTES).map(|(file, _)| file)
     }
 
-    /// A plain file that lies inside the folder once links are followed, and its size.
+    /// A plain file inside the folder after links are followed, and its size.
     fn plain_file(&self, file: &Path, most: u64) -> Result<(PathBuf, u64), DataError> {
         let doing = || format!("reading {}", shown(&file.display().to_string()));
         let real = fs::canonicalize(file).map_err(|e| {
@@ -250,7 +250,7 @@ impl Listing<'_> {
         Ok((real, metadata.len()))
     }
 
-    /// The lines of the text file beside an image.
+    /// The lines of an image's text file.
     fn captions_of(&self, path: &str, text_file: &Path) -> Result<Vec<String>, DataError> {
         let doing = || format!("reading the caption of {}", shown(path));
         let advice = format!("write it into {} or into {METADATA}", text_file.file_name().unwrap_or_default().to_string_lossy());

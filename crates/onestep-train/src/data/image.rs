@@ -1,15 +1,15 @@
-//! One image in memory, read from PNG bytes of any colour type and written as RGB.
+//! An image in memory, read from PNG of any colour type and written as RGB.
 
 use std::io::Cursor;
 
 use super::error::DataError;
 
-/// No image may be wider or higher than this.
+/// Maximum width and height in pixels.
 pub(super) const MAX_SIDE: u32 = 4096;
-/// No PNG file may be larger than this.
+/// Maximum size of a PNG file.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Colour and opacity of every pixel, row by row from the top: 4 values each from 0 to 1, colour already multiplied by opacity.
+/// Premultiplied RGBA of every pixel in 0…1, row by row from the top.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Image {
     pub width: usize,
@@ -18,7 +18,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Reads PNG bytes: grey, RGB or palette, with or without opacity, 1 to 16 bits. `name` is for the sentence in an error.
+    /// Decodes a PNG of any colour type and bit depth. `name` is for errors.
     pub fn from_png(bytes: &[u8], name: &str) -> Result<Self, DataError> {
         let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: 256 << 20 });
         decoder.set_transformations(png::Transformations::normalize_to_color8());
@@ -70,7 +70,7 @@ impl Image {
         Ok(Self { width, height, premultiplied })
     }
 
-    /// The image in the middle of a transparent square that just holds it.
+    /// The image centred on the smallest transparent square that contains it.
     pub fn on_square(&self) -> Self {
         let side = self.width.max(self.height);
         let (left, top) = ((side - self.width) / 2, (side - self.height) / 2);
@@ -83,7 +83,7 @@ impl Image {
         Self { width: side, height: side, premultiplied }
     }
 
-    /// The largest square from the middle.
+    /// The largest central square.
     pub fn centre_square(&self) -> Self {
         let side = self.width.min(self.height);
         let (left, top) = ((self.width - side) / 2, (self.height - side) / 2);
@@ -95,7 +95,7 @@ impl Image {
         Self { width: side, height: side, premultiplied }
     }
 
-    /// RGB from 0 to 1 with a colour behind whatever is not opaque. The mix is made in the encoded (sRGB) values, as browsers do.
+    /// RGB in 0…1, composited over a background colour in encoded (sRGB) values, as browsers do.
     pub fn on(&self, background: [f32; 3]) -> impl Iterator<Item = [f32; 3]> + '_ {
         self.premultiplied.iter().map(move |&[r, g, b, a]| {
             let behind = background.map(|value| value * (1.0 - a));
@@ -103,23 +103,23 @@ impl Image {
         })
     }
 
-    /// The same with white.
+    /// RGB in 0…1, composited over white.
     pub fn on_white(&self) -> impl Iterator<Item = [f32; 3]> + '_ {
         self.on([1.0; 3])
     }
 
-    /// The same as bytes.
+    /// RGB bytes, composited over a background colour.
     pub fn rgb8_on(&self, background: [f32; 3]) -> Vec<u8> {
         self.on(background).flatten().map(|v| (v * 255.0).round() as u8).collect()
     }
 
-    /// The same with white, as bytes.
+    /// RGB bytes, composited over white.
     pub fn rgb8_on_white(&self) -> Vec<u8> {
         self.rgb8_on([1.0; 3])
     }
 }
 
-/// The planes of a square image, [3,side,side] from -1 to 1, from PNG bytes; `name` is for the sentence in an error.
+/// Pixels [3,side,side] of a square PNG in −1…1; `name` is for errors.
 ///
 /// # Errors
 /// Bytes that are not a PNG, an image that is not square.

@@ -1,4 +1,4 @@
-//! A folder of images with captions, read whole into memory for training.
+//! A folder of images with captions, read into memory for training.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,47 +8,47 @@ use sha2::{Digest, Sha256};
 
 use super::error::DataError;
 pub use super::folder_files::Split;
-use super::folder_files::{Listed, list_images};
+use super::folder_files::{ListedImage, list_images};
 use super::image::{Image, MAX_SIDE};
 use super::resample::resample;
 
-/// The most memory that pixels may take.
+/// Maximum memory for pixels.
 const MAX_BYTES: u64 = 16 << 30;
 
-/// One image's captions.
+/// The captions of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The file, relative to the folder, with `/`.
+pub struct ImageEntry {
+    /// Path relative to the folder, with `/`.
     pub path: String,
-    /// The caption.
+    /// The name: the main caption.
     pub text: String,
-    /// Captions to train with; never empty.
+    /// Training captions; never empty.
     pub phrasings: Vec<String>,
-    /// Captions never trained with.
+    /// Held-out captions, for evaluation only.
     pub held_out: Vec<String>,
-    /// What the image is for.
+    /// The split of the image.
     pub split: Split,
 }
 
-/// Images and captions in memory, sorted by path, so that an index means the same everywhere.
+/// Images and captions in memory, sorted by path; all indices refer to this order.
 #[derive(Debug, Clone)]
 pub struct ImageFolder {
     size: usize,
-    entries: Vec<Entry>,
+    entries: Vec<ImageEntry>,
     pixels: Vec<f32>,
     content_hash: String,
 }
 
 impl ImageFolder {
-    /// Reads a folder: of images that are not `size` × `size`, the largest square from the middle, resampled.
+    /// Reads a folder. Images of other sizes than `size` × `size` are cropped to the central square and resampled.
     ///
     /// # Errors
-    /// The first problem; [`check_image_folder`](super::check_image_folder) lists them all.
+    /// The first problem of the folder; [`check_image_folder`](super::check_image_folder) lists them all.
     pub fn open(path: &Path, size: usize) -> Result<Self, DataError> {
         Self::read(path, size, false, MAX_BYTES)
     }
 
-    /// Those images of a folder that are to be trained on: [`Split::Train`].
+    /// Reads the training images of a folder: [`Split::Train`].
     ///
     /// # Errors
     /// See [`open`](Self::open).
@@ -84,8 +84,10 @@ impl ImageFolder {
             .at(path));
         }
         let pixels = read_all(&listed, size, total as usize)?;
-        let entries: Vec<Entry> =
-            listed.into_iter().map(|l| Entry { path: l.path, text: l.text, phrasings: l.phrasings, held_out: l.held_out, split: l.split }).collect();
+        let entries: Vec<ImageEntry> = listed
+            .into_iter()
+            .map(|l| ImageEntry { path: l.path, text: l.text, phrasings: l.phrasings, held_out: l.held_out, split: l.split })
+            .collect();
         let content_hash = hash(size, &entries, &pixels);
         Ok(Self { size, entries, pixels, content_hash })
     }
@@ -95,7 +97,7 @@ impl ImageFolder {
         self.entries.len()
     }
 
-    /// Whether there are none; a folder that was opened has at least one.
+    /// Whether there are no images; never true for an opened folder.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -105,41 +107,41 @@ impl ImageFolder {
         self.size
     }
 
-    /// Red, green and blue plane of an image, each row by row, values from -1 to 1. Empty for an index that is not there.
+    /// Pixels [3,size,size] of an image in −1…1; empty for an index out of range.
     pub fn pixels(&self, index: usize) -> &[f32] {
         let values = 3 * self.size * self.size;
         index.checked_mul(values).and_then(|at| self.pixels.get(at..at.checked_add(values)?)).unwrap_or_default()
     }
 
-    /// The images to train on and those for validation, both in the order of the folder.
+    /// Indices of the training images and of the validation images.
     ///
     /// # Errors
-    /// A folder whose images are all for validation.
+    /// A folder without training images.
     pub fn splits(&self) -> Result<(Vec<usize>, Vec<usize>), DataError> {
         trained(self.entries.iter().map(|entry| entry.split))?;
         Ok((0..self.len()).partition(|&index| self.entries[index].split == Split::Train))
     }
 
-    /// The captions of all images.
-    pub fn entries(&self) -> &[Entry] {
+    /// The entries of all images.
+    pub fn entries(&self) -> &[ImageEntry] {
         &self.entries
     }
 
-    /// What to ask for this image with in training. Empty for an index that is not there only.
+    /// Training captions of an image; empty only for an index out of range.
     pub fn train_prompts(&self, index: usize) -> &[String] {
         self.entries.get(index).map(|e| e.phrasings.as_slice()).unwrap_or_default()
     }
 
-    /// What to ask for this image with in evaluation; may be empty.
+    /// Held-out captions of an image; may be empty.
     pub fn held_out_prompts(&self, index: usize) -> &[String] {
         self.entries.get(index).map(|e| e.held_out.as_slice()).unwrap_or_default()
     }
 
-    /// The distinct captions in the order of the folder, and each image's place among them.
+    /// The distinct names in the order of the folder, and for each image the index of its name.
     pub fn names(&self) -> (Vec<&str>, Vec<usize>) {
-        let (mut names, mut places) = (Vec::new(), BTreeMap::new());
+        let (mut names, mut indices) = (Vec::new(), BTreeMap::new());
         let of_images = self.entries.iter().map(|entry| {
-            *places.entry(entry.text.as_str()).or_insert_with(|| {
+            *indices.entry(entry.text.as_str()).or_insert_with(|| {
                 names.push(entry.text.as_str());
                 names.len() - 1
             })
@@ -148,29 +150,29 @@ impl ImageFolder {
         (names, of_images)
     }
 
-    /// Every caption that training may show, for the tokenizer.
+    /// All captions of training images, for the tokenizer.
     pub fn captions(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().filter(|e| e.split == Split::Train).flat_map(|e| e.phrasings.iter().map(String::as_str))
     }
 
-    /// SHA-256 in hexadecimal over size, paths, captions and pixels: a resumed run can tell whether it has the same data.
+    /// SHA-256 in hexadecimal of size, paths, captions and pixels, by which a resumed run verifies that its data is unchanged.
     pub fn content_hash(&self) -> &str {
         &self.content_hash
     }
 }
 
-/// Refuses images of which none is to be trained on.
+/// Refuses a folder without training images.
 fn trained(mut splits: impl ExactSizeIterator<Item = Split>) -> Result<(), DataError> {
     let all = splits.len();
     if all == 0 || splits.any(|split| split == Split::Train) {
         return Ok(());
     }
-    Err(DataError::input("training on an image folder", "images to train on", format!("{all} in folders that are for validation"))
-        .advise("put those that are to be trained on into train/, or beside validation/"))
+    Err(DataError::input("training on an image folder", "training images", format!("{all} in folders for validation"))
+        .advise("put training images into train/, or next to validation/"))
 }
 
-/// Reads the images with as many threads as there are cores; the result does not depend on their number.
-fn read_all(listed: &[Listed], size: usize, total: usize) -> Result<Vec<f32>, DataError> {
+/// Reads the images in parallel; the result does not depend on the number of threads.
+fn read_all(listed: &[ListedImage], size: usize, total: usize) -> Result<Vec<f32>, DataError> {
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(total).map_err(|_| {
         DataError::input("reading an image folder", format!("{} MiB of memory", (total as u64 * 4) >> 20), "less")
@@ -179,12 +181,12 @@ fn read_all(listed: &[Listed], size: usize, total: usize) -> Result<Vec<f32>, Da
     pixels.resize(total, 0.0f32);
     let values = 3 * size * size;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
-    let share = listed.len().div_ceil(threads).max(1);
+    let per_thread = listed.len().div_ceil(threads).max(1);
     let mut results: Vec<Result<(), DataError>> = Vec::new();
     std::thread::scope(|scope| {
         let workers: Vec<_> = listed
-            .chunks(share)
-            .zip(pixels.chunks_mut(share * values))
+            .chunks(per_thread)
+            .zip(pixels.chunks_mut(per_thread * values))
             .map(|(listed, pixels)| {
                 scope.spawn(move || listed.iter().zip(pixels.chunks_mut(values)).try_for_each(|(one, out)| read_one(one, size, out)))
             })
@@ -198,7 +200,7 @@ fn read_all(listed: &[Listed], size: usize, total: usize) -> Result<Vec<f32>, Da
     Ok(pixels)
 }
 
-fn read_one(listed: &Listed, size: usize, out: &mut [f32]) -> Result<(), DataError> {
+fn read_one(listed: &ListedImage, size: usize, out: &mut [f32]) -> Result<(), DataError> {
     let bytes = fs::read(&listed.file).map_err(|e| DataError::reading(&listed.file, &e))?;
     let mut image = Image::from_png(&bytes, &listed.path)?;
     if (image.width, image.height) != (size, size) {
@@ -213,7 +215,7 @@ fn read_one(listed: &Listed, size: usize, out: &mut [f32]) -> Result<(), DataErr
     Ok(())
 }
 
-fn hash(size: usize, entries: &[Entry], pixels: &[f32]) -> String {
+fn hash(size: usize, entries: &[ImageEntry], pixels: &[f32]) -> String {
     let mut hash = Sha256::new();
     let number = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_le_bytes());
     let text = |hash: &mut Sha256, t: &str| {
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn other_sizes_are_cut_and_resampled() {
-        // White in the middle, black at both ends, which are cut off.
+        // White in the centre, black at both ends, which are cropped.
         let wide: Vec<u8> = (0..5 * 15).flat_map(|index| if (5..10).contains(&(index % 15)) { [255; 3] } else { [0; 3] }).collect();
         let home = folder(&[("a.png", &rgb8_to_png(15, 5, &wide).unwrap()), ("a.txt", b"white")]);
         for size in [2, 5, 8] {
@@ -360,7 +362,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_that_lead_out_are_refused() {
+    fn links_out_of_the_folder_are_refused() {
         let outside = folder(&[("secret.png", &png(2, [9, 9, 9]))]);
         let home = folder(&[("a.txt", b"x")]);
         std::os::unix::fs::symlink(outside.path().join("secret.png"), home.path().join("a.png")).unwrap();

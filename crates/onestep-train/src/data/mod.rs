@@ -1,7 +1,7 @@
-//! Images and captions: made from this machine's emoji, read from a folder, and turned into token ids.
+//! Training data: images with captions, and the tokenizer of the captions.
 //!
-//! A *image folder* is the one form in which images reach training (`image_folder`); `emoji` makes one without a
-//! network, `folder_check` looks at one before hours are spent on it, and `tokenizer` learns a vocabulary from its captions.
+//! Training reads *image folders* ([`ImageFolder`]). [`make_emoji_folder`] makes one from the installed emoji font, [`check_image_folder`]
+//! reports problems of one, and [`CaptionTokenizer`] learns a vocabulary from its captions.
 
 mod annotations;
 mod emoji;
@@ -18,8 +18,8 @@ mod variation;
 
 pub use emoji::{EmojiOptions, EmojiReport, EmojiSubset, make_emoji_folder};
 pub use error::{DataError, DataErrorKind};
-pub use folder_check::{CheckReport, Finding, check_image_folder, contact_sheet};
+pub use folder_check::{CheckReport, ImageProblem, check_image_folder, contact_sheet};
 pub use image::square_pixels;
-pub use image_folder::{Entry, ImageFolder, Split};
+pub use image_folder::{ImageEntry, ImageFolder, Split};
 pub use resample::resize_planes;
 pub use tokenizer::{CaptionTokenizer, TokenizerOptions, unknown_characters};

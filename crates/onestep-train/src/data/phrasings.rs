@@ -1,4 +1,4 @@
-//! The ways to ask for one emoji: made from its name and keywords, the same on every machine, some of them never trained on.
+//! Captions of an emoji, made deterministically from its name and keywords; some are held out for evaluation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::annotations::Annotation;
 
-/// What an image is asked for with.
+/// The captions of an emoji.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Phrasings {
     /// Used in training; the name comes first.

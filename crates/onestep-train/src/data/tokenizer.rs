@@ -1,7 +1,7 @@
-//! A tokenizer learned from captions and saved as the `tokenizer.json` that the `tokenizers` library reads.
+//! A tokenizer learned from captions, saved as a `tokenizer.json` of the `tokenizers` library.
 //!
-//! Text is brought to NFC and lower case, split at white space, punctuation stands alone, and each word becomes byte-pair tokens
-//! whose last one ends in `</w>`, as in CLIP. The special tokens have the highest ids, `<|endoftext|>` the very highest, as in CLIP.
+//! Text is normalised to NFC and lower case, split at white space and punctuation, and encoded by byte-pair encoding; the last token of a word
+//! ends in `</w>`. The special tokens have the highest ids, `<|endoftext|>` the very highest. All of this is as in CLIP.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -27,17 +27,18 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 3..=1024;
 const VOCABULARY: std::ops::RangeInclusive<usize> = 16..=300_000;
 const MAX_JSON_BYTES: usize = 8 << 20;
 const MAX_PROMPT_BYTES: usize = 64 << 10;
-/// A pair that occurs less often is not worth a token.
+/// Pairs that occur less often are not merged.
 const LEAST_PAIR_COUNT: u64 = 2;
-/// Words longer than this are no words; they are left out of training.
+/// Longer words are left out of training.
 const MAX_WORD_CHARS: usize = 64;
 
-/// How to learn a tokenizer.
+/// Options of learning a tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizerOptions {
-    /// The most tokens, special ones included. Few captions give fewer; all characters of the captions are kept in any case.
+    /// Maximum vocabulary size, special tokens included; few captions give fewer tokens. Default 4096. All characters of the captions are always
+    /// part of the vocabulary.
     pub vocabulary: usize,
-    /// Tokens per prompt, start and end included: longer prompts are cut, shorter ones filled with the end token.
+    /// Tokens per prompt, start and end included: longer prompts are truncated, shorter ones padded with the end token. Default 16.
     pub length: usize,
 }
 
@@ -47,7 +48,7 @@ impl Default for TokenizerOptions {
     }
 }
 
-/// A tokenizer that gives the same number of ids for every prompt.
+/// A tokenizer with a fixed number of ids per prompt.
 #[derive(Debug, Clone)]
 pub struct CaptionTokenizer {
     tokenizer: Tokenizer,
@@ -60,7 +61,10 @@ pub struct CaptionTokenizer {
 }
 
 impl CaptionTokenizer {
-    /// Learns from captions. The same captions, in any order, give the same bytes.
+    /// Learns a tokenizer. The order of the captions does not matter.
+    ///
+    /// # Errors
+    /// Options out of range, captions without words.
     pub fn train<'a>(captions: impl IntoIterator<Item = &'a str>, options: &TokenizerOptions) -> Result<Self, DataError> {
         let doing = "learning a tokenizer";
         if !LENGTHS.contains(&options.length) {
@@ -77,19 +81,22 @@ impl CaptionTokenizer {
         if words.is_empty() {
             return Err(DataError::input(doing, "captions with at least one word", "none").advise("check the folder with onestep data check"));
         }
-        let pieces = learn_pieces(&words, options.vocabulary.saturating_sub(3));
-        let mut vocabulary: Vec<String> = pieces.tokens;
+        let learned = learn_merges(&words, options.vocabulary.saturating_sub(3));
+        let mut vocabulary: Vec<String> = learned.tokens;
         // A caption could spell a special token only if the splitting of words were switched off.
         vocabulary.retain(|t| ![UNKNOWN, START, END].contains(&t.as_str()));
         vocabulary.extend([UNKNOWN, START, END].map(str::to_owned));
         let ids: HashMap<String, u32> = vocabulary.into_iter().zip(0u32..).collect();
-        let tokenizer = assemble(ids, pieces.merges, options.length).map_err(|e| DataError::internal(doing, e.to_string()))?;
+        let tokenizer = assemble(ids, learned.merges, options.length).map_err(|e| DataError::internal(doing, e.to_string()))?;
         let json = tokenizer.to_string(true).map_err(|e| DataError::internal("writing a tokenizer", e.to_string()))?;
-        // What is used from here on is what others will read.
+        // Use the tokenizer that readers of the file will get.
         Self::from_json(json.as_bytes())
     }
 
-    /// Reads the bytes of a `tokenizer.json`. It must bring every prompt to one length, and have the special tokens.
+    /// Reads the bytes of a `tokenizer.json`. It must have a fixed length and the special tokens.
+    ///
+    /// # Errors
+    /// A file that the runtime does not support, or without fixed length or special tokens.
     pub fn from_json(json: &[u8]) -> Result<Self, DataError> {
         let refuse = |expected: &str, found: String| {
             DataError::input("reading a tokenizer", expected, found).advise("use the tokenizer.json that was saved with the checkpoint")
@@ -121,12 +128,15 @@ impl CaptionTokenizer {
         Ok(this)
     }
 
-    /// The content of `tokenizer.json`.
+    /// The text of `tokenizer.json`.
     pub fn to_json(&self) -> &str {
         &self.json
     }
 
-    /// The ids of a prompt: always [`CaptionTokenizer::length`] of them.
+    /// The ids of a prompt: always [`CaptionTokenizer::length`].
+    ///
+    /// # Errors
+    /// A prompt above 64 KiB, a tokenizer that gives another number of ids.
     pub fn encode(&self, prompt: &str) -> Result<Vec<u32>, DataError> {
         if prompt.len() > MAX_PROMPT_BYTES {
             return Err(DataError::input("reading a prompt", "at most 64 KiB", format!("{} bytes", prompt.len())).advise("shorten it"));
@@ -158,12 +168,12 @@ impl CaptionTokenizer {
         self.start
     }
 
-    /// The id that ends a prompt and fills it up; the highest of all.
+    /// The id that ends and pads a prompt; the highest of all.
     pub fn end_id(&self) -> u32 {
         self.end
     }
 
-    /// The id of what was in no caption.
+    /// The id of characters that were in no caption.
     pub fn unknown_id(&self) -> u32 {
         self.unknown
     }
@@ -174,7 +184,7 @@ impl CaptionTokenizer {
     }
 }
 
-/// The characters of a prompt, as the tokenizer sees them (lower-case), that it has no token for, in order, each once.
+/// The characters of a prompt, after normalisation, that the tokenizer has no token for, in order, each once.
 pub fn unknown_characters(tokenizer: &Tokenizer, prompt: &str) -> Vec<char> {
     let unknown = match tokenizer.get_model() {
         ModelWrapper::BPE(model) => model.unk_token.as_ref().and_then(|token| tokenizer.token_to_id(token)),
@@ -222,7 +232,7 @@ fn count_words<'a>(captions: impl IntoIterator<Item = &'a str>) -> Result<BTreeM
     Ok(words)
 }
 
-struct Pieces {
+struct Merges {
     /// In the order of their ids.
     tokens: Vec<String>,
     merges: Vec<(String, String)>,
@@ -233,7 +243,7 @@ struct Pieces {
 /// The library's own trainer numbers the characters that end words in the order of a randomly seeded map, and equally frequent
 /// pairs by those numbers, so that two runs differ. Here characters are numbered in order, and of equally frequent pairs the one
 /// with the smaller ids is joined first: the same rule, with the same result in every run.
-fn learn_pieces(words: &BTreeMap<String, u64>, most: usize) -> Pieces {
+fn learn_merges(words: &BTreeMap<String, u64>, most: usize) -> Merges {
     let alphabet: BTreeSet<char> = words.keys().flat_map(|w| w.chars()).collect();
     let mut tokens: Vec<String> = alphabet.iter().map(char::to_string).collect();
     tokens.extend(alphabet.iter().map(|c| format!("{c}{END_OF_WORD}")));
@@ -251,11 +261,11 @@ fn learn_pieces(words: &BTreeMap<String, u64>, most: usize) -> Pieces {
         })
         .collect();
     let mut counts: BTreeMap<(u32, u32), u64> = BTreeMap::new();
-    let mut places: HashMap<(u32, u32), BTreeSet<usize>> = HashMap::new();
+    let mut occurrences: HashMap<(u32, u32), BTreeSet<usize>> = HashMap::new();
     for (index, (word, count)) in split.iter().enumerate() {
         for pair in pairs(word) {
             *counts.entry(pair).or_default() += count;
-            places.entry(pair).or_default().insert(index);
+            occurrences.entry(pair).or_default().insert(index);
         }
     }
 
@@ -277,7 +287,7 @@ fn learn_pieces(words: &BTreeMap<String, u64>, most: usize) -> Pieces {
             (tokens.len() - 1) as u32
         });
         merges.push((left, right));
-        for index in places.remove(&pair).unwrap_or_default() {
+        for index in occurrences.remove(&pair).unwrap_or_default() {
             let (word, count) = &mut split[index];
             for old in pairs(word) {
                 if let Some(total) = counts.get_mut(&old) {
@@ -290,19 +300,19 @@ fn learn_pieces(words: &BTreeMap<String, u64>, most: usize) -> Pieces {
             join(word, pair, id);
             for new in pairs(word) {
                 *counts.entry(new).or_default() += *count;
-                places.entry(new).or_default().insert(index);
+                occurrences.entry(new).or_default().insert(index);
             }
         }
         counts.remove(&pair);
     }
-    Pieces { tokens, merges }
+    Merges { tokens, merges }
 }
 
 fn pairs(word: &[u32]) -> Vec<(u32, u32)> {
     word.windows(2).map(|w| (w[0], w[1])).collect()
 }
 
-/// Replaces each occurrence of the pair, from the left.
+/// Reoccurrences each occurrence of the pair, from the left.
 fn join(word: &mut Vec<u32>, pair: (u32, u32), id: u32) {
     let mut out = Vec::with_capacity(word.len());
     let mut rest = word.as_slice();
@@ -367,7 +377,7 @@ mod tests {
         "blue heart",
         "woman's boot",
         "piñata",
-        "a piece of cake: chocolate & cream",
+        "a slice of cake: chocolate & cream",
     ];
 
     fn trained() -> CaptionTokenizer {
@@ -438,11 +448,11 @@ mod tests {
 
     /// The library's trainer, its numbering fixed by handing it the same alphabet first, finds the same tokens.
     #[test]
-    fn the_pieces_are_those_of_the_library() {
+    fn the_tokens_are_those_of_the_library() {
         use tokenizers::Trainer;
         let words = count_words(CAPTIONS).unwrap();
-        let pieces = learn_pieces(&words, 200);
-        let alphabet: Vec<AddedToken> = pieces
+        let learned = learn_merges(&words, 200);
+        let alphabet: Vec<AddedToken> = learned
             .tokens
             .iter()
             .filter(|t| t.trim_end_matches(END_OF_WORD).chars().count() == 1)
@@ -461,7 +471,7 @@ mod tests {
         trainer.train(&mut model).unwrap();
         let mut theirs: Vec<(u32, String)> = tokenizers::Model::get_vocab(&model).into_iter().map(|(t, id)| (id, t)).collect();
         theirs.sort();
-        assert_eq!(theirs.into_iter().map(|(_, t)| t).collect::<Vec<_>>(), pieces.tokens);
+        assert_eq!(theirs.into_iter().map(|(_, t)| t).collect::<Vec<_>>(), learned.tokens);
     }
 
     #[test]

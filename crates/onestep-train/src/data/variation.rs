@@ -1,4 +1,4 @@
-//! One emoji drawn in many ways: a set with a single image per name teaches a model that the noise decides nothing.
+//! Random variations of an emoji's image. With a single image per name, a model would learn to ignore the noise.
 
 use onestep_noise::{Philox, Stream};
 use sha2::{Digest, Sha256};
@@ -6,62 +6,62 @@ use sha2::{Digest, Sha256};
 use super::image::Image;
 use super::resample::resample;
 
-/// Smallest size, as a share of the image's side; the largest is 1.
-const SMALLEST: f32 = 0.75;
-/// Largest turn, radians.
-const TURN: f32 = 0.2;
-/// Largest saturation of the background: pale, so that the emoji stands out.
+/// Minimum size as a fraction of the image's side; the maximum is 1.
+const MIN_SCALE: f32 = 0.75;
+/// Maximum rotation, radians.
+const MAX_ROTATION: f32 = 0.2;
+/// Maximum saturation of the background: pale, for contrast with the emoji.
 const SATURATION: f32 = 0.5;
-/// Least of the background's brightest channel.
+/// Minimum of the background's brightest channel.
 const BRIGHTNESS: f32 = 0.8;
-/// The emoji is turned on a canvas so many times as wide, and then made smaller, so that its edges stay smooth.
+/// The emoji is rotated on a canvas that is this factor larger and then downsampled, which antialiases its edges.
 const OVERSAMPLING: usize = 2;
 
-/// Where and how large an emoji stands, how it is turned, and on what.
+/// Scale, rotation, translation and background of an emoji.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Variation {
-    /// Red, green and blue from 0 to 1, behind the emoji.
+    /// Red, green and blue in 0…1.
     background: [f32; 3],
-    /// Side of the emoji's square as a share of the image's.
+    /// Side of the emoji's square as a fraction of the image's side.
     scale: f32,
     /// Clockwise, radians.
-    turn: f32,
-    /// Of the centre, right and down, as shares of the image's side.
-    shift: [f32; 2],
+    rotation: f32,
+    /// Of the centre, right and down, as fractions of the image's side.
+    translation: [f32; 2],
 }
 
 impl Variation {
-    /// The variation of that number; the same for the same emoji in every set. `movement` from 0 to 1 is how much of the range of sizes,
-    /// places and turns is used; the background is the same for all.
-    pub fn draw(emoji: &str, number: u64, movement: f32) -> Self {
+    /// Samples variation `number` of an emoji; it does not depend on the other emoji of the set. `movement` in 0…1 scales the ranges of size,
+    /// translation and rotation; the background does not depend on it.
+    pub fn sample(emoji: &str, number: u64, movement: f32) -> Self {
         let seed = Sha256::digest(emoji.as_bytes())[..8].iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte));
-        let mut draw = Philox::new(seed, Stream::Augmentation, number);
-        let mut between = |least: f32, most: f32| least + (most - least) * draw.unit();
+        let mut random = Philox::new(seed, Stream::Augmentation, number);
+        let mut between = |least: f32, most: f32| least + (most - least) * random.unit();
         let (hue, saturation, value) = (between(0.0, 6.0), between(0.0, SATURATION), between(BRIGHTNESS, 1.0));
-        // Hexcone model (Smith 1978): a channel is full within 60° of its own hue and gone beyond 120°.
-        let channel = |own: f32| {
-            let apart = (hue - own).abs();
-            value * (1.0 - saturation * (apart.min(6.0 - apart) - 1.0).clamp(0.0, 1.0))
+        // Hexcone model (Smith 1978): a channel is full within 60° of its hue and 0 beyond 120°.
+        let channel = |centre: f32| {
+            let difference = (hue - centre).abs();
+            value * (1.0 - saturation * (difference.min(6.0 - difference) - 1.0).clamp(0.0, 1.0))
         };
         let background = [channel(0.0), channel(2.0), channel(4.0)];
-        let scale = between(1.0 - movement * (1.0 - SMALLEST), 1.0);
+        let scale = between(1.0 - movement * (1.0 - MIN_SCALE), 1.0);
         let room = (1.0 - scale) / 2.0;
-        let turn = movement * TURN;
-        Self { background, scale, turn: between(-turn, turn), shift: [between(-room, room), between(-room, room)] }
+        let rotation = movement * MAX_ROTATION;
+        Self { background, scale, rotation: between(-rotation, rotation), translation: [between(-room, room), between(-room, room)] }
     }
 
-    /// The emoji, whose image is square, so drawn: RGB bytes of `size` x `size` pixels.
+    /// Renders the variation of a square emoji image: RGB bytes of `size` x `size` pixels.
     pub fn apply(&self, emoji: &Image, size: usize) -> Vec<u8> {
         let side = size * OVERSAMPLING;
         let pixels_per_pixel = emoji.width as f32 / (side as f32 * self.scale);
-        let (sine, cosine) = self.turn.sin_cos();
-        let centre = |shift: f32| side as f32 * (0.5 + shift);
+        let (sine, cosine) = self.rotation.sin_cos();
+        let centre = |translation: f32| side as f32 * (0.5 + translation);
         let middle = emoji.width as f32 / 2.0 - 0.5;
         let premultiplied = (0..side * side)
             .map(|index| {
-                let right = (index % side) as f32 + 0.5 - centre(self.shift[0]);
-                let down = (index / side) as f32 + 0.5 - centre(self.shift[1]);
-                between_pixels(
+                let right = (index % side) as f32 + 0.5 - centre(self.translation[0]);
+                let down = (index / side) as f32 + 0.5 - centre(self.translation[1]);
+                bilinear(
                     emoji,
                     middle + (cosine * right + sine * down) * pixels_per_pixel,
                     middle + (cosine * down - sine * right) * pixels_per_pixel,
@@ -72,15 +72,15 @@ impl Variation {
     }
 }
 
-/// The colour at a place between pixels, bilinearly; beyond the image is nothing.
-fn between_pixels(image: &Image, x: f32, y: f32) -> [f32; 4] {
+/// Bilinear interpolation at (x, y); transparent outside the image.
+fn bilinear(image: &Image, x: f32, y: f32) -> [f32; 4] {
     let (left, top) = (x.floor(), y.floor());
     let mut sum = [0.0; 4];
-    for (column, share_x) in [(left, left + 1.0 - x), (left + 1.0, x - left)] {
-        for (row, share_y) in [(top, top + 1.0 - y), (top + 1.0, y - top)] {
+    for (column, weight_x) in [(left, left + 1.0 - x), (left + 1.0, x - left)] {
+        for (row, weight_y) in [(top, top + 1.0 - y), (top + 1.0, y - top)] {
             if column >= 0.0 && row >= 0.0 && column < image.width as f32 && row < image.height as f32 {
                 let pixel = &image.premultiplied[row as usize * image.width + column as usize];
-                sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += share_x * share_y * value);
+                sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += weight_x * weight_y * value);
             }
         }
     }
@@ -92,25 +92,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_repeat_and_stay_within_their_bounds() {
+    fn samples_repeat_and_stay_within_their_bounds() {
         let mut seen = Vec::new();
         for number in 0..200 {
-            let one = Variation::draw("❤", number, 1.0);
-            assert_eq!(one, Variation::draw("❤", number, 1.0));
-            assert_ne!(one, Variation::draw("🦊", number, 1.0));
-            let still = Variation::draw("❤", number, 0.0);
-            assert_eq!(still, Variation { background: one.background, scale: 1.0, turn: 0.0, shift: [0.0, 0.0] });
-            let half = Variation::draw("❤", number, 0.5);
-            assert!((half.turn - one.turn / 2.0).abs() < 1e-6 && (half.scale - (1.0 + one.scale) / 2.0).abs() < 1e-6, "{half:?} {one:?}");
-            assert!((SMALLEST..=1.0).contains(&one.scale) && one.turn.abs() <= TURN);
-            assert!(one.shift.iter().all(|shift| shift.abs() <= (1.0 - one.scale) / 2.0 + 1e-6), "inside the image");
+            let one = Variation::sample("❤", number, 1.0);
+            assert_eq!(one, Variation::sample("❤", number, 1.0));
+            assert_ne!(one, Variation::sample("🦊", number, 1.0));
+            let still = Variation::sample("❤", number, 0.0);
+            assert_eq!(still, Variation { background: one.background, scale: 1.0, rotation: 0.0, translation: [0.0, 0.0] });
+            let half = Variation::sample("❤", number, 0.5);
+            assert!((half.rotation - one.rotation / 2.0).abs() < 1e-6 && (half.scale - (1.0 + one.scale) / 2.0).abs() < 1e-6, "{half:?} {one:?}");
+            assert!((MIN_SCALE..=1.0).contains(&one.scale) && one.rotation.abs() <= MAX_ROTATION);
+            assert!(one.translation.iter().all(|translation| translation.abs() <= (1.0 - one.scale) / 2.0 + 1e-6), "inside the image");
             let most = one.background.iter().copied().fold(0.0, f32::max);
             let least = one.background.iter().copied().fold(1.0, f32::min);
             assert!((BRIGHTNESS..=1.0).contains(&most) && least >= most * (1.0 - SATURATION) - 1e-6, "{:?}", one.background);
             assert!(!seen.contains(&one));
             seen.push(one);
         }
-        // Every channel is at times the brightest: all hues occur.
+        // Every channel is the brightest in some samples: all hues occur.
         for channel in 0..3 {
             assert!(seen.iter().filter(|one| one.background[channel] > one.background[(channel + 1) % 3]).count() > 50);
         }
@@ -120,15 +120,15 @@ mod tests {
     fn the_emoji_lands_where_the_variation_says() {
         let red = Image { width: 8, height: 8, premultiplied: vec![[1.0, 0.0, 0.0, 1.0]; 64] };
         let blue = [0.0, 0.0, 1.0];
-        let still = Variation { background: blue, scale: 1.0, turn: 0.0, shift: [0.0, 0.0] };
-        assert!(still.apply(&red, 16).chunks(3).all(|pixel| pixel[0] > 120 && pixel[2] < 135), "all of it, softened at the rim");
-        let aside = Variation { scale: 0.5, shift: [0.25, -0.25], ..still.clone() };
-        let bytes = aside.apply(&red, 16);
+        let still = Variation { background: blue, scale: 1.0, rotation: 0.0, translation: [0.0, 0.0] };
+        assert!(still.apply(&red, 16).chunks(3).all(|pixel| pixel[0] > 120 && pixel[2] < 135), "the whole image, with antialiased borders");
+        let moved = Variation { scale: 0.5, translation: [0.25, -0.25], ..still.clone() };
+        let bytes = moved.apply(&red, 16);
         let at = |x: usize, y: usize| &bytes[(y * 16 + x) * 3..][..3];
         assert_eq!((at(12, 3), at(3, 3), at(12, 12)), (&[255, 0, 0][..], &[0, 0, 255][..], &[0, 0, 255][..]));
-        // Turned by an eighth, the corner of a square that fills the image is no longer in the image's corner, its middle is.
-        let turned = Variation { scale: 0.7, turn: std::f32::consts::FRAC_PI_4, ..still };
-        let bytes = turned.apply(&red, 16);
+        // Rotated by 45°, a square no longer covers the image's corner, but still its centre.
+        let rotated = Variation { scale: 0.7, rotation: std::f32::consts::FRAC_PI_4, ..still };
+        let bytes = rotated.apply(&red, 16);
         assert_eq!((&bytes[..3], &bytes[(8 * 16 + 8) * 3..][..3]), (&[0, 0, 255][..], &[255, 0, 0][..]));
     }
 }

@@ -114,7 +114,7 @@ pub(super) struct RealImages<'a> {
 
 impl<'a> RealImages<'a> {
     /// # Errors
-    /// A name that the scorer cannot judge.
+    /// A name that the scorer does not know.
     pub fn measure(inputs: &'a Inputs, space: &FeatureSpace<'_>) -> Result<Self, TrainError> {
         let images: Vec<Vec<f32>> = inputs.real.iter().map(|&image| inputs.images.pixels(image).to_vec()).collect();
         let names: Vec<&str> = inputs.real.iter().map(|&image| inputs.name(image)).collect();
@@ -183,8 +183,8 @@ pub(super) struct Measured {
 /// Generates and measures model after model, so that only the shown images of a model stay in memory.
 ///
 /// # Errors
-/// See [`ImageSampler::generate`]; a prompt that the scorer cannot judge.
-#[expect(clippy::too_many_arguments, reason = "one call; a struct of these would only be taken apart again")]
+/// See [`ImageSampler::generate`]; a prompt that the scorer does not know.
+#[expect(clippy::too_many_arguments, reason = "one call; a struct would be built for it alone")]
 pub(super) fn measure_models(
     options: &EvaluateOptions,
     inputs: &Inputs,

@@ -40,8 +40,7 @@ pub use report::{ModelReport, PairMeasures, Report, Retrieval, SetMeasures, Trai
 /// The folder that an evaluation writes.
 const EVALUATION: FolderKind = recorded_folder_kind!("an evaluation");
 
-/// Evaluates and writes `report.json`, `report.html` and `grid.png` (rows: real images, teacher, students), with `config.toml` and
-/// `command.txt` beside them.
+/// Evaluates and writes `report.json`, `report.html`, `grid.png` (rows: real images, teacher, students), `config.toml` and `command.txt`.
 ///
 /// # Errors
 /// Invalid options, models or data that cannot be read, images that are not finite, storage, interruption.

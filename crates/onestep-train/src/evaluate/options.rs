@@ -24,7 +24,7 @@ pub struct EvaluateOptions {
     pub count: usize,
     /// Images per generated set.
     pub samples: usize,
-    /// Prompts whose diversity is measured, over 8 noises each.
+    /// Number of prompts for the diversity, with 8 noises each.
     pub diversity_prompts: usize,
     /// Solver steps of the teacher that the students are compared with.
     pub steps: usize,

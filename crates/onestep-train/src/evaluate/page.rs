@@ -1,52 +1,28 @@
-//! `report.html` of an evaluation: tables, plots and images on one page that needs neither network nor script.
+//! `report.html` of an evaluation: tables, charts and images on one page.
 
-use std::fmt::Write;
 use std::path::Path;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use burn::tensor::Device;
+use maud::{Markup, html};
 
 use super::{
     generate::Generated,
-    report::{ModelReport, PairMeasures, Report, SetMeasures, TrainingPairsReport},
+    report::{ModelReport, PairMeasures, Report, SetMeasures},
     requests::ModelRequests,
     seeds::NOISES,
 };
 use crate::{
-    chart::{escaped, figure},
+    chart::steps_chart,
     error::TrainError,
     features::{self, LabelledPrompt},
+    html_page::{self, png_source},
     image_grid::ImageGrid,
 };
 
 /// Images in a row of the page.
 const COLUMNS: usize = 8;
-/// Prompts whose images for several noises the page shows.
+/// Number of prompts for which the page shows images of several noises.
 const DIVERSITY_PROMPTS_SHOWN: usize = 3;
-
-/// Size of a plot's area in SVG units; labels lie around it.
-const WIDTH: f64 = 300.0;
-const HEIGHT: f64 = 150.0;
-/// From one label to the next below it.
-const LINE: f64 = 11.0;
-/// Width of a letter of a label, about.
-const LETTER: f64 = 6.2;
-
-/// Light and dark, one column, tables that scroll by themselves on narrow screens.
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1b1b1f;--paper:#fff;--faint:#6b6b76;--line:#d9d9e0;--mark:#c2410c}\
-@media(prefers-color-scheme:dark){:root{--ink:#ececf1;--paper:#16161a;--faint:#a0a0ac;--line:#3a3a44;--mark:#fb923c}}\
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:62rem;margin:1.5rem auto;padding:0 1rem}\
-h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}h1,h2{line-height:1.25}p,figcaption,li{max-width:44rem}\
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}\
-caption{text-align:left;color:var(--faint)}tr.student{font-weight:600}\
-th,td{padding:.3rem .7rem .3rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\
-th:first-child,td:first-child{text-align:left}figure{margin:1rem 0}figcaption,.faint{color:var(--faint);font-size:.9rem}\
-.plots{display:flex;flex-wrap:wrap;gap:1rem}.plots figure{flex:1 1 18rem;margin:0}\
-svg{width:100%;max-width:26rem;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--faint)}\
-.axis{stroke:var(--line);fill:none}.teacher{stroke:currentColor;fill:none;stroke-width:1.5}.dot{fill:currentColor}\
-.student-mark,svg text.student-text{fill:var(--mark)}.student-line{stroke:var(--mark);stroke-dasharray:4 3;fill:none}\
-.strip{margin:.5rem 0}.strip img{display:block;width:100%;max-width:33rem;height:auto;background:#fff}";
 
 /// One model's images on the page.
 pub(super) struct PageImages {
@@ -82,22 +58,22 @@ type Strip = (String, Vec<u8>);
 
 /// The images of the page.
 pub(super) struct Grids {
-    /// Real images and each artist's, for the same prompts and noises.
+    /// Real images, and the images of each model for the same prompts and noises.
     same: Vec<Strip>,
-    /// The prompts of their columns.
+    /// The prompts of the columns of `same`.
     prompts: Vec<String>,
-    /// For some prompts the teacher's and the student's images for several noises.
+    /// For some prompts the images of the teacher and the students for several noises.
     diverse: Vec<(String, Vec<Strip>)>,
 }
 
-/// Places in the set that the grid of the same noises shows, out of so many that have different prompts.
+/// Indices of the shown prompts, evenly spread over all.
 pub(super) fn columns(prompts: usize) -> impl Iterator<Item = usize> {
     let columns = COLUMNS.min(prompts);
     (0..columns).map(move |column| column * prompts / columns)
 }
 
 impl Grids {
-    /// Strips of images of `size`; `shown` are those of `models`, `originals` real ones of the names that the phrasings `held_out` ask for.
+    /// Encodes the images of `models`; `originals` holds a real image for each of the `held_out` prompts, all of them `size` × `size` pixels.
     ///
     /// # Errors
     /// Encoding.
@@ -115,21 +91,21 @@ impl Grids {
             grid.png()
         };
         let Some(any) = shown.first() else { return Ok(Self { same: Vec::new(), prompts: Vec::new(), diverse: Vec::new() }) };
-        let real: Vec<Vec<f32>> = any.set_prompts.iter().map(|&place| originals[place].clone()).collect();
+        let real: Vec<Vec<f32>> = any.set_prompts.iter().map(|&prompt| originals[prompt].clone()).collect();
         let mut same = vec![("real images".to_owned(), strip(&real)?)];
         for (shown, model) in shown.iter().zip(models) {
             same.push((name(model), strip(&shown.set)?));
         }
-        let prompt = |place: usize| held_out[place].prompt.to_owned();
+        let text = |prompt: usize| held_out[prompt].prompt.to_owned();
         let mut diverse = Vec::new();
-        for (group, &place) in any.diversity_prompts.iter().take(any.diversity.len() / NOISES).enumerate() {
+        for (group, &prompt) in any.diversity_prompts.iter().take(any.diversity.len() / NOISES).enumerate() {
             let mut strips = Vec::new();
             for (shown, model) in shown.iter().zip(models).filter(|(shown, model)| shown.is_reference || model.is_student()) {
                 strips.push((name(model), strip(&shown.diversity[group * NOISES..(group + 1) * NOISES])?));
             }
-            diverse.push((prompt(place), strips));
+            diverse.push((text(prompt), strips));
         }
-        Ok(Self { same, prompts: any.set_prompts.iter().map(|&place| prompt(place)).collect(), diverse })
+        Ok(Self { same, prompts: any.set_prompts.iter().map(|&prompt| text(prompt)).collect(), diverse })
     }
 }
 
@@ -138,262 +114,217 @@ impl Grids {
 /// # Errors
 /// Storage.
 pub(super) fn write(path: &Path, title: &str, report: &Report, grids: &Grids) -> Result<(), TrainError> {
-    let page = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Evaluation: {0}</title>\n<style>{STYLE}</style>\n<body>\n<h1>Evaluation: {0}</h1>\n{1}</body></html>\n",
-        escaped(title),
-        body(report, grids)
+    let title = format!("Evaluation: {title}");
+    html_page::write(path, &title, &html! { h1 { (title) } (body(report, grids)) })
+}
+
+fn body(report: &Report, grids: &Grids) -> Markup {
+    html! {
+        (introduction(report))
+        h2 { "Measures against solver steps" }
+        div.plots {
+            (chart("Fréchet distance to the teacher's images", report, |row| row.to_teacher.frechet_distance))
+            (chart("Fréchet distance to the real images", report, |row| row.to_real.frechet_distance))
+            (chart("Feature distance to the teacher's image of the same noise", report, |row| row.preservation.distance))
+        }
+        h2 { "Against the teacher's images" }
+        (set_table(
+            report,
+            &format!(
+                "{0} generated images; reference: {0} images of the teacher at {1} steps, same prompts, other noises",
+                report.samples, report.teacher_steps
+            ),
+            |row| row.to_teacher,
+        ))
+        h2 { "Against the real images" }
+        (set_table(
+            report,
+            &format!("{} generated images; reference: {} images of the folder", report.samples, report.real),
+            |row| row.to_real,
+        ))
+        (single_images(report))
+        (training_pairs(report))
+        (images(report, grids))
+        (retrieval(report))
+        (explanation(report))
+    }
+}
+
+fn introduction(report: &Report) -> Markup {
+    html! {
+        p {
+            "One-step students compared with their teacher, guidance " (report.guidance) ", on held-out phrasings of " (report.names)
+            " names and on noises that no model was trained on. Features: " strong { (report.features) } " (" (report.feature_size)
+            " per image). Distances in this feature space can be compared with each other, but not with FIDs of other feature spaces."
+        }
+    }
+}
+
+fn set_table(report: &Report, caption: &str, measures: impl Fn(&ModelReport) -> SetMeasures) -> Markup {
+    let heads = ["Fréchet ↓", "KID × 1000 ↓", "precision ↑", "recall ↑", "density ↑", "coverage ↑"];
+    table(caption, &heads, &report.models, |row| {
+        let SetMeasures { frechet_distance, kernel_distance, manifold } = measures(row);
+        vec![
+            format!("{frechet_distance:.4}"),
+            format!("{:.3} ± {:.3}", kernel_distance.mean * 1000.0, kernel_distance.standard_deviation * 1000.0),
+            format!("{:.3}", manifold.precision),
+            format!("{:.3}", manifold.recall),
+            format!("{:.3}", manifold.density),
+            format!("{:.3}", manifold.coverage),
+        ]
+    })
+}
+
+/// The measures of single images: preservation, diversity, alignment, time.
+fn single_images(report: &Report) -> Markup {
+    let heads = ["evaluations", "distance ↓", "16×16 distance ↓", "PSNR, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "s per image ↓"];
+    let caption = format!(
+        "{} images; distances and PSNR to the teacher's image of the same noise at {} steps; diversity: {NOISES} noises of each of {} prompts",
+        report.samples, report.teacher_steps, report.diversity_prompts
     );
-    Ok(onestep_store::replace_file(path, page.as_bytes())?)
-}
-
-fn body(report: &Report, grids: &Grids) -> String {
-    let mut page = introduction(report);
-    page.push_str("<h2>Against steps</h2>\n<div class=\"plots\">\n");
-    page.push_str(&plot("Fréchet distance to the teacher's images", &report.models, |row| row.to_teacher.frechet_distance));
-    page.push_str(&plot("Fréchet distance to the real images", &report.models, |row| row.to_real.frechet_distance));
-    page.push_str(&plot("Distance to the teacher's image of the same noise", &report.models, |row| row.preservation.distance));
-    page.push_str("</div>\n");
-
-    let set = |title: &str, caption: &str, of: &dyn Fn(&ModelReport) -> SetMeasures| {
-        let heads = ["Fréchet ↓", "KID × 1000 ↓", "precision ↑", "recall ↑", "density ↑", "coverage ↑"];
-        let cells = |row: &ModelReport| {
-            let SetMeasures { frechet_distance, kernel_distance, manifold } = of(row);
-            vec![
-                format!("{frechet_distance:.4}"),
-                format!("{:.3} ± {:.3}", kernel_distance.mean * 1000.0, kernel_distance.deviation * 1000.0),
-                format!("{:.3}", manifold.precision),
-                format!("{:.3}", manifold.recall),
-                format!("{:.3}", manifold.density),
-                format!("{:.3}", manifold.coverage),
-            ]
-        };
-        format!("<h2>{title}</h2>\n{}", table(caption, &heads, &report.models, &cells))
-    };
-    page.push_str(&set(
-        "Beside the teacher's images",
-        &format!("{0} drawn images; reference: {0} of the teacher at {1} steps, same prompts, other noises", report.samples, report.teacher_steps),
-        &|row| row.to_teacher,
-    ));
-    page.push_str(&set(
-        "Beside the real images",
-        &format!("{} drawn images; reference: the {} images of the folder", report.samples, report.real),
-        &|row| row.to_real,
-    ));
-    page.push_str(&single(report));
-    page.push_str(&images(report, grids));
-    page.push_str(&retrieval(report));
-    page.push_str(&explanation(report));
-    page
-}
-
-fn introduction(report: &Report) -> String {
-    format!(
-        "<p>The student in one step beside its teacher, guidance {}, on held-out phrasings of {} names and on noises that neither saw. \
-         Features: <strong>{}</strong> ({} per image). Distances in this space are comparable with each other, and not with an FID of \
-         Inception-v3 from elsewhere.</p>\n",
-        report.guidance,
-        report.names,
-        escaped(&report.features),
-        report.feature_size
-    )
-}
-
-/// The measures that compare single images.
-fn single(report: &Report) -> String {
-    let percent = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
-    let heads = ["evaluations", "distance ↓", "of averages ↓", "PSNR, dB ↑", "diversity ↑", "of the teacher's", "alignment ↑", "seconds each ↓"];
-    let cells = |row: &ModelReport| {
+    let rows = table(&caption, &heads, &report.models, |row| {
         vec![
             row.evaluations.to_string(),
             format!("{:.4}", row.preservation.distance),
             format!("{:.4}", row.preservation.downsampled_pixels),
             decibels(row.preservation.psnr),
             format!("{:.4}", row.diversity),
-            percent(row.diversity_ratio),
+            row.diversity_ratio.map_or_else(|| "–".to_owned(), percent),
             report.format_alignment(row.alignment).unwrap_or_else(|| "–".to_owned()),
             format!("{:.4}", row.seconds_per_image),
         ]
-    };
-    let caption = format!(
-        "{} images, distance and PSNR to the teacher's of the same noise at {} steps; diversity: 8 noises of each of {} prompts",
-        report.samples, report.teacher_steps, report.diversity_prompts
-    );
-    let mut text = format!("<h2>Same prompt, same noise</h2>\n{}", table(&caption, &heads, &report.models, &cells));
-    let _ = writeln!(
-        text,
-        "<p class=\"faint\">The yardsticks: the teacher's images for two noises of one prompt have a distance of {}, those of different prompts \
-         {}. Alignment: {}{}.</p>",
-        distances(&report.baseline_same_prompt),
-        distances(&report.baseline_different_prompts),
-        report.alignment.as_deref().map_or_else(|| "not measured, since averages of pixels judge nothing".to_owned(), escaped),
-        report.format_alignment(report.real_alignment).map_or_else(String::new, |score| format!("; real images: {score}"))
-    );
-    text.push_str(&by_heart(report));
-    text
+    });
+    html! {
+        h2 { "Same prompt, same noise" }
+        (rows)
+        p.faint {
+            "Baselines: the teacher's images for two noises of one prompt have a distance of " (distances(&report.baseline_same_prompt))
+            ", those for different prompts " (distances(&report.baseline_different_prompts)) ". Alignment: "
+            (report.alignment.as_deref().unwrap_or("not measured, because downsampled pixels know no prompts"))
+            @if let Some(score) = report.format_alignment(report.real_alignment) { "; real images: " (score) }
+            "."
+        }
+    }
 }
 
-/// The students on pairs that they were trained on, beside those that they were not.
-fn by_heart(report: &Report) -> String {
-    let Some(TrainingPairsReport { count, steps, guidance }) = report.training_pairs else { return String::new() };
+/// The students on training pairs and on held-out ones.
+fn training_pairs(report: &Report) -> Markup {
+    let Some(training) = report.training_pairs else { return Markup::default() };
     let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.preservation_on_training_pairs.is_some()).cloned().collect();
-    let heads = ["trained on: distance ↓", "of averages ↓", "PSNR, dB ↑", "held out: distance ↓", "of averages ↓", "PSNR, dB ↑"];
-    let cells = |row: &ModelReport| {
+    let heads = ["training pairs: distance ↓", "16×16 distance ↓", "PSNR, dB ↑", "held out: distance ↓", "16×16 distance ↓", "PSNR, dB ↑"];
+    let caption = format!(
+        "{} training pairs, and {} held-out phrasings and noises. Much smaller distances on training pairs mean that the student memorised them.",
+        training.count, report.samples
+    );
+    let rows = table(&caption, &heads, &rows, |row| {
         let both = row.preservation_on_training_pairs.iter().chain([&row.preservation]);
         both.flat_map(|pair| [format!("{:.4}", pair.distance), format!("{:.4}", pair.downsampled_pixels), decibels(pair.psnr)]).collect()
-    };
-    let mut caption = format!(
-        "{count} pairs that the student was trained on, and {} of held-out phrasings and noises; far nearer on the former, it would know them by heart",
-        report.samples
-    );
-    if (steps, guidance) != (report.teacher_steps, report.guidance) {
-        caption.push_str(&format!(
-            ". The former were drawn by the teacher in {steps} steps with guidance {guidance}, the latter in {} with {}, which alone makes a difference",
-            report.teacher_steps, report.guidance
-        ));
+    });
+    html! {
+        h3 { "Training pairs" }
+        (rows)
+        @if (training.steps, training.guidance) != (report.teacher_steps, report.guidance) {
+            p.faint {
+                "The teacher sampled the training pairs in " (training.steps) " steps with guidance " (training.guidance)
+                ", and the held-out images in " (report.teacher_steps) " steps with guidance " (report.guidance)
+                ". This alone makes a difference between the two."
+            }
+        }
     }
-    format!("<h3>Training pairs</h3>\n{}", table(&caption, &heads, &rows, &cells))
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.1} %", fraction * 100.0)
 }
 
 fn decibels(psnr: Option<f64>) -> String {
-    psnr.map_or_else(|| "the same".to_owned(), |psnr| format!("{psnr:.2}"))
+    psnr.map_or_else(|| "identical".to_owned(), |psnr| format!("{psnr:.2}"))
 }
 
 fn distances(pair: &PairMeasures) -> String {
-    format!(
-        "{:.4} (of averages {:.4}{})",
-        pair.distance,
-        pair.downsampled_pixels,
-        pair.psnr.map_or_else(String::new, |psnr| format!(", {psnr:.2} dB"))
-    )
+    let psnr = pair.psnr.map_or_else(String::new, |psnr| format!(", {psnr:.2} dB"));
+    format!("{:.4} (16×16: {:.4}{psnr})", pair.distance, pair.downsampled_pixels)
 }
 
-fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: &dyn Fn(&ModelReport) -> Vec<String>) -> String {
-    let mut text = format!("<div class=\"wide\"><table><caption>{}</caption>\n<tr><th>model</th>", escaped(caption));
-    heads.iter().for_each(|head| text.push_str(&format!("<th>{head}</th>")));
-    text.push_str("</tr>\n");
-    for row in rows {
-        let is_student = row.is_student();
-        text.push_str(&format!("<tr{}><td>{}</td>", if is_student { " class=\"student\"" } else { "" }, escaped(&name(row))));
-        cells(row).iter().for_each(|cell| text.push_str(&format!("<td>{cell}</td>")));
-        text.push_str("</tr>\n");
-    }
-    text.push_str("</table></div>\n");
-    text
-}
-
-/// A figure of every row against its steps, on a logarithmic axis of steps: the teacher's joined, the student's marked and carried across.
-fn plot(title: &str, rows: &[ModelReport], value: impl Fn(&ModelReport) -> f64) -> String {
-    let most = rows.iter().map(|row| row.steps).max().unwrap_or(1).max(2) as f64;
-    let top = rows.iter().map(&value).filter(|value| value.is_finite()).fold(0.0, f64::max).max(1e-12) * 1.05;
-    let x = |steps: usize| (steps.max(1) as f64).ln() / most.ln() * WIDTH;
-    let y = |value: f64| HEIGHT - (if value.is_finite() { value } else { top } / top).clamp(0.0, 1.0) * HEIGHT;
-    let mut students: Vec<&ModelReport> = rows.iter().filter(|row| row.is_student()).collect();
-    students.sort_by(|a, b| y(value(a)).total_cmp(&y(value(b))));
-    let label = |row: &ModelReport| row.name.clone().unwrap_or_else(|| row.model.clone());
-    // Room for the longest name on the right, and below for all of them where they stand close.
-    let longest = students.iter().map(|row| label(row).chars().count()).max().unwrap_or(0) as f64;
-    let (right, below) = ((longest * LETTER + 8.0).max(46.0), (students.len() as f64 * LINE).max(48.0));
-    let mut svg = format!(
-        "<figure><svg role=\"img\" aria-label=\"{title} against steps\" viewBox=\"-56 -12 {} {}\"><path class=\"axis\" d=\"M0 0V{HEIGHT}H{WIDTH}\"/>\
-         <text x=\"-4\" y=\"4\" text-anchor=\"end\">{}</text><text x=\"-4\" y=\"{HEIGHT}\" text-anchor=\"end\">0</text>",
-        WIDTH + 56.0 + right,
-        HEIGHT + below,
-        figure(top)
-    );
-    let teachers: Vec<&ModelReport> = rows.iter().filter(|row| row.model == "teacher").collect();
-    let line: Vec<String> = teachers.iter().map(|row| format!("{:.1},{:.1}", x(row.steps), y(value(row)))).collect();
-    let _ = write!(svg, "<polyline class=\"teacher\" points=\"{}\"/>", line.join(" "));
-    for row in &teachers {
-        let (x, y) = (x(row.steps), y(value(row)));
-        let _ = write!(
-            svg,
-            "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-            HEIGHT + 14.0,
-            row.steps
-        );
-    }
-    // From above; a name goes below the one before where it would cover it.
-    let mut free = f64::NEG_INFINITY;
-    for row in students {
-        let (x, y) = (x(row.steps), y(value(row)));
-        let place = (y + 4.0).max(free);
-        free = place + LINE;
-        let _ = write!(
-            svg,
-            "<path class=\"student-line\" d=\"M0 {y:.1}H{WIDTH}\"/><rect class=\"student-mark\" x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\"/>\
-             <text class=\"student-text\" x=\"{}\" y=\"{:.1}\">{}</text>",
-            x - 4.0,
-            y - 4.0,
-            WIDTH + 4.0,
-            place,
-            escaped(&label(row))
-        );
-    }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">steps of the teacher</text></svg><figcaption>{title}</figcaption></figure>",
-        WIDTH / 2.0,
-        HEIGHT + 30.0
-    );
-    svg
-}
-
-fn images(report: &Report, grids: &Grids) -> String {
-    let prompts: Vec<String> = grids.prompts.iter().map(|prompt| escaped(prompt)).collect();
-    let mut text = format!("<h2>Images</h2>\n<p>Same prompts and noises in every row: {}.</p>\n", prompts.join(" · "));
-    grids.same.iter().for_each(|(label, png)| text.push_str(&strip(label, label, png)));
-    if !grids.diverse.is_empty() {
-        let _ = writeln!(
-            text,
-            "<h2>Eight noises of one prompt</h2>\n<p>The teacher at {} steps and the student, noise by noise.</p>",
-            report.teacher_steps
-        );
-    }
-    for (prompt, strips) in &grids.diverse {
-        for (label, png) in strips {
-            text.push_str(&strip(&format!("{prompt} – {label}"), &format!("{label}: {prompt}"), png));
+fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: impl Fn(&ModelReport) -> Vec<String>) -> Markup {
+    html! {
+        div.wide {
+            table {
+                caption { (caption) }
+                tr { th { "model" } @for head in heads { th { (head) } } }
+                @for row in rows {
+                    tr.student[row.is_student()] { td { (name(row)) } @for cell in cells(row) { td { (cell) } } }
+                }
+            }
         }
     }
-    text
 }
 
-fn strip(label: &str, description: &str, png: &[u8]) -> String {
-    format!(
-        "<div class=\"strip\"><span class=\"faint\">{}</span><img alt=\"{}\" src=\"data:image/png;base64,{}\"></div>\n",
-        escaped(label),
-        escaped(description),
-        BASE64_STANDARD.encode(png)
-    )
+fn chart(title: &str, report: &Report, value: impl Fn(&ModelReport) -> f64) -> Markup {
+    let (students, teacher): (Vec<&ModelReport>, Vec<&ModelReport>) = report.models.iter().partition(|row| row.is_student());
+    let teacher: Vec<(usize, f64)> = teacher.into_iter().map(|row| (row.steps, value(row))).collect();
+    let students: Vec<(String, f64)> = students.into_iter().map(|row| (row.name.as_ref().unwrap_or(&row.model).clone(), value(row))).collect();
+    steps_chart(title, &teacher, &students)
 }
 
-fn retrieval(report: &Report) -> String {
+fn images(report: &Report, grids: &Grids) -> Markup {
+    html! {
+        h2 { "Images" }
+        p { "Every row has the same prompts and noises: " (grids.prompts.join(" · ")) "." }
+        @for (label, png) in &grids.same { (strip(label, label, png)) }
+        @if !grids.diverse.is_empty() {
+            h2 { "Eight noises of one prompt" }
+            p { "The teacher at " (report.teacher_steps) " steps and the students, for the same noises." }
+        }
+        @for (prompt, strips) in &grids.diverse {
+            @for (label, png) in strips { (strip(&format!("{prompt} – {label}"), &format!("{label}: {prompt}"), png)) }
+        }
+    }
+}
+
+fn strip(label: &str, description: &str, png: &[u8]) -> Markup {
+    html! { div.strip { span.faint { (label) } img alt=(description) src=(png_source(png)); } }
+}
+
+fn retrieval(report: &Report) -> Markup {
     let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.retrieval.is_some()).cloned().collect();
     let caption = format!(
-        "Is one of the right name the nearest of {} real images, among the nearest five? {} names, and a held-out phrasing of each.",
+        "Fraction of generated images for which a real image of the right name is the nearest of {} (top-1), or among the five nearest (top-5); \
+         {} names, and a held-out phrasing of each",
         report.real, report.names
     );
     let heads = ["names, top-1 ↑", "top-5 ↑", "phrasings, top-1 ↑", "top-5 ↑"];
-    let cells = |row: &ModelReport| {
+    let rows = table(&caption, &heads, &rows, |row| {
         let both = [row.retrieval, row.retrieval_held_out].into_iter().flatten();
-        both.flat_map(|found| [found.top_1, found.top_5]).map(|share| format!("{:.1} %", share * 100.0)).collect()
-    };
-    format!("<h2>Retrieval</h2>\n{}", table(&caption, &heads, &rows, &cells))
+        both.flat_map(|found| [found.top_1, found.top_5]).map(percent).collect()
+    });
+    html! { h2 { "Retrieval" } (rows) }
 }
 
-fn explanation(report: &Report) -> String {
-    format!(
-        "<h2>How it is measured</h2>\n<ul>\n\
-         <li>Fréchet distance: of the Gaussians with the sets' means and covariances. The teacher's own row at {0} steps says how small it gets for {1} \
-         images of one distribution.</li>\n\
-         <li>KID: unbiased squared maximum mean discrepancy, kernel (x·y/d + 1)³, mean ± standard deviation of 100 subsets of half the smaller set, at \
-         most 1,000.</li>\n\
-         <li>Precision and recall: balls to the 3rd nearest neighbour. Density and coverage: to the 5th.</li>\n\
-         <li>Distances of images: Euclidean between features, divided by the root of their number. PSNR over images in −1…1.</li>\n\
-         <li>Seconds per image: wall clock in batches of 32 on the device of this evaluation, prompt and decoder included. Everything else follows \
-         from the seed, {2}.</li>\n</ul>\n",
-        report.teacher_steps, report.samples, report.seed
-    )
+fn explanation(report: &Report) -> Markup {
+    html! {
+        h2 { "Definitions" }
+        ul {
+            li {
+                "Fréchet distance: between Gaussians with the sets' means and covariances (FID if the features are Inception-v3's; Heusel et al. \
+                 2017). The teacher's row at " (report.teacher_steps) " steps is the lower bound for " (report.samples) " images."
+            }
+            li {
+                "KID (Bińkowski et al. 2018): unbiased squared maximum mean discrepancy with the kernel (x·y/d + 1)³; mean ± standard deviation over \
+                 100 subsets of half the smaller set, at most 1,000 images."
+            }
+            li {
+                "Precision and recall (Kynkäänniemi et al. 2019): balls that reach to the 3rd nearest neighbour. Density and coverage (Naeem et al. \
+                 2020): to the 5th."
+            }
+            li { "Distance: Euclidean distance of the features, divided by the square root of their number. 16×16 distance: the same for 16×16 \
+                  box-downsampled pixels. PSNR: of pixels in −1…1, over all images." }
+            li {
+                "Seconds per image: wall clock in batches of 32 on the device of this evaluation, text encoder and decoder included. Everything else \
+                 is reproducible from the seed, " (report.seed) "."
+            }
+        }
+    }
 }
 
 fn name(row: &ModelReport) -> String {
@@ -409,7 +340,7 @@ mod tests {
     fn row(model: &str, steps: usize, frechet_distance: f64) -> ModelReport {
         let set = SetMeasures {
             frechet_distance,
-            kernel_distance: KernelDistance { mean: 0.001, deviation: 0.0002, subset: 2 },
+            kernel_distance: KernelDistance { mean: 0.001, standard_deviation: 0.0002, subset_size: 2 },
             manifold: Manifold { precision: 1.0, recall: 0.5, density: 0.25, coverage: 0.125 },
         };
         ModelReport {
@@ -431,33 +362,16 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_joins_the_teacher_and_marks_the_student() {
-        let plot = plot("T", &[row("teacher", 1, 4.0), row("teacher", 50, 0.0), row("student", 1, 1.0)], |row| row.to_teacher.frechet_distance);
-        assert!(plot.contains("points=\"0.0,7.1 300.0,150.0\""), "{plot}");
-        assert_eq!((plot.matches("<circle").count(), plot.matches("<rect").count()), (2, 1));
-        assert!(!super::plot("T", &[row("student", 1, f64::NAN)], |row| row.to_real.frechet_distance).contains("NaN"));
-    }
-
-    #[test]
-    fn students_with_the_same_value_have_their_names_below_each_other() {
-        let named = |name: &str| ModelReport { name: Some(name.into()), ..row("student", 1, 1.0) };
-        let plot = plot("T", &[row("teacher", 1, 4.0), named("a"), named("b")], |row| row.to_teacher.frechet_distance);
-        let heights: Vec<&str> = plot.split("student-text\" x=\"304\" y=\"").skip(1).filter_map(|part| part.split('"').next()).collect();
-        let heights: Vec<f64> = heights.into_iter().map(|height| height.parse().unwrap()).collect();
-        assert!(heights.len() == 2 && heights[1] >= heights[0] + LINE - 0.1, "{plot}");
-    }
-
-    #[test]
     fn the_prompts_named_are_those_of_the_images_shown() {
         let size = 16;
         let images: Vec<Vec<f32>> = (0..16).map(|index| vec![index as f32 / 16.0; 3 * size * size]).collect();
         let phrasings: Vec<String> = (0..16).map(|index| format!("phrasing {index}")).collect();
         let held_out: Vec<LabelledPrompt<'_>> = phrasings.iter().map(|prompt| LabelledPrompt { label: "", prompt }).collect();
-        let places: Vec<usize> = columns(16).collect();
-        let set = places.iter().map(|&place| images[place].clone()).collect();
-        let shown = PageImages { is_reference: true, set_prompts: places, diversity_prompts: vec![5], set, diversity: images[..NOISES].to_vec() };
+        let set_prompts: Vec<usize> = columns(16).collect();
+        let set = set_prompts.iter().map(|&prompt| images[prompt].clone()).collect();
+        let shown = PageImages { is_reference: true, set_prompts, diversity_prompts: vec![5], set, diversity: images[..NOISES].to_vec() };
         let grids = Grids::new(&[&shown], &[row("teacher", 2, 0.0)], &images, &held_out, size, &Device::flex()).unwrap();
-        let named: Vec<String> = columns(16).map(|place| format!("phrasing {place}")).collect();
+        let named: Vec<String> = columns(16).map(|prompt| format!("phrasing {prompt}")).collect();
         assert_eq!((grids.prompts, grids.diverse[0].0.as_str()), (named, "phrasing 5"));
         assert_eq!(grids.same[0].1, grids.same[1].1, "the real images of the same prompts");
     }
@@ -471,7 +385,7 @@ mod tests {
     #[test]
     fn tables_mark_the_student_and_say_what_is_not_known() {
         let rows = [row("teacher", 1, 4.0), row("student", 1, 1.0)];
-        let table = table("a < b", &["x"], &rows, &|row| vec![row.steps.to_string()]);
+        let table = table("a < b", &["x"], &rows, |row| vec![row.steps.to_string()]).into_string();
         assert!(table.contains("a &lt; b") && table.contains("<tr class=\"student\"><td>student, 1 step</td><td>1</td>"), "{table}");
     }
 }

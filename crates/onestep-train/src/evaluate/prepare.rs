@@ -38,7 +38,7 @@ pub(super) struct Inputs {
     pub names: Vec<usize>,
     /// The real images of the reference set: one of each name, then another of each, and so on.
     pub real: Vec<usize>,
-    /// Prompts whose diversity is measured.
+    /// Number of prompts for the diversity.
     pub diversity_prompts: usize,
     pub seeds: Seeds,
 }
@@ -196,14 +196,14 @@ fn open_students(options: &EvaluateOptions, teacher: &PipelineFolder, sizes: &Si
         student.check()?;
         if student.sizes()? != *sizes {
             return Err(TrainError::input(format!(
-                "{} generates images of another size than {}: evaluate a student with its own teacher",
+                "{} generates images of another size than {}: evaluate a student with the teacher that it was distilled from",
                 folder.display(),
                 options.teacher.display()
             )));
         }
         if let Some(component) = SHARED_COMPONENTS.into_iter().find(|component| !student.has_same(component, teacher)) {
             return Err(TrainError::input(format!(
-                "{} has another {component} than {}: evaluate a student with its own teacher, with which it shares everything but the denoiser",
+                "{} has another {component} than {}: evaluate a student with the teacher that it was distilled from; only their denoisers differ",
                 folder.display(),
                 options.teacher.display()
             )));

@@ -7,7 +7,7 @@ use crate::measures::{KernelDistance, Manifold};
 /// Accuracy of retrieving real images by generated ones.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Fraction of names whose nearest real image has the name.
+    /// Fraction of names for which the nearest real image has the name.
     pub top_1: f64,
     /// Fraction of names of which a real image is among the five nearest.
     pub top_5: f64,
@@ -116,7 +116,7 @@ pub struct Report {
     pub real_alignment: Option<f64>,
     /// The training pairs measured, if a pair set was given.
     pub training_pairs: Option<TrainingPairsReport>,
-    /// Prompts whose diversity is measured, over 8 noises each.
+    /// Number of prompts for the diversity, with 8 noises each.
     pub diversity_prompts: usize,
     /// Baseline of `preservation`: the teacher's images for two noises of one prompt.
     pub baseline_same_prompt: PairMeasures,

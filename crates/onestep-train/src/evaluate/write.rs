@@ -59,7 +59,7 @@ pub(super) fn report(
 ///
 /// # Errors
 /// Encoding, storage.
-#[expect(clippy::too_many_arguments, reason = "one call; a struct of these would only be taken apart again")]
+#[expect(clippy::too_many_arguments, reason = "one call; a struct would be built for it alone")]
 pub(super) fn files(
     folder: &Path,
     options: &EvaluateOptions,

@@ -2,7 +2,7 @@
 //!
 //! [`open`] chooses by the path that `--features` names:
 //! - a file: Inception-v3 in the layout of the published Fréchet distances ([`inception`]);
-//! - a folder whose `config.json` is CLIP's: CLIP's image features, and its image–text cosine as alignment ([`clip`]);
+//! - a folder with the `config.json` of CLIP: CLIP's image features, and its image–text cosine as alignment ([`clip`]);
 //! - a folder of `onestep train image-classifier`: its penultimate features, and its accuracy as alignment;
 //! - no path: 16×16 box-downsampled pixels ([`DownsampledPixels`]), without an alignment.
 //!
@@ -24,7 +24,7 @@ use crate::{
     measures::FeatureMatrix,
 };
 
-/// A network whose features span the space in which images are compared.
+/// A feature network: images are compared by the distances of their features.
 pub trait FeatureNetwork {
     /// A short description for reports.
     fn name(&self) -> String;

@@ -16,8 +16,9 @@ use super::{
     metric_file::Metric,
 };
 use crate::{
-    chart::{Curve, chart, page},
+    chart::{Curve, chart},
     error::{TrainError, TrainErrorKind, check_options},
+    html_page,
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
     pairs::Pairs,
@@ -189,11 +190,13 @@ fn write(folder: &Path, options: &OverfitOptions, runs: &[OverfitRun]) -> Result
         .iter()
         .map(|run| Curve { name: run.augmentations.to_string(), points: run.curve.iter().map(|&(step, value)| (step as f64, value)).collect() })
         .collect();
-    let body = format!(
-        "<h1>Overfitting latents</h1>\n<p>LatentLPIPS to the targets while noise is optimised under E-LatentLPIPS, by its augmentations.</p>\n{}",
-        chart("LatentLPIPS", &curves, true)
-    );
-    page(&folder.join("report.html"), "Overfitting latents", &body)
+    let title = "Overfitting latents";
+    let body = maud::html! {
+        h1 { (title) }
+        p { "LatentLPIPS to the targets while noise is optimised under E-LatentLPIPS, by its augmentations." }
+        (chart("LatentLPIPS", &curves, true))
+    };
+    html_page::write(&folder.join("report.html"), title, &body)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Features of a set of images.
+//! The features of a set of images.
 
 use nalgebra::DMatrix;
 
-/// [images, features], row by row.
+/// A row-major matrix [images, features].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FeatureMatrix {
     columns: usize,
@@ -10,21 +10,21 @@ pub struct FeatureMatrix {
 }
 
 impl FeatureMatrix {
-    /// Rows of `columns` features, one after the other.
+    /// A matrix with `columns` features per row.
     ///
     /// # Panics
-    /// If the last row is not whole.
+    /// If `values` does not fill whole rows.
     pub fn new(columns: usize, values: Vec<f32>) -> Self {
-        assert!(columns > 0 && values.len().is_multiple_of(columns), "{} values are no rows of {columns}", values.len());
+        assert!(columns > 0 && values.len().is_multiple_of(columns), "{} values do not fill rows of {columns}", values.len());
         Self { columns, values }
     }
 
-    /// Images.
+    /// Number of images.
     pub fn rows(&self) -> usize {
         self.values.len() / self.columns.max(1)
     }
 
-    /// Features of an image.
+    /// Number of features per image.
     pub fn columns(&self) -> usize {
         self.columns
     }
@@ -34,12 +34,12 @@ impl FeatureMatrix {
         &self.values[index * self.columns..(index + 1) * self.columns]
     }
 
-    /// Some of the rows, in the order given; a row may come several times.
+    /// The rows at these indices, in this order; an index may repeat.
     pub fn select(&self, indices: &[usize]) -> Self {
         Self { columns: self.columns, values: indices.iter().flat_map(|&index| self.row(index).iter().copied()).collect() }
     }
 
-    /// The same numbers in f64.
+    /// The same values in f64.
     pub(super) fn to_f64(&self) -> DMatrix<f64> {
         DMatrix::from_row_iterator(self.rows(), self.columns, self.values.iter().map(|&value| f64::from(value)))
     }
@@ -50,14 +50,14 @@ pub fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
 }
 
-/// Sets for the tests of the measures.
+/// Random sets for the tests of the measures.
 #[cfg(test)]
 pub(super) mod samples {
     use onestep_noise::{Stream, normal};
 
     use super::FeatureMatrix;
 
-    /// `rows` of `columns` independent normal numbers of mean `mean` and standard deviation `deviation`.
+    /// `rows` × `columns` independent normal values with this mean and standard deviation.
     pub fn gaussian(seed: u64, rows: usize, columns: usize, mean: f32, deviation: f32) -> FeatureMatrix {
         FeatureMatrix::new(columns, normal(seed, Stream::Image, 0, rows * columns).into_iter().map(|value| mean + deviation * value).collect())
     }

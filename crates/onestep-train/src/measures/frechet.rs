@@ -1,18 +1,18 @@
-//! The Fréchet distance of two Gaussians that have the means and covariances of two sets.
+//! The Fréchet distance between two Gaussians with the means and covariances of two sets.
 //!
-//! `|μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2·(Σ₁Σ₂)^½)` (Dowson and Landau 1982). With features of Inception-v3 this is the FID of Heusel et al. 2017; with
-//! other features the formula is the same and the number another.
+//! `|μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2·(Σ₁Σ₂)^½)` (Dowson and Landau 1982). With features of Inception-v3 this is the FID (Heusel et al. 2017);
+//! values in other feature spaces cannot be compared with FIDs.
 //!
-//! The root is never formed. With `Σ = FᵀF` for both sets, the eigenvalues of `Σ₁Σ₂` that are not 0 are those of `(F₁F₂ᵀ)(F₁F₂ᵀ)ᵀ`, so that the
-//! trace of the root is the sum of the singular values of `F₁F₂ᵀ`. A singular value has an absolute error of the rounding of the largest one,
-//! where the root of an eigenvalue would have one of its square root; and sets with fewer images than features, whose covariances
-//! cannot be inverted, are nothing special.
+//! The matrix square root is not computed. With `Σ = FᵀF` for both sets, the nonzero eigenvalues of `Σ₁Σ₂` are those of
+//! `(F₁F₂ᵀ)(F₁F₂ᵀ)ᵀ`, so the trace of the root is the sum of the singular values of `F₁F₂ᵀ`. This has two advantages: the error of a singular
+//! value is ε times the largest one, while the root of an eigenvalue would have an error of √ε; and sets with fewer images than features,
+//! which have singular covariances, need no special case.
 
 use nalgebra::{DMatrix, RowDVector, SVD, SymmetricEigen};
 
 use super::FeatureMatrix;
 
-/// Sweeps of the iterations per singular value or eigenvalue, many times what they take: a bound against numbers that are not finite.
+/// Maximum iterations per singular value or eigenvalue: a bound for input that is not finite, far above the normal number.
 const SWEEPS: usize = 100;
 
 /// Mean and covariance of a set.
@@ -25,7 +25,7 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
-    /// The Gaussian of at least two images, with the unbiased covariance (divided by images − 1).
+    /// The Gaussian of a set of at least two images, with the unbiased covariance (divided by images − 1).
     pub fn of(set: &FeatureMatrix) -> Self {
         let mut rows = set.to_f64();
         let (count, features) = rows.shape();
@@ -37,7 +37,7 @@ impl Gaussian {
         if count <= features {
             return Self { mean, factor: rows };
         }
-        // More images than features: Σ = V·Λ·Vᵀ gives the smaller factor Λ^½·Vᵀ, without the directions that are rounding alone.
+        // More images than features: Σ = V·Λ·Vᵀ gives the smaller factor Λ^½·Vᵀ. Directions at rounding level are dropped.
         let covariance = rows.tr_mul(&rows);
         let Some(eigen) = SymmetricEigen::try_new(covariance, f64::EPSILON, SWEEPS * features) else { return Self { mean, factor: rows } };
         let least = eigen.eigenvalues.amax() * features as f64 * f64::EPSILON;
@@ -48,13 +48,13 @@ impl Gaussian {
     }
 }
 
-/// Fréchet distance (squared, as it is always quoted), at least 0; NaN for features that are not finite.
+/// The squared Fréchet distance, as papers report it, at least 0; NaN for features that are not finite.
 pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> f64 {
     let means = (&a.mean - &b.mean).norm_squared();
     let variances = a.factor.norm_squared() + b.factor.norm_squared();
     let Some(shared) = sum_of_singular_values(&a.factor * b.factor.transpose()) else { return f64::NAN };
     let distance = means + variances - 2.0 * shared;
-    // What rounding leaves of equal sets.
+    // Equal sets differ by rounding only.
     if distance < 1e-12 * (means + variances) { 0.0 } else { distance }
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn independent_features_add_up() {
-        // Two features without covariance; variances (4/3, 4/3) and (12, 4/3), means apart by (3, 0): 9 + (√12 − √(4/3))².
+        // Two features without covariance; variances (4/3, 4/3) and (12, 4/3), means differ by (3, 0): 9 + (√12 − √(4/3))².
         let a = FeatureMatrix::new(2, vec![1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, -1.0]);
         let b = FeatureMatrix::new(2, vec![6.0, 1.0, 6.0, -1.0, 0.0, 1.0, 0.0, -1.0]);
         let expected = 9.0 + (12f64.sqrt() - (4.0f64 / 3.0).sqrt()).powi(2);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_are_0_apart_with_any_number_of_images() {
+    fn equal_sets_have_distance_0_with_any_number_of_images() {
         for (rows, columns) in [(2, 1), (3, 40), (40, 40), (41, 40), (300, 7)] {
             let set = gaussian(3, rows, columns, 0.5, 2.0);
             assert_eq!(distance(&set, &set), 0.0, "{rows} {columns}");
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn both_ways_to_the_covariance_agree_and_order_does_not_matter() {
-        // Features that are there twice: the rank is half of the columns, and 30 images take the other way than 90.
+        // Duplicated features: the rank is half the columns, and 30 images take another branch than 90.
         let doubled = |set: &FeatureMatrix| {
             let values = (0..set.rows()).flat_map(|row| [set.row(row), set.row(row)].concat()).collect();
             FeatureMatrix::new(2 * set.columns(), values)

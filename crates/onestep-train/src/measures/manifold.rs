@@ -1,43 +1,43 @@
-//! How well one set covers another, by balls around images that reach to their k-th nearest neighbour in the same set.
+//! Precision, recall, density and coverage, by balls around each image that reach to its k-th nearest neighbour in the same set.
 //!
-//! Precision and recall: improved precision and recall of Kynkäänniemi et al. 2019, k = 3. Density and coverage: Naeem et al. 2020, k = 5; one
-//! image far from all others spoils them less. An image on the rim of a ball is inside.
+//! Precision and recall are those of Kynkäänniemi et al. 2019 with k = 3. Density and coverage are those of Naeem et al. 2020 with k = 5, which
+//! are less sensitive to outliers. A ball includes its boundary.
 
 use serde::{Deserialize, Serialize};
 
 use super::{FeatureMatrix, feature_matrix::squared_distance};
 
-/// Neighbours of precision and recall.
+/// k of precision and recall.
 const PRECISION_NEIGHBOURS: usize = 3;
-/// Neighbours of density and coverage.
+/// k of density and coverage.
 const COVERAGE_NEIGHBOURS: usize = 5;
 
-/// Where the images of one set lie in the other.
+/// How a generated set and a reference set cover each other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifold {
-    /// Share of the drawn images that lie in a ball of the reference.
+    /// Fraction of the generated images inside a ball of the reference.
     pub precision: f64,
-    /// Share of the reference that lies in a ball of the drawn images.
+    /// Fraction of the reference images inside a ball of the generated set.
     pub recall: f64,
-    /// In how many balls of the reference a drawn image lies, divided by k: 1 in the mean for one distribution, more where it is dense.
+    /// Mean number of reference balls that contain a generated image, divided by k: 1 in expectation if both sets have one distribution.
     pub density: f64,
-    /// Share of the reference whose ball holds a drawn image.
+    /// Fraction of the reference balls that contain a generated image.
     pub coverage: f64,
 }
 
-/// Compares drawn images with a reference. Sets of k images or fewer take the neighbours that there are.
-pub fn manifold(reference: &FeatureMatrix, drawn: &FeatureMatrix) -> Manifold {
-    let (count, drawn_count) = (reference.rows(), drawn.rows());
+/// Compares a generated set with a reference. In a set of k images or fewer, the farthest image counts as the k-th neighbour.
+pub fn manifold(reference: &FeatureMatrix, generated: &FeatureMatrix) -> Manifold {
+    let (count, generated_count) = (reference.rows(), generated.rows());
     let [narrow, wide] = radii(reference, [PRECISION_NEIGHBOURS, COVERAGE_NEIGHBOURS]);
-    let [drawn_narrow] = radii(drawn, [PRECISION_NEIGHBOURS]);
-    let mut precise = vec![false; drawn_count];
+    let [generated_narrow] = radii(generated, [PRECISION_NEIGHBOURS]);
+    let mut precise = vec![false; generated_count];
     let (mut recalled, mut covered, mut balls) = (0usize, 0usize, 0usize);
     for index in 0..count {
         let (mut is_recalled, mut inside) = (false, 0);
-        for other in 0..drawn_count {
-            let distance = squared_distance(reference.row(index), drawn.row(other));
+        for other in 0..generated_count {
+            let distance = squared_distance(reference.row(index), generated.row(other));
             precise[other] |= distance <= narrow[index];
-            is_recalled |= distance <= drawn_narrow[other];
+            is_recalled |= distance <= generated_narrow[other];
             inside += usize::from(distance <= wide[index]);
         }
         recalled += usize::from(is_recalled);
@@ -46,14 +46,14 @@ pub fn manifold(reference: &FeatureMatrix, drawn: &FeatureMatrix) -> Manifold {
     }
     let neighbours = COVERAGE_NEIGHBOURS.min(count - 1);
     Manifold {
-        precision: precise.iter().filter(|&&inside| inside).count() as f64 / drawn_count as f64,
+        precision: precise.iter().filter(|&&inside| inside).count() as f64 / generated_count as f64,
         recall: recalled as f64 / count as f64,
-        density: balls as f64 / (neighbours * drawn_count) as f64,
+        density: balls as f64 / (neighbours * generated_count) as f64,
         coverage: covered as f64 / count as f64,
     }
 }
 
-/// For each number of neighbours the squared distance from every image to that neighbour, itself not counted.
+/// For each k the squared distance from every image to its k-th nearest neighbour.
 fn radii<const N: usize>(set: &FeatureMatrix, neighbours: [usize; N]) -> [Vec<f64>; N] {
     let mut found = [const { Vec::new() }; N];
     for index in 0..set.rows() {
@@ -81,10 +81,10 @@ mod tests {
         // Third neighbours of 0, 1, 2, 3, 4, 5 are 3, 2, 2, 2, 2, 3 away; fifth ones 5, 4, 3, 3, 4, 5.
         let reference = line(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(radii(&reference, [3, 5]), [vec![9.0, 4.0, 4.0, 4.0, 4.0, 9.0], vec![25.0, 16.0, 9.0, 9.0, 16.0, 25.0]]);
-        // 7 is in the narrow ball of 5 (radius 3), 20, 21 and 22 are in none; no ball of the drawn, 13 to 15 wide, misses any but 0 to 4:
+        // 7 is in the narrow ball of 5 (radius 3), 20, 21 and 22 are in none; no generated ball, 13 to 15 wide, misses any but 0 to 4:
         // third neighbours are 15, 13, 14 and 15 away, so that 7's reaches all, the others' begin at 7.
-        let drawn = line(&[7.0, 20.0, 21.0, 22.0]);
-        let found = manifold(&reference, &drawn);
+        let generated = line(&[7.0, 20.0, 21.0, 22.0]);
+        let found = manifold(&reference, &generated);
         assert_eq!((found.precision, found.recall), (0.25, 1.0));
         // Wide balls with 7 in them: of 3 (radius 3: no, 4 away), of 4 (radius 4, 3 away), of 5 (radius 5, 2 away).
         assert_eq!((found.density, found.coverage), (2.0 / 20.0, 2.0 / 6.0));

@@ -1,7 +1,6 @@
-//! What sets and pairs of images are measured by: pure functions of their features, one file per measure.
+//! Measures of sets and pairs of images: pure functions of their features, one file per measure.
 //!
-//! A set of images is a [`FeatureMatrix`], one row per image. Sums are f64. Sets have at least two images; what has fewer is refused
-//! before anything is measured.
+//! A set of images is a [`FeatureMatrix`], one row per image, with at least two rows. Sums are f64.
 
 mod feature_matrix;
 mod frechet;

@@ -1,15 +1,15 @@
-//! Measures of pairs of images, and of images of one prompt among themselves.
+//! Measures of image pairs, and of the diversity among images of one prompt.
 
 use super::{FeatureMatrix, feature_matrix::squared_distance};
 
-/// Mean over rows of the distance between a row of `a` and the same row of `b`: Euclidean, divided by √features (a root mean square difference,
-/// which does not grow with the number of features).
+/// Mean distance between row i of `a` and row i of `b`: the Euclidean distance divided by √features, which is a root mean square difference
+/// and does not grow with the number of features.
 pub fn mean_distance(a: &FeatureMatrix, b: &FeatureMatrix) -> f64 {
     (0..a.rows()).map(|row| distance(a.row(row), b.row(row))).sum::<f64>() / a.rows() as f64
 }
 
-/// Mean over prompts of the mean distance between any two images of the prompt (what DreamDiv is for DreamSim's distance).
-/// `set` has `noises` rows for each prompt, one prompt after the other.
+/// Mean over prompts of the mean pairwise distance among the prompt's images (DreamDiv, with the features of `set` instead of DreamSim's).
+/// `set` has `noises` consecutive rows per prompt.
 pub fn diversity(set: &FeatureMatrix, noises: usize) -> f64 {
     let mut sum = 0.0;
     for first in 0..set.rows() {
@@ -20,7 +20,7 @@ pub fn diversity(set: &FeatureMatrix, noises: usize) -> f64 {
     sum / (prompts * noises * (noises - 1) / 2) as f64
 }
 
-/// 10·log₁₀(4/MSE) in dB over all pairs of images in −1…1 together; none for images that are all equal.
+/// Peak signal-to-noise ratio in dB, 10·log₁₀(4/MSE) with the MSE over all pairs; pixels in −1…1. None if all pairs are identical.
 pub fn psnr<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])>) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0usize);
     for (a, b) in pairs {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn psnr_by_hand() {
-        // Everything 0.02 apart: MSE 0.0004, a ratio of 10⁴.
+        // Every value differs by 0.02: MSE 0.0004, a ratio of 10⁴.
         let (a, b) = ([0.5f32; 6], [0.52f32; 6]);
         assert!((psnr([(&a[..], &b[..])].into_iter()).unwrap() - 40.0).abs() < 1e-4);
         assert_eq!(psnr([(&a[..], &a[..])].into_iter()), None);

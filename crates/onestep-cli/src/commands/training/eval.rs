@@ -39,7 +39,7 @@ pub struct Eval {
     /// Images per generated set
     #[arg(long)]
     samples: Option<usize>,
-    /// Prompts whose diversity is measured, over 8 noises each
+    /// Number of prompts for the diversity, with 8 noises each
     #[arg(long)]
     diversity_prompts: Option<usize>,
     /// Solver steps of the teacher that the students are compared with

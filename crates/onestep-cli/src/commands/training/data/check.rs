@@ -59,7 +59,7 @@ impl Check {
         let why = if report.images == 0 {
             "there is no image that can be used".to_owned()
         } else {
-            format!("{} problems; mend or remove those files", report.findings.len())
+            format!("{} problems; mend or remove those files", report.problems.len())
         };
         Err(Failure::new(Exit::Input, format!("checking {}: {why}", self.folder.display())))
     }
@@ -79,9 +79,9 @@ fn lines(report: &CheckReport) -> Vec<String> {
     }
     lines.extend(report.duplicates.iter().take(SHOWN).map(|same| format!("same pixels  {}", same.join(" = "))));
     lines.extend(report.shared_captions.iter().take(SHOWN).map(|(caption, count)| format!("same caption {count} images: {}", caption)));
-    lines.extend(report.findings.iter().take(SHOWN).map(|f| format!("problem      {}", f.problem)));
+    lines.extend(report.problems.iter().take(SHOWN).map(|f| format!("problem      {}", f.problem)));
     for (what, count) in
-        [("same pixels", report.duplicates.len()), ("same caption", report.shared_captions.len()), ("problem", report.findings.len())]
+        [("same pixels", report.duplicates.len()), ("same caption", report.shared_captions.len()), ("problem", report.problems.len())]
     {
         if count > SHOWN {
             lines.push(format!("{what:12} and {} more; --json lists them", count - SHOWN));

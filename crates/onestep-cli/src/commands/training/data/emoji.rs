@@ -25,17 +25,17 @@ pub struct Emoji {
     /// Which emoji: about 260 well-known ones, all without skin tones and flags, or all
     #[arg(long, value_name = "SET", default_value = "starter", value_parser = ["starter", "base", "all"])]
     subset: String,
-    /// Images of each emoji: 1 for the bitmap on white; more are drawn at random sizes, places and turns on random pale colours, so that
-    /// a model has something that the noise decides
+    /// Images per emoji: 1 for the bitmap on white, more for random variations of size, position, rotation and pale background colour, which
+    /// a model learns to take from the noise
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     variations: usize,
-    /// How far the variations go in size, place and turn, percent of the full range; 0 changes only the colours behind them
+    /// Range of the variations in size, position and rotation, percent of the full range; background colours always vary
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     movement: u32,
-    /// The font, if it lies elsewhere
+    /// Font file with colour bitmaps, if not in the system's folder
     #[arg(long, value_name = "FILE")]
     font: Option<PathBuf>,
-    /// An annotation file, if they lie elsewhere; may be given several times
+    /// CLDR annotation file, if not in the system's folder; may be repeated
     #[arg(long, value_name = "FILE")]
     annotations: Vec<PathBuf>,
     /// Do everything but write
