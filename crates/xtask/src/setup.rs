@@ -63,7 +63,9 @@ pub fn browser() -> Result<browser::Programs> {
 /// What the checks of JavaScript and the npm package's types need.
 pub fn javascript() -> Result<()> {
     packages::find_or_install(&[packages::NODE, packages::NPM])?;
-    browser::fetch_packages(&folders::root(), "the checks of JavaScript")
+    browser::fetch_packages(&folders::root(), "the checks of JavaScript")?;
+    // The tests' types come from what they use.
+    browser::fetch_packages(&browser::tests(), "the browser tests")
 }
 
 /// What the comparison with others needs besides the page.
