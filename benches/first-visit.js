@@ -117,7 +117,7 @@ const inState = (page, state) =>
     timeout: 300_000,
     polling: 10,
   });
-const generated = (page) =>
+const firstImage = (page) =>
   page.waitForFunction(() => document.getElementById("caption")?.textContent.includes("seed"), undefined, {
     timeout: 300_000,
     polling: 10,
@@ -152,7 +152,7 @@ async function visits(line, { path, args }) {
     times.offer = performance.now() - begun;
     begun = performance.now();
     await page.click("#download");
-    await generated(page);
+    await firstImage(page);
     times.first = performance.now() - begun;
     times.busy = Math.max(0, ...(await page.evaluate(() => window.longTasks)));
     const adapter = await page.textContent("#device");
@@ -165,7 +165,7 @@ async function visits(line, { path, args }) {
     page = context.pages()[0] ?? (await context.newPage());
     begun = performance.now();
     await page.goto(server.address + path, { waitUntil: "commit" });
-    await generated(page);
+    await firstImage(page);
     times.again = performance.now() - begun;
     const bytes =
       Object.values(server.sent.bytes).reduce((a, b) => a + b, 0) -

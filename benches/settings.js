@@ -40,6 +40,6 @@ export const CORES = cpus().length;
 const require = createRequire(join(PACKAGES, "package.json"));
 export const ONNXRUNTIME_WEB = dirname(require.resolve("onnxruntime-web"));
 export const { chromium } = require("playwright-core");
-/** The prompt and seed of the compared image. */
+/** The prompt of every side. */
 export const PROMPT = "red heart";
 export const SEED = 1;

@@ -1,4 +1,4 @@
-// onnxruntime-web in a worker of its own, as our package has one. One message is one call: { id, call, ... }
+// onnxruntime-web in a worker, because our package uses one too. One message is one call: { id, call, ... }
 // → { id, result } or { id, error }.
 import { relative, rgba, tensors } from "./tensors.js";
 
@@ -39,7 +39,7 @@ const CALLS = {
     if (webgpu) device = await ort.env.webgpu.device;
     reference = await tensors(`${folder}tensors.safetensors`);
     for (const name of ["input_ids", "noise", "encoder_hidden_states", "latents"])
-      inputs[name] = place(name, reference[name]);
+      inputs[name] = createInput(name, reference[name]);
     const { vendor, architecture, description } = device?.adapterInfo ?? {};
     return {
       version: ort.env.versions.web,
@@ -76,7 +76,7 @@ const CALLS = {
 };
 
 /** A tensor on the host; where there is a GPU, a buffer on it that is written before each run. */
-function place(name, { dims, data: floats }) {
+function createInput(name, { dims, data: floats }) {
   const [type, data] = name === "input_ids" ? ["int32", Int32Array.from(floats)] : ["float32", floats];
   if (!device) return { tensor: new ort.Tensor(type, data, dims) };
   const size = Math.ceil(data.byteLength / 16) * 16;

@@ -28,7 +28,7 @@ export async function open({ settings, folder: at, prompt, seed: given }) {
   return { adapter, opened_ms: performance.now() - begun };
 }
 
-/** The image compared with the reference's, in decibels. */
+/** Peak signal-to-noise ratio of the image against the reference's, in decibels. */
 export async function agreement() {
   const image = await model.generate(prompts[0], { seed });
   turn = 1;

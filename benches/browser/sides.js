@@ -1,4 +1,4 @@
-// Sides in Chromium: each has a page of its own in one browser, which a strict and cross-origin isolated
+// Sides in Chromium: each has a separate page in one browser, which a strict and cross-origin isolated
 // server serves.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -47,8 +47,8 @@ const server = await serve({
 const launch = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
 const browser = await launch();
 
-/** The package's module for the CPU that Chromium takes, where it was built. */
-const CPU_MODULE = "onestep-wasm-cpu-relaxed_bg.wasm";
+/** The package's WebAssembly build for the CPU that Chromium uses, if it was built. */
+const CPU_BUILD = "onestep-wasm-cpu-relaxed_bg.wasm";
 const OURS = "/bench/our-side.js";
 const ORT = "/bench/ort-side.js";
 const wasm = (threads) => ({ build: "ort.wasm.min.mjs", provider: "wasm", threads });
@@ -67,7 +67,7 @@ class PageSide {
   constructor(network, [name, module, settings], within = browser) {
     Object.assign(this, { name, network, module, settings, within });
     this.about = { where: "browser", settings };
-    // Our package draws images, and times their parts itself.
+    // Our package generates images, and times their stages itself.
     this.whole = module === OURS;
   }
 
@@ -87,7 +87,7 @@ class PageSide {
     return { ...facts, agreement };
   }
 
-  /** Loads and draws the first image: milliseconds from an empty page to its bytes. */
+  /** Loads the model and generates the first image: milliseconds from an empty page to its bytes. */
   async first() {
     this.#page = await (await this.within.newContext()).newPage();
     await this.#page.goto(`${server.address}empty.html`);
@@ -155,8 +155,8 @@ export function downloads() {
     flags: FLAGS,
     code: {
       "ours, WebGPU": page("onestep-wasm.js", "onestep-wasm_bg.wasm"),
-      ...(existsSync(join(PAGE, CPU_MODULE))
-        ? { "ours, WASM": page("onestep-wasm-cpu-relaxed.js", CPU_MODULE) }
+      ...(existsSync(join(PAGE, CPU_BUILD))
+        ? { "ours, WASM": page("onestep-wasm-cpu-relaxed.js", CPU_BUILD) }
         : {}),
       "onnxruntime-web, WebGPU": ort(
         "ort.webgpu.min.mjs",

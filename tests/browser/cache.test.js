@@ -1,5 +1,5 @@
 // The persistent cache: models are downloaded once, resumed, used without a network, and never
-// believed without their hashes.
+// trusted without their hashes.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { readFileSync } from "node:fs";
@@ -187,7 +187,7 @@ test("a browser that stores nothing generates images too", { timeout: 120_000 },
 });
 
 test(
-  "models are listed and removed; another model under the same address takes the old one's place",
+  "models are listed and removed; another model at the same address replaces the old one",
   { timeout: 180_000 },
   async () => {
     const page = await empty();

@@ -18,7 +18,7 @@ before(async () => {
         ({ kind, message }) => ({ kind, message }),
       );
     window.begin = (options) => onestep.load("/bundle/", { assets: "/", backend: "webgpu", ...options });
-    /** WebGPU whose devices and submissions are known. */
+    /** WebGPU that records its devices and counts submissions. */
     window.watched = () => {
       const seen = { devices: [], submissions: 0 };
       seen.gpu = {
@@ -176,27 +176,27 @@ test(
       const { ModelPool } = onestep;
       const options = { assets: "/", backend: "cpu" };
       // The same bundle by three addresses.
-      const places = ["/bundle/", "/bundle/?two", "/bundle/?three"].map(
+      const addresses = ["/bundle/", "/bundle/?two", "/bundle/?three"].map(
         (path) => new URL(path, location.href),
       );
       const alone = new ModelPool({ ...options, maxMemoryBytes: 1e9 });
-      const first = await alone.load(places[0]);
+      const first = await alone.load(addresses[0]);
       await first.generate("red apple", { seed: 1 });
       const one = alone.memoryBytes;
-      const known = (await alone.load(places[0])) === first;
+      const known = (await alone.load(addresses[0])) === first;
       await alone.dispose();
       const disposed = await outcome(first.generate("red apple", { seed: 1 }));
 
       const two = new ModelPool({ ...options, maxMemoryBytes: 2.6 * one });
-      const [a, b] = [await two.load(places[0]), await two.load(places[1])];
-      await two.load(places[0]);
-      const c = await two.load(places[2]);
+      const [a, b] = [await two.load(addresses[0]), await two.load(addresses[1])];
+      await two.load(addresses[0]);
+      const c = await two.load(addresses[2]);
       const loaded = [two.models.length, two.models[0] === c, two.models[1] === a];
       const evicted = (await outcome(b.generate("red apple", { seed: 1 }))).kind;
       const within = two.memoryBytes <= 2.6 * one;
       const works = await outcome(a.generate("red apple", { seed: 1 }));
       await two.dispose();
-      const small = await outcome(new ModelPool({ ...options, maxMemoryBytes: 1000 }).load(places[0]));
+      const small = await outcome(new ModelPool({ ...options, maxMemoryBytes: 1000 }).load(addresses[0]));
       return {
         known,
         disposed: disposed.kind,

@@ -129,31 +129,35 @@ for (const name of ["weights-00001.safetensors", "generator.json", "tokenizer.js
   );
 }
 
-test("a damaged manifest, a newer one and none at all are told apart", { timeout: 120_000 }, async () => {
-  const manifest = (edit) => (path, bytes) =>
-    path === "/bundle/manifest.json" ? Buffer.from(edit(bytes.toString())) : bytes;
-  /** @type {[(path: string, bytes: Buffer, response: any) => any, RegExp][]} */
-  const cases = [
-    [manifest((text) => text.slice(0, text.length / 2)), /manifest is damaged: it is not JSON/],
-    [
-      manifest((text) => text.replace(/"version": *2/, '"version": 7')),
-      /version 7, and this page knows version 2/,
-    ],
-    [manifest((text) => text.replace(/"format": *"[^"]*"/, '"format": "other"')), /manifest is damaged/],
-    [
-      (path, bytes, response) =>
-        path === "/bundle/manifest.json" ? void response.writeHead(404).end() : bytes,
-      /no model beside this page/,
-    ],
-  ];
-  for (const [change, sentence] of cases) {
-    server.change = change;
-    const page = await openPage(browser, server);
-    await waitForState(page, "offer");
-    assert.match(await refusal(page), sentence);
-    await page.context().close();
-  }
-});
+test(
+  "a damaged manifest, a newer one and none at all have different sentences",
+  { timeout: 120_000 },
+  async () => {
+    const manifest = (edit) => (path, bytes) =>
+      path === "/bundle/manifest.json" ? Buffer.from(edit(bytes.toString())) : bytes;
+    /** @type {[(path: string, bytes: Buffer, response: any) => any, RegExp][]} */
+    const cases = [
+      [manifest((text) => text.slice(0, text.length / 2)), /manifest is damaged: it is not JSON/],
+      [
+        manifest((text) => text.replace(/"version": *2/, '"version": 7')),
+        /version 7, and this page knows version 2/,
+      ],
+      [manifest((text) => text.replace(/"format": *"[^"]*"/, '"format": "other"')), /manifest is damaged/],
+      [
+        (path, bytes, response) =>
+          path === "/bundle/manifest.json" ? void response.writeHead(404).end() : bytes,
+        /no model beside this page/,
+      ],
+    ];
+    for (const [change, sentence] of cases) {
+      server.change = change;
+      const page = await openPage(browser, server);
+      await waitForState(page, "offer");
+      assert.match(await refusal(page), sentence);
+      await page.context().close();
+    }
+  },
+);
 
 test("a transfer that ends early is noticed, with or without a length", { timeout: 300_000 }, async () => {
   const cut = (headers) => (path, bytes, response) => {
@@ -205,7 +209,7 @@ test("loading can be paused and resumed", { timeout: 180_000 }, async () => {
   await page.waitForFunction(() => document.getElementById("progress-bar").value > 0.3);
   await page.click("#pause-load");
   await page.waitForFunction(() =>
-    /^Go on with [0-9.]+ MB$/.test(document.getElementById("download").textContent),
+    /^Resume with [0-9.]+ MB$/.test(document.getElementById("download").textContent),
   );
   await waitForState(page, "offer");
   assert.equal(await refusal(page), "");
@@ -251,7 +255,7 @@ test(
   "a graphics process that dies takes no image with it: the model is restored by itself, with nothing fetched",
   { timeout: 300_000 },
   async (t) => {
-    // A browser of its own: after two such deaths it gives no adapter any more.
+    // A separate browser: after two such crashes it gives no adapter any more.
     const own = await launch();
     t.after(() => own.close());
     const page = await openPage(own, server);

@@ -226,7 +226,7 @@ async function memory(browser, page) {
   }
 }
 
-// In software an image of WebGPU takes most of a second where the machine has other things to do.
+// In software an image of WebGPU takes most of a second while the machine does other work.
 /** @type {["cpu" | "webgpu", number][]} */
 const COUNTS = [
   ["cpu", 1000],
@@ -272,7 +272,7 @@ test(
   "on WebGPU a lost device is replaced and the call continues; without another device every call rejects with device-lost",
   { timeout: 300_000 },
   async (t) => {
-    // A browser of its own: after two such deaths it gives no adapter any more.
+    // A separate browser: after two such crashes it gives no adapter any more.
     const own = await launch();
     t.after(() => own.close());
     const page = await openPage(own, server, { path: "empty.html" });

@@ -59,7 +59,7 @@ test(
       (await caption(page)).startsWith(`${examples[1].prompt} · seed ${examples[1].seed} · `),
       await caption(page),
     );
-    // The model generates the example's image, and the teacher's image is shown beside it.
+    // The model generates the example's image, and the teacher's image is shown with it.
     await page.waitForSelector("#comparison-images img");
     const [student, teacher] = await page.$$eval("#comparison-images img", (images) =>
       images.map((image) => image.src),
@@ -154,7 +154,7 @@ test(
 );
 
 test(
-  "a link brings back words, seed and the place on a walk, and fetches nothing by itself",
+  "a link restores prompt, seed and position on a walk, and fetches nothing by itself",
   { timeout: 180_000 },
   async () => {
     const page = await openPage(browser, server, { path: ON_CPU });
@@ -186,7 +186,7 @@ test(
 );
 
 test(
-  "a saved image that is dropped brings back its words and its seed; another file is refused with a sentence",
+  "a saved image that is dropped restores its prompt and its seed; another file is refused with a sentence",
   { timeout: 180_000 },
   async () => {
     const page = await openPage(browser, server, { path: ON_CPU });
@@ -239,7 +239,7 @@ test("the seed stays or changes as its checkbox says", { timeout: 120_000 }, asy
 });
 
 test(
-  "a folder that is opened takes the model's place; a broken one is refused and the shipped one comes back by its address",
+  "a folder that is opened replaces the model; a broken one is refused, and the shipped one loads again by its address",
   { timeout: 180_000 },
   async (t) => {
     const folder = await mkdtemp(join(tmpdir(), "onestep-"));

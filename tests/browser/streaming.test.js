@@ -184,7 +184,7 @@ test(
 );
 
 test("a device that is lost during the download is reported as such", { timeout: 180_000 }, async (t) => {
-  // A browser of its own: after such deaths it gives no adapter any more.
+  // A separate browser: after such crashes it gives no adapter any more.
   const own = await launch();
   t.after(() => own.close());
   const lost = await openPage(own, server, { path: "empty.html" });

@@ -10,6 +10,7 @@ import { readLink, writeLink } from "./link.js";
 import { generateNineSeeds } from "./nine-seeds.js";
 import { readMetadata } from "./png-metadata.js";
 import {
+  LABELS,
   altText,
   caption,
   errorSentence,
@@ -40,7 +41,7 @@ import { Walk } from "./walk.js";
  */
 
 const ASSETS = new URL("./", document.baseURI);
-/** Images are shown at about this many pixels a side, each pixel of theirs as a square of whole ones. */
+/** Images are enlarged by a whole factor to about this many pixels a side. */
 const SHOWN_PIXELS = 512;
 /** `?backend=webgpu` or `?backend=cpu` sets the backend, for tests and comparisons. */
 const BACKEND = /** @type {BackendChoice} */ (new URLSearchParams(location.search).get("backend") ?? "auto");
@@ -81,7 +82,7 @@ function enterState(state) {
   $("model").hidden = isLoaded;
   $("walk").hidden = !isLoaded;
   $("frame").setAttribute("aria-busy", String(state === "generating"));
-  $("generate").textContent = state === "generating" ? "Cancel" : "Draw";
+  $("generate").textContent = state === "generating" ? LABELS.cancel : LABELS.generate;
   if (state !== "loading") document.title = "onestep";
 }
 
@@ -102,9 +103,9 @@ async function probeModel({ paused = false } = {}) {
   if (probed.backend === null) return showUnsupported(probed.reasons.join(" "));
   $("model-about").textContent = modelSentence(probed);
   listNotes(probed);
-  const action = paused ? "Go on with" : "Download";
+  const action = paused ? LABELS.resume : LABELS.download;
   const { downloadBytes } = probed;
-  $("download").textContent = downloadBytes > 0 ? `${action} ${megabytes(downloadBytes)}` : "Open";
+  $("download").textContent = downloadBytes > 0 ? `${action} ${megabytes(downloadBytes)}` : LABELS.open;
   enterState("offer");
   if (paused) return $("download").focus();
   // A model that is on this device is loaded without asking.
@@ -136,7 +137,7 @@ function showUnsupported(reason) {
 function showLoadError(error) {
   if (error?.kind === "unsupported") return showUnsupported(errorSentence(error));
   $("model-error").textContent = errorSentence(error);
-  $("download").textContent = "Try again";
+  $("download").textContent = LABELS.retry;
   enterState("offer");
 }
 
@@ -260,7 +261,7 @@ function requestImage(values) {
   requested = values;
 }
 
-/** The seed in a field; null, and a sentence beside it, if it has none. An empty field is 0. */
+/** The seed in a field; null, and a sentence below it, if it has none. An empty field is 0. */
 function seedOf(/** @type {HTMLInputElement} */ field, /** @type {HTMLElement} */ error) {
   const digits = field.value.trim() || "0";
   const seed = /^\d+$/.test(digits) ? BigInt(digits) : -1n;
@@ -286,7 +287,7 @@ function enqueue(task) {
 }
 
 /**
- * Runs a task that takes the model's time and can be cancelled. Says beside the prompt what went wrong.
+ * Runs a task that takes the model's time and can be cancelled. Says below the prompt what went wrong.
  * @param {(signal: AbortSignal) => Promise<void>} task
  */
 async function runTask(task) {

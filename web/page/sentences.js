@@ -4,6 +4,16 @@
 /** @import { Progress } from "../packages/onestep/src/public/index.js" */
 /** @import { Reading } from "../packages/onestep/src/public/index.js" */
 
+/** Labels of buttons that change. */
+export const LABELS = {
+  generate: "Draw",
+  cancel: "Cancel",
+  download: "Download",
+  resume: "Resume with",
+  open: "Open",
+  retry: "Try again",
+};
+
 /** @param {number} bytes */
 export const megabytes = (bytes) =>
   bytes < 1e5 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;

@@ -33,10 +33,10 @@ pub fn last_panic() -> Option<String> {
 pub(crate) fn error(error: impl Into<Error>) -> JsValue {
     let error = error.into();
     let object = js_sys::Error::new(&error.to_string());
-    // Setting a property of a new object of ours cannot fail.
+    // Setting a property of a new object cannot fail.
     let _ = Reflect::set(&object, &"kind".into(), &error.kind().as_str().into());
-    if let Some(place) = error.location() {
-        let _ = Reflect::set(&object, &"file".into(), &place.into());
+    if let Some(file) = error.location() {
+        let _ = Reflect::set(&object, &"file".into(), &file.into());
     }
     object.into()
 }

@@ -19,7 +19,7 @@ pub async fn start_loading(files: BundleFiles, kernel_variants: Option<String>, 
     Ok(ModelLoader { loading, kernel_variants: callback.measured_variants })
 }
 
-/// A model whose weights are being uploaded. Freeing it frees the memory of the device.
+/// A model during the upload of its weights. Freeing it frees the memory of the device.
 #[wasm_bindgen]
 pub struct ModelLoader {
     loading: onestep::ModelLoader,

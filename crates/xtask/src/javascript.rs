@@ -1,38 +1,39 @@
-//! The checks of JavaScript: eslint, prettier and TypeScript, as the `package.json` of the repository pins them.
+//! The checks of JavaScript: eslint, prettier and TypeScript, in the versions that `package.json` pins.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use crate::{
     folders,
-    process::{self, Failure, Result},
+    process::{self, Failure, Result, while_doing},
     setup,
 };
 
-/// Where TypeScript finds the sources: the package in strict mode, then everything that uses it.
-const PROJECTS: [&str; 2] = ["web/packages/onestep", "."];
+const PACKAGE: &str = "web/packages/onestep";
+/// Folders with a `tsconfig.json`: the npm package and the page, both strict, and the browser tests.
+const PROJECTS: [&str; 3] = [PACKAGE, ".", "tests/browser"];
 
 /// Runs all checks, so that one call reports what each of them finds.
 pub fn check() -> Result<()> {
     setup::javascript()?;
-    let mut checks = vec![tool("eslint", "eslint/bin/eslint.js", &["."]), tool("prettier", "prettier/bin/prettier.cjs", &["--check", "."])];
-    // The tests are checked against the libraries that they use.
-    setup::browser()?;
-    checks.extend(PROJECTS.map(|project| tool("tsc", "typescript/bin/tsc", &["--noEmit", "--project", project])));
-    let failed: Vec<&str> = checks.into_iter().filter_map(|(name, mut command)| process::run(&mut command).is_err().then_some(name)).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failure(format!("{} found faults; `npm run format` mends the layout", failed.join(", ")))) }
+    let mut checks = vec![tool("eslint/bin/eslint.js", &["."]), tool("prettier/bin/prettier.cjs", &["--check", "."])];
+    checks.extend(PROJECTS.map(|project| tool("typescript/bin/tsc", &["--noEmit", "--project", project])));
+    let failures: Vec<String> = checks.iter_mut().filter_map(|check| process::run(check).err()).map(|Failure(sentence)| sentence).collect();
+    if failures.is_empty() { Ok(()) } else { Err(Failure(format!("{} (`npm run format` repairs what prettier finds)", failures.join("; ")))) }
 }
 
-/// Generates the declarations of the npm package (`types/`) from its sources.
+/// Generates the declarations of the npm package into its `types/`.
 pub fn declarations() -> Result<()> {
     setup::javascript()?;
-    let types = folders::root().join(PROJECTS[0]).join("types");
-    // A file of a source that is gone would be packed.
-    let _ = std::fs::remove_dir_all(types);
-    process::run(&mut tool("tsc", "typescript/bin/tsc", &["--project", PROJECTS[0]]).1)
+    let types = folders::root().join(PACKAGE).join("types");
+    // Declarations of a source that is gone would be packed too.
+    if types.exists() {
+        fs::remove_dir_all(&types).map_err(while_doing(types.display()))?;
+    }
+    process::run(&mut tool("typescript/bin/tsc", &["--project", PACKAGE]))
 }
 
-fn tool(name: &'static str, script: &str, arguments: &[&str]) -> (&'static str, Command) {
+fn tool(script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("node");
-    command.current_dir(folders::root()).arg(folders::root().join("node_modules").join(script)).args(arguments);
-    (name, command)
+    command.current_dir(folders::root()).arg(format!("node_modules/{script}")).args(arguments);
+    command
 }

@@ -108,7 +108,9 @@ pub fn browser() -> Result<browser::Programs> {
 pub fn javascript() -> Result<()> {
     missing::agree(&missing_for_javascript())?;
     packages::find_or_install(&FOR_JAVASCRIPT)?;
-    JAVASCRIPT.install()
+    JAVASCRIPT.install()?;
+    // The tests' types come from what they use.
+    browser::PACKAGES.install()
 }
 
 /// What the comparison with others needs besides the page.

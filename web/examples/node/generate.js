@@ -1,4 +1,4 @@
-// Outside of browsers: node draw.js BUNDLE cpu|webgpu FILE, or the same with Deno, whose WebGPU is its own.
+// Outside of browsers: node generate.js BUNDLE cpu|webgpu FILE, or the same with Deno, which has WebGPU.
 import { writeFile } from "node:fs/promises";
 import { load } from "onestep";
 

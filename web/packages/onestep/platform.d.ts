@@ -1,4 +1,4 @@
-// What the sources use beside TypeScript's own declarations of browsers. Not part of the package.
+// Declarations that TypeScript's library for browsers lacks. Not part of the package.
 
 /** Files of the origin private file system, in a worker. */
 interface FileSystemFileHandle {

@@ -2,7 +2,7 @@ import { StrictMode, useEffect, useRef, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { useOneStep } from "./use-onestep.js";
 
-function Studio() {
+function App() {
   const [wanted, setWanted] = useState(false);
   const { model, progress, error } = useOneStep("/bundle/", wanted);
   return (
@@ -50,6 +50,6 @@ function Image({ model }) {
 
 createRoot(document.getElementById("root")).render(
   <StrictMode>
-    <Studio />
+    <App />
   </StrictMode>,
 );

@@ -215,7 +215,7 @@ async function fetchRun(download, first, end, present) {
 }
 
 /**
- * Downloads a small file whose size is not known beforehand.
+ * Downloads a small file without knowing its size beforehand.
  * @param {Location} location
  * @param {string} name
  * @param {number} most
@@ -236,7 +236,7 @@ async function fetchSmallFile(location, name, most, signal) {
 }
 
 /**
- * The bytes `from` to before `to` of a file of `size` bytes; all bytes of a file whose size is not known.
+ * The bytes `from` to before `to` of a file of `size` bytes; all bytes of a file of unknown size.
  * @typedef {object} Range
  * @property {number} from
  * @property {number} [to]

@@ -1,6 +1,6 @@
 // The engine holds a model of a WebAssembly build, its GPU and the canvases that were transferred to it. It
-// does one call after another. It runs in the package's worker, or in the caller's thread if the caller has a
-// device of its own or there are no workers.
+// does one call after another. It runs in the package's worker, or in the caller's thread if the caller
+// passes a device or there are no workers.
 import { OneStepError } from "../public/errors.js";
 import { showOnCanvas2d } from "./canvas-2d.js";
 import { fetchManifest } from "./download.js";

@@ -63,7 +63,7 @@ export async function withGpu(gpu, requestDevice) {
 export const gpuSource = ({ gpu, device }) => (device === undefined ? gpu : gpuOfDevice(device));
 
 /**
- * A GPU whose only device is the caller's. The device keeps the caller's handler of uncaptured errors.
+ * A GPU with one device, the caller's. The device keeps the caller's handler of uncaptured errors.
  * @param {GPUDevice} device
  * @returns {GPU}
  */
@@ -79,7 +79,7 @@ function gpuOfDevice(device) {
     isFallbackAdapter: info.isFallbackAdapter === true,
     async requestDevice() {
       const handler = device.onuncapturederror;
-      // The build sets its own handler next. It hears of its own errors all the same, through error scopes.
+      // The build sets its handler next. It learns of its errors through error scopes all the same.
       setTimeout(() => (device.onuncapturederror = handler));
       return device;
     },

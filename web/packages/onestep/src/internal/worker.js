@@ -1,4 +1,4 @@
-// The worker: an engine whose calls come as messages.
+// The worker: an engine that gets its calls as messages.
 import { Engine } from "./engine.js";
 
 const engine = new Engine((response, transfer) => self.postMessage(response, { transfer }));

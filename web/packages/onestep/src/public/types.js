@@ -1,5 +1,5 @@
 // The types of the package. Its declarations (`types/`) are generated from these and from the classes and
-// functions beside them.
+// functions in this folder.
 export {};
 
 /**
