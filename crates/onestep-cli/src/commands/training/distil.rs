@@ -12,14 +12,15 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Train the one-step student from the teacher's pairs.
+/// Distil the teacher into a one-step student, from pairs that it sampled.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student")]
+#[command(after_help = "Examples:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student\n  \
+                        onestep distil --teacher runs/teacher --pairs runs/pairs --distance mse --no-discriminator --out runs/baseline")]
 pub struct Distil {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
     teacher: Option<PathBuf>,
-    /// The pair set
+    /// Folder of the pairs, from onestep pairs
     #[arg(long, value_name = "DIR")]
     pairs: Option<PathBuf>,
     /// The distance that leads the student
@@ -90,7 +91,7 @@ struct Game {
 }
 
 impl Distil {
-    /// Trains; prints the model folder.
+    /// Trains and prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options: DistilOptions = self.run.base()?;
         options.out = self.run.out();

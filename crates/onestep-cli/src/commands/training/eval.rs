@@ -1,4 +1,4 @@
-//! `onestep eval`: students beside their teacher.
+//! `onestep eval`: students compared with their teacher.
 
 use std::path::{Path, PathBuf};
 
@@ -9,52 +9,52 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Measure students beside their teacher on prompts and noises that none of them saw.
+/// Evaluate students against their teacher, on held-out prompts and new noise.
 ///
-/// Writes report.json, report.html (tables, plots and images on one page) and grid.png. Drawing takes most of the time: --samples,
-/// --count and --teacher-steps say how much is drawn.
+/// Writes report.json, report.html (tables, plots and images) and grid.png. Most of the time is spent on sampling: --samples, --count and
+/// --teacher-steps set how much is sampled.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier\n  \
                   onestep eval --teacher runs/teacher --student runs/student --data emoji --features runs/classifier --out runs/eval")]
 pub struct Eval {
     /// Run or model folder of the teacher
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Inputs")]
     teacher: Option<PathBuf>,
-    /// Run or model folder of a student; may be repeated: all are measured beside the same images of the teacher
-    #[arg(long = "student", value_name = "DIR")]
+    /// Run or model folder of a student; may be repeated
+    #[arg(long = "student", value_name = "DIR", help_heading = "Inputs")]
     students: Vec<PathBuf>,
-    /// The image folder
-    #[arg(long, value_name = "DIR")]
+    /// Image folder of the real images and the prompts
+    #[arg(long, value_name = "DIR", help_heading = "Inputs")]
     data: Option<PathBuf>,
-    /// The pair set that the students were trained on: they are measured on pairs that they know too, which tells learning from memory
-    #[arg(long, value_name = "DIR")]
+    /// Folder of the pairs that the students were trained on, to measure memorisation
+    #[arg(long, value_name = "DIR", help_heading = "Inputs")]
     pairs: Option<PathBuf>,
-    /// Whose features are compared: an image classifier's folder, a folder with CLIP in transformers' layout, or a file with
-    /// Inception-v3 in the layout of Fréchet distances; without any, averages of pixels
-    #[arg(long, value_name = "PATH")]
+    /// Feature network: the folder of an image classifier, a folder with CLIP in transformers' layout, or a file with Inception-v3 as FID uses
+    /// it; by default 16×16 box-downsampled pixels
+    #[arg(long, value_name = "PATH", help_heading = "Inputs")]
     features: Option<PathBuf>,
-    /// Names to draw; 0 for all
+    /// Number of labels to evaluate; 0 for all
     #[arg(long)]
     count: Option<usize>,
-    /// Images of each set that is compared with a reference
+    /// Images per generated set that is compared with a reference
     #[arg(long)]
     samples: Option<usize>,
-    /// Prompts of which 8 images are compared with each other
+    /// Number of prompts to measure diversity on, with 8 images each
     #[arg(long)]
     diverse: Option<usize>,
-    /// Steps of the teacher that the student is measured against
+    /// Sampling steps of the teacher that the students are compared with
     #[arg(long)]
     steps: Option<usize>,
-    /// Steps at which the teacher is measured too
+    /// Numbers of sampling steps to evaluate the teacher at
     #[arg(long, value_name = "STEPS,…", value_delimiter = ',')]
     teacher_steps: Vec<usize>,
-    /// Guidance of the teacher
+    /// Guidance scale of the teacher; 1 for none
     #[arg(long)]
     guidance: Option<f64>,
-    /// Seed of the first image
+    /// Seed of the first image; the others follow
     #[arg(long)]
     seed: Option<u64>,
-    /// Show only this name in the image grid; may be repeated
+    /// Label to show in the image grid; may be repeated; by default a selection
     #[arg(long, value_name = "NAME")]
     show: Vec<String>,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct Eval {
 }
 
 impl Eval {
-    /// Measures; prints the report.
+    /// Evaluates and prints the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         self.run.at_once("eval")?;
         let mut options: EvaluateOptions = self.run.base()?;
@@ -94,18 +94,18 @@ impl Eval {
             return output::json(&report);
         }
         output::text(&format!(
-            "{} names, {} images of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
+            "{} labels, {} images of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
             report.names, report.samples, report.teacher_steps, report.guidance, report.features
         ))?;
         let decibels = |psnr: Option<f64>| psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));
         for (what, pair) in [("two noises of one prompt", report.two_noises), ("different prompts", report.unrelated)] {
             let psnr = decibels(pair.psnr);
-            output::text(&format!("teacher, {what:26} distance {:.4}  of averages {:.4}  {psnr}", pair.distance, pair.averages))?;
+            output::text(&format!("teacher, {what:26} distance {:.4}  of 16×16 pixels {:.4}  {psnr}", pair.distance, pair.averages))?;
         }
-        let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        let percent = |fraction: Option<f64>| fraction.map_or_else(|| "-".to_owned(), |fraction| format!("{:.1} %", fraction * 100.0));
         let width = report.models.iter().filter_map(|row| row.name.as_ref()).map(|name| name.chars().count()).max().unwrap_or(0).max(7);
         output::text(&format!(
-            "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher  averages       PSNR  diversity  alignment  top-1    held out  s/image",
+            "{:width$}      evaluations  Fréchet: teacher's    real  precision  recall  to teacher  16×16 px       PSNR  diversity  alignment  top-1    held out  s/image",
             ""
         ))?;
         for row in &report.models {
@@ -131,7 +131,7 @@ impl Eval {
         for row in &report.models {
             if let (Some(pair), Some(known)) = (row.preservation_trained, report.trained_pairs) {
                 output::text(&format!(
-                    "{}, {} pairs it was trained on ({} steps, guidance {}): distance {:.4}  of averages {:.4}  {}",
+                    "{}, {} training pairs ({} steps, guidance {}): distance {:.4}  of 16×16 pixels {:.4}  {}",
                     row.name.as_ref().unwrap_or(&row.model),
                     known.count,
                     known.steps,

@@ -9,24 +9,25 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Draw the teacher's noise and latent pairs, from which the student learns.
+/// Sample noise and latent pairs from the teacher, for distillation.
+///
+/// With --resume, missing and damaged shards are sampled again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs\n\n\
-                        With --resume a set is completed, and shards that are missing or damaged are made again.")]
+#[command(after_help = "Example:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs")]
 pub struct Pairs {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR")]
     teacher: Option<PathBuf>,
-    /// The image folder, for its prompts
+    /// Image folder that gives the prompts
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Pairs in all
+    /// Number of pairs
     #[arg(long)]
     count: Option<u64>,
     /// Pairs per file
     #[arg(long)]
     shard: Option<u64>,
-    /// Pairs drawn together
+    /// Batch size, in pairs
     #[arg(long)]
     batch: Option<usize>,
     /// Steps of the ODE solver
@@ -35,7 +36,7 @@ pub struct Pairs {
     /// Guidance scale; 1 for none
     #[arg(long)]
     guidance: Option<f64>,
-    /// Seed of the first pair
+    /// Seed of the first pair; the others follow
     #[arg(long)]
     base_seed: Option<u64>,
     #[command(flatten)]
@@ -43,7 +44,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Draws; prints the folder.
+    /// Samples the pairs and prints their folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options: PairsOptions = self.run.base()?;
         options.out = self.run.out();

@@ -13,13 +13,13 @@ use crate::shared::Shared;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train autoencoder --data emoji --out runs/autoencoder")]
 pub struct Autoencoder {
-    /// The image folder
+    /// Image folder to train on
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Width and height of the images
+    /// Width and height of the images, in pixels
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
-    /// Size of the networks
+    /// Size of the network
     #[arg(long, value_parser = onestep_train::presets::names())]
     preset: Option<String>,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub struct Autoencoder {
 }
 
 impl Autoencoder {
-    /// Trains; prints the model folder, or with `--json` the report.
+    /// Trains and prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options: AutoencoderOptions = self.run.base()?;
         options.out = self.run.out();
@@ -49,7 +49,7 @@ impl Autoencoder {
         }
         if !shared.quiet {
             output::message(&format!(
-                "reconstruction: {:.1} dB on trained images, {:.1} dB on {} held out",
+                "reconstruction PSNR: {:.1} dB on training images, {:.1} dB on {} held-out images",
                 report.psnr_trained, report.psnr_held_out, report.images[1]
             ));
         }

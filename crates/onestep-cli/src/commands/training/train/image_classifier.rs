@@ -9,20 +9,20 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Train the classifier whose features the evaluation compares: which of the folder's images is this?
+/// Train the image classifier that gives the evaluation its features.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier")]
 pub struct ImageClassifier {
-    /// The image folder
+    /// Image folder to train on
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Width and height of the images
+    /// Width and height of the images, in pixels
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
-    /// Channels of the network's levels, each of half the size; multiples of 8
+    /// Channels of the network's levels, multiples of 8; each level halves the resolution
     #[arg(long, value_name = "CHANNELS,…", value_delimiter = ',')]
     channels: Vec<usize>,
-    /// Convolutions of each level
+    /// Convolutions per level
     #[arg(long)]
     layers: Option<usize>,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub struct ImageClassifier {
 }
 
 impl ImageClassifier {
-    /// Trains; prints the model folder, or with `--json` the report.
+    /// Trains and prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options: ImageClassifierOptions = self.run.base()?;
         options.out = self.run.out();
@@ -55,7 +55,7 @@ impl ImageClassifier {
         }
         if !shared.quiet {
             output::message(&format!(
-                "{} names; right for {:.1} % of the images as they are, for {:.1} % of {} changed copies",
+                "{} labels; accuracy {:.1} % on the images, {:.1} % on {} augmented copies",
                 report.classes,
                 report.top_1 * 100.0,
                 report.top_1_augmented * 100.0,

@@ -9,28 +9,28 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Learn how much each feature counts, from judgements which of two images is nearer to a third.
+/// Calibrate the heads of LatentLPIPS on judgements of which of two images is more similar to a third.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  onestep train latent-lpips --metric runs/features/metric --autoencoder runs/autoencoder --data emoji --out runs/metric"
 )]
 pub struct LatentLpips {
-    /// The metric whose heads are learned
+    /// Metric folder to calibrate, from onestep train latent-vgg
     #[arg(long, value_name = "DIR")]
     metric: Option<PathBuf>,
-    /// Run or model folder with the autoencoder
+    /// Run or model folder of the autoencoder
     #[arg(long, value_name = "DIR")]
     autoencoder: Option<PathBuf>,
-    /// A folder of BAPPS with ref, p0, p1 and judge inside; may be repeated
+    /// BAPPS folder with ref, p0, p1 and judge in it; may be repeated
     #[arg(long, value_name = "DIR")]
     judgements: Vec<PathBuf>,
-    /// A folder of BAPPS, such as one of its val/, whose judgements are held out; may be repeated. Without any, a fifth of the others is
+    /// BAPPS folder of held-out judgements, such as one in val/; may be repeated; by default a fifth of the others
     #[arg(long, value_name = "DIR")]
     held_out: Vec<PathBuf>,
-    /// Without judgements: the image folder that is distorted to make some
+    /// Image folder to make judgements from by distortions, without --judgements
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Judgements that are made
+    /// Number of judgements to make
     #[arg(long)]
     count: Option<usize>,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub struct LatentLpips {
 }
 
 impl LatentLpips {
-    /// Learns; prints the metric's folder, or with `--json` the report.
+    /// Trains and prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options: CalibrationOptions = self.run.base()?;
         options.out = self.run.out();
@@ -66,7 +66,7 @@ impl LatentLpips {
         }
         if !shared.quiet {
             output::message(&format!(
-                "agreement with {} judgements held out: {:.1} % before, {:.1} % after; squared difference {:.1} %",
+                "agreement with {} held-out judgements: {:.1} % before, {:.1} % after; squared error {:.1} %",
                 report.judgements[1],
                 report.before * 100.0,
                 report.after * 100.0,

@@ -13,19 +13,19 @@ use crate::shared::Shared;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train latent-vgg --autoencoder runs/autoencoder --data emoji --out runs/features")]
 pub struct LatentVgg {
-    /// Run or model folder with the autoencoder
+    /// Run or model folder of the autoencoder
     #[arg(long, value_name = "DIR")]
     autoencoder: Option<PathBuf>,
-    /// The image folder; images of one caption are one class
+    /// Image folder to train on; each caption is a label
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What is named: latents, or the images themselves for the pixel LPIPS that latents are compared with
+    /// Input to classify: latents, or pixels for a pixel LPIPS to compare with
     #[arg(long, value_parser = ["latent", "pixel"])]
     space: Option<String>,
-    /// Channels of the five stages, as 32,64,128,256,256 (the full network has 64,128,256,512,512)
+    /// Channels of the five stages; the full network has 64,128,256,512,512
     #[arg(long, value_delimiter = ',', value_name = "N")]
     widths: Option<Vec<usize>>,
-    /// What stands behind each convolution: batch norms, as in the published metrics, or group norms, which do not see contrast
+    /// Normalisation after each convolution: batch, as in the published metrics, or group, which is insensitive to contrast
     #[arg(long, value_parser = ["batch", "group"])]
     norm: Option<String>,
     /// Random changes of the latents: letters of b, g, c, o
@@ -40,7 +40,7 @@ pub struct LatentVgg {
 }
 
 impl LatentVgg {
-    /// Trains; prints the metric's folder, or with `--json` the report.
+    /// Trains and prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options: LatentVggOptions = self.run.base()?;
         options.out = self.run.out();

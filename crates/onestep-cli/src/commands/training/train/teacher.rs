@@ -9,11 +9,12 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Train the teacher: text encoder and denoiser together.
+/// Train the teacher: text encoder and denoiser.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher")]
+#[command(after_help = "Examples:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher\n  \
+                        onestep train teacher --config runs/teacher/config.toml --out runs/teacher --resume")]
 pub struct Teacher {
-    /// The image folder
+    /// Image folder to train on
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Run or model folder of the autoencoder
@@ -22,13 +23,13 @@ pub struct Teacher {
     /// Size of the networks
     #[arg(long, value_parser = onestep_train::presets::names())]
     preset: Option<String>,
-    /// Tokens per prompt
+    /// Length of a prompt, in tokens
     #[arg(long)]
     prompt_tokens: Option<usize>,
-    /// Largest weight of a noisy timestep's loss beside that of a clean one; 1 weighs all alike
+    /// Maximum weight of a noisy timestep's loss relative to a clean one; 1 for equal weights
     #[arg(long)]
     weight_cap: Option<f64>,
-    /// Begin from these weights: a model folder, or ema/ of a checkpoint
+    /// Initial weights: a model folder, or ema/ of a checkpoint; by default random
     #[arg(long, value_name = "DIR")]
     initial: Option<PathBuf>,
     #[command(flatten)]
@@ -40,7 +41,7 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// Trains; prints the model folder.
+    /// Trains and prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options: TeacherOptions = self.run.base()?;
         options.out = self.run.out();
