@@ -17,7 +17,8 @@ const FOLDERS: [&str; 8] = ["crates/", "shaders/", "web/", "tests/", "benches/",
 
 /// All Markdown files of the repository, relative to its root.
 fn documents() -> Vec<PathBuf> {
-    let output = Command::new("git").current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard", "*.md"]).output().expect("git runs");
+    let output =
+        Command::new("git").current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard", "*.md"]).output().expect("git runs");
     assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     let files = String::from_utf8(output.stdout).expect("UTF-8");
     files.lines().map(PathBuf::from).filter(|file| root().join(file).is_file()).collect()
@@ -50,7 +51,8 @@ fn anchors(text: &str) -> BTreeSet<String> {
             }
             Event::End(TagEnd::Heading(_)) => {
                 if let Some((_, title)) = heading.take() {
-                    let kept = title.to_lowercase().chars().filter(|sign| sign.is_alphanumeric() || [' ', '-', '_'].contains(sign)).collect::<String>();
+                    let kept =
+                        title.to_lowercase().chars().filter(|sign| sign.is_alphanumeric() || [' ', '-', '_'].contains(sign)).collect::<String>();
                     anchors.insert(kept.replace(' ', "-"));
                 }
             }
@@ -94,7 +96,8 @@ fn paths_that_documents_name_exist() {
         let text = fs::read_to_string(root().join(&document)).expect("readable");
         for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
             let Event::Code(code) = event else { continue };
-            let is_path = FOLDERS.iter().any(|folder| code.starts_with(folder)) && !code.contains(|sign: char| sign.is_whitespace() || "*<{…:".contains(sign));
+            let is_path =
+                FOLDERS.iter().any(|folder| code.starts_with(folder)) && !code.contains(|sign: char| sign.is_whitespace() || "*<{…:".contains(sign));
             // Made by a build, and named as such.
             let is_made = ["web/packages/onestep/wasm", "tests/browser/node_modules"].iter().any(|made| code.starts_with(made));
             if is_path && !is_made && !root().join(&*code).exists() {
@@ -109,7 +112,9 @@ fn paths_that_documents_name_exist() {
 fn prose_is_wrapped() {
     let mut long = Vec::new();
     // What the benchmarks write is as wide as their sentences.
-    let is_written = |document: &Path| document.file_name().is_some_and(|name| ["results.md", "first-visit.md", "metric-cost.md"].iter().any(|written| name == *written));
+    let is_written = |document: &Path| {
+        document.file_name().is_some_and(|name| ["results.md", "first-visit.md", "metric-cost.md"].iter().any(|written| name == *written))
+    };
     for document in documents().into_iter().filter(|document| !is_written(document)) {
         let text = fs::read_to_string(root().join(&document)).expect("readable");
         let mut in_code = false;

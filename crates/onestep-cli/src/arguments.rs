@@ -9,12 +9,12 @@ use crate::commands::Command;
 use crate::features::{TRAINING_COMMANDS, WITHOUT_TRAINING};
 use crate::shared::Shared;
 
-/// Text-to-image diffusion models in one step: train, distil, run, serve.
+/// One-step text-to-image models: train and distil them, export them as bundles, generate images, serve them to browsers.
 #[derive(Debug, Parser)]
 #[command(name = "onestep", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = after_help())]
 pub struct Arguments {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
     #[command(flatten)]
@@ -38,7 +38,7 @@ impl Arguments {
 
     /// The description of everything, from which help, completions and environment variables come.
     pub fn described() -> clap::Command {
-        with_environment(Self::command(), "ONESTEP")
+        with_environment(Command::described(Self::command()), "ONESTEP")
     }
 }
 

@@ -9,13 +9,13 @@ use onestep_program::{Bundle, BundleError, FileEntry, FileUse, TensorRef, limits
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
 
-/// Where a bundle is looked for when none is given: in the working folder, then beside the program.
-const PLACES: [&str; 2] = ["models/emoji", "bundle"];
+/// Where to look for a bundle if none is given: in the working folder, then next to the program.
+const DEFAULT_FOLDERS: [&str; 2] = ["models/emoji", "bundle"];
 
 /// The folder of the bundle to use.
 ///
 /// # Errors
-/// No bundle is where it was said to be, or in any of the usual places.
+/// There is no bundle in the given folder, or in any of the default folders.
 pub fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let has_manifest = |folder: &Path| folder.join(manifest::FILE_NAME).is_file();
     if let Some(folder) = given {
@@ -28,11 +28,14 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
             format!("opening the bundle {}: {found}; give the folder that `onestep export` wrote", folder.display()),
         ));
     }
-    let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
-    let roots = [Some(PathBuf::new()), beside.clone(), beside.and_then(|folder| Some(folder.parent()?.parent()?.to_owned()))];
-    let places = roots.into_iter().flatten().flat_map(|root| PLACES.map(|place| root.join(place)));
-    places.into_iter().find(|place| has_manifest(place)).ok_or_else(|| {
-        Failure::new(Exit::Input, format!("no bundle in {}, here or beside the program; name its folder with --bundle", PLACES.join(" or ")))
+    let program_folder = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
+    let roots = [Some(PathBuf::new()), program_folder.clone(), program_folder.and_then(|folder| Some(folder.parent()?.parent()?.to_owned()))];
+    let folders = roots.into_iter().flatten().flat_map(|root| DEFAULT_FOLDERS.map(|folder| root.join(folder)));
+    folders.into_iter().find(|folder| has_manifest(folder)).ok_or_else(|| {
+        Failure::new(
+            Exit::Input,
+            format!("no bundle in {}, here or next to the program; name its folder with --bundle", DEFAULT_FOLDERS.join(" or ")),
+        )
     })
 }
 

@@ -11,7 +11,7 @@ use onestep_store::{StoreError, StoreErrorKind};
 pub enum Exit {
     /// What was asked for is done.
     Done = 0,
-    /// It failed for a reason that has no code of its own; trying again may help.
+    /// Failed for a reason without a code; trying again may help.
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,

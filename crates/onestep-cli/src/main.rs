@@ -19,15 +19,15 @@ use arguments::Arguments;
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
-    // A fault of ours is told as one, without a backtrace that nobody asked for. What is inside the boundary is told as a refusal of the file.
+    // A panic is a bug of onestep and is reported as one, without a backtrace. A panic of a guarded reader becomes a refusal of the file.
     panic::set_hook(Box::new(|panic| {
         #[cfg(feature = "train")]
         if onestep_train::guard::is_active() {
             return;
         }
-        let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+        let location = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("no message");
-        output::message(&format!("error: this is a fault of onestep{place}: {what}; please report it with the command that led here"));
+        output::message(&format!("error: this is a fault of onestep{location}: {what}; please report it with the command that you ran"));
     }));
     panic::catch_unwind(run).unwrap_or(Exit::Failed).into()
 }

@@ -15,7 +15,7 @@ pub fn data(line: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|e| match e.kind() {
         io::ErrorKind::BrokenPipe => Failure::silent(Exit::Done),
-        _ => Failure::new(Exit::Storage, format!("writing the result to standard output: expected a place that takes it, found {e}")),
+        _ => Failure::new(Exit::Storage, format!("writing the result to standard output: expected it to be writable, found {e}")),
     })
 }
 

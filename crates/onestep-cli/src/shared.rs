@@ -10,7 +10,7 @@ pub struct Shared {
     /// Print errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Progress of long commands: a bar on a terminal, elsewhere a line every 30 seconds
+    /// When to show progress: a bar on a terminal, elsewhere a line every 30 seconds
     #[arg(long, global = true, value_name = "WHEN", default_value_t, value_enum)]
     pub progress: ProgressMode,
 }

@@ -92,7 +92,7 @@ fn a_folder_that_is_not_there_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_place_that_cannot_be_written_is_a_matter_of_storage() {
+fn an_unwritable_destination_is_a_storage_failure() {
     if !Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").exists() || !Path::new("/proc/self").exists() {
         return;
     }

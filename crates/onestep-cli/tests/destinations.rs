@@ -217,15 +217,15 @@ fn scratch(folder: &Path) -> Vec<PathBuf> {
     snapshot(folder).into_keys().filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".onestep-"))).collect()
 }
 
-/// Runs every command on a destination that `make` prepares in a folder of its own (it gets the folder and the path of the destination). Each
+/// Runs every command on a destination that `make` prepares in a new folder (it gets the folder and the path of the destination). Each
 /// must end with one of `codes`, say `said`, and leave everything as it was.
 fn refused(situation: &str, which: impl Fn(&Writer) -> bool, make: impl Fn(&Writer, &Path, &Path) -> PathBuf, codes: &[i32], said: &str) {
     let home = home();
     let mut wrong = Vec::new();
     for (number, writer) in writers().iter().enumerate().filter(|(_, writer)| which(writer)) {
-        let place = home.path().join(format!("place-{number}"));
-        fs::create_dir(&place).unwrap();
-        let out = make(writer, home.path(), &place.join("out"));
+        let location = home.path().join(format!("location-{number}"));
+        fs::create_dir(&location).unwrap();
+        let out = make(writer, home.path(), &location.join("out"));
         let before = snapshot(home.path());
         let (code, message) = writer.run(home.path(), &out);
         if !codes.contains(&code) || !message.contains(said) {
@@ -288,7 +288,7 @@ fn the_source_what_is_above_it_and_what_is_inside() {
     refused("the source", has_source, |writer, home, _| home.join(writer.source), &[2, 3], "in");
     refused("the folder above the source", has_source, |writer, home, _| home.join(writer.source).parent().unwrap().to_owned(), &[3], "in");
     let is_folder = |writer: &Writer| has_source(writer) && !writer.source.ends_with(".safetensors");
-    refused("a place inside the source", is_folder, |writer, home, _| home.join(writer.source).join("new"), &[3], "new");
+    refused("a location inside the source", is_folder, |writer, home, _| home.join(writer.source).join("new"), &[3], "new");
 }
 
 #[test]
@@ -330,9 +330,9 @@ fn links_and_pipes() {
     // Links and pipes that are good destinations.
     let home = home();
     for (number, writer) in writers().iter().enumerate() {
-        let place = home.path().join(format!("place-{number}"));
-        fs::create_dir(&place).unwrap();
-        let (link, real) = (place.join("link"), place.join("real"));
+        let location = home.path().join(format!("location-{number}"));
+        fs::create_dir(&location).unwrap();
+        let (link, real) = (location.join("link"), location.join("real"));
         let Result::File(head) = writer.result else {
             fs::create_dir(&real).unwrap();
             symlink("real", &link).unwrap();
@@ -340,7 +340,7 @@ fn links_and_pipes() {
             assert_eq!(code, 0, "{}: {said}", writer.name);
             assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{} replaced a link", writer.name);
             assert!(fs::read_dir(&real).unwrap().count() > 1, "{} did not follow a link", writer.name);
-            assert_eq!(scratch(&place), [PathBuf::new(); 0], "{}", writer.name);
+            assert_eq!(scratch(&location), [PathBuf::new(); 0], "{}", writer.name);
             continue;
         };
         fs::write(&real, head).unwrap();
@@ -350,7 +350,7 @@ fn links_and_pipes() {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{} replaced a link", writer.name);
         let written = fs::read(&real).unwrap();
         assert!(written.len() > head.len(), "{} did not follow a link", writer.name);
-        let out = pipe(writer, home.path(), &place.join("out"));
+        let out = pipe(writer, home.path(), &location.join("out"));
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| fs::read(&out).unwrap());
             let (code, said) = writer.run(home.path(), &out);
@@ -358,7 +358,7 @@ fn links_and_pipes() {
             assert_eq!(reader.join().unwrap().get(..8), written.get(..8), "{} wrote something else into a pipe", writer.name);
         });
         assert!(fs::symlink_metadata(&out).unwrap().file_type().is_fifo(), "{} replaced a pipe", writer.name);
-        assert_eq!(scratch(&place), [PathBuf::new(); 0], "{}", writer.name);
+        assert_eq!(scratch(&location), [PathBuf::new(); 0], "{}", writer.name);
     }
 }
 
@@ -366,26 +366,26 @@ fn links_and_pipes() {
 fn another_process_at_work() {
     let home = home();
     for (number, writer) in writers().iter().enumerate() {
-        let place = home.path().join(format!("place-{number}"));
-        fs::create_dir(&place).unwrap();
-        let out = place.join("out");
+        let location = home.path().join(format!("location-{number}"));
+        fs::create_dir(&location).unwrap();
+        let out = location.join("out");
         let lock = writer.locked(&out);
-        let before = snapshot(&place);
+        let before = snapshot(&location);
         let (code, said) = writer.run(home.path(), &out);
         assert_eq!(code, 2, "{}: {said}", writer.name);
         assert!(said.contains("another process") && said.contains("out"), "{}: {said}", writer.name);
-        assert_eq!(snapshot(&place), before, "{}", writer.name);
+        assert_eq!(snapshot(&location), before, "{}", writer.name);
         drop(lock);
         // A lock that nobody holds, as a killed process leaves it, is no obstacle. Commands that other threads are starting share the lock for
         // the moment until they have started.
         let again = || writer.run(home.path(), &out);
         let (code, said) = (0..20).map(|_| again()).find(|(code, _)| *code != 2).unwrap_or_else(again);
         assert_eq!(code, 0, "{}: {said}", writer.name);
-        assert_eq!(scratch(&place), [PathBuf::new(); 0], "{}", writer.name);
+        assert_eq!(scratch(&location), [PathBuf::new(); 0], "{}", writer.name);
     }
 }
 
-/// A small file system of its own; `None` where this process may not mount one.
+/// A small file system; `None` where this process may not mount one.
 #[cfg(target_os = "linux")]
 struct SmallDisk(PathBuf);
 
@@ -439,22 +439,22 @@ fn a_full_disk_and_a_read_only_one() {
 fn what_onestep_wrote_itself_is_replaced() {
     let home = home();
     for (number, writer) in writers().iter().enumerate().filter(|(_, writer)| writer.result != Result::Run) {
-        let place = home.path().join(format!("place-{number}"));
-        fs::create_dir(&place).unwrap();
-        let out = place.join("out");
+        let location = home.path().join(format!("location-{number}"));
+        fs::create_dir(&location).unwrap();
+        let out = location.join("out");
         // Names that earlier versions used for scratch, now those of somebody else's.
         for name in ["out.old", "out.partial", ".out.partial"] {
-            fs::create_dir(place.join(name)).unwrap();
-            fs::write(place.join(name).join("a"), "mine").unwrap();
+            fs::create_dir(location.join(name)).unwrap();
+            fs::write(location.join(name).join("a"), "mine").unwrap();
         }
         for _ in 0..2 {
             let (code, said) = writer.run(home.path(), &out);
             assert_eq!(code, 0, "{}: {said}", writer.name);
         }
-        let mut left: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(&location).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, [".out.partial", "out", "out.old", "out.partial"], "{}", writer.name);
-        assert_eq!(fs::read_to_string(place.join("out.old/a")).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(location.join("out.old/a")).unwrap(), "mine");
     }
 }
 

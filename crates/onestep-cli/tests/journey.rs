@@ -107,7 +107,7 @@ const MIXED_PRECISION: f64 = 0.1;
 
 /// Products in 16 bits, everything that is kept in 32.
 #[test]
-fn a_student_of_mixed_precision_is_led_like_one_of_full() {
+fn a_student_of_mixed_precision_has_the_losses_of_one_of_full() {
     let folder = &journey().folder;
     let log = |name: &str| -> Vec<serde_json::Value> {
         let log = fs::read_to_string(folder.join(name).join("log.jsonl")).expect("a log");
@@ -125,7 +125,7 @@ fn a_student_of_mixed_precision_is_led_like_one_of_full() {
         assert_ne!(full, half, "{name}: nothing was computed in 16 bits");
     }
     for name in ["adversarial", "r1"] {
-        assert!(half.iter().any(|line| line[name].is_f64()), "the game was not on: no {name}");
+        assert!(half.iter().any(|line| line[name].is_f64()), "there was no adversarial training: no {name}");
     }
     let weights = fs::read(folder.join("student-bf16/model/unet/diffusion_pytorch_model.safetensors")).expect("weights");
     let length = u64::from_le_bytes(weights[..8].try_into().expect("eight bytes")) as usize;
@@ -173,7 +173,7 @@ fn a_finished_run_is_not_resumed_with_other_options() {
     assert!(config.contains("steps = 6"), "what the run began with is still there to be looked up: {config}");
 }
 
-/// Not only how long and how fast is a run's own: also what the task is told, and what lies where it is told to look.
+/// A run is bound to all options of its task and to the contents of its inputs.
 #[test]
 fn a_run_is_not_resumed_as_another_task_or_with_another_metric() {
     let folder = &journey().folder;
@@ -198,7 +198,7 @@ fn a_run_is_not_resumed_as_another_task_or_with_another_metric() {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// Networks that the sampler cannot feed, and schedules without the student's timestep, are known before anything is drawn.
+/// Networks that the sampler cannot feed, and schedules without the student's timestep, are refused before anything is sampled.
 #[test]
 fn teachers_that_cannot_be_sampled_are_refused() {
     let folder = &journey().folder;
@@ -223,7 +223,7 @@ fn teachers_that_cannot_be_sampled_are_refused() {
     }
 }
 
-/// A published metric has no hash of the teacher's autoencoder; its scaling says whose latents it knows.
+/// A published metric has no hash of the teacher's autoencoder; its scaling tells which latents it is for.
 #[test]
 fn metrics_of_other_latents_and_a_resume_of_what_saves_nothing_are_refused() {
     let folder = &journey().folder;
@@ -344,7 +344,7 @@ fn an_evaluation_measures_teacher_and_student_and_repeats_itself() {
     let names: Vec<String> = rows.iter().map(|row| format!("{} {}", row["model"].as_str().unwrap_or_default(), row["steps"])).collect();
     assert_eq!(names, ["teacher 1", "teacher 2", "teacher 4", "student 1"]);
     assert_eq!((report["samples"].as_u64(), report["feature_size"].as_u64()), (Some(20), Some(128)));
-    // The teacher beside itself.
+    // The teacher compared with itself.
     assert_eq!((rows[2]["preservation"]["distance"].as_f64(), rows[2]["diversity_ratio"].as_f64()), (Some(0.0), Some(1.0)));
     assert_eq!(rows[2]["evaluations"].as_u64(), Some(8));
 
@@ -388,7 +388,7 @@ fn a_student_is_measured_on_its_training_pairs() {
     assert!(fs::read_to_string(folder.join("eval-training-pairs/report.html")).expect("a page").contains("Training pairs"));
 }
 
-/// What can be known at once is said before anything is drawn.
+/// Mistakes that can be known at once are reported before anything is sampled.
 #[test]
 fn students_of_another_teacher_and_impossible_steps_are_refused() {
     let folder = &journey().folder;
@@ -433,16 +433,16 @@ fn heads_are_learned_from_judgements_of_people() {
             fs::create_dir_all(folder.join("bapps").join(kind).join(part)).expect("a folder");
         }
         for index in 0..count {
-            let place = |part: &str, extension: &str| folder.join("bapps").join(kind).join(part).join(format!("{index:06}.{extension}"));
+            let path = |part: &str, extension: &str| folder.join("bapps").join(kind).join(part).join(format!("{index:06}.{extension}"));
             let (own, other) = (&images[index % 3], &images[(index + 1) % 3]);
             let second = index % 2 == 1;
             for (part, from) in [("ref", own), ("p0", if second { other } else { own }), ("p1", if second { own } else { other })] {
-                fs::copy(from, place(part, "png")).expect("a copy");
+                fs::copy(from, path(part, "png")).expect("a copy");
             }
             let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
             let bytes =
                 [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &f32::from(second).to_le_bytes()].concat();
-            fs::write(place("judge", "npy"), bytes).expect("a write");
+            fs::write(path("judge", "npy"), bytes).expect("a write");
         }
     }
     let learn = |out: &str, more: &[&str]| {
@@ -451,14 +451,14 @@ fn heads_are_learned_from_judgements_of_people() {
         let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(out).join("report.json")).expect("a report")).expect("JSON");
         (report["judgements"].clone(), report["after"].as_f64())
     };
-    assert_eq!(learn("judged", &["--held-out", "bapps/val"]), (serde_json::json!([12, 5]), Some(1.0)));
-    assert_eq!(learn("judged-by-chance", &[]), (serde_json::json!([9, 3]), Some(1.0)));
+    assert_eq!(learn("bapps-metric", &["--held-out", "bapps/val"]), (serde_json::json!([12, 5]), Some(1.0)));
+    assert_eq!(learn("bapps-random-split", &[]), (serde_json::json!([9, 3]), Some(1.0)));
     let output = run(
         folder,
-        &["train", "latent-lpips", "--metric", "features/metric", "--autoencoder", "autoencoder", "--held-out", "bapps/val", "--out", "judged-never"],
+        &["train", "latent-lpips", "--metric", "features/metric", "--autoencoder", "autoencoder", "--held-out", "bapps/val", "--out", "bapps-never"],
     );
     assert!(output.status.code() == Some(2) && text(&output.stderr).contains("--judgements"), "{}", text(&output.stderr));
-    assert!(!folder.join("judged-never").exists());
+    assert!(!folder.join("bapps-never").exists());
 }
 
 #[test]
@@ -525,27 +525,27 @@ fn classifiers_that_do_not_fit_and_folders_with_one_image_are_refused() {
 fn the_same_seed_gives_the_same_file_and_another_another() {
     let folder = &journey().folder;
     for device in ["cpu", "webgpu"] {
-        let draw = |prompt: &str, seed: &str, out: &str| {
+        let generate = |prompt: &str, seed: &str, out: &str| {
             succeed(folder, &["generate", prompt, "--seed", seed, "--out", out, "--bundle", "bundle", "--device", device]);
             fs::read(folder.join(out)).expect("the image")
         };
-        let first = draw("red square", "7", &format!("{device}-a.png"));
-        assert_eq!(first, draw("red square", "7", &format!("{device}-b.png")), "{device}");
-        assert_ne!(first, draw("red square", "8", &format!("{device}-c.png")), "{device}");
-        assert_ne!(first, draw("blue square", "7", &format!("{device}-d.png")), "{device}");
+        let first = generate("red square", "7", &format!("{device}-a.png"));
+        assert_eq!(first, generate("red square", "7", &format!("{device}-b.png")), "{device}");
+        assert_ne!(first, generate("red square", "8", &format!("{device}-c.png")), "{device}");
+        assert_ne!(first, generate("blue square", "7", &format!("{device}-d.png")), "{device}");
     }
 }
 
 #[test]
 fn the_way_between_two_seeds_begins_and_ends_at_their_images() {
     let folder = &journey().folder;
-    let draw = |more: &[&str]| {
+    let generate = |more: &[&str]| {
         let words = ["generate", "red square", "--bundle", "bundle", "--device", "cpu", "--no-metadata", "--out", "way.png"];
         succeed(folder, &[&words, more].concat());
         fs::read(folder.join("way.png")).expect("the image")
     };
-    let [three, nine] = ["3", "9"].map(|seed| draw(&["--seed", seed]));
-    let at = |part: &str| draw(&["--seed", "3", "--to", "9", "--at", part]);
+    let [three, nine] = ["3", "9"].map(|seed| generate(&["--seed", seed]));
+    let at = |part: &str| generate(&["--seed", "3", "--to", "9", "--at", part]);
     assert_eq!([at("0"), at("1")], [three.clone(), nine.clone()]);
     assert!(![three, nine].contains(&at("0.5")));
     let beyond = run(folder, &["generate", "red square", "--bundle", "bundle", "--device", "cpu", "--seed", "3", "--to", "9", "--at", "1.5"]);
@@ -589,11 +589,11 @@ fn a_gallery_has_the_bundle_s_images_and_the_teacher_s_of_the_same_noise() {
 #[test]
 fn unknown_characters_are_named_and_a_wholly_unknown_prompt_is_refused() {
     let folder = &journey().folder;
-    let draw = |prompt: &str| run(folder, &["generate", prompt, "--seed", "1", "--out", "unknown.png", "--bundle", "bundle", "--device", "cpu"]);
-    let some = draw("red ☃ square");
+    let generate = |prompt: &str| run(folder, &["generate", prompt, "--seed", "1", "--out", "unknown.png", "--bundle", "bundle", "--device", "cpu"]);
+    let some = generate("red ☃ square");
     assert!(some.status.success());
     assert!(text(&some.stderr).contains('☃'), "{}", text(&some.stderr));
-    let none = draw("☃☃");
+    let none = generate("☃☃");
     assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
     assert!(text(&none.stderr).starts_with("error: "), "{}", text(&none.stderr));
 }
@@ -648,9 +648,9 @@ fn a_wrong_bundle_path_is_a_sentence() {
 }
 
 #[test]
-fn without_a_gpu_adapter_webgpu_is_refused_and_auto_takes_the_processor() {
+fn without_a_gpu_adapter_webgpu_is_refused_and_auto_takes_the_cpu() {
     let folder = &journey().folder;
-    let draw = |device: &str| {
+    let generate = |device: &str| {
         let words = ["generate", "red square", "--seed", "1", "--out", "no-gpu.png", "--bundle", "bundle", "--device", device];
         // The Vulkan loader finds no driver, and there is no display for another interface.
         onestep()
@@ -661,14 +661,14 @@ fn without_a_gpu_adapter_webgpu_is_refused_and_auto_takes_the_processor() {
             .output()
             .expect("the program starts")
     };
-    let output = draw("webgpu");
+    let output = generate("webgpu");
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("error: "), "{}", text(&output.stderr));
-    assert!(draw("auto").status.success());
+    assert!(generate("auto").status.success());
 }
 
 #[test]
-fn a_component_gives_the_same_on_burn_on_the_processor_and_on_the_gpu() {
+fn a_component_gives_the_same_on_burn_on_the_cpu_and_on_the_gpu() {
     let folder = &journey().folder;
     let value = |index: usize| ((index * 7919 % 1000) as f32 / 500.0) - 1.0;
     let tensor = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec(), (0..shape.iter().product()).map(value).collect::<Vec<f32>>());

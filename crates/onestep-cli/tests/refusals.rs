@@ -62,7 +62,7 @@ fn tokenizer(length: usize) -> CaptionTokenizer {
     CaptionTokenizer::train(["red square", "a green square", "blue"], &options).expect("a tokenizer")
 }
 
-/// The files of the sound pipeline, with random weights. Made once: tests that run beside each other share the source of random numbers.
+/// The files of the sound pipeline, with random weights. Made once: concurrent tests share the source of random numbers.
 fn sound() -> &'static Vec<(String, Vec<u8>)> {
     static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     FILES.get_or_init(pipeline)
@@ -106,7 +106,7 @@ fn succeed(folder: &Path, words: &[&str]) -> String {
 
 /// Runs what must be refused; the sentence has all of these parts and is no report of a fault.
 fn refused(words: &[&str], code: i32, parts: &[&str]) {
-    // A destination for each: tests run side by side, and two commands never write to one place.
+    // A destination for each: tests run side by side, and two commands never write to one path.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let never = format!("never{}x", NUMBER.fetch_add(1, Ordering::Relaxed));
     let words: Vec<String> = words.iter().map(|word| word.replace("never", &never)).collect();
@@ -123,7 +123,7 @@ fn refused(words: &[&str], code: i32, parts: &[&str]) {
 const PAIRS: [&str; 15] =
     ["pairs", "--data", "images", "--count", "4", "--shard", "4", "--batch", "4", "--steps", "5", "--device", "cpu", "--quiet", "--teacher"];
 
-/// Draws pairs with a pipeline; the bytes of their shard.
+/// Samples pairs with a pipeline; the bytes of their shard.
 fn pairs(name: &str) -> Vec<u8> {
     let out = format!("pairs-{name}");
     succeed(folder(), &[&PAIRS[..], &[name, "--out", &out]].concat());
@@ -413,11 +413,11 @@ fn tensors_that_are_named_twice_or_not_finite_are_refused_wherever_weights_are_r
     ] {
         let weights = change(&fs::read(base.join(VAE_WEIGHTS)).expect("weights"));
         changed(name, &[(VAE_WEIGHTS, weights)]);
-        let place = format!("{name}/{VAE_WEIGHTS}");
-        refused(&["debug", "run-component", "vae_decoder", "--model", name, "--inputs", &latents, "--out", "never.safetensors"], 3, &[&place, part]);
-        refused_by_both(name, &[&place, part]);
+        let path = format!("{name}/{VAE_WEIGHTS}");
+        refused(&["debug", "run-component", "vae_decoder", "--model", name, "--inputs", &latents, "--out", "never.safetensors"], 3, &[&path, part]);
+        refused_by_both(name, &[&path, part]);
     }
-    // In a bundle whose hashes are right.
+    // In a bundle with the right hashes.
     let bundle = folder().join("bundle-infinite");
     fs::create_dir(&bundle).expect("a folder");
     for entry in fs::read_dir(folder().join("bundle")).expect("the bundle") {
@@ -482,12 +482,12 @@ fn an_index_of_shards_agrees_with_its_shards() {
         (json!({}), vec!["weight_map is empty"]),
         (json!([1]), vec!["expected a weight_map"]),
         (json!(null), vec!["expected a weight_map"]),
-        (with(KEY, json!(7)), vec![KEY, "7", "expected the name of a file beside the index"]),
-        (with(KEY, json!("")), vec![KEY, "expected the name of a file beside the index"]),
-        (with(KEY, json!("../base/vae/diffusion_pytorch_model.safetensors")), vec![KEY, "expected the name of a file beside the index"]),
-        (with(KEY, json!("/etc/passwd")), vec![KEY, "expected the name of a file beside the index"]),
-        (with(KEY, json!("a\0b")), vec![KEY, "expected the name of a file beside the index"]),
-        (with(KEY, json!(".")), vec![KEY, "expected the name of a file beside the index"]),
+        (with(KEY, json!(7)), vec![KEY, "7", "expected the name of a file in the folder of the index"]),
+        (with(KEY, json!("")), vec![KEY, "expected the name of a file in the folder of the index"]),
+        (with(KEY, json!("../base/vae/diffusion_pytorch_model.safetensors")), vec![KEY, "expected the name of a file in the folder of the index"]),
+        (with(KEY, json!("/etc/passwd")), vec![KEY, "expected the name of a file in the folder of the index"]),
+        (with(KEY, json!("a\0b")), vec![KEY, "expected the name of a file in the folder of the index"]),
+        (with(KEY, json!(".")), vec![KEY, "expected the name of a file in the folder of the index"]),
         (with(KEY, json!("diffusion_pytorch_model.safetensors.index.json")), vec![names[0], KEY, "weight_map has it in"]),
         (with(KEY, json!("missing.safetensors")), vec![KEY, "missing.safetensors", "no such file"]),
         (with(KEY, json!(names[1])), vec![names[0], KEY, "weight_map has it in"]),

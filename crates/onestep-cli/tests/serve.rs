@@ -23,7 +23,7 @@ impl Drop for Server {
     }
 }
 
-/// A folder `site` with a page, a folder `bundle`, and beside them what must not be served.
+/// A folder `site` with a page, a folder `bundle`, and next to them what must not be served.
 fn folders() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     for (name, content) in [
@@ -344,7 +344,7 @@ fn special_files_are_neither_listed_nor_read() {
 
 #[cfg(unix)]
 #[test]
-fn links_that_take_the_place_of_files_or_folders_are_not_followed() {
+fn links_that_replace_files_or_folders_are_not_followed() {
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicBool, Ordering};
 

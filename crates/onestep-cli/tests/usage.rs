@@ -20,6 +20,7 @@ fn mistakes_are_told_and_exit_with_2() {
     ];
     let of_both: &[(&[&str], &str)] = &[
         (&["serv"], "serve"),
+        (&["gallery"], "--help"),
         (&["generate"], "<PROMPT>"),
         (&["generate", "x", "--sed", "64"], "--seed"),
         (&["generate", "x", "--seed", "many"], "many"),
@@ -45,6 +46,20 @@ fn help_and_version_are_results() {
     }
     assert!(text(&onestep(&["--version"]).stdout).starts_with("onestep "));
     assert!(text(&onestep(&["serve", "--help"]).stdout).contains("ONESTEP_SERVE_PORT"));
+}
+
+/// Defaults that clap does not know, because they may come from a file.
+#[cfg(feature = "train")]
+#[test]
+fn help_has_the_defaults_of_training_options() {
+    for (arguments, lines) in [
+        (&["train", "autoencoder"][..], &["steps [default: 3000]", "warm-up [default: 0.001]", "pixels [default: 64]"][..]),
+        (&["train", "latent-vgg"], &["[default: 32,64,128,256,256]"]),
+        (&["distil"], &["penalty; 0 for none [default: 1]"]),
+    ] {
+        let help = text(&onestep(&[arguments, &["--help"]].concat()).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        lines.iter().for_each(|line| assert!(help.contains(line), "{arguments:?}: {line:?} is not in {help}"));
+    }
 }
 
 /// A program without training names what it lacks, and how to get it.

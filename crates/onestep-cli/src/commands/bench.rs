@@ -15,51 +15,54 @@ use crate::shared::Shared;
 use crate::tensors::{self, Tensors};
 use crate::{bundle_folder, output};
 
-/// Time a bundle: each component from tensors in memory to tensors in memory, and whole images.
+/// Measure how long a bundle's components and whole images take.
+///
+/// A component is measured from tensors in main memory to tensors in main memory. The components take turns, after one uncounted round.
+/// `cargo xtask bench` compares the times with those of other systems.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  onestep bench models/emoji --device webgpu\n  onestep bench models/emoji --device cpu --repeats 50 --json\n  \
-                        onestep bench models/emoji --kernels\n\n\
-                        The components take turns, after one round that is not counted. `cargo xtask bench` compares these times with those of others.")]
+                        onestep bench models/emoji --kernels")]
 pub struct Bench {
-    /// The bundle's folder
+    /// Folder of the bundle; by default models/emoji or bundle, here or next to the program
     #[arg(value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// The device
+    /// Device that runs the model
     #[arg(long, value_enum, default_value_t)]
     device: BenchDevice,
-    /// Rounds that are counted
+    /// Number of measured rounds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(..=1_000_000))]
     repeats: usize,
-    /// What is drawn
+    /// Prompt of the image
     #[arg(long, default_value = "red heart")]
     prompt: String,
-    /// Which noise it is drawn from
+    /// Seed of the noise
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Also write the tensors that went in and came out, for comparison with another system
-    #[arg(long, value_name = "FILE")]
+    /// Write the inputs and outputs of all components to this safetensors file, to compare with another system
+    #[arg(long, value_name = "FILE", help_heading = "Comparison with other systems")]
     tensors: Option<PathBuf>,
-    /// Also say how far the results are from those in a file that --tensors wrote
-    #[arg(long, value_name = "FILE")]
+    /// Print the relative L2 difference of the outputs from a file that --tensors wrote
+    #[arg(long, value_name = "FILE", help_heading = "Comparison with other systems")]
     against: Option<PathBuf>,
-    /// Also say what each kernel costs in an image, the dearest first
+    /// Print the time of each kernel in one image, slowest first
     #[arg(long)]
     kernels: bool,
-    /// Count nothing, but run what each line of standard input names, and answer with a line of JSON: so that others may take turns with it
-    #[arg(long)]
+    /// Run the component that each line of standard input names and print its time as a line of JSON, so that a benchmark can alternate between
+    /// systems
+    #[arg(long, help_heading = "Comparison with other systems")]
     on_request: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum BenchDevice {
-    /// Our kernels through wgpu
+    /// A GPU, through wgpu
     #[default]
     Webgpu,
-    /// The programs on the processor
+    /// The CPU
     Cpu,
 }
 
-/// What is timed besides the components.
+/// The name of a whole image among the components.
 const IMAGE: &str = "image";
 const COMPONENTS: [&str; 3] = ["text_encoder", "generator", "decoder"];
 
@@ -75,7 +78,7 @@ struct Timed {
 }
 
 impl Bench {
-    /// Times; prints a line for each component.
+    /// Measures and prints a line for each component.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let destination = self.tensors.as_ref().map(|path| FileDestination::acquire(path, FileFormat::SAFETENSORS, &[&folder])).transpose()?;
@@ -181,7 +184,7 @@ impl Timed {
         Ok(())
     }
 
-    /// For each component the relative L2 of what it gave, beside another's tensors for the same prompt and seed.
+    /// For each component the relative L2 difference of its output compared with another system's tensors for the same prompt and seed.
     fn agreement(&self, others: &Tensors) -> Result<serde_json::Value, Failure> {
         let mut found = serde_json::Map::new();
         for (component, name, ours) in [

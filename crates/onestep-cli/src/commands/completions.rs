@@ -1,17 +1,17 @@
-//! `onestep completions`: what a shell needs to complete our command lines.
+//! `onestep completions`: command-line completion for shells.
 
 use clap_complete::Shell;
 
 use crate::exit::Failure;
 use crate::output;
 
-/// Print the completions for a shell.
+/// Print completions for a shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  onestep completions bash > ~/.local/share/bash-completion/completions/onestep\n  \
                         onestep completions zsh > \"${fpath[1]}/_onestep\"\n  \
                         onestep completions fish > ~/.config/fish/completions/onestep.fish")]
 pub struct Completions {
-    /// The shell
+    /// Shell that will read them
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -1,4 +1,4 @@
-//! `onestep doctor`: what this build and this machine can do.
+//! `onestep doctor`: what this build and this machine support.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::features::{self, WITHOUT_TRAINING};
 use crate::output;
 use crate::shared::Shared;
 
-/// Say what this build and this machine can do.
+/// Show what this build and this machine support, for bug reports.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {}
 

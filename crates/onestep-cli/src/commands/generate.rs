@@ -11,34 +11,34 @@ use crate::exit::Failure;
 use crate::shared::Shared;
 use crate::{bundle_folder, output};
 
-/// Draw an image.
+/// Generate an image from a prompt.
+///
+/// The same bundle, prompt, seed and device give the same file, byte by byte. Prints the path of the image.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n  onestep generate 'red heart' --seed 7 --to 9 --at 0.25\n\n\
-                        The same bundle, prompt, seed and device give the same bytes. The last line on standard output is the image's path."
-)]
+#[command(after_help = "Examples:\n  onestep generate 'red heart'\n  onestep generate 'red heart' --seed 7 --out heart.png\n  \
+                  onestep generate 'red heart' --seed 7 --to 9 --at 0.25")]
 pub struct Generate {
-    /// What to draw
+    /// Text that describes the image
     prompt: String,
-    /// Which of the images; what is not given is chosen and told
+    /// Seed of the noise; by default a random one, which is printed
     #[arg(long)]
     seed: Option<u64>,
-    /// A second seed: the image on the way from the first to it
+    /// Second seed: interpolate between the noises of --seed and --to
     #[arg(long, value_name = "SEED", requires = "seed")]
     to: Option<u64>,
-    /// How far on that way, from 0 to 1
-    #[arg(long, value_name = "PART", default_value_t = 0.5, requires = "to")]
+    /// Position of the interpolation, from 0 (--seed) to 1 (--to)
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.5, requires = "to")]
     at: f64,
-    /// The PNG file to write; one that is there is replaced, any other file is not
+    /// PNG file to write; replaces a PNG file, refuses any other
     #[arg(long, value_name = "FILE", default_value = "image.png")]
     out: PathBuf,
-    /// The bundle's folder
-    #[arg(long, value_name = "DIR")]
+    /// Folder of the bundle; by default models/emoji or bundle, here or next to the program
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
     bundle: Option<PathBuf>,
-    /// The device; `auto` takes a GPU, and the processor where there is none or it is only imitated
-    #[arg(long, value_enum, default_value_t)]
+    /// Device that runs the model
+    #[arg(long, value_enum, default_value_t, help_heading = "Model")]
     device: DeviceChoice,
-    /// Leave prompt and seed out of the file
+    /// Write no prompt and no seed into the file
     #[arg(long)]
     no_metadata: bool,
 }
@@ -46,17 +46,17 @@ pub struct Generate {
 /// `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum DeviceChoice {
-    /// Whichever is likely to be faster
+    /// A GPU if there is one, else the CPU
     #[default]
     Auto,
-    /// A GPU through wgpu
+    /// A GPU, through wgpu
     Webgpu,
-    /// The processor
+    /// The CPU
     Cpu,
 }
 
 impl Generate {
-    /// Draws and prints the path.
+    /// Generates the image and prints its path.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let destination = FileDestination::acquire(&self.out, FileFormat::PNG, &[&folder])?;
@@ -82,11 +82,11 @@ impl Generate {
         };
         if !image.prompt.unknown.is_empty() {
             let unknown: Vec<String> = image.prompt.unknown.iter().map(|character| format!("{character:?}")).collect();
-            say(format!("note: this model never saw {} and draws as if not written", unknown.join(", ")));
+            say(format!("note: this model was not trained on {} and ignores it", unknown.join(", ")));
         }
         if image.prompt.truncated {
             say(format!(
-                "note: the prompt is longer than this model reads ({} tokens); its end was left out",
+                "note: the prompt is longer than the {} tokens that this model reads; its end was ignored",
                 model.manifest().generation.prompt_tokens
             ));
         }

@@ -1,4 +1,4 @@
-//! `onestep inspect`: what is in a bundle and what it costs to run.
+//! `onestep inspect`: what a bundle contains and what it costs to run.
 
 use std::path::PathBuf;
 
@@ -11,28 +11,29 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
 
-/// Say what is in a bundle: operations, shapes, parameters, arithmetic, memory, kernels.
+/// Show what a bundle contains: operations, shapes, parameters, FLOPs, memory, kernels.
+///
+/// Verifies the hashes of all files and reads them as `onestep generate` does, with the same exit codes. Of a small bundle, one image is computed on
+/// the CPU.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan\n\nEvery file is compared with its hashes and read as `generate` reads it, with the same exit code; of a small bundle one image is computed on the CPU."
-)]
+#[command(after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan")]
 pub struct Inspect {
-    /// The bundle's folder
+    /// Folder of the bundle; by default models/emoji or bundle, here or next to the program
     #[arg(value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Also list every dispatch
+    /// List every dispatch
     #[arg(long)]
     plan: bool,
-    /// Also list every tensor whose name contains this
+    /// List the tensors with TEXT in their name
     #[arg(long, value_name = "TEXT")]
     tensors: Option<String>,
-    /// Also print the limits that bundles are held to
+    /// Print the limits that every bundle must keep
     #[arg(long)]
     limits: bool,
 }
 
 impl Inspect {
-    /// Prints.
+    /// Prints what the bundle contains.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let bundle = bundle_folder::open(&folder)?;
@@ -67,7 +68,7 @@ impl Inspect {
             generation.image[0], generation.image[1], generation.latent, generation.prompt_tokens
         ))?;
         output::text(&format!("{smoke_test}"))?;
-        output::text(&format!("\n{} bytes to fetch, every hash right:", manifest.total_bytes()))?;
+        output::text(&format!("\n{} bytes to download, all hashes verified:", manifest.total_bytes()))?;
         for file in &manifest.files {
             output::text(&format!("  {:32} {:>12}", file.name, file.size))?;
         }

@@ -14,27 +14,29 @@ use clap::Subcommand;
 use crate::exit::Failure;
 use crate::shared::Shared;
 
-/// What can be asked for.
+/// The commands of this build.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     #[cfg(feature = "train")]
     #[command(flatten)]
     Training(training::TrainingCommand),
-    /// Draw an image
     Generate(generate::Generate),
-    /// Say what is in a bundle and what it costs to run
     Inspect(inspect::Inspect),
-    /// Time a bundle's components and whole images
     Bench(bench::Bench),
-    /// Serve the page, and a bundle with it, on this machine
     Serve(serve::Serve),
-    /// Print the completions for a shell
     Completions(completions::Completions),
-    /// Say what this build and this machine can do: what a report of a fault needs
     Doctor(doctor::Doctor),
 }
 
 impl Command {
+    /// Adds to the description of `program` what is known only when the program runs: defaults of training options.
+    pub fn described(program: clap::Command) -> clap::Command {
+        #[cfg(feature = "train")]
+        return training::with_defaults(program);
+        #[cfg(not(feature = "train"))]
+        program
+    }
+
     /// Runs the command; `program` describes the whole command line.
     ///
     /// # Errors

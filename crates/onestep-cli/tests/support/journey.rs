@@ -9,7 +9,7 @@ use crate::support::{text, write_images};
 
 /// A finished path in a folder that lives as long as the test process.
 pub struct Journey {
-    /// Where everything of [`MADE`] lies, `images` and `bundle` beside it.
+    /// The folder of everything in [`MADE`], of `images` and of `bundle`.
     pub folder: PathBuf,
 }
 

@@ -17,7 +17,7 @@ pub struct Pace {
     pub window: Duration,
 }
 
-/// Who is closed first when there are more connections than places: the greatest.
+/// Who is closed first when there are too many connections: the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Expendable {
     /// Has just begun to wait for a request.

@@ -42,7 +42,7 @@ pub struct Options {
     /// We listen on this machine only, so a request that names another host comes from a page that wants to read what is not its
     /// own (DNS rebinding), and is refused.
     pub loopback: bool,
-    /// Other origins whose pages may read the answers.
+    /// Other origins that may read the answers.
     pub cors: Vec<Origin>,
     /// Text and WebAssembly are compressed for clients that take it.
     pub compress: bool,
@@ -201,15 +201,15 @@ impl Files {
         insert(&mut answer, header::CONTENT_LENGTH, &count.to_string());
         insert(&mut answer, header::ACCEPT_RANGES, "bytes");
         insert(&mut answer, header::ETAG, &tag);
-        let place = compressions
+        let permit = compressions
             .filter(|_| headers.contains_key(header::ACCEPT_ENCODING) && !headers.contains_key(header::RANGE))
-            .and_then(|places| Arc::clone(places).try_acquire_owned().ok());
-        if place.is_some() {
+            .and_then(|permits| Arc::clone(permits).try_acquire_owned().ok());
+        if permit.is_some() {
             answer.extensions_mut().insert(Compressible);
         }
         if method == Method::GET {
             file.seek(SeekFrom::Start(first))?;
-            *answer.body_mut() = FileBody::file(file, count, place);
+            *answer.body_mut() = FileBody::file(file, count, permit);
         }
         Ok(answer)
     }

@@ -7,7 +7,7 @@ pub enum ByteRange {
     Whole,
     /// From the first to the last byte, both included.
     Part(u64, u64),
-    /// Nothing of it lies in the file.
+    /// The file has no byte of it.
     Outside,
 }
 

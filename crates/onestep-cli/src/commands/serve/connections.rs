@@ -35,7 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Serves connections, each in its own task, and at most so many of them that there are descriptors for all.
 pub struct Connections {
     answers: Arc<Answers>,
-    places: usize,
+    capacity: usize,
     open: Vec<Connection>,
 }
 
@@ -47,18 +47,18 @@ struct Connection {
 impl Connections {
     /// No connections yet.
     pub fn new(answers: Arc<Answers>) -> Self {
-        Self { answers, places: places(), open: Vec::new() }
+        Self { answers, capacity: capacity(), open: Vec::new() }
     }
 
-    /// Serves a new connection as soon as there is a place for it.
+    /// Serves a new connection as soon as there is room for it.
     ///
     /// If all are taken, the most expendable connection is closed; if all are answered at a good pace, this waits.
     pub async fn add(&mut self, stream: TcpStream) {
-        while self.open.len() >= self.places {
+        while self.open.len() >= self.capacity {
             // Requests that have arrived are read first: their connections are not idle.
             tokio::task::yield_now().await;
             self.open.retain(|connection| !connection.task.is_finished());
-            if self.open.len() >= self.places && !self.close_most_expendable().await {
+            if self.open.len() >= self.capacity && !self.close_most_expendable().await {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
@@ -80,7 +80,7 @@ impl Connections {
 }
 
 /// How many connections there may be. Each may hold a socket and a file.
-fn places() -> usize {
+fn capacity() -> usize {
     #[cfg(unix)]
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     #[cfg(not(unix))]
@@ -106,7 +106,7 @@ async fn converse(stream: TcpStream, activity: Arc<Activity>, answers: Arc<Answe
         .await;
 }
 
-/// A body whose connection counts as busy for as long as the body is needed, and that leaves time for others.
+/// A body that marks its connection as busy until it is sent, and that yields to others.
 struct BusyBody {
     body: AnswerBody,
     /// Time taken since others had their turn.

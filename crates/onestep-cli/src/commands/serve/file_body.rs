@@ -21,8 +21,8 @@ pub enum FileBody {
         file: File,
         /// Bytes still to send.
         left: u64,
-        /// The place among the answers that are compressed, if this is one.
-        _place: Option<OwnedSemaphorePermit>,
+        /// The permit of a compressed answer.
+        _permit: Option<OwnedSemaphorePermit>,
     },
 }
 
@@ -33,9 +33,9 @@ impl FileBody {
         Self::Text((!text.is_empty()).then_some(text))
     }
 
-    /// The next `count` bytes of a file, which keeps `place` until it is sent.
-    pub fn file(file: std::fs::File, count: u64, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self::File { file: File::from_std(file), left: count, _place: place }
+    /// The next `count` bytes of a file, which keeps `permit` until it is sent.
+    pub fn file(file: std::fs::File, count: u64, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self::File { file: File::from_std(file), left: count, _permit: permit }
     }
 }
 

@@ -1,7 +1,7 @@
-//! `onestep serve`: the page, and a bundle with it, over HTTP on this machine.
+//! `onestep serve`: the web page and a bundle over HTTP.
 //!
 //! What can be had is a list made at the start; a request is looked up in it and in nothing else. Clients that are idle or slow are
-//! disconnected, first of all when others want their places; requests with a foreign `Host` are refused while we listen on this
+//! disconnected, first of all when others are waiting; requests with a foreign `Host` are refused while we listen on this
 //! machine only.
 
 mod activity;
@@ -39,35 +39,34 @@ const BACKLOG: u32 = 1024;
 /// a client that takes little would be noticed late.
 const SEND_BUFFER: u32 = 256 << 10;
 
-/// Serve the page, and a bundle with it, on this machine.
+/// Serve the web page and a bundle over HTTP.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  onestep serve\n  onestep serve --dir dist --bundle runs/tiny/bundle --port 9000\n  \
                         onestep serve --bundle runs/tiny/bundle --cors http://localhost:3000 --compress\n\n\
-                        The list of files is made at the start: start again after building the page anew. Hidden files, links and \
+                        The files are listed once, at the start: restart after building the page again. Hidden files, links and \
                         special files are not served.\n\n\
-                        Pages of other origins cannot read any file without --cors. With it they fetch the files of a bundle from \
-                        its URL, for example http://localhost:8080/bundle/. Their img and script elements need the attribute \
-                        crossorigin, unless every origin is allowed.\n\n\
-                        A client that sends no request for a while, or takes an answer very slowly, is disconnected. If too many \
-                        clients are connected, the ones that have been idle or slow for longest are disconnected first.")]
+                        Without --cors, pages of other origins cannot read the files. With it, they fetch a bundle from its URL, for \
+                        example http://localhost:8080/bundle/. Their img and script elements need the attribute crossorigin, \
+                        unless every origin is allowed.\n\n\
+                        Idle clients and clients that receive very slowly are disconnected. If there are too many clients, the one \
+                        that has been idle or slow for longest is disconnected first.")]
 pub struct Serve {
-    /// The folder of the built page
+    /// Folder of the built page
     #[arg(long, value_name = "DIR", default_value = "dist")]
     dir: PathBuf,
-    /// A bundle to serve under /bundle/
+    /// Folder of a bundle to serve under /bundle/
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// The port; 0 takes any free one
+    /// TCP port; 0 for any free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
-    /// The address to listen on; 0.0.0.0 lets the whole network in
+    /// IP address to listen on; 0.0.0.0 serves the whole network
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// Let pages of this origin, such as https://example.org, read the files (CORS); repeatable; * lets every page
+    /// Origin that may read the files (CORS), such as https://example.org; * for all; may be repeated
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     cors: Vec<Origin>,
-    /// Compress HTML, scripts, styles, JSON, text and WebAssembly with gzip for clients that accept it; weights, images and requests
-    /// for a range are sent uncompressed
+    /// Compress text and WebAssembly with gzip for clients that accept it; weights, images and byte ranges stay uncompressed
     #[arg(long)]
     compress: bool,
 }
@@ -81,7 +80,7 @@ struct Listening<'a> {
 }
 
 impl Serve {
-    /// Serves until it is interrupted; the address is the result.
+    /// Prints the URL and serves until it is interrupted.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let site = Site::list(&self.dir, self.bundle.as_deref())?;
         let runtime = tokio::runtime::Builder::new_current_thread()

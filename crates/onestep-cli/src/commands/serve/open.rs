@@ -8,7 +8,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 
-/// Opens the regular file at `relative`, whose parts are separated by `/`, below the folder `root`.
+/// Opens the regular file at `relative`, a path with `/` between its parts, below the folder `root`.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ mod system {
             Some((folders, name)) => (folder_beneath(&root, folders)?, name),
             None => (root, relative),
         };
-        // Opening some special files has an effect of its own: a writer at the other end of a pipe wakes up. The caller's check of
+        // Opening some special files has an effect: a writer at the other end of a pipe wakes up. The caller's check of
         // the open file is the one that counts, since this one may be outdated by then.
         if !FileType::from_raw_mode(statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode).is_file() {
             return Err(super::no_regular_file());

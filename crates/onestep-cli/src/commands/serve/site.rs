@@ -19,7 +19,7 @@ const BUNDLE: &str = "/bundle/";
 pub struct Served {
     /// The page's or the bundle's folder, links resolved.
     pub folder: Arc<Path>,
-    /// Where it lies below that folder, with `/` between the parts.
+    /// Its path below that folder, with `/` between the parts.
     pub relative: String,
     /// Its type, for `Content-Type`.
     pub media_type: &'static str,
@@ -92,7 +92,7 @@ impl Site {
         self.add(&folder, prefix, "", 0)
     }
 
-    /// Lists what lies at `relative`, which is empty or ends with `/`, below `folder`.
+    /// Lists the content of `relative`, which is empty or ends with `/`, below `folder`.
     fn add(&mut self, folder: &Arc<Path>, prefix: &str, relative: &str, depth: usize) -> Result<(), Failure> {
         let here = folder.join(relative);
         if depth > MAX_DEPTH {
@@ -130,7 +130,7 @@ fn is_file(path: &Path) -> bool {
 /// What is there instead of a folder with the file `name`.
 fn found(folder: &Path, name: &str) -> &'static str {
     match fs::symlink_metadata(folder.join(name)) {
-        Ok(metadata) if metadata.is_symlink() => "a link in its place, which is not followed",
+        Ok(metadata) if metadata.is_symlink() => "a link of that name, which is not followed",
         _ if folder.is_dir() => "one without it",
         _ => "no folder",
     }

@@ -10,9 +10,10 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Train the one-step student on the teacher's pairs.
+/// Distil the teacher into a one-step student, from pairs that it sampled.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student")]
+#[command(after_help = "Examples:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student\n  \
+                        onestep distil --teacher runs/teacher --pairs runs/pairs --distance mse --no-discriminator --out runs/baseline")]
 pub struct Distil {
     #[command(flatten)]
     options: Overrides<DistilOptions>,
@@ -56,7 +57,7 @@ impl Discriminator {
 }
 
 impl Distil {
-    /// Trains; prints the model folder.
+    /// Trains and prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();

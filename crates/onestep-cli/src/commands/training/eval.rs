@@ -18,13 +18,13 @@ use crate::shared::Shared;
                   onestep eval --teacher runs/teacher --student runs/student --data emoji --features runs/classifier --out runs/eval")]
 pub struct Eval {
     /// Run or model folder of the teacher
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Inputs")]
     teacher: Option<PathBuf>,
     /// Run or model folder of a student; may be repeated, all students are compared with the same images of the teacher
     #[arg(long = "student", value_name = "DIR")]
     students: Vec<PathBuf>,
-    /// The image folder
-    #[arg(long, value_name = "DIR")]
+    /// Image folder of the real images and the prompts
+    #[arg(long, value_name = "DIR", help_heading = "Inputs")]
     data: Option<PathBuf>,
     /// Pair set that the students were trained on; measures them on training pairs too, which reveals memorisation
     #[arg(long, value_name = "DIR")]
@@ -94,7 +94,7 @@ impl Eval {
             return output::json(&report);
         }
         output::text(&format!(
-            "{} names, {} images of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
+            "{} labels, {} images of held-out phrasings, teacher at {} steps, guidance {}; features: {}",
             report.names, report.samples, report.teacher_steps, report.guidance, report.features
         ))?;
         let decibels = |psnr: Option<f64>| psnr.map_or_else(|| "-".to_owned(), |psnr| format!("{psnr:.2} dB"));

@@ -1,4 +1,4 @@
-//! Ctrl-C and its relatives for commands that have something to save: the first one asks to stop, the second one leaves at once.
+//! Interrupts (Ctrl-C, SIGTERM) of commands with something to save: the first one asks the command to stop, the second one exits at once.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
@@ -26,7 +26,7 @@ pub fn watch() -> Result<(), Failure> {
                     if ASKED.swap(exit as u8, Ordering::SeqCst) != 0 {
                         std::process::exit(i32::from(exit as u8));
                     }
-                    crate::output::message("stopping when this step is done; interrupt again to leave at once");
+                    crate::output::message("stopping after this step; interrupt again to exit at once");
                 }
             });
         })

@@ -2,6 +2,7 @@
 
 mod data;
 mod debug;
+mod defaults;
 mod distil;
 mod eval;
 mod export;
@@ -10,6 +11,8 @@ mod options;
 mod pairs;
 mod progress;
 mod train;
+
+pub use defaults::with_defaults;
 
 use clap::Subcommand;
 use onestep_train::data::{DataError, DataErrorKind};
@@ -21,19 +24,15 @@ use crate::shared::Shared;
 /// From images and captions to a bundle.
 #[derive(Debug, Subcommand)]
 pub enum TrainingCommand {
-    /// Make an image folder, or look at one before training on it
+    /// Make or check an image folder
     #[command(subcommand)]
     Data(data::Data),
-    /// Train the autoencoder, the teacher, the metric, or the classifier that eval looks through
+    /// Train a network: autoencoder, teacher, latent metric, image classifier
     #[command(subcommand)]
     Train(train::Train),
-    /// Draw the teacher's noise and latent pairs
     Pairs(pairs::Pairs),
-    /// Train the one-step student from the pairs
     Distil(Box<distil::Distil>),
-    /// Measure the student beside its teacher
     Eval(Box<eval::Eval>),
-    /// Compile a student into a bundle
     Export(export::Export),
     /// Run tools for developers of onestep
     #[command(subcommand, display_order = 1000)]

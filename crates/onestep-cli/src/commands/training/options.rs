@@ -1,4 +1,4 @@
-//! What the training commands share: where options come from, the device, the dry run.
+//! Options that the training commands share.
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -19,23 +19,23 @@ pub const DEVICES: &str = "cpu|libtorch|libtorch-cuda|wgpu|vulkan|cuda";
 /// A longer file holds no options.
 const CONFIG_BYTES: u64 = 1 << 20;
 
-/// Options of every command that works for minutes or days.
+/// Options of every command that can be interrupted.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Run")]
 pub struct RunOptions {
-    /// Where the result goes
+    /// Folder of the result
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Go on where an earlier run into --out stopped
+    /// Continue the interrupted run in --out; the result is bit-identical to an uninterrupted run
     #[arg(long)]
     resume: bool,
-    /// The device; what is not given is chosen: the best that was compiled in
+    /// Device to compute on; by default the fastest of this build
     #[arg(long, value_name = DEVICES)]
     pub device: Option<String>,
-    /// Options from a TOML file, such as an earlier run's config.toml; flags go before it
+    /// TOML file with options, such as config.toml of an earlier run; options of the command line take precedence
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the options as resolved, and do nothing
+    /// Print the resolved options and exit
     #[arg(long)]
     dry_run: bool,
 }
@@ -71,22 +71,22 @@ impl RunOptions {
         self.out.clone()
     }
 
-    /// Whether an earlier run is continued.
+    /// How the run folder is entered: as a new run, or to continue one.
     pub fn entry(&self) -> Entry {
         if self.resume { Entry::Resume } else { Entry::New }
     }
 
-    /// For work that is done in one go: refuses `--resume`.
+    /// Refuses `--resume`, for work without checkpoints.
     ///
     /// # Errors
     /// `--resume` was given.
     pub fn at_once(&self, command: &str) -> Result<(), Failure> {
-        let message = || format!("onestep {command} saves nothing on its way that --resume could go on from; leave it out");
+        let message = || format!("onestep {command} writes no checkpoints that --resume could continue from; leave it out");
         if self.resume { Err(Failure::new(Exit::Usage, message())) } else { Ok(()) }
     }
 
-    /// Prints the options if that is all that was asked for; else opens the device and works. `needed` are paths without which there is nothing to
-    /// do, by their flags; `reads` are those that are read besides.
+    /// Opens the device and does `work`; with `--dry-run` prints the options instead. `needed` are the required input folders by their options,
+    /// `reads` further inputs.
     ///
     /// # Errors
     /// A path that neither a flag nor the configuration file gave; what the work reports.

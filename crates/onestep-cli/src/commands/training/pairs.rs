@@ -9,10 +9,11 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Sample noise–latent pairs of the teacher, on which the student is trained.
+/// Sample noise and latent pairs from the teacher, for distillation.
+///
+/// With --resume, missing and damaged shards are sampled again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs\n\n\
-                        With --resume a set is completed, and shards that are missing or damaged are made again.")]
+#[command(after_help = "Example:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs")]
 pub struct Pairs {
     #[command(flatten)]
     options: Overrides<PairsOptions>,
@@ -21,7 +22,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Samples; prints the folder.
+    /// Samples the pairs and prints their folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();

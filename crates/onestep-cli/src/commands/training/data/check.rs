@@ -16,15 +16,16 @@ const SHEET_COLUMNS: usize = 16;
 const SHEET_IMAGES: usize = 512;
 const SHEET_CELL: usize = 64;
 
-/// Look at an image folder.
+/// Check an image folder: counts, sizes, duplicates, unusable files.
+///
+/// Exits with code 3 if training would refuse the folder.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep data check emoji\n  onestep data check photos --contact-sheet photos.png\n\n\
-                        Exit code 3 if there is something that training would refuse.")]
+#[command(after_help = "Examples:\n  onestep data check emoji\n  onestep data check photos --contact-sheet photos.png")]
 pub struct Check {
-    /// The folder: metadata.jsonl, or NAME.png with NAME.txt
+    /// Image folder, with metadata.jsonl or with NAME.txt for each NAME.png
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Also write the first 512 images side by side into this PNG file
+    /// PNG file to write the first 512 images into, side by side
     #[arg(long, value_name = "FILE")]
     contact_sheet: Option<PathBuf>,
 }

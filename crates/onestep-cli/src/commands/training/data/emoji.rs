@@ -1,4 +1,4 @@
-//! `onestep data emoji`: an image folder from what is on this machine.
+//! `onestep data emoji`: an image folder from the emoji font of this machine.
 
 use std::path::PathBuf;
 
@@ -11,34 +11,35 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Make an image folder from the emoji font and the emoji names on this machine.
+/// Render the emoji of this machine's font into an image folder.
+///
+/// Reads the font Noto Color Emoji and the names in Unicode's CLDR annotations. If they are missing, the error names their packages.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep data emoji --out emoji\n  onestep data emoji --out emoji-base --subset base --size 32\n\n\
-                        Needs the font Noto Color Emoji and Unicode's CLDR annotations; the error names the packages if they are missing.")]
+#[command(after_help = "Examples:\n  onestep data emoji --out emoji\n  onestep data emoji --out emoji-base --subset base --size 32")]
 pub struct Emoji {
-    /// The folder to make; one that this command made before is replaced
+    /// Image folder to write; replaces one that this command wrote
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Width and height of the images
+    /// Width and height of the images, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 64)]
     size: usize,
-    /// Which emoji: about 260 well-known ones, all without skin tones and flags, or all
+    /// Emoji to render: about 260 well-known ones (starter), all but skin tones and flags (base), or all
     #[arg(long, value_name = "SET", default_value = "starter", value_parser = ["starter", "base", "all"])]
     subset: String,
-    /// Images per emoji: 1 for the bitmap on white, more for random variations of size, position, rotation and pale background colour, which
-    /// a model learns to take from the noise
+    /// Images of each emoji: 1 for the bitmap on white; more are rendered at random sizes, positions and angles on random pale colours, so
+    /// that the noise decides something
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     variations: usize,
-    /// Range of the variations in size, position and rotation, percent of the full range; background colours always vary
+    /// Range of the random sizes, positions and angles, in percent; 0 varies the background colour only
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     movement: u32,
-    /// Font file with colour bitmaps, if not in the system's folder
+    /// Font file; by default the one of Debian's package
     #[arg(long, value_name = "FILE")]
     font: Option<PathBuf>,
-    /// CLDR annotation file, if not in the system's folder; may be repeated
+    /// CLDR annotation file; may be repeated; by default those of Debian's package
     #[arg(long, value_name = "FILE")]
     annotations: Vec<PathBuf>,
-    /// Do everything but write
+    /// Render without writing
     #[arg(long)]
     dry_run: bool,
 }
@@ -51,7 +52,7 @@ struct Made<'a> {
 }
 
 impl Emoji {
-    /// Makes the folder; its path is the result.
+    /// Makes the folder and prints its path.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = EmojiOptions::new(self.out);
         options.size = self.size;

@@ -8,12 +8,10 @@ use clap::Subcommand;
 use crate::exit::Failure;
 use crate::shared::Shared;
 
-/// Image folders: make one, check one.
+/// Make or check an image folder.
 #[derive(Debug, Subcommand)]
 pub enum Data {
-    /// Make an image folder from the emoji font and the emoji names on this machine
     Emoji(emoji::Emoji),
-    /// Look at an image folder: counts, sizes, duplicates, files that cannot be used
     Check(check::Check),
 }
 

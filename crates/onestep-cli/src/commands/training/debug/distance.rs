@@ -12,26 +12,26 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Measure how far latents are apart, by a metric of this program or a published one.
+/// Measure LatentLPIPS between latents, with a metric of onestep or a published one.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  onestep debug distance --weights sd15_latest_vgg16_tuned.pth --inputs pairs.safetensors --out distances.safetensors\n  \
                         onestep debug distance --weights runs/metric/metric --inputs latents/a --inputs latents/b --out distances.safetensors"
 )]
 pub struct Distance {
-    /// The metric: a folder of this program, or a published file (.pth, .safetensors)
+    /// Metric: a folder that onestep wrote, or a published file (.pth, .safetensors)
     #[arg(long, value_name = "PATH")]
     weights: PathBuf,
-    /// A file with the tensors in0 and in1 [N,C,H,W]; or, given twice, two folders of latents
+    /// File with the tensors in0 and in1 [N,C,H,W]; or, given twice, two folders of latents
     #[arg(long, value_name = "PATH", required = true)]
     inputs: Vec<PathBuf>,
-    /// Where the tensors distance [N] and per_layer [N,5] go
+    /// File to write the tensors distance [N] and per_layer [N,5] to
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Whose latents, where neither the metric nor its name says so
+    /// Model family of the latents, if neither the metric nor its file name states it
     #[arg(long, value_name = "sd15|sd21|sdxl|sd3|flux")]
     encoder: Option<String>,
-    /// The latents are an encoder's raw output: scale them first
+    /// Scale the latents first, because they are an encoder's raw output
     #[arg(long)]
     raw_latents: bool,
     /// Average over N augmentations of both latents (E-LatentLPIPS); 0 for LatentLPIPS
@@ -43,13 +43,13 @@ pub struct Distance {
     /// Seed of the augmentations
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The device; what is not given is chosen
+    /// Device to compute on; by default the fastest of this build
     #[arg(long, value_name = crate::commands::training::options::DEVICES)]
     device: Option<String>,
 }
 
 impl Distance {
-    /// Measures; prints the distances.
+    /// Measures and prints the distances.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let device = onestep_train::device::select(self.device.as_deref())?;
         interrupt::watch()?;

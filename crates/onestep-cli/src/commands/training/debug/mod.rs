@@ -12,11 +12,8 @@ use crate::shared::Shared;
 /// Tools for developers of onestep.
 #[derive(Debug, Subcommand)]
 pub enum Debug {
-    /// Run one component on given tensors, to compare with other systems
     RunComponent(Box<run_component::RunComponent>),
-    /// Measure LatentLPIPS between latents
     Distance(distance::Distance),
-    /// Optimise noise towards latents by the metric alone
     Overfit(overfit::Overfit),
 }
 

@@ -1,4 +1,4 @@
-//! `onestep debug overfit`: whether a distance can lead noise to a latent.
+//! `onestep debug overfit`: whether noise can be optimised towards a latent by the metric alone.
 
 use std::path::{Path, PathBuf};
 
@@ -11,26 +11,26 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Lead noise to some latents by the distance alone, under each kind of random change, and draw the curves.
+/// Optimise noise towards some latents by the metric alone, with each set of augmentations, and plot the curves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep debug overfit --weights runs/metric/metric --pairs runs/pairs --out runs/overfit")]
 pub struct Overfit {
-    /// The metric: a folder of this program, or a published file
+    /// Metric: a folder that onestep wrote, or a published file
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
-    /// Whose latents, where neither the metric nor its name says so
+    /// Model family of the latents, if neither the metric nor its file name states it
     #[arg(long, value_name = "sd15|sd21|sdxl|sd3|flux")]
     encoder: Option<String>,
-    /// The pair set whose first latents are the targets
+    /// Folder of pairs; its first latents are the targets
     #[arg(long, value_name = "DIR")]
     pairs: Option<PathBuf>,
-    /// How many
+    /// Number of targets
     #[arg(long)]
     count: Option<usize>,
-    /// Updates of each run
+    /// Steps per run
     #[arg(long)]
     steps: Option<u64>,
-    /// Step size of Adam
+    /// Learning rate of Adam
     #[arg(long)]
     learning_rate: Option<f64>,
     /// Sets of augmentations, one run for each, such as none,blit,blit+geom+cutout
@@ -41,7 +41,7 @@ pub struct Overfit {
 }
 
 impl Overfit {
-    /// Leads; prints where each run began and ended.
+    /// Optimises and prints the first and last distance of each run.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         self.run.at_once("debug overfit")?;
         let mut options: OverfitOptions = self.run.base()?;

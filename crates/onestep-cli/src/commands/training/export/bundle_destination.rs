@@ -22,7 +22,7 @@ fn files_of(manifest_bytes: &[u8]) -> Option<BTreeSet<String>> {
 /// A gallery as `onestep export gallery` writes it.
 pub const GALLERY_FORMAT: FileFormat = FileFormat { name: "a gallery", is: |head| head.starts_with(b"{\"format\":2,\"images\":[") };
 
-/// Refuses to replace a bundle whose texts somebody has edited: its model card, further files, a gallery of another origin.
+/// Refuses to replace a bundle with edited files: the model card, further files, or a gallery that onestep did not write.
 ///
 /// # Errors
 /// Such a file.

@@ -1,4 +1,4 @@
-//! `onestep export gallery`: the images that a page shows before anything is fetched, and the teacher's beside them.
+//! `onestep export gallery`: example images of student and teacher, which the web page shows before it loads the model.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,30 +20,31 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
 
-/// Draw examples with a bundle and its teacher, for the page that offers the bundle.
+/// Generate example images of a bundle and its teacher, for the web page.
+///
+/// Writes gallery.json into the bundle's folder: images, prompts, seeds and times. Both models start from the same noise.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep export gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket\n\n\
-                        Writes gallery.json into the bundle's folder: images, prompts, seeds and times. The teacher gets the same noise.")]
+#[command(after_help = "Example:\n  onestep export gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket")]
 pub struct Gallery {
-    /// The bundle's folder
+    /// Folder of the bundle; by default models/emoji or bundle, here or next to the program
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Run or model folder of its teacher
+    /// Run or model folder of the bundle's teacher
     #[arg(long, value_name = "DIR")]
     teacher: PathBuf,
-    /// What to draw; may be repeated
-    #[arg(long, value_name = "WORDS", required = true)]
+    /// Prompt of an example; may be repeated
+    #[arg(long, value_name = "TEXT", required = true)]
     prompt: Vec<String>,
-    /// Seed of the first image; the next ones follow
+    /// Seed of the first image; the others follow
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Steps of the teacher's ODE solver
+    /// Sampling steps of the teacher
     #[arg(long, default_value_t = 50)]
     steps: usize,
-    /// The teacher's guidance scale; 1 for none
+    /// Guidance scale of the teacher; 1 for none
     #[arg(long, default_value_t = 2.0)]
     guidance: f64,
-    /// Another place for the file
+    /// File to write; by default gallery.json in the bundle's folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -60,13 +61,13 @@ struct Example {
     /// Text: numbers above 2^53 do not survive JavaScript.
     seed: String,
     size: [u32; 2],
-    student: Drawn,
-    teacher: Drawn,
+    student: TimedImage,
+    teacher: TimedImage,
 }
 
 /// An image and what it took.
 #[derive(Serialize)]
-struct Drawn {
+struct TimedImage {
     /// A PNG file as a `data:` address.
     png: String,
     /// Evaluations of the network.
@@ -74,7 +75,7 @@ struct Drawn {
     milliseconds: f64,
 }
 
-impl Drawn {
+impl TimedImage {
     fn new(png: &[u8], evaluations: usize, milliseconds: f64) -> Self {
         Self {
             png: format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)),
@@ -85,7 +86,7 @@ impl Drawn {
 }
 
 impl Gallery {
-    /// Draws and writes; prints the file.
+    /// Generates and writes the images; prints the file.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let folder = bundle_folder::find(self.bundle.as_deref())?;
         let out = self.out.clone().unwrap_or_else(|| folder.join(GALLERY));
@@ -125,7 +126,7 @@ impl Gallery {
             let options = GenerateOptions { prompt: prompt.clone(), noise: seed.into(), ..GenerateOptions::default() };
             // The first one also pays for what is used for the first time.
             pollster::block_on(student.generate(&options, &mut clock))?;
-            let drawn = pollster::block_on(student.generate(&options, &mut clock))?;
+            let generated = pollster::block_on(student.generate(&options, &mut clock))?;
             let begun = Instant::now();
             let condition = encode_prompts(&text_encoder, &tokenizer, &[&prompt], &device)?;
             let latents =
@@ -140,14 +141,14 @@ impl Gallery {
             let took = begun.elapsed().as_secs_f64() * 1000.0;
             let opaque: Vec<u8> = decoded.chunks_exact(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
             if !shared.quiet {
-                output::message(&format!("{prompt}, seed {seed}: student {:.0} ms, teacher {took:.0} ms", drawn.timings.total));
+                output::message(&format!("{prompt}, seed {seed}: student {:.0} ms, teacher {took:.0} ms", generated.timings.total));
             }
             images.push(Example {
                 prompt,
                 seed: seed.to_string(),
-                size: [drawn.width, drawn.height],
-                student: Drawn::new(&onestep::png::encode(&drawn, None)?, 1, drawn.timings.total),
-                teacher: Drawn::new(&onestep::png::rgba(drawn.width, drawn.height, &opaque)?, sampler.evaluations(), took),
+                size: [generated.width, generated.height],
+                student: TimedImage::new(&onestep::png::encode(&generated, None)?, 1, generated.timings.total),
+                teacher: TimedImage::new(&onestep::png::rgba(generated.width, generated.height, &opaque)?, sampler.evaluations(), took),
             });
         }
         let json = serde_json::to_vec(&File { format: 2, images }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;

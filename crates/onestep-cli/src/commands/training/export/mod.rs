@@ -1,4 +1,4 @@
-//! `onestep export`: a model folder becomes a bundle that runs natively and in a browser.
+//! `onestep export`: from a model folder to a bundle, which runs natively and in browsers.
 
 mod bundle_destination;
 mod gallery;
@@ -21,31 +21,33 @@ use crate::shared::Shared;
 use bundle_destination::{BUNDLE, GALLERY};
 
 /// Compile a student into a bundle.
+///
+/// A bundle is a folder with a manifest, programs, weights, a tokenizer and a model card.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(after_help = "Example:\n  onestep export --model runs/student --out models/emoji --title 'Emoji' --card card.md\n\n\
-                        A bundle is a folder: manifest, programs, weights, tokenizer and model card.")]
+#[command(after_help = "Examples:\n  onestep export --model runs/student --out models/emoji --title 'Emoji' --card card.md\n  \
+                        onestep export gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket")]
 pub struct Export {
     /// Run or model folder of the student
     #[arg(long, value_name = "DIR", required = true)]
     model: Option<PathBuf>,
-    /// The bundle folder: new, empty, or a bundle, which is replaced
+    /// Bundle folder to write; replaces a bundle
     #[arg(long, value_name = "DIR", required = true)]
     out: Option<PathBuf>,
-    /// The model's name
-    #[arg(long, default_value = "onestep model")]
+    /// Name of the model
+    #[arg(long, default_value = "onestep model", help_heading = "Contents")]
     title: String,
-    /// SPDX expression of the weights' licence
-    #[arg(long, default_value = "NOASSERTION")]
+    /// Licence of the weights, as an SPDX expression
+    #[arg(long, default_value = "NOASSERTION", help_heading = "Contents")]
     license: String,
-    /// The model card, Markdown; without it the bundle says that there is none
-    #[arg(long, value_name = "FILE")]
+    /// Model card, a Markdown file; by default a note that there is none
+    #[arg(long, value_name = "FILE", help_heading = "Contents")]
     card: Option<PathBuf>,
-    /// How matrices and kernels are stored
-    #[arg(long, value_enum, default_value_t)]
+    /// Storage of matrices and convolution kernels; vectors are always f32
+    #[arg(long, value_enum, default_value_t, help_heading = "Contents")]
     weights: WeightStorage,
-    /// A further file to carry, such as a sample image; may be repeated
-    #[arg(long, value_name = "FILE")]
+    /// Further file to include, such as a sample image; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Contents")]
     extra: Vec<PathBuf>,
     #[command(subcommand)]
     command: Option<ExportCommand>,
@@ -53,7 +55,6 @@ pub struct Export {
 
 #[derive(Debug, clap::Subcommand)]
 enum ExportCommand {
-    /// Generate example images with a bundle and its teacher, for the web page
     Gallery(gallery::Gallery),
 }
 
@@ -95,7 +96,7 @@ impl Export {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             if name.eq_ignore_ascii_case(GALLERY) {
                 let message = format!(
-                    "--extra {}: {name} is the name of what `onestep export gallery` writes into the bundle; rename the file",
+                    "--extra {}: {name} is the name of the file that `onestep export gallery` writes into the bundle; rename the file",
                     path.display()
                 );
                 return Err(Failure::new(Exit::Usage, message));
@@ -120,7 +121,7 @@ impl Export {
         for (name, bytes) in &files {
             destination.write(name, bytes)?;
         }
-        // As those who will run it: from the disk, by the runtime's own readers.
+        // Read back from the disk by the runtime's readers, as a user will.
         let written = bundle_folder::open(destination.begin()?)
             .and_then(|bundle| bundle_folder::check(&out, &bundle).and_then(|()| bundle_folder::smoke_test(bundle)))
             .map_err(|failure| Failure::new(failure.exit(), format!("checking the new bundle {}: {}", out.display(), failure.message())))?;
@@ -140,7 +141,8 @@ fn refused(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Input, format!("compiling the model: {error}"))
 }
 
-/// The three programs of a text-to-image model: prompt → states, noise and states → latents, latents → image.
+/// The three programs of a text-to-image model: text encoder (token ids to hidden states), generator (noise and hidden states to latents), decoder
+/// (latents to image).
 fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, Failure> {
     let device = burn::tensor::Device::flex();
     let options = Options { storage, ..Options::default() };

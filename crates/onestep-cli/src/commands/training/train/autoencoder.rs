@@ -20,7 +20,7 @@ pub struct Autoencoder {
 }
 
 impl Autoencoder {
-    /// Trains; prints the model folder, or with `--json` the report.
+    /// Trains and prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
@@ -33,7 +33,7 @@ impl Autoencoder {
         }
         if !shared.quiet {
             output::message(&format!(
-                "reconstruction: {:.1} dB on trained images, {:.1} dB on {} held out",
+                "reconstruction PSNR: {:.1} dB on training images, {:.1} dB on {} held-out images",
                 report.psnr_trained, report.psnr_held_out, report.images[1]
             ));
         }

@@ -9,7 +9,7 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Train the classifier whose features the evaluation compares: which of the folder's images is this?
+/// Train the image classifier that gives the evaluation its features.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier")]
 pub struct ImageClassifier {
@@ -20,7 +20,7 @@ pub struct ImageClassifier {
 }
 
 impl ImageClassifier {
-    /// Trains; prints the model folder, or with `--json` the report.
+    /// Trains and prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
@@ -33,7 +33,7 @@ impl ImageClassifier {
         }
         if !shared.quiet {
             output::message(&format!(
-                "{} names; right for {:.1} % of the images as they are, for {:.1} % of {} changed copies",
+                "{} labels; accuracy {:.1} % on the images, {:.1} % on {} augmented copies",
                 report.classes,
                 report.top_1 * 100.0,
                 report.top_1_augmented * 100.0,

@@ -9,7 +9,7 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Train the heads of LatentLPIPS on judgements which of two images is more similar to a reference.
+/// Calibrate the heads of LatentLPIPS on judgements of which of two images is more similar to a third.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  onestep train latent-lpips --metric runs/features/metric --autoencoder runs/autoencoder --data emoji --out runs/metric"
@@ -22,7 +22,7 @@ pub struct LatentLpips {
 }
 
 impl LatentLpips {
-    /// Trains; prints the metric's folder, or with `--json` the report.
+    /// Trains and prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();
@@ -37,7 +37,7 @@ impl LatentLpips {
         }
         if !shared.quiet {
             output::message(&format!(
-                "agreement with {} held-out judgements: {:.1} % before, {:.1} % after; squared difference {:.1} %",
+                "agreement with {} held-out judgements: {:.1} % before, {:.1} % after; squared error {:.1} %",
                 report.judgements[1],
                 report.before * 100.0,
                 report.after * 100.0,

@@ -20,7 +20,7 @@ pub struct LatentVgg {
 }
 
 impl LatentVgg {
-    /// Trains; prints the metric's folder, or with `--json` the report.
+    /// Trains and prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();

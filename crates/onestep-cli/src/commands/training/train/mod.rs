@@ -1,4 +1,4 @@
-//! `onestep train`: the networks that the student is made from, the metric that leads it, and the classifier that it is judged by.
+//! `onestep train`: the networks that distillation and evaluation need.
 
 mod autoencoder;
 mod image_classifier;
@@ -14,15 +14,10 @@ use crate::shared::Shared;
 /// Train a network.
 #[derive(Debug, Subcommand)]
 pub enum Train {
-    /// Train the autoencoder: images to latents and back
     Autoencoder(autoencoder::Autoencoder),
-    /// Train the features that latents are compared by
     LatentVgg(latent_vgg::LatentVgg),
-    /// Learn how much each of those features counts
     LatentLpips(latent_lpips::LatentLpips),
-    /// Train the teacher: text encoder and denoiser together
     Teacher(teacher::Teacher),
-    /// Train the classifier whose features the evaluation compares
     ImageClassifier(image_classifier::ImageClassifier),
 }
 

@@ -9,9 +9,10 @@ use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
 
-/// Train the teacher: text encoder and denoiser together.
+/// Train the teacher: text encoder and denoiser.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher")]
+#[command(after_help = "Examples:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher\n  \
+                        onestep train teacher --config runs/teacher/config.toml --out runs/teacher --resume")]
 pub struct Teacher {
     #[command(flatten)]
     options: Overrides<TeacherOptions>,
@@ -20,7 +21,7 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// Trains; prints the model folder.
+    /// Trains and prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let mut options = self.run.options(&self.options)?;
         options.out = self.run.out();

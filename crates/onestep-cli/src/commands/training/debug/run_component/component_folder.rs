@@ -13,7 +13,10 @@ use onestep_train::pipeline_folder;
 
 use crate::exit::{Exit, Failure};
 
-/// `DIR/NAME` of a pipeline folder, or DIR itself where it is that component's own folder.
+/// `model`/`name` of a pipeline folder, or `model` itself if it is a component folder.
+///
+/// # Errors
+/// Neither has a config.json.
 pub fn component_folder(model: &Path, name: &str) -> Result<PathBuf, Failure> {
     let inside = model.join(name);
     for candidate in [&inside, &model.to_owned()] {
@@ -36,7 +39,10 @@ pub fn config<C>(folder: &Path, parse: impl Fn(&str) -> Result<C, onestep_nets::
     parse(&text).map_err(|error| refuse(error.to_string()))
 }
 
-/// Loads the weights beside a configuration: one file, or the shards that an index lists.
+/// Loads the weights of a component: one file, or the shards that an index lists.
+///
+/// # Errors
+/// A file that is missing or damaged; a tensor that does not fit the network.
 pub fn load<M: Module>(folder: &Path, net: M) -> Result<M, Failure> {
     const NAMES: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
     let whole = NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists());
@@ -68,7 +74,7 @@ fn shards(folder: &Path, index: &Path) -> Result<BTreeMap<String, Vec<u8>>, Fail
     for (tensor, file) in map {
         match file.as_str().filter(|name| is_plain(name)) {
             Some(name) => named.entry(name).or_default().insert(tensor),
-            None => return Err(refuse(format!("weight_map has {tensor:?}: {file}; expected the name of a file beside the index"))),
+            None => return Err(refuse(format!("weight_map has {tensor:?}: {file}; expected the name of a file in the folder of the index"))),
         };
     }
     if let Some((name, tensors)) = named.iter().find(|(name, _)| !folder.join(name).exists()) {
@@ -78,8 +84,8 @@ fn shards(folder: &Path, index: &Path) -> Result<BTreeMap<String, Vec<u8>>, Fail
     let mut files = BTreeMap::new();
     for (name, tensors) in named {
         let path = folder.join(name);
-        let (place, bytes) = (path.display().to_string(), onestep_store::read(&path)?);
-        let file = TensorFile::read(&bytes, &place).map_err(|error| Failure::new(Exit::Input, error.to_string()))?;
+        let (location, bytes) = (path.display().to_string(), onestep_store::read(&path)?);
+        let file = TensorFile::read(&bytes, &location).map_err(|error| Failure::new(Exit::Input, error.to_string()))?;
         let there: BTreeSet<&str> = file.header().iter().map(|(name, _)| name).collect();
         if let Some(missing) = tensors.difference(&there).next() {
             return Err(refuse(format!("weight_map has {missing:?}: {name:?}, and that file has no such tensor")));
@@ -88,7 +94,7 @@ fn shards(folder: &Path, index: &Path) -> Result<BTreeMap<String, Vec<u8>>, Fail
             let said = map.get(*surplus).map_or_else(|| "does not name it".into(), |other| format!("has it in {other}"));
             return Err(refuse(format!("{name} has the tensor {surplus:?}, and weight_map {said}")));
         }
-        files.insert(place, bytes);
+        files.insert(location, bytes);
     }
     Ok(files)
 }

@@ -25,7 +25,7 @@ use checks::{expect, need, need_rank, rows, shape_error, whole};
 use component_folder::{component_folder, config, load};
 use source::{Input, Source, float, ints, to_host};
 
-/// Evaluate one component on given tensors.
+/// Run one component on given tensors, to compare with other systems.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Components of a pipeline folder, and their tensors:\n  \
     unet          sample [B,C,H,W], timestep [B], encoder_hidden_states [B,L,D] (text_embeds, time_ids) -> sample\n  \
@@ -35,38 +35,38 @@ use source::{Input, Source, float, ints, to_host};
     Components of a bundle: as `onestep inspect` names them.\n\n\
     Example:\n  onestep debug run-component unet --model runs/teacher/model --inputs in.safetensors --out out.safetensors --device webgpu")]
 pub struct RunComponent {
-    /// What to evaluate
+    /// Name of the component
     component: String,
-    /// A pipeline folder, one component's own folder (config.json beside its weights), or a bundle
+    /// Pipeline folder, component folder (config.json and weights), or bundle
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The tensors it takes
+    /// Safetensors file with the inputs
     #[arg(long, value_name = "FILE")]
     inputs: PathBuf,
-    /// Where the tensors it gives go
+    /// Safetensors file to write the outputs to
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Our kernels on a GPU, our programs on the processor, or burn itself
+    /// Device that runs the component
     #[arg(long, value_enum, default_value_t)]
     device: ComponentDevice,
-    /// Also give a hidden state of the text encoder: 0 is the embedding, -1 the last layer's, -2 the one before
+    /// Hidden state of the text encoder to write as well: 0 for the embedding, -1 for the last layer, -2 for the one before
     #[arg(long, value_name = "LAYER", allow_negative_numbers = true)]
     hidden_state: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum ComponentDevice {
-    /// The programs on the processor
+    /// The CPU, as a compiled program
     #[default]
     Cpu,
-    /// Our kernels through wgpu
+    /// A GPU, through wgpu
     Webgpu,
-    /// The networks on burn's CPU device
+    /// The CPU, by burn instead of a compiled program
     Burn,
 }
 
 impl RunComponent {
-    /// Evaluates; prints the path of the result.
+    /// Runs the component and prints the path of the result.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         let destination = FileDestination::acquire(&self.out, FileFormat::SAFETENSORS, &[&self.inputs, &self.model])?;
         let inputs = tensors::read(&self.inputs)?;
@@ -234,7 +234,7 @@ impl RunComponent {
         Ok(outputs)
     }
 
-    /// Programs halve an image evenly at each of so many levels but the last; burn itself rounds.
+    /// Refuses sizes that the levels cannot halve evenly, which programs require; burn rounds.
     fn halves(&self, name: &str, given: &HostTensor, levels: usize) -> Result<(), Failure> {
         let step = 1usize << levels.saturating_sub(1).min(16);
         let fits = self.device == ComponentDevice::Burn || given.shape[2..].iter().all(|length| length.is_multiple_of(step));
