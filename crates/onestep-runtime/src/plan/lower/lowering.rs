@@ -184,13 +184,13 @@ impl<'a> Lowering<'a> {
         }
         let shape = self.shape(id);
         let source = self.views[id.index()][0].clone();
-        let view = self.to_blocked(shape, &source, block_axis)?;
+        let view = self.blocked_view(shape, &source, block_axis)?;
         self.views[id.index()].push(view.clone());
         Ok(view)
     }
 
     /// A view with that block axis: the view itself, or of a copy.
-    pub(super) fn to_blocked(&mut self, shape: &[usize], view: &View, block_axis: usize) -> Result<View, RunError> {
+    pub(super) fn blocked_view(&mut self, shape: &[usize], view: &View, block_axis: usize) -> Result<View, RunError> {
         if view.block_axis == Some(block_axis) {
             return Ok(view.clone());
         }

@@ -83,7 +83,7 @@ impl Lowering<'_> {
         let full: Vec<usize> = std::iter::repeat_n(1, new).chain(operand_shape.iter().copied()).collect();
         let view = self.view(id)?;
         let expanded = View { block_axis: view.block_axis.map(|axis| axis + new), strides: view.broadcast(operand_shape, &full).strides, ..view };
-        let blocked = self.to_blocked(&full, &expanded, block_axis)?;
+        let blocked = self.blocked_view(&full, &expanded, block_axis)?;
         let splat = full[block_axis] != shape[block_axis];
         Ok(View { block_axis: (!splat).then_some(block_axis), ..blocked.broadcast(&full, shape) })
     }
@@ -133,9 +133,9 @@ impl Lowering<'_> {
         let last = shape.len() - 1;
         let view = self.view(id)?;
         let mut start = vec![0; shape.len()];
-        let a = self.to_blocked(shape, &view.part(whole, &start, shape), last)?;
+        let a = self.blocked_view(shape, &view.part(whole, &start, shape), last)?;
         start[last] = shape[last];
-        let b = self.to_blocked(shape, &view.part(whole, &start, shape), last)?;
+        let b = self.blocked_view(shape, &view.part(whole, &start, shape), last)?;
         let y = self.output(node, &dim_order(shape.len(), last), &[&a, &b])?;
         self.apply_binary(shape, last, "GEGLU", &a, &b, &y)
     }
