@@ -18,6 +18,7 @@ pub(in crate::selftest) fn all() -> Vec<Case> {
     rows::rows(&mut cases);
     pointwise::pointwise(&mut cases);
     pointwise::broadcasts(&mut cases);
+    movement::permutations(&mut cases);
     movement::moves(&mut cases);
     edges::edges(&mut cases);
     bands::bands_of_products(&mut cases);

@@ -8,26 +8,28 @@ use super::super::{
 };
 use super::common::add;
 
-pub(super) fn moves(cases: &mut Vec<Case>) {
-    let mut exact = |name: &str, build: &dyn Fn(&mut Sketch) -> ValueId| {
-        add(cases, name, Tolerance::Exact, |sketch| {
-            let y = build(sketch);
-            sketch.output(y);
-        });
-    };
+/// Adds a case that only moves elements; `build` returns its output.
+fn exact(cases: &mut Vec<Case>, name: &str, build: &dyn Fn(&mut Sketch) -> ValueId) {
+    add(cases, name, Tolerance::Exact, |sketch| {
+        let y = build(sketch);
+        sketch.output(y);
+    });
+}
+
+pub(super) fn permutations(cases: &mut Vec<Case>) {
     for axes in [vec![1, 0, 2], vec![2, 1, 0], vec![0, 1, 2], vec![1, 2, 0]] {
-        exact(&format!("permute: {axes:?}"), &|sketch| {
+        exact(cases, &format!("permute: {axes:?}"), &|sketch| {
             let shape = [3, 5, 7];
             let x = sketch.input(&shape);
             let out: Vec<usize> = axes.iter().map(|&axis| shape[axis]).collect();
             sketch.op(Op::Permute { axes: axes.clone() }, &[x], &out)
         });
     }
-    exact("permute: six axes", &|sketch| {
+    exact(cases, "permute: six axes", &|sketch| {
         let x = sketch.input(&[2, 3, 1, 4, 2, 3]);
         sketch.op(Op::Permute { axes: vec![5, 3, 0, 1, 4, 2] }, &[x], &[3, 4, 2, 3, 2, 1])
     });
-    exact("permute: eight axes and a scalar", &|sketch| {
+    exact(cases, "permute: eight axes and a scalar", &|sketch| {
         let x = sketch.input(&[2, 1, 2, 3, 1, 2, 2, 2]);
         let y = sketch.op(Op::Permute { axes: vec![7, 6, 5, 4, 3, 2, 1, 0] }, &[x], &[2, 2, 2, 1, 3, 2, 1, 2]);
         let scalar = sketch.input(&[]);
@@ -35,8 +37,11 @@ pub(super) fn moves(cases: &mut Vec<Case>) {
         sketch.output(turned);
         y
     });
+}
+
+pub(super) fn moves(cases: &mut Vec<Case>) {
     for axis in 0..3 {
-        exact(&format!("concat: three along axis {axis}"), &|sketch| {
+        exact(cases, &format!("concat: three along axis {axis}"), &|sketch| {
             let lengths = [2, 1, 4];
             let mut parts = Vec::new();
             for length in lengths {
@@ -49,46 +54,46 @@ pub(super) fn moves(cases: &mut Vec<Case>) {
             sketch.op(Op::Concat { axis }, &parts, &out)
         });
     }
-    exact("concat: one tensor, twice the same, and a 16-bit weight", &|sketch| {
+    exact(cases, "concat: one tensor, twice the same, and a 16-bit weight", &|sketch| {
         let (x, w) = (sketch.input(&[2, 3]), sketch.weight(&[1, 3], DType::F16));
         let one = sketch.op(Op::Concat { axis: 0 }, &[x], &[2, 3]);
         sketch.op(Op::Concat { axis: 0 }, &[one, one, w, x], &[7, 3])
     });
-    exact("slice: inside every axis", &|sketch| {
+    exact(cases, "slice: inside every axis", &|sketch| {
         let x = sketch.input(&[4, 5, 6, 3]);
         sketch.op(Op::Slice { start: vec![1, 0, 2, 1] }, &[x], &[2, 5, 3, 1])
     });
-    exact("slice: of a 16-bit weight", &|sketch| {
+    exact(cases, "slice: of a 16-bit weight", &|sketch| {
         let x = sketch.weight(&[7, 3], DType::F16);
         sketch.op(Op::Slice { start: vec![3, 1] }, &[x], &[2, 2])
     });
-    exact("pad: another value around every axis", &|sketch| {
+    exact(cases, "pad: another value around every axis", &|sketch| {
         let x = sketch.input(&[2, 3, 4]);
         sketch.op(Op::Pad { padding: vec![[1, 0], [0, 2], [3, 1]], value: -7.5 }, &[x], &[3, 5, 8])
     });
-    exact("expand: from the middle", &|sketch| {
+    exact(cases, "expand: from the middle", &|sketch| {
         let x = sketch.input(&[3, 1, 5, 1]);
         sketch.op(Op::Expand, &[x], &[3, 4, 5, 2])
     });
-    exact("reshape: through another shape and back", &|sketch| {
+    exact(cases, "reshape: through another shape and back", &|sketch| {
         let x = sketch.input(&[4, 6]);
         let y = sketch.op(Op::Unary { unary: UnaryKind::Neg }, &[x], &[4, 6]);
         let y = sketch.op(Op::Reshape, &[y], &[2, 3, 4]);
         let y = sketch.op(Op::Permute { axes: vec![2, 0, 1] }, &[y], &[4, 2, 3]);
         sketch.op(Op::Reshape, &[y], &[24])
     });
-    exact("upsample_nearest: rows and columns differ", &|sketch| {
+    exact(cases, "upsample_nearest: rows and columns differ", &|sketch| {
         let x = sketch.input(&[2, 3, 4, 5]);
         sketch.op(Op::UpsampleNearest { scale: [2, 3] }, &[x], &[2, 3, 8, 15])
     });
     for dtype in [DType::F32, DType::F16] {
-        exact(&format!("embedding: ids outside the table, {dtype:?}"), &|sketch| {
+        exact(cases, &format!("embedding: ids outside the table, {dtype:?}"), &|sketch| {
             let table = sketch.weight(&[7, 5], dtype);
             let ids = sketch.ids(&[2, 4], vec![0, 6, 3, -1, 7, i32::MAX, i32::MIN, 2]);
             sketch.op(Op::Embedding, &[table, ids], &[2, 4, 5])
         });
     }
-    exact("embedding: of a computed table, by ids among the weights", &|sketch| {
+    exact(cases, "embedding: of a computed table, by ids among the weights", &|sketch| {
         let x = sketch.input(&[4, 3]);
         let table = sketch.op(Op::Unary { unary: UnaryKind::Neg }, &[x], &[4, 3]);
         let ids = sketch.weight_of(&[3], DType::I32, [2i32, 0, 3].iter().flat_map(|id| id.to_le_bytes()).collect());

@@ -36,29 +36,32 @@ pub(super) fn norms(cases: &mut Vec<Case>) {
     }
 }
 
+/// Adds a group norm of `x` as an output.
+fn norm(sketch: &mut Sketch, x: ValueId, groups: usize) {
+    let shape = sketch.shape(x);
+    let (gamma, beta) = (sketch.weight(&[shape[1]], DType::F16), sketch.weight(&[shape[1]], DType::F32));
+    let y = sketch.op(Op::GroupNorm { groups, epsilon: 1e-5, act: Activation::Silu }, &[x, gamma, beta], &shape);
+    sketch.output(y);
+}
+
+/// Adds a convolution of `x` with a bias. A residual moves its result away from zero.
+fn product(sketch: &mut Sketch, x: ValueId, columns: usize, kernel: [usize; 2], residual: bool, dtype: DType) -> ValueId {
+    let shape = sketch.shape(x);
+    let (w, bias) = (sketch.weight(&[columns, shape[1], kernel[0], kernel[1]], dtype), sketch.weight(&[columns], DType::F32));
+    let out = [shape[0], columns, shape[2] + 2 * (kernel[0] / 2) + 1 - kernel[0], shape[3] + 2 * (kernel[1] / 2) + 1 - kernel[1]];
+    let mut inputs = vec![x, w, bias];
+    if residual {
+        inputs.push(sketch.input_in(&out, 30.0, 34.0));
+    }
+    let [top, left] = kernel.map(|taps| taps / 2);
+    let padding = [top, left, top, left];
+    let op = Op::Conv2d { stride: [1, 1], padding, dilation: [1, 1], groups: 1, bias: true, act: Activation::None, residual };
+    sketch.op(op, &inputs, &out)
+}
+
 /// Group norms of products, which write the statistics if they can.
 pub(super) fn norms_of_products(cases: &mut Vec<Case>) {
     use DType::{F16, F32};
-    let norm = |sketch: &mut Sketch, x: ValueId, groups: usize| {
-        let shape = sketch.shape(x);
-        let (gamma, beta) = (sketch.weight(&[shape[1]], F16), sketch.weight(&[shape[1]], F32));
-        let y = sketch.op(Op::GroupNorm { groups, epsilon: 1e-5, act: Activation::Silu }, &[x, gamma, beta], &shape);
-        sketch.output(y);
-    };
-    // A residual moves the result away from zero.
-    let product = |sketch: &mut Sketch, x: ValueId, columns: usize, kernel: [usize; 2], residual: bool, dtype: DType| {
-        let shape = sketch.shape(x);
-        let (w, bias) = (sketch.weight(&[columns, shape[1], kernel[0], kernel[1]], dtype), sketch.weight(&[columns], F32));
-        let out = [shape[0], columns, shape[2] + 2 * (kernel[0] / 2) + 1 - kernel[0], shape[3] + 2 * (kernel[1] / 2) + 1 - kernel[1]];
-        let mut inputs = vec![x, w, bias];
-        if residual {
-            inputs.push(sketch.input_in(&out, 30.0, 34.0));
-        }
-        let [top, left] = kernel.map(|taps| taps / 2);
-        let padding = [top, left, top, left];
-        let op = Op::Conv2d { stride: [1, 1], padding, dilation: [1, 1], groups: 1, bias: true, act: Activation::None, residual };
-        sketch.op(op, &inputs, &out)
-    };
     for (x, columns, groups, kernel, residual, dtype) in [
         ([1, 8, 9, 8], 33, 11, [3, 3], false, F32),
         ([1, 9, 16, 13], 65, 13, [3, 3], true, F16),

@@ -214,3 +214,24 @@ impl Lowering<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use onestep_program::{Node, Op, Program, ValueId};
+
+    use super::Lowering;
+    use crate::{
+        error::ErrorKind,
+        plan::{Capabilities, PlanOptions},
+    };
+
+    #[test]
+    fn another_operation_is_refused() {
+        let version = onestep_program::program::VERSION;
+        let program = Program { version, name: "empty".into(), values: Vec::new(), inputs: Vec::new(), outputs: Vec::new(), nodes: Vec::new() };
+        let capabilities = Capabilities::default();
+        let mut lowering = Lowering::new(&program, &capabilities, PlanOptions::default(), 1 << 20).unwrap();
+        let node = Node { op: Op::MatMul, inputs: Vec::new(), output: ValueId(0) };
+        assert_eq!(lowering.conv2d(&node).unwrap_err().kind(), ErrorKind::Internal);
+    }
+}
