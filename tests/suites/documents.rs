@@ -63,13 +63,13 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn links_between_documents_and_to_files_lead_somewhere() {
+fn links_between_documents_and_to_files_exist() {
     let mut broken = Vec::new();
     for document in documents() {
         let text = fs::read_to_string(root().join(&document)).expect("readable");
         for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
             let Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) = event else { continue };
-            // Of the API documentation, which `cargo xtask docs` puts beside the book and checks.
+            // Of the API documentation, which `cargo xtask docs` puts next to the book and checks.
             let is_built = document.ends_with("docs/src/api.md");
             if dest_url.contains("://") || dest_url.starts_with("mailto:") || is_built {
                 continue;

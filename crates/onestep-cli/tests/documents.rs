@@ -14,7 +14,7 @@ const DOCUMENTS: [&str; 8] = [
     "benches/ablation/README.md",
 ];
 
-/// The words of each command of ours in the shell blocks of a document.
+/// The words of each command of the program in the shell blocks of a document.
 fn commands(text: &str) -> Vec<Vec<String>> {
     let mut commands = Vec::new();
     for block in text.split("```sh\n").skip(1) {

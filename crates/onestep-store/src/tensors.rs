@@ -3,7 +3,7 @@
 use safetensors::{Dtype, tensor::TensorView};
 
 /// f32 tensors (name, lengths of the axes, elements in row-major order) as the bytes of a safetensors file; equal tensors give equal bytes.
-/// Tensors whose shape does not fit their elements are left out.
+/// A tensor is left out if its shape does not fit its elements.
 pub fn tensor_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
     let data: Vec<Vec<u8>> = tensors.iter().map(|(_, _, data)| data.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
     let views = tensors

@@ -1,4 +1,4 @@
-//! Our times beside those of others: everything that `benches/compare.js` needs, made once, and then the comparison.
+//! Timings compared with those of other systems: everything that `benches/compare.js` needs, made once, and then the comparison.
 
 use std::{
     env, fs,
@@ -91,7 +91,7 @@ fn program() -> Result<PathBuf> {
     Ok(folders::target().join("release").join(format!("onestep{}", env::consts::EXE_SUFFIX)))
 }
 
-/// The networks on burn: a workspace of its own, in a target folder of its own, since its burn has other features. On software adapters without
+/// The networks on burn: a separate workspace in a separate target folder, since its burn has other features. On software adapters without
 /// what speeds it up on GPUs, see there.
 fn burn(gpu: bool) -> Result<PathBuf> {
     let target = folders::bench().join("target");

@@ -1,4 +1,4 @@
-//! Where things are: the repository, and the folder that outlives a clone.
+//! Folders: the repository, and the folder that outlives a clone.
 
 use std::{
     env,

@@ -74,7 +74,7 @@ fn bindgen(toolchain: &Toolchain, module: Module, folder: &Path) -> Result<()> {
 fn trunk(toolchain: &Toolchain, subcommand: &str) -> Command {
     let mut command = Command::new(setup::trunk());
     toolchain.prepare(Module::WebGpu, &mut command);
-    // trunk reads NO_COLOR as a value of its own and refuses what others set it to.
+    // trunk reads NO_COLOR as a value and refuses what others set it to.
     command.env_remove("NO_COLOR").args([subcommand, "--release", "--offline"]);
     command
 }

@@ -41,8 +41,8 @@ pub fn run(options: &[&str]) -> Result<()> {
             println!("Nothing stands in the way of a release.");
             Ok(())
         }
-        1 => Err(Failure("one thing stands in the way of a release".into())),
-        count => Err(Failure(format!("{count} things stand in the way of a release"))),
+        1 => Err(Failure("one problem stands in the way of a release".into())),
+        count => Err(Failure(format!("{count} problems stand in the way of a release"))),
     }
 }
 
@@ -122,29 +122,29 @@ fn addresses(root: &Path, manifest: &str, files: &[PathBuf], add: &mut impl FnMu
             format!("repository in Cargo.toml is {constant:?}, expected https://github.com/{PLACEHOLDER}/onestep with a real owner"),
         );
     };
-    let mut places = Vec::new();
+    let mut locations = Vec::new();
     for file in files {
         // Images and weights are not text.
         let Ok(text) = fs::read_to_string(root.join(file)) else { continue };
         for (index, line) in text.lines().enumerate() {
             for found in owners(line) {
-                let place = format!("{}:{}", file.display(), index + 1);
+                let location = format!("{}:{}", file.display(), index + 1);
                 if found == PLACEHOLDER {
-                    places.push(place);
+                    locations.push(location);
                 } else if found != owner {
-                    add(Kind::Address, format!("{place} names the repository of {found:?}, but Cargo.toml that of {owner:?}"));
+                    add(Kind::Address, format!("{location} names the repository of {found:?}, but Cargo.toml that of {owner:?}"));
                 }
             }
         }
     }
-    places.dedup();
-    if !places.is_empty() {
-        let count = places.len();
-        add(Kind::Address, format!("{PLACEHOLDER} in the repository's address is still a placeholder, in {count} lines: {}", places.join(", ")));
+    locations.dedup();
+    if !locations.is_empty() {
+        let count = locations.len();
+        add(Kind::Address, format!("{PLACEHOLDER} in the repository's address is still a placeholder, in {count} lines: {}", locations.join(", ")));
     }
 }
 
-/// Whose repository or page a line names: `github.com/…/onestep`, `….github.io/onestep`.
+/// The owner of the repository or page that a line names: `github.com/…/onestep`, `….github.io/onestep`.
 fn owners(line: &str) -> BTreeSet<&str> {
     let name = |character: char| character.is_ascii_alphanumeric() || character == '-';
     let mut found = BTreeSet::new();
@@ -286,7 +286,7 @@ mod tests {
 
     const VERSION: &str = "1.2.3";
 
-    /// A small repository that could be released, in a folder of its own.
+    /// A small repository that could be released, in a temporary folder.
     struct Tree {
         root: PathBuf,
         files: Vec<PathBuf>,
@@ -350,7 +350,7 @@ mod tests {
         }
     }
 
-    /// Not written in one piece, since this file is searched as well.
+    /// Not written in one part, since this file is searched as well.
     fn address(owner: &str) -> String {
         format!("https://github.com/{owner}/{}", "onestep")
     }

@@ -118,7 +118,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     page::build(&toolchain)?;
     let archive = package::pack(&results.join("package"))?;
 
-    // The kernel cases are not in the page; a build of their own has them.
+    // The kernel cases are not in the page; a separate build has them.
     let selftest = results.join("selftest");
     let mut cargo = native::cargo();
     cargo.args(["build", "--release", "--package=onestep-wasm", "--target=wasm32-unknown-unknown", "--features=selftest"]);

@@ -32,7 +32,7 @@ impl Module {
             Module::CpuRelaxed => "onestep-wasm-cpu-relaxed",
         }
     }
-    /// What it takes of the compiler beside what the workspace's settings say.
+    /// What it takes of the compiler in addition to what the workspace's settings say.
     fn settings(self) -> &'static [&'static str] {
         match self {
             Module::WebGpu | Module::Cpu => &[],

@@ -31,7 +31,7 @@ pub fn check(site: &Path, left_out: &[&str]) -> Result<()> {
         return Ok(());
     }
     broken.iter().for_each(|line| println!("{line}"));
-    Err(Failure(format!("{} links lead to no file of the documentation", broken.len())))
+    Err(Failure(format!("{} links have no file of the documentation", broken.len())))
 }
 
 fn pages_in(folder: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {

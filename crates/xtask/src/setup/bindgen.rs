@@ -43,7 +43,7 @@ pub fn missing() -> Option<Missing> {
     }
     Some(Missing {
         what: vec![(format!("wasm-bindgen {VERSION}"), "makes the JavaScript side of the page's WebAssembly, built from this repository")],
-        place: format!("into {}", kept().display()),
+        location: format!("into {}", kept().display()),
         command: process::line(&build()),
         by_hand: false,
     })

@@ -17,7 +17,7 @@ pub struct Missing {
     /// Names, each with what it is for.
     pub what: Vec<(String, &'static str)>,
     /// Where it goes, unless the command says so.
-    pub place: String,
+    pub location: String,
     pub command: String,
     /// True if set-up cannot run the command itself.
     pub by_hand: bool,
@@ -28,12 +28,12 @@ static ANNOUNCED: AtomicBool = AtomicBool::new(false);
 
 fn list(missing: &[Missing]) -> String {
     let mut text = String::new();
-    for Missing { what, place, command, .. } in missing.iter().collect::<BTreeSet<_>>() {
+    for Missing { what, location, command, .. } in missing.iter().collect::<BTreeSet<_>>() {
         for (name, why) in what {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {name}: {why}");
         }
-        let _ = writeln!(text, "      {command}{}{place}", if place.is_empty() { "" } else { "    # " });
+        let _ = writeln!(text, "      {command}{}{location}", if location.is_empty() { "" } else { "    # " });
     }
     text
 }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn missing(name: &str, by_hand: bool) -> Missing {
-        Missing { what: vec![(name.to_owned(), "is needed")], place: String::new(), command: format!("get {name}"), by_hand }
+        Missing { what: vec![(name.to_owned(), "is needed")], location: String::new(), command: format!("get {name}"), by_hand }
     }
 
     #[test]

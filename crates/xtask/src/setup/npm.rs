@@ -44,7 +44,7 @@ impl Packages {
     pub fn missing(&self) -> Option<Missing> {
         self.wanted().ok().flatten().map(|_| Missing {
             what: vec![(format!("npm packages of {}", self.lock_name()), self.why)],
-            place: format!("into {}", self.folder().join("node_modules").display()),
+            location: format!("into {}", self.folder().join("node_modules").display()),
             command: process::line(&self.npm_ci("npm".into())),
             by_hand: false,
         })

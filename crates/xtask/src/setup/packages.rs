@@ -66,7 +66,8 @@ pub fn missing(packages: &[Package]) -> Option<Missing> {
     let command = format!("{}apt-get install --no-install-recommends {}", if is_root { "" } else { "sudo " }, names.join(" "));
     Some(Missing {
         what: missing.iter().map(|package| (package.debian.to_owned(), package.why)).collect(),
-        place: if has_apt { "packages of this system" } else { "Debian's names: install their like with this system's package manager" }.to_owned(),
+        location: if has_apt { "packages of this system" } else { "Debian's names: install their like with this system's package manager" }
+            .to_owned(),
         command,
         by_hand: !has_apt || !is_root,
     })

@@ -38,7 +38,7 @@ impl Tool {
         }
         Some(Missing {
             what: vec![(format!("{} {}", self.package, self.version), self.why)],
-            place: "some minutes".to_owned(),
+            location: "some minutes".to_owned(),
             command: process::line(&self.install()),
             by_hand: false,
         })

@@ -29,7 +29,7 @@ pub fn missing() -> Option<Missing> {
         format!("where rustup cannot: Debian's rustc-web, cargo-web and rust-web-src, and a standard library built into {DEBIAN_LIBRARIES}");
     Some(Missing {
         what: vec![(format!("Rust's standard library for {TARGET}"), "is part of the page's WebAssembly")],
-        place: if is_debian() { otherwise } else { String::new() },
+        location: if is_debian() { otherwise } else { String::new() },
         command: process::line(&rustup_target_add()),
         by_hand: false,
     })

@@ -104,8 +104,11 @@ pub const RULES: &[Rule] = &[
 
 /// Uses of a replaced word by others: names of their interfaces and formats. A line with one of these is not looked at for that word.
 pub const OTHERS: &[(&str, &[&str])] = &[
-    ("draw", &["drawImage", "ImageDraw", "draw_text", "set_draw", "DrawingArea", "DrawingBackend", "drawingBuffer", "draw_series", "draw_mesh"]),
-    ("drawing", &["DrawingArea", "DrawingBackend", "drawingBuffer", "IntoDrawingArea", "drawing::"]),
+    ("draw", &["drawImage", "ImageDraw", "draw_text", "ProgressDrawTarget", "set_draw_target", ".draw(", "fn draw", ".draw_series", "draw_mesh"]),
+    ("drawing", &["DrawingArea", "DrawingBackend", "drawingBuffer", "drawing::"]),
+    ("picture", &["picture-classifier"]),
     ("processor", &["post_processor", "PostProcessor", "postProcessor", "post-processor", "preprocessor", "Xeon(R) Processor"]),
-    ("processors", &["processors::"]),
+    ("processors", &["\"processors\"", "post-processors"]),
+    ("judge", &["\"judge\"", "/judge", "p1 and judge"]),
+    ("share", &["/share", "usr/share"]),
 ];
