@@ -6,7 +6,7 @@ use onestep_train::distil::mix_and_match::MixOptions;
 use onestep_train::distil::{AdversarialOptions, DistilOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::{Flags, Run};
 use crate::exit::Failure;
 use crate::output;
 
@@ -15,7 +15,7 @@ use crate::output;
 #[command(after_help = "Example:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student")]
 pub struct Distil {
     #[command(flatten)]
-    options: Given<DistilOptions>,
+    flags: Flags<DistilOptions>,
     #[command(flatten)]
     discriminator: Discriminator,
     #[command(flatten)]
@@ -32,7 +32,7 @@ struct Discriminator {
     /// Do not condition the discriminator on the noise
     #[arg(long)]
     no_noise: bool,
-    /// One input and one head of the discriminator, at full resolution
+    /// One input and one readout of the discriminator, at full resolution
     #[arg(long)]
     single_scale: bool,
     /// No mix-and-match fakes
@@ -58,7 +58,7 @@ impl Discriminator {
 impl Distil {
     /// Trains; prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         self.discriminator.apply(&mut options.adversarial);
         let entry = self.run.entry();

@@ -5,7 +5,7 @@ use std::path::Path;
 use onestep_train::pairs::{PairsOptions, make};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::{Flags, Run};
 use crate::exit::Failure;
 use crate::output;
 
@@ -15,7 +15,7 @@ use crate::output;
                         With --resume a set is completed, and shards that are missing or damaged are made again.")]
 pub struct Pairs {
     #[command(flatten)]
-    options: Given<PairsOptions>,
+    flags: Flags<PairsOptions>,
     #[command(flatten)]
     run: Run,
 }
@@ -23,7 +23,7 @@ pub struct Pairs {
 impl Pairs {
     /// Samples; prints the folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];

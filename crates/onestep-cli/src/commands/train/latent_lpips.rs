@@ -5,7 +5,7 @@ use std::path::Path;
 use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::{Flags, Run};
 use crate::exit::Failure;
 use crate::output;
 
@@ -16,7 +16,7 @@ use crate::output;
 )]
 pub struct LatentLpips {
     #[command(flatten)]
-    options: Given<CalibrationOptions>,
+    flags: Flags<CalibrationOptions>,
     #[command(flatten)]
     run: Run,
 }
@@ -24,7 +24,7 @@ pub struct LatentLpips {
 impl LatentLpips {
     /// Trains; prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--metric", &options.metric), ("--autoencoder", &options.autoencoder)];

@@ -5,7 +5,7 @@ use std::path::Path;
 use onestep_train::teacher::{TeacherOptions, train};
 
 use crate::arguments::Shared;
-use crate::commands::training::{Given, Run};
+use crate::commands::training::{Flags, Run};
 use crate::exit::Failure;
 use crate::output;
 
@@ -14,7 +14,7 @@ use crate::output;
 #[command(after_help = "Example:\n  onestep train teacher --data emoji --autoencoder runs/autoencoder --out runs/teacher")]
 pub struct Teacher {
     #[command(flatten)]
-    options: Given<TeacherOptions>,
+    flags: Flags<TeacherOptions>,
     #[command(flatten)]
     run: Run,
 }
@@ -22,7 +22,7 @@ pub struct Teacher {
 impl Teacher {
     /// Trains; prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--data", &options.data), ("--autoencoder", &options.autoencoder)];
