@@ -1,8 +1,8 @@
-//! A look into a checkpoint of PyTorch before the library that reads it.
+//! Checks a PyTorch checkpoint before the library reads it, for errors that name the tensor.
 //!
-//! The library refuses tensors that do not fit their storage, but while it does so it does not know their names yet. Here the pickle is walked once,
-//! without building anything, to compare each tensor's offset, sizes and strides with its storage and each storage with the bytes that the file has
-//! for it; what is found is told by the tensor's name. What this walk does not know is left to the library.
+//! The library refuses tensors that do not fit their storage, but it does not know their names at that point. This module interprets the pickle
+//! once without building objects. It compares offset, sizes and strides of each tensor with its storage, and each storage with the bytes in the file.
+//! Pickles that it does not understand are left to the library.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,17 +15,17 @@ use zip::ZipArchive;
 /// Largest file, and most bytes of its tensors together. Inception-v3 has 95 MB, LatentLPIPS 59.
 pub(crate) const LARGEST_FILE: u64 = 1 << 30;
 
-/// Largest pickle that is looked into; that of a state dict with ten thousand tensors has 2 MB.
+/// Largest pickle that is checked; that of a state dict with ten thousand tensors has 2 MB.
 const LARGEST_PICKLE: u64 = 8 << 20;
-/// Tuples that are nested deeper are none of a tensor's.
+/// Deepest nesting of tuples; those of tensors are less deep.
 const DEEPEST: u8 = 4;
 
-/// Looks for the first tensor that does not fit. None if there is none, or if the file is not one that can be looked into.
+/// Describes the first tensor that does not fit. None if all fit, or if the file cannot be checked.
 pub fn first_misfit(path: &Path) -> Option<String> {
     let size = File::open(path).ok()?.metadata().ok()?.len();
     let mut archive = match ZipArchive::new(BufReader::new(File::open(path).ok()?)) {
         Ok(archive) => archive,
-        // The older container: pickles one after the other, the fourth of which has the tensors, and then the storages.
+        // The legacy container: several pickles, of which the fourth has the tensors, then the storages.
         Err(_) => {
             let mut bytes = Vec::new();
             File::open(path).ok()?.take(LARGEST_PICKLE).read_to_end(&mut bytes).ok()?;
@@ -54,19 +54,19 @@ pub fn first_misfit(path: &Path) -> Option<String> {
     Walk::new(Storages::Entries(entries)).run(&pickle).err()
 }
 
-/// The bytes that a file has for its storages.
+/// The bytes in the file for storages.
 enum Storages {
-    /// By key, as an archive lists them.
+    /// By key, in an archive.
     Entries(HashMap<String, u64>),
-    /// All together no more than the file.
+    /// At most the size of the file for all together.
     Whole(u64),
 }
 
-/// A value of the pickle, as far as tensors are made of it.
+/// A value of the pickle, as far as it matters for tensors.
 #[derive(Clone)]
 enum Item {
     Text(Rc<str>),
-    /// Integers beyond i64 are as far out as can be.
+    /// Integers beyond i64 saturate.
     Number(i64),
     Tuple(Rc<[Item]>, u8),
     /// Module and name of a class or function.
@@ -82,7 +82,7 @@ struct StorageItem {
     elements: i64,
 }
 
-/// Bytes of an element of a storage class; none where the class does not say.
+/// Bytes of an element of a storage class; None for an unknown class.
 fn element_size(class: &str) -> Option<u64> {
     Some(match class {
         "DoubleStorage" | "LongStorage" => 8,
@@ -101,7 +101,7 @@ struct Walk {
     memo: HashMap<u64, Item>,
 }
 
-/// What is read from the pickle's bytes.
+/// Reads the bytes of a pickle.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -136,7 +136,7 @@ fn decimal(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(line).ok()?.parse().ok()
 }
 
-/// A two's complement of any length.
+/// A two's complement number of any length.
 fn long(bytes: &[u8]) -> i64 {
     let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
     let filler = if negative { 0xff } else { 0 };
@@ -152,7 +152,7 @@ impl Walk {
         Self { storages, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() }
     }
 
-    /// Walks one pickle and gives what follows it; none where something is met that is not known. The error is about a tensor.
+    /// Interprets one pickle and returns the bytes after it; None at an unknown opcode. The error describes a tensor that does not fit.
     fn run(mut self, bytes: &[u8]) -> Result<Option<&[u8]>, String> {
         let mut bytes = Bytes(bytes);
         loop {
@@ -233,7 +233,7 @@ impl Walk {
         Some(Step::Next)
     }
 
-    /// Keeps what is on top under a number.
+    /// Memoises the top of the stack under a number.
     fn remember(&mut self, number: u64) -> Option<Step> {
         self.memo.insert(number, self.stack.last()?.clone());
         Some(Step::Next)
@@ -245,14 +245,14 @@ impl Walk {
         Some(self.stack.split_off(at))
     }
 
-    /// A function's call: what tensors are made by is checked.
+    /// A function call; those that build tensors are checked.
     fn call(&mut self) -> Result<(), String> {
         let (arguments, function) = (self.stack.pop(), self.stack.pop());
         if let (Some(Item::Global(function)), Some(Item::Tuple(arguments, _))) = (function, arguments)
             && function.starts_with("torch._utils _rebuild_tensor")
             && let Some(problem) = misfit(&arguments, &self.storages)
         {
-            // The key of the dictionary that the tensor is being put into.
+            // The key in the dictionary that will contain the tensor.
             let name = self.stack.iter().rev().find_map(|item| if let Item::Text(text) = item { Some(text.as_ref()) } else { None });
             return Err(format!("tensor {} {problem}", name.unwrap_or("without a name")));
         }
@@ -261,7 +261,7 @@ impl Walk {
     }
 }
 
-/// What follows an opcode.
+/// How the interpretation continues after an opcode.
 enum Step {
     Next,
     Call,
@@ -289,7 +289,7 @@ fn storage(id: &Item) -> Item {
     Item::Storage(Rc::new(StorageItem { key, class, elements: *elements }))
 }
 
-/// What is wrong with a tensor of `(storage, offset, sizes, strides, …)`.
+/// Describes what is wrong with a tensor of `(storage, offset, sizes, strides, …)`.
 fn misfit(arguments: &[Item], storages: &Storages) -> Option<String> {
     let [Item::Storage(storage), Item::Number(offset), Item::Tuple(sizes, _), Item::Tuple(strides, _), ..] = arguments else { return None };
     let numbers = |items: &[Item]| -> Option<Vec<i64>> {
@@ -328,7 +328,7 @@ fn misfit(arguments: &[Item], storages: &Storages) -> Option<String> {
             ));
         }
     }
-    // Strides of 0 show an element as often as the shape says.
+    // With strides of 0 elements repeat.
     let shown = sizes.iter().try_fold(i128::from(size), |shown, &length| shown.checked_mul(i128::from(length)));
     if shown.is_none_or(|shown| shown > i128::from(LARGEST_FILE)) {
         return Some(format!("of shape {sizes:?} has more than {LARGEST_FILE} bytes"));
@@ -385,7 +385,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn tensors_that_do_not_fit_are_told_by_name() {
+    fn errors_name_the_tensor_that_does_not_fit() {
         assert_eq!(told(&pickle(6, 0, &[2, 3], &[3, 1]), 24), None);
         assert_eq!(told(&pickle(6, 5, &[], &[]), 24), None);
         assert_eq!(told(&pickle(0, 0, &[0, 3], &[3, 1]), 0), None);
@@ -428,7 +428,7 @@ pub(crate) mod tests {
         archive(&path, &pickle(6, 1, &[2, 3], &[3, 1]), &[0; 24]);
         assert!(first_misfit(&path).is_some_and(|told| told.contains("needs 7 elements")));
 
-        // The older container: magic, version and system, each a pickle, and then the one with the tensors.
+        // The legacy container: magic, version and system, each a pickle, then the one with the tensors.
         let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
         let legacy = [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", &pickle(6, 1, &[2, 3], &[3, 1])].concat();
         std::fs::write(&path, legacy).unwrap();
@@ -436,7 +436,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_to_the_library() {
+    fn unknown_pickles_are_left_to_the_library() {
         let whole = pickle(6, 1, &[2, 3], &[3, 1]);
         for end in 0..whole.len() - 4 {
             let walked = Walk::new(Storages::Whole(24)).run(&whole[..end]);

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, activation::softplus};
 
-/// `softplus(−D)`, averaged over positions and then over heads; logits are [N,1,h,w] for each head, the result is [1].
+/// `softplus(−D)`, averaged over positions and then over readouts; logits are [N,1,h,w] for each readout, the result is [1].
 ///
 /// The discriminator minimises it on real samples. The generator minimises it on its own samples, which makes its loss the non-saturating one
 /// (Goodfellow et al. 2014).
@@ -20,7 +20,7 @@ fn mean(terms: impl ExactSizeIterator<Item = Tensor<1>>) -> Tensor<1> {
     Tensor::cat(terms, 0).mean()
 }
 
-/// `s(x)`: the sum over heads of the mean logit, [1]. R1 differentiates it.
+/// `s(x)`: the sum over readouts of the mean logit, [1]. R1 differentiates it.
 pub fn score(logits: &[Tensor<4>]) -> Tensor<1> {
     Tensor::cat(logits.iter().map(|logits| logits.clone().mean()).collect(), 0).sum()
 }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_the_softplus_of_the_logits_averaged_over_heads() {
+    fn losses_are_the_softplus_of_the_logits_averaged_over_readouts() {
         let device = Device::flex();
         let logits = [Tensor::<4>::full([2, 1, 3, 3], 0.0, &device), Tensor::<4>::full([2, 1, 1, 1], 20.0, &device)];
         let value = |x: Tensor<1>| f64::from(x.into_scalar::<f32>());

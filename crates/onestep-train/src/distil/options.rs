@@ -84,7 +84,7 @@ pub struct AdversarialOptions {
     /// Whether the discriminator is conditioned on the noise.
     #[arg(skip)]
     pub noise: bool,
-    /// Whether the discriminator has inputs and heads at all scales; otherwise one input and one head at full resolution.
+    /// Whether the discriminator has inputs and readouts at all scales; otherwise one input and one readout at full resolution.
     #[arg(skip)]
     pub scales: bool,
     /// γ of R1; 0 disables it.

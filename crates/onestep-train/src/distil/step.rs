@@ -54,8 +54,8 @@ pub(super) struct Distillation<'a> {
     pub average: Option<UNet2DConditionModel>,
     pub optimizer: Optimizer,
     pub discriminator: Option<Discriminator>,
-    /// Log keys of the discriminator's heads.
-    pub head_names: Vec<&'static str>,
+    /// Log keys of the discriminator's readouts.
+    pub readout_names: Vec<&'static str>,
     pub discriminator_optimizer: Optimizer,
     pub ratio: GradientRatio,
     /// The autodiff device.
@@ -74,8 +74,8 @@ struct DiscriminatorMetrics {
     real_logits: f64,
     /// Mean logit of the fake samples.
     fake_logits: f64,
-    /// Mean logit of the real samples, by head.
-    head_logits: Vec<f64>,
+    /// Mean logit of the real samples, by readout.
+    readout_logits: Vec<f64>,
 }
 
 /// Metrics of a generator step.
@@ -136,8 +136,8 @@ impl Distillation<'_> {
             metrics.loss += scalar(&loss);
             metrics.real_logits += scalar(&score(&real)) / real.len() as f64 * fraction;
             metrics.fake_logits += scalar(&score(&fake)) / fake.len() as f64 * fraction;
-            metrics.head_logits.resize(real.len(), 0.0);
-            for (mean, logits) in metrics.head_logits.iter_mut().zip(&real) {
+            metrics.readout_logits.resize(real.len(), 0.0);
+            for (mean, logits) in metrics.readout_logits.iter_mut().zip(&real) {
                 *mean += scalar(&logits.clone().mean()) * fraction;
             }
             gradients = gradients.plus(FlatGradients::take(&discriminator, &mut loss.backward()));
@@ -256,7 +256,7 @@ impl Trainee for Distillation<'_> {
             metrics.extend([("discriminator", discriminator.loss), ("discriminator_gradient_norm", discriminator.gradient_norm)]);
             metrics.extend([("real_logits", discriminator.real_logits), ("fake_logits", discriminator.fake_logits)]);
             metrics.extend(discriminator.r1.map(|value| ("r1", value)));
-            metrics.extend(self.head_names.iter().copied().zip(discriminator.head_logits));
+            metrics.extend(self.readout_names.iter().copied().zip(discriminator.readout_logits));
         }
         Ok(metrics)
     }

@@ -52,7 +52,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         average: Some(burn::module::Module::valid(&net)),
         net: Some(net),
         optimizer: Optimizer::new(options.training.optimizer.clone()),
-        head_names: discriminator.as_ref().map_or_else(Vec::new, head_names),
+        readout_names: discriminator.as_ref().map_or_else(Vec::new, readout_names),
         discriminator,
         discriminator_optimizer: Optimizer::new(adversarial.optimizer.clone()),
         ratio: GradientRatio::default(),
@@ -71,7 +71,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     crate::report_page::write(&options.out)
 }
 
-/// Log keys of the discriminator's heads. They are leaked, because log keys are `'static` and these few last as long as the program.
-fn head_names(discriminator: &Discriminator) -> Vec<&'static str> {
+/// Log keys of the discriminator's readouts. They are leaked, because log keys are `'static` and these few last as long as the program.
+fn readout_names(discriminator: &Discriminator) -> Vec<&'static str> {
     discriminator.readout_names().into_iter().map(|(scale, position)| &*format!("real_logits_{scale}_{position}").leak()).collect()
 }

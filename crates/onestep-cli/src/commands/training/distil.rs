@@ -5,7 +5,7 @@ use std::path::Path;
 use onestep_train::distil::mix_and_match::MixOptions;
 use onestep_train::distil::{AdversarialOptions, DistilOptions, train};
 
-use crate::commands::training::options::{Overrides, RunOptions};
+use crate::commands::training::options::{Flags, RunOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -16,7 +16,7 @@ use crate::shared::Shared;
                         onestep distil --teacher runs/teacher --pairs runs/pairs --distance mse --no-discriminator --out runs/baseline")]
 pub struct Distil {
     #[command(flatten)]
-    options: Overrides<DistilOptions>,
+    flags: Flags<DistilOptions>,
     #[command(flatten)]
     discriminator: Discriminator,
     #[command(flatten)]
@@ -33,7 +33,7 @@ struct Discriminator {
     /// Do not condition the discriminator on the noise
     #[arg(long)]
     no_noise: bool,
-    /// One input and one head of the discriminator, at full resolution
+    /// One input and one readout of the discriminator, at full resolution
     #[arg(long)]
     single_scale: bool,
     /// No mix-and-match fakes
@@ -59,7 +59,7 @@ impl Discriminator {
 impl Distil {
     /// Trains and prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         self.discriminator.apply(&mut options.adversarial);
         let entry = self.run.entry();

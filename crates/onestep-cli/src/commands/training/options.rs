@@ -55,14 +55,14 @@ impl RunOptions {
         })
     }
 
-    /// The options of a command: those that were given, over those of the configuration file or the defaults.
+    /// The options of a command: its flags, over the configuration file or the defaults.
     ///
     /// # Errors
     /// See [`RunOptions::base`].
-    pub fn options<O: Args + DeserializeOwned + Default>(&self, given: &Overrides<O>) -> Result<O, Failure> {
+    pub fn options<O: Args + DeserializeOwned + Default>(&self, flags: &Flags<O>) -> Result<O, Failure> {
         let mut options: O = self.base()?;
         // The values were parsed once already, so this cannot fail.
-        options.update_from_arg_matches(&given.matches).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        options.update_from_arg_matches(&flags.matches).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
         Ok(options)
     }
 
@@ -121,17 +121,17 @@ impl RunOptions {
     }
 }
 
-/// The options of a command as far as they were given by flags or environment variables.
+/// The flags and environment variables of a command with the options `O`.
 ///
 /// `O` derives both serde and clap, so an option is declared once. clap would require every field or fill in defaults; this accepts any subset, to be
 /// put over the options of `--config` or the defaults.
 #[derive(Clone, Debug)]
-pub struct Overrides<O> {
+pub struct Flags<O> {
     matches: ArgMatches,
     options: PhantomData<O>,
 }
 
-impl<O: Args> Args for Overrides<O> {
+impl<O: Args> Args for Flags<O> {
     fn augment_args(command: Command) -> Command {
         O::augment_args_for_update(command)
     }
@@ -141,7 +141,7 @@ impl<O: Args> Args for Overrides<O> {
     }
 }
 
-impl<O> FromArgMatches for Overrides<O> {
+impl<O> FromArgMatches for Flags<O> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         Ok(Self { matches: matches.clone(), options: PhantomData })
     }
@@ -162,7 +162,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Program {
         #[command(flatten)]
-        options: Overrides<DistilOptions>,
+        flags: Flags<DistilOptions>,
         #[command(flatten)]
         run: RunOptions,
     }
@@ -173,7 +173,7 @@ mod tests {
         std::fs::write(&path, config).expect("a write");
         let words = ["onestep", "--out", "out", "--config", path.to_str().expect("UTF-8")];
         let program = Program::try_parse_from(words.iter().chain(flags)).expect("flags");
-        program.run.options(&program.options).unwrap_or_else(|_| panic!("options"))
+        program.run.options(&program.flags).unwrap_or_else(|_| panic!("options"))
     }
 
     #[test]

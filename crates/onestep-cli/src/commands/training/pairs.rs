@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onestep_train::pairs::{PairsOptions, make};
 
-use crate::commands::training::options::{Overrides, RunOptions};
+use crate::commands::training::options::{Flags, RunOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -16,7 +16,7 @@ use crate::shared::Shared;
 #[command(after_help = "Example:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs")]
 pub struct Pairs {
     #[command(flatten)]
-    options: Overrides<PairsOptions>,
+    flags: Flags<PairsOptions>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -24,7 +24,7 @@ pub struct Pairs {
 impl Pairs {
     /// Samples the pairs and prints their folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];

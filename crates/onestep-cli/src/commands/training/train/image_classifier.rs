@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onestep_train::image_classifier::{ImageClassifierOptions, train};
 
-use crate::commands::training::options::{Overrides, RunOptions};
+use crate::commands::training::options::{Flags, RunOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -14,7 +14,7 @@ use crate::shared::Shared;
 #[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier")]
 pub struct ImageClassifier {
     #[command(flatten)]
-    options: Overrides<ImageClassifierOptions>,
+    flags: Flags<ImageClassifierOptions>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -22,7 +22,7 @@ pub struct ImageClassifier {
 impl ImageClassifier {
     /// Trains and prints the model folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 1] = [("--data", &options.data)];

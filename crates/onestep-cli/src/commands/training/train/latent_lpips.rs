@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onestep_train::latent_metric::calibration::{CalibrationOptions, train};
 
-use crate::commands::training::options::{Overrides, RunOptions};
+use crate::commands::training::options::{Flags, RunOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -16,7 +16,7 @@ use crate::shared::Shared;
 )]
 pub struct LatentLpips {
     #[command(flatten)]
-    options: Overrides<CalibrationOptions>,
+    flags: Flags<CalibrationOptions>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -24,7 +24,7 @@ pub struct LatentLpips {
 impl LatentLpips {
     /// Trains and prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--metric", &options.metric), ("--autoencoder", &options.autoencoder)];

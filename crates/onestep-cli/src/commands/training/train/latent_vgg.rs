@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onestep_train::latent_metric::latent_vgg::{LatentVggOptions, train};
 
-use crate::commands::training::options::{Overrides, RunOptions};
+use crate::commands::training::options::{Flags, RunOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -14,7 +14,7 @@ use crate::shared::Shared;
 #[command(after_help = "Example:\n  onestep train latent-vgg --autoencoder runs/autoencoder --data emoji --out runs/features")]
 pub struct LatentVgg {
     #[command(flatten)]
-    options: Overrides<LatentVggOptions>,
+    flags: Flags<LatentVggOptions>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -22,7 +22,7 @@ pub struct LatentVgg {
 impl LatentVgg {
     /// Trains and prints the metric's folder, or with `--json` the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--autoencoder", &options.autoencoder), ("--data", &options.data)];

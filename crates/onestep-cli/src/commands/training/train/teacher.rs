@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onestep_train::teacher::{TeacherOptions, train};
 
-use crate::commands::training::options::{Overrides, RunOptions};
+use crate::commands::training::options::{Flags, RunOptions};
 use crate::exit::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -15,7 +15,7 @@ use crate::shared::Shared;
                         onestep train teacher --config runs/teacher/config.toml --out runs/teacher --resume")]
 pub struct Teacher {
     #[command(flatten)]
-    options: Overrides<TeacherOptions>,
+    flags: Flags<TeacherOptions>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -23,7 +23,7 @@ pub struct Teacher {
 impl Teacher {
     /// Trains and prints the model folder.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let mut options = self.run.options(&self.options)?;
+        let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
         let needed: [(&str, &Path); 2] = [("--data", &options.data), ("--autoencoder", &options.autoencoder)];
