@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_requests_share_an_image() {
+    fn equal_requests_have_one_image() {
         let mut list = RequestList::default();
         let request = |prompt, seed| ImageRequest { prompt, seed };
         assert_eq!(list.add([request(0, 5), request(1, 5), request(0, 5)].into_iter()), [0, 1, 0]);
