@@ -47,7 +47,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type RenderError = DrawingAreaErrorKind<std::io::Error>;
 
 /// Size of a line chart in pixels.
-const SIZE: (u32, u32) = (480, 280);
+const SIZE: (u32, u32) = (360, 220);
 /// Size of the plotting area of a steps chart in pixels.
 const STEPS_SIZE: (u32, u32) = (300, 150);
 /// Pixels left of the plotting area, for the labels of the y axis.
@@ -230,8 +230,12 @@ fn range(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     if low > high {
         return None;
     }
-    let least = 1e-9 * low.abs().max(high.abs()).max(1e-3);
-    if high - low < least { Some(low - least..high + least) } else { Some(low..high) }
+    let size = low.abs().max(high.abs());
+    if high - low > 1e-9 * size {
+        return Some(low..high);
+    }
+    let margin = if size > 0.0 { size / 2.0 } else { 1.0 };
+    Some(low - margin..high + margin)
 }
 
 /// Round values of a linear axis.
@@ -278,8 +282,10 @@ mod tests {
         // The names of equal values stand below each other.
         let heights: Vec<i32> = found
             .split("<text ")
-            .filter(|text| text.contains(&hex(MARK)))
-            .filter_map(|text| text.split("y=\"").nth(1)?.split('"').next()?.parse().ok())
+            .skip(1)
+            .filter_map(|text| text.split('>').next())
+            .filter(|attributes| attributes.contains(&hex(MARK)))
+            .filter_map(|attributes| attributes.split(" y=\"").nth(1)?.split('"').next()?.parse().ok())
             .collect();
         assert!(heights.len() == 2 && heights[1] >= heights[0] + LABEL_HEIGHT, "{heights:?}");
         let found = steps_chart("T", &[], &[("a".into(), f64::NAN)]).into_string();

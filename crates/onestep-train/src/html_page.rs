@@ -15,7 +15,7 @@ body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}h1,h2{line-height:1.25}p,figcaption,li{max-width:44rem}\
 pre{overflow:auto;background:#8881;padding:.5rem}img{max-width:100%;height:auto}\
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}\
-caption{text-align:left;color:var(--faint)}tr.student{font-weight:600}\
+tr.student{font-weight:600}\
 th,td{padding:.3rem .7rem .3rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\
 th:first-child,td:first-child{text-align:left}figure{margin:1rem 0}figcaption,.faint{color:var(--faint);font-size:.9rem}\
 .plots{display:grid;gap:1.5rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}.plots figure{margin:0}\

@@ -213,7 +213,7 @@ fn training_pairs(report: &Report) -> Markup {
     let rows: Vec<ModelReport> = report.models.iter().filter(|row| row.preservation_on_training_pairs.is_some()).cloned().collect();
     let heads = ["training pairs: distance ↓", "16×16 distance ↓", "PSNR, dB ↑", "held out: distance ↓", "16×16 distance ↓", "PSNR, dB ↑"];
     let caption = format!(
-        "{} training pairs, and {} held-out phrasings and noises. Much smaller distances on training pairs mean that the student memorised them.",
+        "{} training pairs, and {} held-out phrasings and noises. Much smaller distances on training pairs mean that the student memorised them",
         training.count, report.samples
     );
     let rows = table(&caption, &heads, &rows, |row| {
@@ -248,12 +248,14 @@ fn distances(pair: &PairMeasures) -> String {
 
 fn table(caption: &str, heads: &[&str], rows: &[ModelReport], cells: impl Fn(&ModelReport) -> Vec<String>) -> Markup {
     html! {
-        div.wide {
-            table {
-                caption { (caption) }
-                tr { th { "model" } @for head in heads { th { (head) } } }
-                @for row in rows {
-                    tr.student[row.is_student()] { td { (name(row)) } @for cell in cells(row) { td { (cell) } } }
+        figure {
+            figcaption { (caption) "." }
+            div.wide {
+                table {
+                    tr { th { "model" } @for head in heads { th { (head) } } }
+                    @for row in rows {
+                        tr.student[row.is_student()] { td { (name(row)) } @for cell in cells(row) { td { (cell) } } }
+                    }
                 }
             }
         }
