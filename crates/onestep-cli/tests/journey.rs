@@ -375,7 +375,7 @@ fn several_students_are_measured_beside_the_same_images() {
 fn a_student_is_measured_on_pairs_that_it_knows_too() {
     let folder = &journey().folder;
     let printed = succeed(folder, &[&EVALUATION[..], &["--pairs", "pairs", "--out", "eval-known"]].concat());
-    assert!(printed.contains("student, 20 pairs it was trained on (4 steps, guidance 2)"), "{printed}");
+    assert!(printed.contains("student, 20 training pairs (4 steps, guidance 2)"), "{printed}");
     for file in ["config.toml", "command.txt"] {
         assert!(fs::read_to_string(folder.join("eval-known").join(file)).expect(file).contains("pairs"), "{file}");
     }
