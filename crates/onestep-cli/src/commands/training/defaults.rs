@@ -56,7 +56,10 @@ fn default_of(options: &Table, key: &str) -> Option<String> {
         Value::String(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
-        Value::Array(values) => values.iter().map(Value::to_string).collect::<Vec<_>>().join(","),
+        // Strings without quotes, as the command line takes them.
+        Value::Array(values) => {
+            values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect::<Vec<_>>().join(",")
+        }
         _ => return None,
     };
     (!text.is_empty()).then_some(text)

@@ -12,8 +12,10 @@ use crate::shared::Shared;
 
 /// Distil the teacher into a one-step student, from pairs that it sampled.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric --out runs/student\n  \
-                        onestep distil --teacher runs/teacher --pairs runs/pairs --distance mse --no-discriminator --out runs/baseline")]
+#[command(
+    after_help = "Examples:\n  onestep distil --teacher runs/teacher --pairs runs/pairs --metric runs/metric/metric \\\n    --out runs/student\n  \
+                        onestep distil --teacher runs/teacher --pairs runs/pairs --distance mse --no-discriminator \\\n    --out runs/baseline"
+)]
 pub struct Distil {
     #[command(flatten)]
     flags: Flags<DistilOptions>,

@@ -15,7 +15,7 @@ use crate::shared::Shared;
 /// --count and --teacher-steps set how many.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  onestep train image-classifier --data emoji --out runs/classifier\n  \
-                  onestep eval --teacher runs/teacher --student runs/student --data emoji --features runs/classifier --out runs/eval")]
+                  onestep eval --teacher runs/teacher --student runs/student --data emoji \\\n    --features runs/classifier --out runs/eval")]
 pub struct Eval {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR", help_heading = "Inputs")]

@@ -35,7 +35,7 @@ pub enum TrainingCommand {
     Eval(Box<eval::Eval>),
     Export(export::Export),
     /// Run tools for developers of onestep
-    #[command(subcommand, display_order = 1000)]
+    #[command(subcommand, display_order = 99)]
     Debug(debug::Debug),
 }
 

@@ -24,7 +24,9 @@ use crate::shared::Shared;
 ///
 /// Writes gallery.json into the bundle's folder: images, prompts, seeds and times. Both models start from the same noise.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep export gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket")]
+#[command(
+    after_help = "Example:\n  onestep export gallery --bundle models/emoji --teacher runs/teacher \\\n    --prompt 'red heart' --prompt rocket"
+)]
 pub struct Gallery {
     /// Folder of the bundle; by default models/emoji or bundle, here or next to the program
     #[arg(long, value_name = "DIR")]

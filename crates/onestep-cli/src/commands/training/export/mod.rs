@@ -26,7 +26,7 @@ use bundle_destination::{BUNDLE, GALLERY};
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:\n  onestep export --model runs/student --out models/emoji --title 'Emoji' --card card.md\n  \
-                        onestep export gallery --bundle models/emoji --teacher runs/teacher --prompt 'red heart' --prompt rocket")]
+                        onestep export gallery --bundle models/emoji --teacher runs/teacher \\\n    --prompt 'red heart' --prompt rocket")]
 pub struct Export {
     /// Run or model folder of the student
     #[arg(long, value_name = "DIR", required = true)]

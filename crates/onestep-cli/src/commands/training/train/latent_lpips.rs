@@ -12,7 +12,7 @@ use crate::shared::Shared;
 /// Calibrate the heads of LatentLPIPS on judgements of which of two images is more similar to a third.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  onestep train latent-lpips --metric runs/features/metric --autoencoder runs/autoencoder --data emoji --out runs/metric"
+    after_help = "Example:\n  onestep train latent-lpips --metric runs/features/metric --autoencoder runs/autoencoder \\\n    --data emoji --out runs/metric"
 )]
 pub struct LatentLpips {
     #[command(flatten)]

@@ -28,12 +28,13 @@ use source::{Input, Source, float, ints, to_host};
 /// Run one component on given tensors, to compare with other systems.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Components of a pipeline folder, and their tensors:\n  \
-    unet          sample [B,C,H,W], timestep [B], encoder_hidden_states [B,L,D] (text_embeds, time_ids) -> sample\n  \
+    unet          sample [B,C,H,W], timestep [B], encoder_hidden_states [B,L,D]\n                \
+    (SDXL also text_embeds, time_ids) -> sample\n  \
     vae_encoder   sample [B,C,H,W] -> mean, logvar\n  \
     vae_decoder   latents [B,C,H,W] -> sample\n  \
     text_encoder  input_ids [B,L] -> last_hidden_state, pooler_output (text_embeds)\n\
     Components of a bundle: as `onestep inspect` names them.\n\n\
-    Example:\n  onestep debug run-component unet --model runs/teacher/model --inputs in.safetensors --out out.safetensors --device webgpu")]
+    Example:\n  onestep debug run-component unet --model runs/teacher/model \\\n    --inputs in.safetensors --out out.safetensors --device webgpu")]
 pub struct RunComponent {
     /// Name of the component
     component: String,
