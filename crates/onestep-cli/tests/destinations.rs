@@ -147,6 +147,9 @@ impl Writer {
     }
 }
 
+/// Name, shape and elements of a tensor.
+type Named<'a> = (&'a str, (Vec<usize>, Vec<f32>));
+
 /// A folder with the inputs of all commands below `in`.
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
@@ -156,7 +159,7 @@ fn home() -> tempfile::TempDir {
         copy_folder(&journey().folder.join(name), &inputs.join(name));
     }
     let tensor = |shape: &[usize], values: Vec<f32>| (shape.to_vec(), values);
-    let write = |name: &str, tensors: &[(&str, (Vec<usize>, Vec<f32>))]| {
+    let write = |name: &str, tensors: &[Named<'_>]| {
         let tensors: Vec<_> = tensors.iter().map(|(name, (shape, values))| ((*name).to_owned(), shape.clone(), values.clone())).collect();
         fs::write(inputs.join(name), onestep_train::store::tensor_bytes(&tensors)).unwrap();
     };
@@ -340,7 +343,7 @@ fn links_and_pipes() {
             assert_eq!(code, 0, "{}: {said}", writer.name);
             assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{} replaced a link", writer.name);
             assert!(fs::read_dir(&real).unwrap().count() > 1, "{} did not follow a link", writer.name);
-            assert_eq!(scratch(&location), [PathBuf::new(); 0], "{}", writer.name);
+            assert_eq!(scratch(&location), Vec::<PathBuf>::new(), "{}", writer.name);
             continue;
         };
         fs::write(&real, head).unwrap();
@@ -358,7 +361,7 @@ fn links_and_pipes() {
             assert_eq!(reader.join().unwrap().get(..8), written.get(..8), "{} wrote something else into a pipe", writer.name);
         });
         assert!(fs::symlink_metadata(&out).unwrap().file_type().is_fifo(), "{} replaced a pipe", writer.name);
-        assert_eq!(scratch(&location), [PathBuf::new(); 0], "{}", writer.name);
+        assert_eq!(scratch(&location), Vec::<PathBuf>::new(), "{}", writer.name);
     }
 }
 
@@ -381,7 +384,7 @@ fn another_process_at_work() {
         let again = || writer.run(home.path(), &out);
         let (code, said) = (0..20).map(|_| again()).find(|(code, _)| *code != 2).unwrap_or_else(again);
         assert_eq!(code, 0, "{}: {said}", writer.name);
-        assert_eq!(scratch(&location), [PathBuf::new(); 0], "{}", writer.name);
+        assert_eq!(scratch(&location), Vec::<PathBuf>::new(), "{}", writer.name);
     }
 }
 
@@ -422,7 +425,7 @@ fn a_full_disk_and_a_read_only_one() {
         let (code, said) = writer.run(home.path(), &out);
         assert_eq!(code, 5, "{} on a full disk: {said}", writer.name);
         assert!(said.contains("out"), "{}: {said}", writer.name);
-        assert_eq!(scratch(&full), [PathBuf::new(); 0], "{} on a full disk", writer.name);
+        assert_eq!(scratch(&full), Vec::<PathBuf>::new(), "{} on a full disk", writer.name);
         if writer.result != Result::Run {
             assert_eq!(snapshot(&full).len(), 1, "{} on a full disk left {:?}", writer.name, snapshot(&full).keys());
         }

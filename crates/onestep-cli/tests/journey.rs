@@ -38,7 +38,7 @@ fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<u64>) {
 
 /// A moment that differs from run to run; it is printed, so that a failure can be understood.
 fn random_milliseconds(most: u64) -> u64 {
-    u64::from(SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_nanos() / 1000) % most
+    u64::from(SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_micros()) % most
 }
 
 fn kill_after(mut child: Child, milliseconds: u64) {
@@ -249,12 +249,15 @@ fn metrics_of_other_latents_and_a_resume_of_what_saves_nothing_are_refused() {
     assert!(text(&output.stderr).contains("--shard"), "{}", text(&output.stderr));
 }
 
-/// What cannot work is said at once, by the option that it depends on and what was given for it.
+/// A command, further options, the exit code and parts of the message.
+type Case<'a> = (&'a [&'a str], &'a [&'a str], i32, &'a [&'a str]);
+
+/// Options that cannot work are refused at once, by the name and value of the option at fault.
 #[test]
 fn options_that_cannot_work_are_refused_by_name() {
     let folder = &journey().folder;
     let distil = ["distil", "--teacher", "teacher", "--pairs", "pairs"];
-    let cases: [(&[&str], &[&str], i32, &[&str]); 10] = [
+    let cases: [Case<'_>; 10] = [
         (&["train", "autoencoder", "--data", "images", "--size", "50"], &[], 2, &["--size 50", "multiple of 16"]),
         (&["train", "teacher", "--data", "images"], &[], 2, &["--autoencoder is missing"]),
         (&["eval", "--teacher", "teacher", "--student", "student"], &[], 2, &["--data is missing"]),

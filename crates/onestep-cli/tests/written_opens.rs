@@ -38,10 +38,13 @@ fn inspected_and_generated(folder: &Path, bundle: &str) -> ([i32; 2], String) {
     ([inspect.status.code().unwrap(), generate.status.code().unwrap()], said)
 }
 
+/// Name of the copy, the file at fault, and the edit.
+type Edit = (&'static str, &'static str, fn(&Path));
+
 #[test]
 fn inspect_ends_like_generate() {
     let home = tempfile::tempdir().unwrap();
-    let edits: [(&str, &str, fn(&Path)); 6] = [
+    let edits: [Edit; 6] = [
         ("sound", "", |_| ()),
         ("tokenizer-empty", "tokenizer.json", |bundle| fs::write(bundle.join("tokenizer.json"), "").unwrap()),
         ("tokenizer-unknown-model", "tokenizer.json", |bundle| {
@@ -78,7 +81,7 @@ fn inspect_ends_like_generate() {
         hash_again(&bundle);
         let (codes, said) = inspected_and_generated(home.path(), name);
         assert_eq!(codes, if culprit.is_empty() { [0, 0] } else { [3, 3] }, "{name}: {said}");
-        assert_eq!(said.matches(culprit).count() >= 2, true, "{name}: {said}");
+        assert!(said.matches(culprit).count() >= 2, "{name}: {said}");
     }
 }
 

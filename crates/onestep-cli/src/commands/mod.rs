@@ -19,7 +19,7 @@ use crate::shared::Shared;
 pub enum Command {
     #[cfg(feature = "train")]
     #[command(flatten)]
-    Training(training::TrainingCommand),
+    Training(Box<training::TrainingCommand>),
     Generate(generate::Generate),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
