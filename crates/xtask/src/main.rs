@@ -36,7 +36,7 @@ cargo xtask bench [OPTION…]                our times beside others', into benc
 cargo xtask release --check [--tag vN.N.N] name everything that stands in the way of a release
 cargo xtask setup [page|test]              install what the above need and do nothing else
 
-Steps of test: fmt deny javascript clippy native cuda page browser
+Steps of test: fmt vocabulary deny javascript clippy native cuda page browser
 
 Environment:
   ONESTEP_CACHE=DIR    where tools and build results are kept; else a folder of your caches

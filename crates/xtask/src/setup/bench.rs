@@ -29,7 +29,7 @@ pub fn install() -> Result<Tools> {
     Ok(Tools { node, chromium, python: python()?, packages: packages()? })
 }
 
-/// Does something once for each state of a file, whose copy next to the result is the mark that it is done.
+/// Does something once for each state of a file; a copy of the file next to the result marks it as done.
 fn once(wanted: &Path, mark: &Path, does: impl FnOnce() -> Result<()>) -> Result<()> {
     let text = fs::read(wanted).map_err(while_doing(wanted.display()))?;
     if fs::read(mark).is_ok_and(|done| done == text) {

@@ -90,6 +90,7 @@ fn is_text(path: &str) -> bool {
 /// All uses of replaced words in a text.
 fn uses_in(path: &str, text: &str) -> Vec<Use> {
     let comment = CODE.iter().find(|(name, _)| *name == ending(path)).map(|(_, comment)| *comment);
+    let rules: Vec<&Rule> = RULES.iter().filter(|rule| rule.is_for(path)).collect();
     let mut uses = Vec::new();
     let mut in_block = false;
     for (index, line) in text.lines().enumerate() {
@@ -97,12 +98,13 @@ fn uses_in(path: &str, text: &str) -> Vec<Use> {
             None => ("", line),
             Some(comment) => split_comment(line, comment, &mut in_block),
         };
-        for rule in RULES.iter().filter(|rule| rule.is_for(path)) {
+        let (code_words, type_words, prose_words, plain_words) = (words(code, true), type_words(code), words(prose, true), words(prose, false));
+        for rule in &rules {
             let found = match rule.scope {
-                Scope::Everywhere => rule.first_in(&words(code, true), line).or_else(|| rule.first_in(&words(prose, true), line)),
-                Scope::Names => rule.first_in(&words(code, true), line),
-                Scope::Types => rule.first_in(&type_words(code), line),
-                Scope::Prose => rule.first_in(&words(prose, false), line),
+                Scope::Everywhere => rule.first_in(&code_words, line).or_else(|| rule.first_in(&prose_words, line)),
+                Scope::Names => rule.first_in(&code_words, line),
+                Scope::Types => rule.first_in(&type_words, line),
+                Scope::Prose => rule.first_in(&plain_words, line),
             };
             uses.extend(found.map(|word| Use { line: index + 1, word, instead: rule.instead }));
         }
@@ -173,9 +175,12 @@ impl Rule {
 
     /// The first of the replaced words that occurs, unless the line names an interface of others with it.
     fn first_in(&self, words: &[String], line: &str) -> Option<String> {
-        let occurs = |phrase: &&&str| {
-            let parts: Vec<&str> = phrase.split(' ').collect();
-            words.windows(parts.len()).any(|window| window.iter().eq(parts.iter()))
+        let occurs = |phrase: &&&str| match phrase.split_once(' ') {
+            None => words.iter().any(|word| word == *phrase),
+            Some((first, rest)) => {
+                let rest: Vec<&str> = rest.split(' ').collect();
+                words.windows(1 + rest.len()).any(|window| window[0] == first && window[1..].iter().eq(rest.iter()))
+            }
         };
         let of_others = |word: &&&str| OTHERS.iter().any(|(known, lines)| known == *word && lines.iter().any(|part| line.contains(part)));
         self.words.iter().find(|word| occurs(word) && !of_others(word)).map(|word| (*word).to_owned())

@@ -105,10 +105,10 @@ pub const RULES: &[Rule] = &[
 /// Uses of a replaced word by others: names of their interfaces and formats. A line with one of these is not looked at for that word.
 pub const OTHERS: &[(&str, &[&str])] = &[
     ("draw", &["drawImage", "ImageDraw", "draw_text", "ProgressDrawTarget", "set_draw_target", ".draw(", "fn draw", ".draw_series", "draw_mesh"]),
-    ("drawing", &["DrawingArea", "DrawingBackend", "drawingBuffer", "drawing::"]),
+    ("drawing", &["DrawingArea", "DrawingBackend", "drawingBuffer", "into_drawing_area", "drawing::"]),
     ("picture", &["picture-classifier"]),
     ("processor", &["post_processor", "PostProcessor", "postProcessor", "post-processor", "preprocessor", "Xeon(R) Processor"]),
-    ("processors", &["\"processors\"", "post-processors"]),
-    ("judge", &["\"judge\"", "/judge", "p1 and judge"]),
+    ("processors", &["\"processors\"", "post-processors", "processors::"]),
+    ("judge", &["\"judge\"", "/judge", "p1 and judge", "judge/"]),
     ("share", &["/share", "usr/share"]),
 ];

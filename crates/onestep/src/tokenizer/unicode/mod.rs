@@ -1,4 +1,4 @@
-//! What the standard library does not know of characters, packed: `unicode/*.bin`, numbers of seven bits a byte, the low ones first.
+//! What the standard library does not know of characters, packed: `*.bin` in this folder, numbers of seven bits a byte, the low ones first.
 //!
 //! The files are written by the test `write_tables` from the crates that training reads text with, and other tests hold every character
 //! to them. So a page splits a prompt as training split the captions, whatever its browser's version of Unicode.
@@ -10,11 +10,11 @@ pub(super) struct Ranges(Vec<(u32, u32)>);
 impl Ranges {
     /// Letters in the sense of `\p{L}`; the standard library's alphabetic ones are more.
     pub(super) fn letters() -> Self {
-        Self::unpack(include_bytes!("unicode/letters.bin"))
+        Self::unpack(include_bytes!("letters.bin"))
     }
     /// Punctuation of any kind.
     pub(super) fn punctuation() -> Self {
-        Self::unpack(include_bytes!("unicode/punctuation.bin"))
+        Self::unpack(include_bytes!("punctuation.bin"))
     }
 
     fn unpack(packed: &'static [u8]) -> Self {
@@ -49,7 +49,7 @@ pub(super) struct Decomposition {
 
 /// In the order of the characters; Hangul syllables are not among them.
 pub(super) fn decompositions() -> impl Iterator<Item = Decomposition> {
-    let mut numbers = Numbers(include_bytes!("unicode/decompositions.bin"));
+    let mut numbers = Numbers(include_bytes!("decompositions.bin"));
     let (mut character, mut first) = (0u32, 0u32);
     std::iter::from_fn(move || {
         let head = numbers.next()?;
@@ -69,7 +69,7 @@ pub(super) fn decompositions() -> impl Iterator<Item = Decomposition> {
 
 /// First, last and canonical combining class, where it is not 0.
 pub(super) fn classes() -> Vec<(u32, u32, u8)> {
-    let mut numbers = Numbers(include_bytes!("unicode/classes.bin"));
+    let mut numbers = Numbers(include_bytes!("classes.bin"));
     let mut next = 0;
     let rows = std::iter::from_fn(|| {
         let first = next + numbers.next()?;
