@@ -24,12 +24,16 @@ from nets import normal, randomise, write
 OUT = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "evaluation"
 
 
+# Seeds of stored results that are not the hash of their name.
+SEEDS = {"images": 0x11678C3992BB9EAE}
+
+
 def uniform(name, shape):
     """Multiples of 2^-23 within -1..1, f64: splitmix64 of FNV-1a(name) ^ index, its upper 24 bits, in row-major order."""
     state = 0xCBF29CE484222325
     for byte in name.encode():
         state = (state ^ byte) * 0x100000001B3 % 2**64
-    z = np.uint64(state) ^ np.arange(np.prod(shape), dtype=np.uint64)
+    z = np.uint64(SEEDS.get(name, state)) ^ np.arange(np.prod(shape), dtype=np.uint64)
     with np.errstate(over="ignore"):
         z += np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
