@@ -122,7 +122,12 @@ fn prose_is_wrapped() {
             if line.trim_start().starts_with("```") {
                 in_code = !in_code;
             }
-            let can_be_wrapped = !in_code && !line.starts_with('|') && !line.starts_with('#') && !line.contains("](") && line.trim().contains(' ');
+            let can_be_wrapped = !in_code
+                && !line.starts_with('<')
+                && !line.starts_with('|')
+                && !line.starts_with('#')
+                && !line.contains("](")
+                && line.trim().contains(' ');
             if can_be_wrapped && line.chars().count() > WIDTH {
                 long.push(format!("{}:{}: {} characters", document.display(), index + 1, line.chars().count()));
             }

@@ -10,9 +10,9 @@ use crate::{
 /// Something that a package brings, and how to see that it is there.
 pub struct Package {
     /// Its name in Debian and Ubuntu.
-    debian: &'static str,
-    why: &'static str,
-    is_there: fn() -> bool,
+    pub debian: &'static str,
+    pub why: &'static str,
+    pub is_there: fn() -> bool,
 }
 
 pub const NODE: Package = Package { debian: "nodejs", why: "runs the browser tests", is_there: || process::find("node").is_some() };
@@ -39,13 +39,6 @@ pub const EMOJI_NAMES: Package = Package {
     why: "holds their names",
     is_there: || !cfg!(target_os = "linux") || Path::new("/usr/share/unicode/cldr/common/annotations/en.xml").is_file(),
 };
-/// A compiler for wasm32 where rustup can fetch no target: the compiler, its cargo and the source of its standard library.
-pub const RUSTC_WEB: Package = Package { debian: "rustc-web", why: "compiles for browsers", is_there: || Path::new("/usr/bin/rustc").is_file() };
-pub const CARGO_WEB: Package =
-    Package { debian: "cargo-web", why: "builds the standard library for browsers", is_there: || Path::new("/usr/bin/cargo").is_file() };
-pub const RUST_SRC: Package =
-    Package { debian: "rust-web-src", why: "is the standard library's source", is_there: || super::wasm_std::source().is_some() };
-
 fn has_vulkan_driver() -> bool {
     let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/run/opengl-driver/share/vulkan/icd.d"];
     env::var_os("VK_ICD_FILENAMES").is_some() || folders.iter().any(|folder| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()))

@@ -19,7 +19,15 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 /// Below the `/usr` that is the sysroot of Debian's compiler.
 const DEBIAN_LIBRARIES: &str = "/usr/lib/rustlib/wasm32-unknown-unknown/lib";
 
-const PACKAGES: [packages::Package; 3] = [packages::RUSTC_WEB, packages::CARGO_WEB, packages::RUST_SRC];
+/// A compiler for wasm32 where rustup can fetch no target: the compiler, its cargo and the source of its standard library.
+const RUSTC_WEB: packages::Package =
+    packages::Package { debian: "rustc-web", why: "compiles for browsers", is_there: || Path::new("/usr/bin/rustc").is_file() };
+const CARGO_WEB: packages::Package =
+    packages::Package { debian: "cargo-web", why: "builds the standard library for browsers", is_there: || Path::new("/usr/bin/cargo").is_file() };
+const RUST_SRC: packages::Package =
+    packages::Package { debian: "rust-web-src", why: "is the standard library's source", is_there: || source().is_some() };
+
+const PACKAGES: [packages::Package; 3] = [RUSTC_WEB, CARGO_WEB, RUST_SRC];
 
 pub fn missing() -> Option<Missing> {
     if has_core(&libraries("rustc")) || debian().is_some() {
