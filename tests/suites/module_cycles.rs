@@ -1,6 +1,6 @@
 //! The modules of a crate depend on each other one way (ARCHITECTURE.md, "Who may use whom").
 //!
-//! A module is a part of the module that contains it: items of an enclosing module are no dependency, and neither are re-exports.
+//! A re-export is no dependency. A module within a file is a part of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,6 +20,8 @@ struct Module {
     paths: BTreeSet<Vec<String>>,
     /// Re-exports: name here, path that it stands for. A module that only passes a name on does not depend on what is behind it.
     exports: BTreeMap<String, Vec<String>>,
+    /// Whether the module has no file: it is a part of the modules that enclose it.
+    is_inline: bool,
 }
 
 /// Collects the modules of the file that is module `name` and of the files that it declares.
@@ -38,7 +40,10 @@ fn add(items: &[Item], name: &Name, folder: &Path, modules: &mut BTreeMap<Name, 
             let inner = [name.as_slice(), &[ident.to_string()]].concat();
             match content {
                 _ if is_test(attrs) => {}
-                Some((_, items)) => add(items, &inner, &folder.join(ident.to_string()), modules),
+                Some((_, items)) => {
+                    add(items, &inner, &folder.join(ident.to_string()), modules);
+                    modules.entry(inner).or_default().is_inline = true;
+                }
                 None => {
                     let files: [PathBuf; 2] = [folder.join(format!("{ident}.rs")), folder.join(ident.to_string()).join("mod.rs")];
                     // A file that a build script writes has no path here.
@@ -153,8 +158,8 @@ fn cycles(file: &Path) -> Vec<String> {
         .iter()
         .map(|(name, module)| {
             let targets = module.paths.iter().filter_map(|path| defining(path, name, &modules));
-            // `starts_with` also excludes the module itself.
-            (name, targets.filter(|target| !name.starts_with(target)).collect())
+            let is_part = |target: &Name| target == name || module.is_inline && name.starts_with(target);
+            (name, targets.filter(|target| !is_part(target)).collect())
         })
         .collect();
     let mut found = Vec::new();
@@ -221,7 +226,9 @@ fn cycles_are_found() {
         [("lib.rs", "mod a; mod d;"), ("a/mod.rs", "mod b; const C: u8 = b::D;"), ("a/b.rs", "use crate::d::D;"), ("d.rs", "use crate::a::C;")];
     assert_eq!(check(&outer), ["a → a::b → d → a"]);
     let inner = [("lib.rs", "mod a;"), ("a/mod.rs", "mod b; const C: u8 = b::D;"), ("a/b.rs", "pub const D: u8 = super::C;")];
-    assert_eq!(check(&inner), [""; 0]);
+    assert_eq!(check(&inner), ["a → a::b → a"]);
+    let inline = [("lib.rs", "mod a;"), ("a.rs", "mod b { pub const D: u8 = super::C; } const C: u8 = b::D;")];
+    assert_eq!(check(&inline), [""; 0]);
     let in_tests = [("lib.rs", lib), ("a.rs", "#[cfg(test)] mod tests { use crate::b::B; }"), ("b.rs", "use crate::a::A;")];
     assert_eq!(check(&in_tests), [""; 0]);
 }

@@ -2,7 +2,7 @@
 
 use onestep_program::{BinaryKind, DType, Node, Op, ValueId};
 
-use super::at_each;
+use super::at_each::at_each;
 use crate::{error::CompileError, graph::Graph, uses::Uses};
 
 /// Smallest magnitude of a mask value for hidden keys. Scores of networks are negligible in comparison.

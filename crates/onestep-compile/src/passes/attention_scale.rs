@@ -5,7 +5,7 @@
 
 use onestep_program::{Activation, Op, ValueId};
 
-use super::at_each;
+use super::at_each::at_each;
 use crate::{
     error::CompileError,
     graph::{Constant, Graph},

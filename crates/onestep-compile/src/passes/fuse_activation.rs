@@ -2,7 +2,7 @@
 
 use onestep_program::{Activation, Op, UnaryKind};
 
-use super::at_each;
+use super::at_each::at_each;
 use crate::{error::CompileError, graph::Graph};
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {

@@ -5,7 +5,7 @@
 
 use onestep_program::{Activation, BinaryKind, DType, Node, Op, ValueId};
 
-use super::{at_each, scalars};
+use super::{at_each::at_each, scalars};
 use crate::{
     error::CompileError,
     graph::{Constant, Graph},

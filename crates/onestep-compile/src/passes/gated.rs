@@ -2,7 +2,7 @@
 
 use onestep_program::{BinaryKind, Op, UnaryKind, ValueId};
 
-use super::at_each;
+use super::at_each::at_each;
 use crate::{error::CompileError, graph::Graph, uses::Uses};
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {

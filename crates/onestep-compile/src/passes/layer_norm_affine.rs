@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use onestep_program::{Op, ValueId};
 
-use super::at_each;
+use super::at_each::at_each;
 use crate::{
     error::CompileError,
     graph::{Constant, Graph},

@@ -1,5 +1,6 @@
 //! The rewrites. Each preserves the result of a program up to rounding.
 
+mod at_each;
 mod attention;
 mod attention_scale;
 mod bias;
@@ -21,7 +22,7 @@ mod pointwise;
 mod scalars;
 mod sigmoid;
 
-use crate::{error::CompileError, graph::Graph, uses::Uses};
+use crate::{error::CompileError, graph::Graph};
 
 /// The name of a pass and its function.
 type Pass = (&'static str, fn(&mut Graph) -> Result<(), CompileError>);
@@ -122,20 +123,5 @@ impl Passes {
             }
         }
         Ok(())
-    }
-}
-
-/// Tries a rewrite at every operation that an output depends on, in order. `rewrite` gets the position of the operation and returns true if it
-/// changed the graph. It may change that operation, insert others before it and redirect the readers of its output.
-fn at_each(graph: &mut Graph, mut rewrite: impl FnMut(&mut Graph, &Uses, usize) -> bool) {
-    let mut uses = Uses::of(graph);
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        let before = graph.nodes.len();
-        if uses.is_live(index) && rewrite(graph, &uses, index) {
-            uses = Uses::of(graph);
-        }
-        // Operations are inserted before the current one.
-        index += 1 + graph.nodes.len() - before;
     }
 }

@@ -2,7 +2,7 @@
 
 use onestep_program::Op;
 
-use super::at_each;
+use super::at_each::at_each;
 use crate::error::CompileError;
 use crate::graph::Graph;
 

@@ -11,7 +11,7 @@ use onestep_nets::{
 use onestep_program::limits;
 use tokenizers::Tokenizer;
 
-use super::{AlignmentScorer, FeatureNetwork, LabelledPrompt, resized};
+use super::network::{AlignmentScorer, FeatureNetwork, LabelledPrompt, resized};
 use crate::{error::TrainError, guard::guarded};
 
 /// Prefix of every prompt, as in the evaluation of GigaGAN (Kang et al. 2023).

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{InceptionLayout, InceptionV3, weights::Shard};
 
-use super::{FeatureNetwork, resized};
+use super::network::{FeatureNetwork, resized};
 use crate::{error::TrainError, store, weight_file};
 
 /// Side of the input images in pixels.

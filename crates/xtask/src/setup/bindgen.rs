@@ -9,7 +9,7 @@ use std::{
 use crate::{
     folders, native,
     process::{self, Failure, Result, while_doing},
-    setup::{Missing, may_install},
+    setup::missing::{Missing, may_install},
 };
 
 /// Of the crate wasm-bindgen in Cargo.lock.

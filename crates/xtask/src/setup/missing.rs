@@ -6,10 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::{
-    process::{Failure, Result},
-    setup::may_install,
-};
+use crate::process::{Failure, Result};
 
 /// What one command brings to this machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +62,11 @@ pub fn agree(missing: &[Missing]) -> Result<()> {
         print(missing);
     }
     Ok(())
+}
+
+/// Whether set-up may change the machine outside its own folder.
+pub fn may_install() -> bool {
+    std::env::var("ONESTEP_INSTALL").map_or(true, |answer| answer != "no")
 }
 
 #[cfg(test)]

@@ -141,8 +141,3 @@ pub fn everything() -> Result<()> {
 pub fn trunk() -> PathBuf {
     TRUNK.path()
 }
-
-/// Whether set-up may change the machine outside its own folder.
-fn may_install() -> bool {
-    std::env::var("ONESTEP_INSTALL").map_or(true, |answer| answer != "no")
-}
