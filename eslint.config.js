@@ -9,6 +9,7 @@ export default [
     ignores: [
       "**/node_modules/",
       "dist/",
+      "dist-docs/",
       "target/",
       "web/packages/onestep/wasm/",
       "web/packages/onestep/types/",
@@ -67,7 +68,7 @@ export default [
   },
   // Functions of tests and benchmarks run in Node.js and, handed to a page, in the browser.
   {
-    files: ["tests/**", "benches/**", "web/examples/node/**"],
+    files: ["tests/**", "benches/**", "web/examples/node/**", "web/packages/onestep/*.mjs"],
     languageOptions: { globals: { ...globals.node, ...PAGE } },
     rules: { "no-console": "off", "no-shadow": "off" },
   },

@@ -46,7 +46,10 @@ test("the archive has what the package promises and nothing else, and weighs lit
     `wasm/onestep-wasm${kind}.js`,
     `wasm/onestep-wasm${kind}_bg.wasm`,
   ]);
-  assert.deepEqual(files, ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "package.json", ...sources, ...types, ...builds].sort());
+  assert.deepEqual(
+    files,
+    ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "package.json", ...sources, ...types, ...builds].sort(),
+  );
   const gzipped = async (names) =>
     (await Promise.all(names.map(async (name) => gzipSync(await readFile(join(own(), name))).length))).reduce(
       (sum, size) => sum + size,

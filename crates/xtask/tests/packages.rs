@@ -157,8 +157,8 @@ fn the_npm_package_carries_its_exports_and_licences_and_no_tests() {
     let mut targets = Vec::new();
     exports(&manifest["exports"], &mut targets);
     assert!(targets.len() > 4, "{targets:?}");
-    // The WebAssembly builds are there after `cargo xtask package` alone; `release --check` asks for them.
-    let sources = targets.into_iter().filter(|target| !target.ends_with(".wasm"));
+    // The WebAssembly builds and types are there after `cargo xtask package` alone; `release --check` asks for them.
+    let sources = targets.into_iter().filter(|target| !target.ends_with(".wasm") && !target.starts_with("types/"));
     for file in sources.chain(["README.md", "LICENSE-MIT", "LICENSE-APACHE", "package.json"]) {
         assert!(has(file), "the package lacks {file}");
     }
@@ -196,6 +196,10 @@ fn npm_publishes_nothing_without_the_webassembly_builds() {
             fs::write(folder.join(format!("wasm/{name}.js")), "").expect("a file");
             fs::write(folder.join(format!("wasm/{name}_bg.wasm")), "").expect("a file");
         }
+        let refused = script().expect("node runs");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("types/public/index.d.ts"), "published without types");
+        fs::create_dir_all(folder.join("types/public")).expect("a folder");
+        fs::write(folder.join("types/public/index.d.ts"), "").expect("a file");
         let accepted = script().expect("node runs");
         assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));
     } else {
