@@ -3,6 +3,8 @@
 //! `a·b` is computed in tiles of [`ROWS`] rows and [`VECTORS`] SIMD vectors of columns; the sums stay in registers. b is packed into panels of
 //! a tile's width, so that its vectors are contiguous; a is read in row-major order or packed into strips of a tile's height. Weights are
 //! packed when a program is loaded, image patches while it runs.
+//!
+//! Not by a GEMM crate: those take matrices in memory, so the patches of a whole image would be written out before the product.
 
 use pulp::{Arch, Simd, WithSimd};
 

@@ -1,7 +1,8 @@
 //! A strict reader of safetensors files.
 //!
 //! Bundles, component weights, pairs, checkpoints and inputs are all read here. The header is compared with the bytes that exist before
-//! anything is allocated for it. The caller states which element types it accepts.
+//! anything is allocated for it. The caller states which element types it accepts. Not by the crate `safetensors`, which refuses neither a
+//! large header nor an element type before it has read the whole header; it is used for writing.
 
 use std::collections::BTreeMap;
 use std::fmt;

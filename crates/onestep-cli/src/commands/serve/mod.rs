@@ -3,6 +3,8 @@
 //! What can be had is a list made at the start; a request is looked up in it and in nothing else. Clients that are idle or slow are
 //! disconnected, first of all when others are waiting; requests with a foreign `Host` are refused while we listen on this
 //! machine only.
+//!
+//! Not by tower-http's `ServeDir`: it serves whatever is in a folder and follows links, and it has no list of files.
 
 mod activity;
 mod answer;
