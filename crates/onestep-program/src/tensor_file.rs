@@ -1,8 +1,8 @@
 //! A strict reader of safetensors files.
 //!
 //! Bundles, component weights, pairs, checkpoints and inputs are all read here. The header is compared with the bytes that exist before
-//! anything is allocated for it. The caller states which element types it accepts. Not by the crate `safetensors`, which refuses neither a
-//! large header nor an element type before it has read the whole header; it is used for writing.
+//! anything is allocated for it. The caller states which element types it accepts. The crate `safetensors` is
+//! used for writing only, because the limits of this project are stricter than those of the crate and it would add to the browser's download.
 
 use std::collections::BTreeMap;
 use std::fmt;
