@@ -16,8 +16,8 @@ struct Budget {
 }
 
 const BUDGETS: [Budget; 3] = [
-    // 349 KiB when readers began to say what is in place of a file (a Git LFS pointer, a web page, a tensor twice): room for the compiler's moods.
-    Budget { module: Module::WebGpu, raw: Some(1 << 20), gzipped: 356 << 10 },
+    // 1033 KiB, gzipped 354, with the reflected constants of all kernels, which the planner reads by name: room for the compiler's variation.
+    Budget { module: Module::WebGpu, raw: Some(1040 << 10), gzipped: 358 << 10 },
     Budget { module: Module::Cpu, raw: None, gzipped: 450 << 10 },
     Budget { module: Module::CpuRelaxed, raw: None, gzipped: 450 << 10 },
 ];
