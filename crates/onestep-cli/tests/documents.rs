@@ -1,4 +1,5 @@
 //! The commands that documents show are commands of the program.
+#![cfg(feature = "train")]
 
 use std::{fs, path::Path, process::Command};
 
