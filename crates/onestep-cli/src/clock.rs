@@ -23,7 +23,7 @@ pub fn milliseconds() -> f64 {
 }
 
 /// Where the measured forms of the kernels are kept; nowhere for a user without a folder for caches.
-fn forms_file() -> Option<PathBuf> {
+fn variants_file() -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("onestep").join("kernel-forms.txt"))
 }
 
@@ -37,12 +37,12 @@ impl Callbacks for Clock {
     }
 
     fn load_tuning(&mut self) -> Option<String> {
-        std::fs::read_to_string(forms_file()?).ok()
+        std::fs::read_to_string(variants_file()?).ok()
     }
 
     fn save_tuning(&mut self, line: &str) {
         // What cannot be kept is measured again.
-        if let Some(file) = forms_file()
+        if let Some(file) = variants_file()
             && let Some(folder) = file.parent()
             && std::fs::create_dir_all(folder).is_ok()
         {

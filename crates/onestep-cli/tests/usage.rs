@@ -55,7 +55,7 @@ fn help_has_the_defaults_of_training_options() {
     for (arguments, lines) in [
         (&["train", "autoencoder"][..], &["steps [default: 3000]", "warm-up [default: 0.001]", "pixels [default: 64]"][..]),
         (&["train", "latent-vgg"], &["[default: 32,64,128,256,256]"]),
-        (&["distil"], &["penalty; 0 for none [default: 1]"]),
+        (&["distil"], &["0 disables it [default: 1]"]),
     ] {
         let help = text(&onestep(&[arguments, &["--help"]].concat()).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
         lines.iter().for_each(|line| assert!(help.contains(line), "{arguments:?}: {line:?} is not in {help}"));
