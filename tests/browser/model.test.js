@@ -76,7 +76,7 @@ test("noise can be given as numbers; wrong ones are refused", { timeout: 60_000 
   );
   for (const { kind, message } of refusals) assert.equal(kind, "invalid-option", message);
   assert.match(refusals[0].message, /7 values.*\d{3,}/);
-  const count = Number(/model's has (\d+)/.exec(refusals[0].message)[1]);
+  const count = Number(/expected (\d+)/.exec(refusals[0].message)[1]);
   assert.equal(
     await page.evaluate(
       (count) =>
