@@ -51,7 +51,7 @@ const SIZE: (u32, u32) = (360, 220);
 /// Size of the plotting area of a steps chart in pixels.
 const STEPS_SIZE: (u32, u32) = (300, 150);
 /// Pixels left of the plotting area, for the labels of the y axis.
-const LEFT: u32 = 60;
+const LEFT: u32 = 66;
 /// Pixels below the plotting area, for the labels of the x axis.
 const BELOW: u32 = 30;
 const MARGIN: u32 = 10;
@@ -116,7 +116,7 @@ pub fn chart(label: &str, curves: &[Curve], logarithmic: bool) -> Markup {
             .label_style(("sans-serif", LABEL_SIZE, &INK))
             .x_labels(5)
             .x_label_formatter(&|x| x.to_string())
-            .y_label_formatter(&|&y| figure(if logarithmic { 10f64.powf(y) } else { y }))
+            .y_label_formatter(&|&y| tick_label(if logarithmic { 10f64.powf(y) } else { y }))
             .draw()?;
         for (points, (colour, _)) in shown.into_iter().zip(STYLES.iter().cycle()) {
             chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
@@ -177,7 +177,7 @@ pub fn steps_chart(title: &str, teacher: &[(usize, f64)], students: &[(String, f
             .label_style(("sans-serif", LABEL_SIZE, &INK))
             .axis_desc_style(("sans-serif", LABEL_SIZE, &INK))
             .x_label_formatter(&|x| format!("{:.0}", x.exp()))
-            .y_label_formatter(&|&y| figure(y))
+            .y_label_formatter(&|&y| tick_label(y))
             .x_desc("steps of the teacher")
             .draw()?;
         chart.draw_series(LineSeries::new(teacher.iter().copied(), INK.stroke_width(2)))?;
@@ -209,6 +209,12 @@ pub(crate) fn figure(value: f64) -> String {
     }
     let decimals = (3 - size.log10().floor() as i32).max(0) as usize;
     format!("{value:.decimals$}")
+}
+
+/// As [`figure`], without trailing zeros.
+fn tick_label(value: f64) -> String {
+    let text = figure(value);
+    if text.contains('e') || !text.contains('.') { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
 }
 
 fn svg(label: &str, size: (u32, u32), render: impl FnOnce(&Area<'_>) -> Result<(), RenderError>) -> Markup {
@@ -296,5 +302,6 @@ mod tests {
     fn figures_keep_four_digits() {
         let all = [0.0, 5e-6, 0.0284, 1.4223, -715.978, 9999.9, 123456.0].map(figure);
         assert_eq!(all, ["0", "5.00e-6", "0.02840", "1.422", "-716.0", "10000", "1.23e5"]);
+        assert_eq!([0.0, 5e-6, 0.02, 600.0, 9999.9].map(tick_label), ["0", "5.00e-6", "0.02", "600", "10000"]);
     }
 }
