@@ -135,7 +135,6 @@ fn javascript(into: &Path) -> Result<()> {
     let run = |words: &[&str]| process::run(Command::new(&npm).current_dir(&project).args(words));
     run(&["ci", "--no-audit", "--no-fund", "--ignore-scripts"])?;
     run(&["install", "--no-save", "--no-audit", "--no-fund", &archive.to_string_lossy()])?;
-    copy(&project.join("node_modules/onestep/types"), &project.join("types"))?;
     run(&["run", "build"])?;
     copy(&project.join("api"), into)
 }
