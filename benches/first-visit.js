@@ -8,6 +8,7 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { QUIET, SOFTWARE_WEBGPU } from "../tests/browser/chromium-flags.js";
 
 const { ONESTEP_PAGE: PAGE, ONESTEP_CHROMIUM: CHROMIUM, ONESTEP_BENCH_ROUNDS: GIVEN } = process.env;
 if (!PAGE || !CHROMIUM)
@@ -36,25 +37,9 @@ const LINES = {
   "50 Mbit/s, 20 ms": { rate: 50e6, delay: 20 },
   "10 Mbit/s, 50 ms": { rate: 10e6, delay: 50 },
 };
-const SOFTWARE = [
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--enable-unsafe-swiftshader",
-  "--enable-features=Vulkan",
-  "--use-vulkan=swiftshader",
-  "--use-angle=swiftshader",
-];
-const QUIET = [
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const SIDES = {
   "WASM on the CPU": { path: "?backend=cpu", args: [] },
-  WebGPU: { path: "?backend=webgpu", args: SOFTWARE },
+  WebGPU: { path: "?backend=webgpu", args: SOFTWARE_WEBGPU },
 };
 
 /** Sends files as a host of static files would, through one line of the given rate. */

@@ -15,16 +15,9 @@ import {
   WORK,
   chromium,
 } from "../settings.js";
+import { QUIET } from "../../tests/browser/chromium-flags.js";
 import { serve } from "./server.js";
 
-const QUIET = [
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const SOFTWARE = [
   "--use-webgpu-adapter=swiftshader",
   "--enable-unsafe-swiftshader",

@@ -1,27 +1,14 @@
 // A headless Chromium, with a WebGPU that needs no GPU.
 import { chromium } from "playwright-core";
+import { QUIET, SOFTWARE_WEBGPU } from "./chromium-flags.js";
 import { CHROMIUM } from "./settings.js";
 
-const QUIET = [
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-/** Adapters of software; the second line is what makes a WebGPU canvas show its pixels. */
-const WEBGPU = [
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--enable-unsafe-swiftshader",
-  "--enable-features=Vulkan",
-  "--use-vulkan=swiftshader",
-  "--use-angle=swiftshader",
-];
-
 export const launch = ({ webgpu = true } = {}) =>
-  chromium.launch({ executablePath: CHROMIUM, headless: true, args: webgpu ? [...QUIET, ...WEBGPU] : QUIET });
+  chromium.launch({
+    executablePath: CHROMIUM,
+    headless: true,
+    args: webgpu ? [...QUIET, ...SOFTWARE_WEBGPU] : QUIET,
+  });
 
 /**
  * What most tests want: without this choice the page takes the CPU, because the adapter is software.
