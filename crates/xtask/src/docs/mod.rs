@@ -36,9 +36,7 @@ pub fn run(options: &[&str]) -> Result<()> {
         other => return Err(Failure(format!("cargo xtask docs does not know {:?}; it takes --book or nothing", other.join(" ")))),
     };
     let site = folders::root().join("dist-docs");
-    if site.exists() {
-        fs::remove_dir_all(&site).map_err(while_doing(site.display()))?;
-    }
+    remove(&site)?;
     book(&setup::mdbook()?, &site)?;
     if book_only {
         links::check(&site, &["rust", "javascript"])?;
@@ -54,17 +52,15 @@ pub fn run(options: &[&str]) -> Result<()> {
 /// The book. Its chapters link to files of the repository, as one reads them there; on the site these links lead to the repository's address.
 fn book(mdbook: &Path, site: &Path) -> Result<()> {
     let staging = folders::target().join("docs");
-    if staging.exists() {
-        fs::remove_dir_all(&staging).map_err(while_doing(staging.display()))?;
-    }
+    remove(&staging)?;
     let docs = folders::root().join("docs");
-    stage(&docs.join("src"), &docs.join("src"), &staging)?;
+    stage(&docs.join("src"), &docs.join("src"), &staging, &repository()?)?;
     fs::copy(docs.join("book.toml"), staging.join("book.toml")).map_err(while_doing("docs/book.toml"))?;
     process::run(Command::new(mdbook).arg("build").arg(&staging).arg("--dest-dir").arg(site))
 }
 
-/// Copies chapters into `staging/src`, with the files of the repository that they show.
-fn stage(folder: &Path, source: &Path, staging: &Path) -> Result<()> {
+/// Copies chapters into `staging/src`, with the images of the repository that they show. `repository`: its address.
+fn stage(folder: &Path, source: &Path, staging: &Path, repository: &str) -> Result<()> {
     let within = folder.strip_prefix(source).unwrap_or(Path::new(""));
     let into = staging.join("src").join(within);
     fs::create_dir_all(&into).map_err(while_doing(into.display()))?;
@@ -72,10 +68,10 @@ fn stage(folder: &Path, source: &Path, staging: &Path) -> Result<()> {
         let path = entry.map_err(while_doing(folder.display()))?.path();
         let target = into.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
-            stage(&path, source, staging)?;
+            stage(&path, source, staging, repository)?;
         } else if path.extension().is_some_and(|ending| ending == "md") {
             let text = fs::read_to_string(&path).map_err(while_doing(path.display()))?;
-            fs::write(&target, linked(&text, within, staging)?).map_err(while_doing(target.display()))?;
+            fs::write(&target, linked(&text, within, staging, repository)?).map_err(while_doing(target.display()))?;
         } else {
             fs::copy(&path, &target).map_err(while_doing(path.display()))?;
         }
@@ -84,14 +80,14 @@ fn stage(folder: &Path, source: &Path, staging: &Path) -> Result<()> {
 }
 
 /// A chapter with each link that leaves the book replaced by one that works on the site. `within`: the chapter's folder below `docs/src`.
-fn linked(text: &str, within: &Path, staging: &Path) -> Result<String> {
+fn linked(text: &str, within: &Path, staging: &Path, repository: &str) -> Result<String> {
     let up = "../".repeat(2 + within.components().count());
     let opening = format!("]({up}");
     let mut parts = text.split(opening.as_str());
     let mut result = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (file, rest) = part.split_once(')').unwrap_or((part, ""));
-        let to = if file.ends_with(".png") { image(file, within, staging)? } else { format!("{}/blob/main/{file}", repository()?) };
+        let to = if file.ends_with(".png") { image(file, within, staging)? } else { format!("{repository}/blob/main/{file}") };
         result += &format!("]({to}){rest}");
     }
     Ok(result)
@@ -127,9 +123,7 @@ fn javascript(into: &Path) -> Result<()> {
     setup::browser()?;
     let archive = package::pack(&folders::target().join("package"))?;
     let project = folders::target().join("docs-javascript");
-    if project.exists() {
-        fs::remove_dir_all(&project).map_err(while_doing(project.display()))?;
-    }
+    remove(&project)?;
     copy(&folders::root().join("tests/consumers/documentation"), &project)?;
     let npm: PathBuf = process::find("npm").ok_or_else(|| Failure("npm is missing, which installs typedoc".into()))?;
     let run = |words: &[&str]| process::run(Command::new(&npm).current_dir(&project).args(words));
@@ -137,6 +131,11 @@ fn javascript(into: &Path) -> Result<()> {
     run(&["install", "--no-save", "--no-audit", "--no-fund", &archive.to_string_lossy()])?;
     run(&["run", "build"])?;
     copy(&project.join("api"), into)
+}
+
+/// Removes a folder that an earlier run left.
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() { fs::remove_dir_all(folder).map_err(while_doing(folder.display())) } else { Ok(()) }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
