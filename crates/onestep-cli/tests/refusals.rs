@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::Device;
-use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, UNet2DConditionConfig, weights};
+use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, Init, UNet2DConditionConfig, weights};
 use onestep_program::{FileEntry, Manifest};
 use onestep_train::data::{CaptionTokenizer, TokenizerOptions};
 use onestep_train::pipeline_folder::{PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};

@@ -9,7 +9,7 @@ use burn::{
 use common::{Eager, noise};
 use onestep_compile::{Compiled, Names, Options, Passes, Ports, Storage, bundle_weights, compile};
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
+    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, Init, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
 };
 use onestep_program::{DType, Op, WeightFile};
 

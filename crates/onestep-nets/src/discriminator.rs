@@ -10,10 +10,12 @@ use burn::{
     tensor::{DType, Device, Tensor, activation::silu},
 };
 
+use onestep_pipeline::config::UNet2DConditionConfig;
+
 use crate::{
     blocks::{TimestepEmbedding, same_conv},
     precision::{cast, group_norm},
-    unet::{DownBlock, MidBlock, UNet2DConditionConfig, UNet2DConditionModel, UpBlock},
+    unet::{DownBlock, MidBlock, UNet2DConditionModel, UpBlock},
 };
 
 /// The timestep that conditions the U-Net: latents are clean.

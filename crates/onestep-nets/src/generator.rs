@@ -5,8 +5,9 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 
+use onestep_pipeline::config::ConfigError;
+
 use crate::{
-    config::ConfigError,
     precision::cast,
     schedule::NoiseSchedule,
     unet::{AddedConditions, UNet2DConditionModel},

@@ -12,11 +12,11 @@
 mod blocks;
 mod classifier;
 mod clip;
-mod config;
 mod decoder;
 mod discriminator;
 mod generator;
 mod inception;
+mod init;
 mod latent_lpips;
 mod precision;
 mod schedule;
@@ -29,19 +29,23 @@ pub use blocks::{
 };
 pub use classifier::{ClassifierLevel, ImageClassifier, ImageClassifierConfig};
 pub use clip::{
-    CLIP_MEAN, CLIP_STD, ClipActivation, ClipAttention, ClipConfig, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipModel, ClipTextConfig,
-    ClipTextModel, ClipTextOutput, ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,
+    CLIP_MEAN, CLIP_STD, ClipAttention, ClipConfig, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipModel, ClipTextModel, ClipTextOutput,
+    ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,
 };
-pub use config::{ConfigError, PerBlock, object as config_object};
 pub use decoder::Decoder;
 pub use discriminator::{Discriminator, DiscriminatorParts, Readout, Readouts};
 pub use generator::Generator;
 pub use inception::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, InceptionPool, InceptionV3};
+pub use init::Init;
 pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
-pub use precision::in_dtype;
-pub use schedule::{BetaSchedule, DdimStep, NoiseProcess, NoiseSchedule, SchedulerConfig, TimestepSpacing};
-pub use unet::{
-    AddedConditions, BasicTransformerBlock, DownBlock, DownBlockType, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d,
-    UNet2DConditionConfig, UNet2DConditionModel, UpBlock, UpBlockType,
+pub use onestep_pipeline::config::{
+    AutoencoderKlConfig, BetaSchedule, ClipActivation, ClipTextConfig, ConfigError, DownBlockType, NoiseProcess, PerBlock, SchedulerConfig,
+    TimestepSpacing, UNet2DConditionConfig, UpBlockType, object as config_object,
 };
-pub use vae::{AutoencoderKl, AutoencoderKlConfig, LatentDistribution, VaeDecoder, VaeDownBlock, VaeEncoder, VaeMidBlock, VaeUpBlock};
+pub use precision::in_dtype;
+pub use schedule::{DdimStep, NoiseSchedule};
+pub use unet::{
+    AddedConditions, BasicTransformerBlock, DownBlock, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d, UNet2DConditionModel,
+    UpBlock,
+};
+pub use vae::{AutoencoderKl, LatentDistribution, VaeDecoder, VaeDownBlock, VaeEncoder, VaeMidBlock, VaeUpBlock};

@@ -11,7 +11,7 @@ use burn::{
 use burn_capture::{CaptureBackend, CapturedGraph, TensorId};
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
+    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, Init, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
 };
 
 /// Operations that the exported networks may consist of: what `onestep-compile` has to know.

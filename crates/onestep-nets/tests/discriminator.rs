@@ -4,7 +4,7 @@ mod fixture;
 
 use burn::tensor::{Device, Tensor};
 use fixture::{Fixture, computed::uniform_tensor};
-use onestep_nets::{Discriminator, DiscriminatorParts, UNet2DConditionConfig, weights};
+use onestep_nets::{Discriminator, DiscriminatorParts, Init, UNet2DConditionConfig, weights};
 
 const PARTS: DiscriminatorParts = DiscriminatorParts { noise: true, scales: true };
 

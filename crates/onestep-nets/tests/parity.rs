@@ -8,7 +8,7 @@ use burn::{
 };
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Decoder, Generator, NoiseSchedule, SchedulerConfig,
+    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Decoder, Generator, Init, NoiseSchedule, SchedulerConfig,
     UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 

@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 use fixture::{Fixture, computed::uniform_tensor};
-use onestep_nets::{Discriminator, DiscriminatorParts, Generator, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, in_dtype, weights};
+use onestep_nets::{Discriminator, DiscriminatorParts, Generator, Init, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, in_dtype, weights};
 
 fn teacher(device: &Device) -> (onestep_nets::UNet2DConditionModel, UNet2DConditionConfig) {
     let fixture = Fixture::open("unet-sd15");

@@ -3,7 +3,9 @@
 #![recursion_limit = "256"]
 
 use burn::tensor::Device;
-use onestep_nets::{AutoencoderKlConfig, ClipConfig, ClipTextConfig, InceptionLayout, InceptionV3, SchedulerConfig, UNet2DConditionConfig, weights};
+use onestep_nets::{
+    AutoencoderKlConfig, ClipConfig, ClipTextConfig, InceptionLayout, InceptionV3, Init, SchedulerConfig, UNet2DConditionConfig, weights,
+};
 use serde_json::{Value, json};
 
 fn count<M: burn::module::Module>(module: &M) -> usize {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use fixture::Fixture;
 use onestep_nets::{
-    AutoencoderKlConfig, ClipTextConfig, UNet2DConditionConfig,
+    AutoencoderKlConfig, ClipTextConfig, Init, UNet2DConditionConfig,
     weights::{self, LoadError, Shard, TensorProblem},
 };
 

@@ -12,7 +12,7 @@ use burn::{
 };
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig,
+    AddedConditions, AutoencoderKlConfig, ClipConfig, ClipTextConfig, Init, SchedulerConfig, UNet2DConditionConfig,
     weights::{self, StateTensor},
 };
 use safetensors::{Dtype, tensor::TensorView};

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use onestep_nets::{AutoencoderKlConfig, LatentLpipsConfig, MetricSpace};
+use onestep_nets::{AutoencoderKlConfig, Init, LatentLpipsConfig, MetricSpace};
 use onestep_noise::{Stream, normal};
 use onestep_train::latent_metric::{e_latent_lpips, latent_augmentation::LatentAugmentationOptions};
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig,
+    AutoencoderKl, AutoencoderKlConfig, Init,
     weights::{self, Shard},
 };
 use onestep_noise::{Philox, Stream, normal};

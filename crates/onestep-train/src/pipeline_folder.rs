@@ -15,7 +15,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, LatentScaling, NoiseSchedule, PerBlock, SchedulerConfig,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Init, LatentScaling, NoiseSchedule, PerBlock, SchedulerConfig,
     UNet2DConditionConfig, UNet2DConditionModel, config_object,
     weights::{self, Shard},
 };

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{
-    AutoencoderKl, ClipTextModel, NoiseSchedule, UNet2DConditionModel,
+    AutoencoderKl, ClipTextModel, Init, NoiseSchedule, UNet2DConditionModel,
     weights::{self, Shard},
 };
 use onestep_noise::{Philox, Stream, normal};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::config::{ConfigError, ConfigReader, object, written};
+use onestep_pipeline::config::{ConfigError, ConfigReader, object, written};
 
 const CLASS: &str = "ImageClassifier";
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{ClipTextConfig, ClipVisionConfig};
-use crate::config::{ConfigError, ConfigReader, object, written};
+use super::ClipVisionConfig;
+use onestep_pipeline::config::{ClipTextConfig, ConfigError, ConfigReader, object, written};
 
 const CLASS: &str = "CLIPModel";
 

@@ -6,8 +6,8 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 
-use super::{ClipActivation, ClipTextConfig};
 use crate::blocks::{Mlp, scaled_dot_product};
+use onestep_pipeline::config::{ClipActivation, ClipTextConfig};
 
 /// Token and position tables.
 #[derive(Module, Debug)]

@@ -6,10 +6,11 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 
-use super::{
-    ClipTextConfig,
-    clip_encoder::{ClipTextOutput, ClipTextTransformer, gaussian_linear},
-};
+use onestep_pipeline::config::ClipTextConfig;
+
+use crate::Init;
+
+use super::clip_encoder::{ClipTextOutput, ClipTextTransformer, gaussian_linear};
 
 /// transformers' `CLIPTextModel`, or `CLIPTextModelWithProjection` when it has a projection.
 #[derive(Module, Debug)]
@@ -22,18 +23,16 @@ pub struct ClipTextModel {
     pub eos_token_id: usize,
 }
 
-impl ClipTextConfig {
-    /// A network with initial weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> ClipTextModel {
+impl Init for ClipTextConfig {
+    type Network = ClipTextModel;
+
+    fn init(&self, device: &Device) -> ClipTextModel {
         ClipTextModel::new(self, device)
     }
 }
 
 impl ClipTextModel {
-    /// Initial weights; called by [`ClipTextConfig::init`].
+    /// Initial weights; called by [`Init::init`].
     pub(crate) fn new(config: &ClipTextConfig, device: &Device) -> Self {
         let size = config.hidden_size;
         let std = (size as f64).powf(-0.5) * config.initializer_factor;

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::ClipActivation;
-use crate::config::{ConfigError, ConfigReader};
+use onestep_pipeline::config::{ClipActivation, ConfigError, ConfigReader};
 
 const CLASS: &str = "CLIPVisionModel";
 

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, parse};
+use onestep_pipeline::config::{ConfigError, parse};
 
 const CLASS: &str = "LatentLpips";
 

@@ -2,8 +2,7 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::{BetaSchedule, SchedulerConfig, TimestepSpacing};
-use crate::config::ConfigError;
+use onestep_pipeline::config::{BetaSchedule, ConfigError, SchedulerConfig, TimestepSpacing};
 
 /// One step of a sampler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

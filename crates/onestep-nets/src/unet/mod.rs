@@ -6,7 +6,6 @@ mod down_block;
 mod feed_forward;
 mod mid_block;
 mod transformer2d;
-mod unet2d_condition_config;
 mod unet2d_condition_model;
 mod up_block;
 
@@ -16,6 +15,6 @@ pub use down_block::DownBlock;
 pub use feed_forward::{FeedForward, FeedForwardNet, Geglu};
 pub use mid_block::MidBlock;
 pub use transformer2d::Transformer2d;
-pub use unet2d_condition_config::{DownBlockType, UNet2DConditionConfig, UpBlockType};
+
 pub use unet2d_condition_model::{Encoded, UNet2DConditionModel};
 pub use up_block::UpBlock;

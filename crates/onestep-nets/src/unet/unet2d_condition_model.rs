@@ -6,11 +6,11 @@ use burn::{
     tensor::{Device, Tensor, activation::silu},
 };
 
-use super::{
-    AddedConditions, DownBlock, DownBlockType, MidBlock, Transformer2d, UNet2DConditionConfig, UpBlock, UpBlockType,
-    transformer2d::Transformer2dShape,
-};
+use onestep_pipeline::config::{DownBlockType, UNet2DConditionConfig, UpBlockType};
+
+use super::{AddedConditions, DownBlock, MidBlock, Transformer2d, UpBlock, transformer2d::Transformer2dShape};
 use crate::{
+    Init,
     blocks::{Downsample2d, ResnetBlock2d, TimestepEmbedding, Upsample2d, same_conv, timestep_features},
     precision::{cast, group_norm},
 };
@@ -57,18 +57,16 @@ pub struct Encoded {
     pub skips: Vec<Tensor<4>>,
 }
 
-impl UNet2DConditionConfig {
-    /// A network with initial weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> UNet2DConditionModel {
+impl Init for UNet2DConditionConfig {
+    type Network = UNet2DConditionModel;
+
+    fn init(&self, device: &Device) -> UNet2DConditionModel {
         UNet2DConditionModel::new(self, device)
     }
 }
 
 impl UNet2DConditionModel {
-    /// Initial weights; called by [`UNet2DConditionConfig::init`].
+    /// Initial weights; called by [`Init::init`].
     pub(crate) fn new(config: &UNet2DConditionConfig, device: &Device) -> Self {
         let channels = &config.block_out_channels;
         let levels = channels.len();

@@ -6,7 +6,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{AutoencoderKlConfig, LatentDistribution, VaeDecoder, VaeEncoder};
+use onestep_pipeline::config::AutoencoderKlConfig;
+
+use super::{LatentDistribution, VaeDecoder, VaeEncoder};
+use crate::Init;
 
 /// A variational autoencoder between images and latents.
 ///
@@ -27,18 +30,16 @@ pub struct AutoencoderKl {
     pub shift_factor: f64,
 }
 
-impl AutoencoderKlConfig {
-    /// A network with initial weights.
-    ///
-    /// # Panics
-    /// If the configuration would not pass [`Self::validate`].
-    pub fn init(&self, device: &Device) -> AutoencoderKl {
+impl Init for AutoencoderKlConfig {
+    type Network = AutoencoderKl;
+
+    fn init(&self, device: &Device) -> AutoencoderKl {
         AutoencoderKl::new(self, device)
     }
 }
 
 impl AutoencoderKl {
-    /// Initial weights; called by [`AutoencoderKlConfig::init`].
+    /// Initial weights; called by [`Init::init`].
     pub(crate) fn new(config: &AutoencoderKlConfig, device: &Device) -> Self {
         let pointwise = |channels: usize| Conv2dConfig::new([channels, channels], [1, 1]).init(device);
         Self {

@@ -1,14 +1,12 @@
 //! diffusers' `AutoencoderKL`.
 
 mod autoencoder_kl;
-mod autoencoder_kl_config;
 mod latent_distribution;
 mod vae_decoder;
 mod vae_encoder;
 mod vae_mid_block;
 
 pub use autoencoder_kl::AutoencoderKl;
-pub use autoencoder_kl_config::AutoencoderKlConfig;
 pub use latent_distribution::LatentDistribution;
 pub use vae_decoder::{VaeDecoder, VaeUpBlock};
 pub use vae_encoder::{VaeDownBlock, VaeEncoder};

@@ -6,7 +6,9 @@ use burn::{
     tensor::{Device, Tensor, activation::silu},
 };
 
-use super::{AutoencoderKlConfig, EPSILON, VaeMidBlock};
+use onestep_pipeline::config::AutoencoderKlConfig;
+
+use super::{EPSILON, VaeMidBlock};
 use crate::blocks::{Downsample2d, ResnetBlock2d, same_conv};
 
 /// diffusers' `DownEncoderBlock2D`.

@@ -19,6 +19,7 @@ const CRATES: [&str; 10] = [
     "onestep",
     "onestep-compile",
     "onestep-cpu",
+    "onestep-pipeline",
     "onestep-nets",
     "onestep-noise",
     "onestep-program",

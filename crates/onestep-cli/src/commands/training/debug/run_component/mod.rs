@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use onestep::Backend;
 use onestep_compile::{Compiled, Names, Options, compile};
 use onestep_nets::{
-    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel, weights,
+    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Init, UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 use onestep_program::{DType, Program, TensorRef, manifest};
 use onestep_store::{FileDestination, FileFormat, tensor_bytes};

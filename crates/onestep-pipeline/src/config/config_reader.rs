@@ -10,19 +10,19 @@ use super::{ConfigError, python_json::quoted_words};
 const QUOTED: usize = 120;
 
 /// The keys of one `config.json`.
-pub(crate) struct ConfigReader<'a> {
+pub struct ConfigReader<'a> {
     config: &'static str,
     keys: &'a Map<String, Value>,
 }
 
 impl<'a> ConfigReader<'a> {
     /// Reads `keys` on behalf of the class named `config`.
-    pub(crate) fn new(config: &'static str, keys: &'a Map<String, Value>) -> Self {
+    pub fn new(config: &'static str, keys: &'a Map<String, Value>) -> Self {
         Self { config, keys }
     }
 
     /// The value of `key`, or `default` when the key is absent.
-    pub(crate) fn read<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, ConfigError> {
+    pub fn read<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, ConfigError> {
         match self.keys.get(key) {
             None => Ok(default),
             Some(value) => T::deserialize(value.clone()).map_err(|error| self.refuse(key, error.to_string())),
@@ -30,7 +30,7 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Refuses `key` unless it is absent or (each element of) its value equals one of `allowed`, given as JSON texts.
-    pub(crate) fn only(&self, key: &str, allowed: &[&str]) -> Result<(), ConfigError> {
+    pub fn only(&self, key: &str, allowed: &[&str]) -> Result<(), ConfigError> {
         let Some(value) = self.keys.get(key) else {
             return Ok(());
         };
@@ -40,12 +40,12 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Whether the file has `key`.
-    pub(crate) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.keys.contains_key(key)
     }
 
     /// An error about `key` with the value that the file gives it.
-    pub(crate) fn refuse(&self, key: &str, reason: impl Into<String>) -> ConfigError {
+    pub fn refuse(&self, key: &str, reason: impl Into<String>) -> ConfigError {
         let value = self.keys.get(key).map_or_else(|| "(absent)".to_owned(), Value::to_string);
         ConfigError::Key { config: self.config, key: key.to_owned(), value: shortened(&value), reason: reason.into() }
     }
@@ -61,7 +61,7 @@ pub fn object(config: &'static str, text: &str) -> Result<Map<String, Value>, Co
 }
 
 /// [`object`], into a type of the caller's.
-pub(crate) fn parse<T: DeserializeOwned>(config: &'static str, text: &str) -> Result<T, ConfigError> {
+pub fn parse<T: DeserializeOwned>(config: &'static str, text: &str) -> Result<T, ConfigError> {
     let text = quoted_words(text.strip_prefix('\u{feff}').unwrap_or(text));
     limits::parse_json(text.as_bytes(), limits::CONFIG_BYTES, config)
         .map_err(|error| ConfigError::NotAnObject { config, reason: error.message().to_owned() })
@@ -70,7 +70,7 @@ pub(crate) fn parse<T: DeserializeOwned>(config: &'static str, text: &str) -> Re
 /// Writes a configuration as indented JSON, with `extra` keys added to those of the structure.
 ///
 /// Our configurations have text keys and finite numbers only, which JSON always holds.
-pub(crate) fn written(config: &impl Serialize, extra: &[(&str, Value)]) -> String {
+pub fn written(config: &impl Serialize, extra: &[(&str, Value)]) -> String {
     let mut value = serde_json::to_value(config).unwrap_or(Value::Null);
     if let Value::Object(map) = &mut value {
         for (key, value) in extra {

@@ -1,0 +1,15 @@
+//! Making a network from its configuration.
+
+use burn::tensor::Device;
+
+/// A configuration of `onestep-pipeline` whose network is here.
+pub trait Init {
+    /// The network.
+    type Network;
+
+    /// A network with initial weights.
+    ///
+    /// # Panics
+    /// If the configuration would not pass its `validate`.
+    fn init(&self, device: &Device) -> Self::Network;
+}

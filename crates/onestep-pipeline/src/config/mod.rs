@@ -1,0 +1,18 @@
+//! Configurations: reading a `config.json` key by key, and refusing what is not implemented.
+
+mod autoencoder_kl_config;
+mod clip_text_config;
+mod config_error;
+mod config_reader;
+mod per_block;
+mod python_json;
+mod scheduler_config;
+mod unet2d_condition_config;
+
+pub use autoencoder_kl_config::AutoencoderKlConfig;
+pub use clip_text_config::{ClipActivation, ClipTextConfig};
+pub use config_error::ConfigError;
+pub use config_reader::{ConfigReader, object, parse, written};
+pub use per_block::PerBlock;
+pub use scheduler_config::{BetaSchedule, NoiseProcess, SchedulerConfig, TimestepSpacing};
+pub use unet2d_condition_config::{DownBlockType, UNet2DConditionConfig, UpBlockType};
