@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-/// A configuration of `onestep-pipeline` whose network is here.
+/// A configuration of `onestep-pipeline` with a network in this crate.
 pub trait Init {
     /// The network.
     type Network;
