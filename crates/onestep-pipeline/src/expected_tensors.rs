@@ -27,9 +27,8 @@ pub fn unet_tensors<E>(config: &UNet2DConditionConfig, visit: &mut Visit<'_, E>)
         tensors.linear("add_embedding.linear_2", time, time)?;
     }
     let mut input = first;
-    for level in 0..levels {
+    for (level, &width) in channels.iter().enumerate() {
         let block = format!("down_blocks.{level}");
-        let width = channels[level];
         for layer in 0..layers(level) {
             tensors.resnet(&format!("{block}.resnets.{layer}"), input, width, Some(time))?;
             if config.down_block_types.get(level) == Some(&DownBlockType::CrossAttn) {
