@@ -7,7 +7,7 @@ const HEAD: usize = 64;
 /// Heads of Stable Diffusion 1.x at every level.
 const SD1_HEADS: usize = 8;
 /// Features of each time id of Stable Diffusion XL.
-const TIME_ID_FEATURES: usize = 256;
+pub(super) const TIME_ID_FEATURES: usize = 256;
 
 /// Reads shapes of a network's tensors by diffusers' names.
 pub(super) struct Shapes<'a> {

@@ -35,7 +35,7 @@ use crate::{
     config::{AutoencoderKlConfig, ClipTextConfig, ConfigError, UNet2DConditionConfig},
     expected_tensors::{Visit, autoencoder_tensors, text_encoder_tensors, unet_tensors},
 };
-use infer_config::Shapes;
+use infer_config::{Shapes, TIME_ID_FEATURES};
 
 /// What stands before the U-Net's names.
 const UNET: &str = "model.diffusion_model.";
@@ -43,6 +43,8 @@ const UNET: &str = "model.diffusion_model.";
 const SD2_LAYERS: usize = 23;
 /// Width of Stable Diffusion 2's text encoder.
 const SD2_WIDTH: usize = 1024;
+/// Numbers that describe the size and the crop of an image to Stable Diffusion XL.
+const TIME_IDS: usize = 6;
 /// Longest name that is quoted in an error, in characters.
 const QUOTED: usize = 120;
 
@@ -210,7 +212,17 @@ impl SingleFile {
 
     /// Whether the text encoders give what the U-Net takes.
     fn check_widths(&self) -> Result<(), SingleFileError> {
-        let (Some(unet), Some(first)) = (&self.unet, &self.text_encoder) else { return Ok(()) };
+        let Some(unet) = &self.unet else { return Ok(()) };
+        if let (Some(second), Some(takes)) = (&self.text_encoder_2, unet.config.projection_class_embeddings_input_dim) {
+            let pooled = second.config.projection_dim;
+            if takes != TIME_IDS * TIME_ID_FEATURES + pooled {
+                return Err(SingleFileError::Structure(format!(
+                    "the U-Net of the file takes {takes} features beside the text (label_emb), but they are {TIME_IDS} times \
+                     {TIME_ID_FEATURES} and the {pooled} that its second text encoder gives (text_projection); these parts are of two models"
+                )));
+            }
+        }
+        let Some(first) = &self.text_encoder else { return Ok(()) };
         let Some(takes) = unet.config.cross_attention_dim.get(0) else { return Ok(()) };
         let widths = [Some(first), self.text_encoder_2.as_ref()].map(|part| part.map(|part| part.config.hidden_size));
         let gives: usize = widths.iter().flatten().sum();
