@@ -6,16 +6,22 @@
 //! - [`config`]: the configuration of each component, read key by key.
 //! - [`schedule`]: the noise levels of a scheduler's configuration.
 //! - [`one_step`]: how one evaluation of a network becomes a latent.
+//! - [`expected_tensors`]: the names and shapes of the tensors that a configuration implies.
+//! - [`single_file`]: whole models in one file, in the original key layout.
+//! - [`lora`]: small changes of weights, merged when these are read.
 //!
 //! The crate depends on no tensor library: networks are in `onestep-nets`.
 
 pub mod config;
 mod error;
+pub mod expected_tensors;
 pub mod guard;
 pub mod inspect;
+pub mod lora;
 pub mod one_step;
 mod pipeline;
 pub mod schedule;
+pub mod single_file;
 pub mod weights;
 
 pub use error::{PipelineError, PipelineErrorKind};

@@ -1,5 +1,6 @@
 //! A component of a pipeline: configuration and weights.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use onestep_program::limits;
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// A part of a pipeline that has weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// The denoiser.
     Unet,
@@ -22,6 +23,17 @@ pub enum Part {
     TextEncoder,
     /// The second text encoder of Stable Diffusion XL.
     TextEncoder2,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unet => "the U-Net",
+            Self::Vae => "the autoencoder",
+            Self::TextEncoder => "the text encoder",
+            Self::TextEncoder2 => "the second text encoder",
+        })
+    }
 }
 
 impl Part {
