@@ -4,7 +4,7 @@ mod names;
 
 use std::collections::BTreeMap;
 
-use names::{Model, Shapes, fixture};
+use names::{Model, Shapes, fixture, numbers};
 use onestep_pipeline::{
     Family, Part,
     single_file::{Known, PredictionType, SingleFile, SingleFileError, StoredTensor, Transform, UNetBlocks, Undecided},
@@ -48,17 +48,9 @@ fn networks(file: &SingleFile) -> BTreeMap<&'static str, (&BTreeMap<String, Stor
     networks
 }
 
-fn crc32(text: &str) -> u32 {
-    !text
-        .bytes()
-        .fold(!0_u32, |crc, byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 }))
-}
-
 /// The bytes of a stored tensor, as the script computes them.
 fn values(name: &str, shape: &[usize]) -> Vec<u8> {
-    let start = u64::from(crc32(name));
-    let number = |index: u64| (start + index * 2_654_435_761) % (1 << 24);
-    (0..shape.iter().product::<usize>() as u64).flat_map(|index| (number(index) as f32).to_le_bytes()).collect()
+    numbers(name, shape).flat_map(|number| (number as f32).to_le_bytes()).collect()
 }
 
 #[test]
