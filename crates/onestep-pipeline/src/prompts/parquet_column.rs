@@ -1,10 +1,9 @@
 //! A column of texts of a Parquet file.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::Read;
 
 use bytes::Bytes;
-use parquet::basic::{Compression, LogicalType, Type};
+use parquet::basic::{Compression, Encoding, LogicalType, Type};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::ByteArray;
@@ -22,7 +21,7 @@ const MAX_FOOTER_BYTES: usize = 64 << 20;
 const ROWS: usize = 4096;
 
 /// Reads all rows of the column.
-pub(super) fn read(file: File, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PromptError> {
+pub(super) fn read(file: impl ChunkReader + 'static, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PromptError> {
     let path = collector.path();
     let damaged = |error: ParquetError| {
         let said = error.to_string();
@@ -57,7 +56,9 @@ pub(super) fn read(file: File, column: Option<&str>, collector: &mut Collector<'
             return Err(damaged(ParquetError::General("a column that begins before the file".into())));
         }
         let pages = reader.get_row_group(group).and_then(|group| group.get_column_page_reader(chosen)).map_err(damaged)?;
-        let ColumnReader::ByteArrayColumnReader(mut reader) = get_column_reader(descriptor.clone(), Box::new(CheckedPages(pages))) else {
+        let ColumnReader::ByteArrayColumnReader(mut reader) =
+            get_column_reader(descriptor.clone(), Box::new(CheckedPages { pages, has_dictionary: false }))
+        else {
             return refuse("texts", "others".into(), NAME_THE_COLUMN);
         };
         let (mut values, mut present): (Vec<ByteArray>, Vec<i16>) = (Vec::new(), Vec::new());
@@ -88,23 +89,21 @@ pub(super) fn read(file: File, column: Option<&str>, collector: &mut Collector<'
 }
 
 /// A file whose pages and description are refused if they state a size without reason, before the library allocates memory for it.
-struct GuardedFile(File);
+struct GuardedFile<R>(R);
 
-impl Length for GuardedFile {
+impl<R: ChunkReader> Length for GuardedFile<R> {
     fn len(&self) -> u64 {
         self.0.len()
     }
 }
 
-impl ChunkReader for GuardedFile {
-    type T = BufReader<File>;
+impl<R: ChunkReader> ChunkReader for GuardedFile<R> {
+    type T = R::T;
 
     /// The library begins here for the header of every page: three numbers that a byte 0x15 precedes each, the second being the size unpacked.
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
         let mut beginning = [0; 18];
-        let mut file = self.0.try_clone()?;
-        file.seek(SeekFrom::Start(start))?;
-        let count = file.read(&mut beginning)?;
+        let count = self.0.get_read(start)?.read(&mut beginning)?;
         if let Some(size) = unpacked_size(&beginning[..count]).filter(|size| !(0..=MAX_PAGE_BYTES).contains(size)) {
             return Err(ParquetError::General(format!("a page of {size} bytes, expected at most {MAX_PAGE_BYTES}")));
         }
@@ -134,31 +133,44 @@ fn number(bytes: &[u8]) -> Option<(i64, &[u8])> {
     Some(((value >> 1) as i64 ^ -((value & 1) as i64), &rest[end + 1..]))
 }
 
-/// Pages with a plausible number of values, since the library allocates a dictionary of the stated length.
-struct CheckedPages(Box<dyn PageReader>);
+/// Pages of a column, with what the library takes for granted checked: a dictionary of a plausible length, since it allocates that, before the pages
+/// that need one.
+struct CheckedPages {
+    pages: Box<dyn PageReader>,
+    has_dictionary: bool,
+}
 
 impl PageReader for CheckedPages {
     fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
-        let page = self.0.get_next_page()?;
-        if let Some(Page::DictionaryPage { buf, num_values, .. }) = &page
+        let page = self.pages.get_next_page()?;
+        let refuse = |message: String| Err(ParquetError::General(message));
+        match &page {
+            Some(Page::DictionaryPage { .. }) if self.has_dictionary => return refuse("two dictionaries".into()),
             // The length of a text takes four bytes.
-            && *num_values as usize > buf.len() / 4
-        {
-            return Err(ParquetError::General(format!("a dictionary of {num_values} texts in {} bytes", buf.len())));
+            Some(Page::DictionaryPage { buf, num_values, .. }) if *num_values as usize > buf.len() / 4 => {
+                return refuse(format!("a dictionary of {num_values} texts in {} bytes", buf.len()));
+            }
+            Some(Page::DictionaryPage { .. }) => self.has_dictionary = true,
+            Some(Page::DataPage { encoding, .. } | Page::DataPageV2 { encoding, .. })
+                if matches!(encoding, Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY) && !self.has_dictionary =>
+            {
+                return refuse("numbers of a dictionary that is not there".into());
+            }
+            _ => {}
         }
         Ok(page)
     }
 
     fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {
-        self.0.peek_next_page()
+        self.pages.peek_next_page()
     }
 
     fn skip_next_page(&mut self) -> ParquetResult<()> {
-        self.0.skip_next_page()
+        self.pages.skip_next_page()
     }
 
     fn at_record_boundary(&mut self) -> ParquetResult<bool> {
-        self.0.at_record_boundary()
+        self.pages.at_record_boundary()
     }
 }
 
