@@ -8,7 +8,6 @@ use onestep_pipeline::prompts::PromptFile;
 use crate::{
     data::{ImageEntry, training_captions},
     error::TrainError,
-    guard::guarded,
     observer::Observer,
     pairs::PairsOptions,
 };
@@ -30,7 +29,7 @@ impl PairPrompts {
             Self::of_images(&training_captions(&options.data)?)
         } else {
             let path = &options.prompts;
-            let file = guarded(path.display(), "the reader of prompts", || PromptFile::read(path, options.caption_column.as_deref()))??;
+            let file = PromptFile::read(path, options.caption_column.as_deref())?;
             if file.blank() > 0 {
                 observer.note(&format!("{}: {} blank lines or rows were skipped", path.display(), file.blank()));
             }

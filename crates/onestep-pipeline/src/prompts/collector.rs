@@ -5,7 +5,9 @@ use std::path::Path;
 
 use onestep_program::limits::PROMPT_BYTES;
 
-use super::{MAX_PROMPTS, MAX_TEXT_BYTES, PromptError, PromptFile};
+use super::refusal::refusal;
+use super::{MAX_PROMPTS, MAX_TEXT_BYTES, PromptFile};
+use crate::error::PipelineError;
 
 /// The prompts read so far.
 pub(super) struct Collector<'a> {
@@ -26,8 +28,8 @@ impl<'a> Collector<'a> {
     }
 
     /// An error at a line or row.
-    pub fn refuse(&self, place: impl Display, expected: impl Display, found: impl Display, advice: &str) -> PromptError {
-        PromptError::new(self.path, place, expected, found, advice)
+    pub fn refuse(&self, place: impl Display, expected: impl Display, found: impl Display, advice: &str) -> PipelineError {
+        refusal(self.path, place, expected, found, advice)
     }
 
     /// Counts a line or row without a prompt.
@@ -36,7 +38,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Adds the prompt of a line or row.
-    pub fn add(&mut self, prompt: &str, place: impl Display) -> Result<(), PromptError> {
+    pub fn add(&mut self, prompt: &str, place: impl Display) -> Result<(), PipelineError> {
         let prompt = prompt.trim();
         if prompt.is_empty() {
             self.skip();
@@ -53,15 +55,15 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn check(&self, holds: bool, place: &dyn Display, expected: impl Display, found: impl Display) -> Result<(), PromptError> {
+    fn check(&self, holds: bool, place: &dyn Display, expected: impl Display, found: impl Display) -> Result<(), PipelineError> {
         if holds { Ok(()) } else { Err(self.refuse(place, expected, found, "split the file or shorten the prompt")) }
     }
 
     /// The prompts; none is an error.
-    pub fn finish(self) -> Result<PromptFile, PromptError> {
+    pub fn finish(self) -> Result<PromptFile, PipelineError> {
         if self.prompts.is_empty() {
             let found = if self.blank == 0 { "none".to_owned() } else { format!("{} blank lines or rows", self.blank) };
-            return Err(PromptError::new(self.path, "", "prompts", found, "write one prompt per line"));
+            return Err(refusal(self.path, "", "prompts", found, "write one prompt per line"));
         }
         Ok(PromptFile { prompts: self.prompts, blank: self.blank })
     }

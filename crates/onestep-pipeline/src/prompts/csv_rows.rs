@@ -6,13 +6,15 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::collector::Collector;
 use super::lines::{Lines, MAX_LINE_BYTES};
-use super::{NAME_THE_COLUMN, PromptError, choose, wanted};
+use super::refusal::unreadable;
+use super::{NAME_THE_COLUMN, choose, wanted};
+use crate::error::PipelineError;
 
 const MAX_FIELDS: usize = 10_000;
 const FORM: &str = "a text with commas, quotes or line breaks stands in double quotes, with quotes in it doubled";
 
 /// Reads all rows.
-pub(super) fn read(lines: &mut Lines<'_>, delimiter: u8, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PromptError> {
+pub(super) fn read(lines: &mut Lines<'_>, delimiter: u8, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PipelineError> {
     let mut rows = Rows { reader: ReaderBuilder::new().delimiter(delimiter).build(), lines, bytes: vec![0; 1 << 12], ends: vec![0; 64], count: 0 };
     let Some(line) = rows.next(collector)? else { return Ok(()) };
     let place = format!("line {line}");
@@ -48,11 +50,11 @@ struct Rows<'a, 'b> {
 
 impl Rows<'_, '_> {
     /// Reads the next row, and returns the line in which it begins.
-    fn next(&mut self, collector: &Collector<'_>) -> Result<Option<u64>, PromptError> {
+    fn next(&mut self, collector: &Collector<'_>) -> Result<Option<u64>, PipelineError> {
         let (mut length, mut count) = (0, 0);
         let mut line = self.reader.line();
         loop {
-            let input = self.lines.reader().fill_buf().map_err(|error| PromptError::unreadable(collector.path(), &error))?;
+            let input = self.lines.reader().fill_buf().map_err(|error| unreadable(collector.path(), &error))?;
             if count == 0 && length == 0 {
                 // Blank lines before the row belong to none.
                 line = self.reader.line() + leading_line_breaks(input);
@@ -81,7 +83,7 @@ impl Rows<'_, '_> {
     }
 
     /// The text of a field of the row.
-    fn text(&self, field: usize, line: u64, collector: &Collector<'_>) -> Result<&str, PromptError> {
+    fn text(&self, field: usize, line: u64, collector: &Collector<'_>) -> Result<&str, PipelineError> {
         let start = if field == 0 { 0 } else { self.ends[field - 1] };
         std::str::from_utf8(&self.bytes[start..self.ends[field]])
             .map_err(|_| collector.refuse(format_args!("line {line}, field {}", field + 1), "UTF-8 text", "other bytes", "save the file as UTF-8"))

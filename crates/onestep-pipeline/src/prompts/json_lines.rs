@@ -4,13 +4,15 @@ use serde_json::{Map, Value};
 
 use super::collector::Collector;
 use super::lines::Lines;
-use super::{COLUMNS, NAME_THE_COLUMN, PromptError, choose, prompt_error::quoted};
+use super::refusal::quoted;
+use super::{COLUMNS, NAME_THE_COLUMN, choose};
+use crate::error::PipelineError;
 
 const OBJECT: &str = "a JSON object";
 const FORM: &str = "write one object per line, such as {\"text\": \"a red heart\"}";
 
 /// Reads all lines. The key is looked for in each object, since objects may differ.
-pub(super) fn read(lines: &mut Lines<'_>, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PromptError> {
+pub(super) fn read(lines: &mut Lines<'_>, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PipelineError> {
     while let Some((number, line)) = lines.next()? {
         if line.trim().is_empty() {
             collector.skip();

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use onestep_program::file_signature::BYTE_ORDER_MARK;
 
-use super::PromptError;
+use super::refusal::{refusal, unreadable};
+use crate::error::PipelineError;
 
 /// The longest line: an object or row may hold more than its prompt.
 pub(super) const MAX_LINE_BYTES: u64 = 16 << 20;
@@ -20,9 +21,9 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub fn new(path: &'a Path, file: File) -> Result<Self, PromptError> {
+    pub fn new(path: &'a Path, file: File) -> Result<Self, PipelineError> {
         let mut reader = BufReader::with_capacity(1 << 16, file);
-        let beginning = reader.fill_buf().map_err(|error| PromptError::unreadable(path, &error))?;
+        let beginning = reader.fill_buf().map_err(|error| unreadable(path, &error))?;
         if beginning.starts_with(BYTE_ORDER_MARK) {
             reader.consume(BYTE_ORDER_MARK.len());
         }
@@ -40,16 +41,16 @@ impl<'a> Lines<'a> {
     }
 
     /// The next line with its number, from 1; none at the end.
-    pub fn next(&mut self) -> Result<Option<(u64, &str)>, PromptError> {
+    pub fn next(&mut self) -> Result<Option<(u64, &str)>, PipelineError> {
         self.line.clear();
         let mut limited = self.reader.by_ref().take(MAX_LINE_BYTES + 1);
-        let count = limited.read_until(b'\n', &mut self.line).map_err(|error| PromptError::unreadable(self.path, &error))?;
+        let count = limited.read_until(b'\n', &mut self.line).map_err(|error| unreadable(self.path, &error))?;
         if count == 0 {
             return Ok(None);
         }
         self.number += 1;
         let number = self.number;
-        let refuse = |place: String, expected: &str, found: &str, advice: &str| PromptError::new(self.path, place, expected, found, advice);
+        let refuse = |place: String, expected: &str, found: &str, advice: &str| refusal(self.path, place, expected, found, advice);
         if count as u64 > MAX_LINE_BYTES {
             let expected = format!("lines of at most {} MiB", MAX_LINE_BYTES >> 20);
             return Err(refuse(format!("line {number}"), &expected, "a longer one", "write one prompt per line"));

@@ -8,7 +8,7 @@ mod csv_rows;
 mod json_lines;
 mod lines;
 mod parquet_column;
-mod prompt_error;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,7 +20,10 @@ use onestep_program::file_signature::wrong_format;
 
 use collector::Collector;
 use lines::Lines;
-pub use prompt_error::PromptError;
+use refusal::{refusal, unreadable};
+
+use crate::error::PipelineError;
+use crate::guard::guarded;
 
 /// Most prompts of one file.
 pub const MAX_PROMPTS: usize = 10_000_000;
@@ -42,12 +45,12 @@ impl PromptFile {
     /// # Errors
     /// A file that cannot be read, is of another format or holds no prompt; a row without the column; text that is not UTF-8; more than a limit.
     /// The error names file and line or row.
-    pub fn read(path: &Path, column: Option<&str>) -> Result<Self, PromptError> {
+    pub fn read(path: &Path, column: Option<&str>) -> Result<Self, PipelineError> {
         let mut collector = Collector::new(path);
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
         let file = open(path)?;
         if ending == "parquet" {
-            parquet_column::read(file, column, &mut collector)?;
+            guarded(path.display(), "the reader of Parquet files", || parquet_column::read(file, column, &mut collector))??;
         } else {
             let mut lines = Lines::new(path, file)?;
             refuse_other_formats(path, &ending, lines.beginning())?;
@@ -78,19 +81,19 @@ impl PromptFile {
 }
 
 /// Opens a regular file. A pipe or a device is refused before it is opened, because that could wait for ever.
-fn open(path: &Path) -> Result<File, PromptError> {
-    let refuse = |error: &std::io::Error| PromptError::unreadable(path, error);
+fn open(path: &Path) -> Result<File, PipelineError> {
+    let refuse = |error: &std::io::Error| unreadable(path, error);
     let found = fs::metadata(path).map_err(|error| refuse(&error))?;
     if !found.is_file() {
         let what = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
-        return Err(PromptError::new(path, "", "a file", what, "name a file of prompts"));
+        return Err(refusal(path, "", "a file", what, "name a file of prompts"));
     }
     File::open(path).map_err(|error| refuse(&error))
 }
 
 /// Refuses what is no text although its name does not say so.
-fn refuse_other_formats(path: &Path, ending: &str, beginning: &[u8]) -> Result<(), PromptError> {
-    let refuse = |found: &str, advice: &str| Err(PromptError::new(path, "", "prompts as text, JSON Lines, CSV or Parquet", found, advice));
+fn refuse_other_formats(path: &Path, ending: &str, beginning: &[u8]) -> Result<(), PipelineError> {
+    let refuse = |found: &str, advice: &str| Err(refusal(path, "", "prompts as text, JSON Lines, CSV or Parquet", found, advice));
     if beginning.starts_with(b"PAR1") {
         return refuse("a Parquet file", "let its name end with .parquet");
     }
@@ -118,7 +121,7 @@ fn choose(names: &[String], column: Option<&str>) -> Result<usize, String> {
     };
     found.ok_or_else(|| {
         const SHOWN: usize = 12;
-        let listed: Vec<String> = names.iter().take(SHOWN).map(|name| prompt_error::quoted(name)).collect();
+        let listed: Vec<String> = names.iter().take(SHOWN).map(|name| refusal::quoted(name)).collect();
         let rest = names.len().saturating_sub(SHOWN);
         listed.join(", ") + &if rest > 0 { format!(" and {rest} more") } else { String::new() }
     })

@@ -11,7 +11,9 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
 use super::collector::Collector;
-use super::{NAME_THE_COLUMN, PromptError, choose, wanted};
+use super::refusal::refusal;
+use super::{NAME_THE_COLUMN, choose, wanted};
+use crate::error::PipelineError;
 
 /// Most bytes of a page after it is unpacked.
 const MAX_PAGE_BYTES: i64 = 256 << 20;
@@ -21,11 +23,11 @@ const MAX_FOOTER_BYTES: usize = 64 << 20;
 const ROWS: usize = 4096;
 
 /// Reads all rows of the column.
-pub(super) fn read(file: impl ChunkReader + 'static, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PromptError> {
+pub(super) fn read(file: impl ChunkReader + 'static, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PipelineError> {
     let path = collector.path();
     let damaged = |error: ParquetError| {
         let said = error.to_string();
-        PromptError::new(path, "", "a Parquet file", format_args!("one that cannot be read ({})", said.trim_end()), "fetch or write it again")
+        refusal(path, "", "a Parquet file", format_args!("one that cannot be read ({})", said.trim_end()), "fetch or write it again")
     };
     let reader = SerializedFileReader::new(GuardedFile(file)).map_err(damaged)?;
     let metadata = reader.metadata();
@@ -34,7 +36,7 @@ pub(super) fn read(file: impl ChunkReader + 'static, column: Option<&str>, colle
     let chosen =
         choose(&names, column).map_err(|found| collector.refuse("", wanted(column), format_args!("the columns {found}"), NAME_THE_COLUMN))?;
     let (descriptor, name) = (&columns[chosen], &names[chosen]);
-    let refuse = |expected: &str, found: String, advice: &str| Err(PromptError::new(path, format_args!("column {name}"), expected, found, advice));
+    let refuse = |expected: &str, found: String, advice: &str| Err(refusal(path, format_args!("column {name}"), expected, found, advice));
     if descriptor.physical_type() != Type::BYTE_ARRAY {
         return refuse("texts", format!("values of type {}", descriptor.physical_type()), NAME_THE_COLUMN);
     }

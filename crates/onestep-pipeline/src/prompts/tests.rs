@@ -20,7 +20,7 @@ fn written(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-fn read(name: &str, bytes: &[u8], column: Option<&str>) -> Result<PromptFile, PromptError> {
+fn read(name: &str, bytes: &[u8], column: Option<&str>) -> Result<PromptFile, PipelineError> {
     let (_folder, path) = written(name, bytes);
     PromptFile::read(&path, column)
 }

@@ -2,10 +2,11 @@
 
 use super::collector::Collector;
 use super::lines::Lines;
-use super::{PromptError, prompt_error::quoted};
+use super::refusal::quoted;
+use crate::error::PipelineError;
 
 /// Reads all lines.
-pub(super) fn read(lines: &mut Lines<'_>, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PromptError> {
+pub(super) fn read(lines: &mut Lines<'_>, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PipelineError> {
     if let Some(column) = column {
         let expected = format!("a file with a column {}", quoted(column));
         return Err(collector.refuse("", expected, "plain text, which has no columns", "leave --caption-column out"));
