@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: the configuration of each component, read key by key;
 //! - [`schedule`]: the noise levels of a scheduler's configuration;
+//! - [`solver`]: sampling in a fixed number of evaluations of a network;
 //! - [`one_step`]: how one evaluation of a network becomes a latent.
 //!
 //! The crate depends on no tensor library: networks are in `onestep-nets`.
@@ -9,3 +10,4 @@
 pub mod config;
 pub mod one_step;
 pub mod schedule;
+pub mod solver;

@@ -15,19 +15,19 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Init, LatentScaling, NoiseSchedule, OneStepRule, PerBlock, SchedulerConfig,
-    UNet2DConditionConfig, UNet2DConditionModel, config_object,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Init, LatentScaling, NoiseSchedule, OneStep, OneStepRule, PerBlock,
+    SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, config_object,
     weights::{self, Shard},
 };
+use onestep_pipeline::config::{SchedulerClass, TimestepSpacing};
 use onestep_program::{TensorFile, limits, printable};
 use onestep_store::{FolderKind, recorded_folder_kind};
 use serde_json::{Value, json};
 
 use crate::{
     data::CaptionTokenizer,
-    error::TrainError,
+    error::{TrainError, TrainErrorKind},
     guard::guarded,
-    sampler::STUDENT_TIMESTEP,
     store::{self, sha256},
 };
 
@@ -48,7 +48,8 @@ const INDEX: &str = "model_index.json";
 const VAE_CONFIG: &str = "vae/config.json";
 const UNET_CONFIG: &str = "unet/config.json";
 const TEXT_CONFIG: &str = "text_encoder/config.json";
-const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
+/// The scheduler of a pipeline.
+pub(crate) const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// The class of the pipeline.
 const PIPELINE: &str = "StableDiffusionPipeline";
@@ -418,17 +419,56 @@ impl PipelineFolder {
     pub fn schedule(&self) -> Result<NoiseSchedule, TrainError> {
         let name = SCHEDULER_CONFIG;
         let config = SchedulerConfig::from_json(&self.text(name)?).map_err(|error| self.refuse(name, error))?;
-        let schedule = NoiseSchedule::new(&config).map_err(|error| self.refuse(name, error))?;
-        schedule.check(STUDENT_TIMESTEP).map_err(|error| self.refuse(name, error))?;
-        Ok(schedule)
+        NoiseSchedule::new(&config).map_err(|error| self.refuse(name, error))
     }
 
-    /// How the student's network is read, in one step.
+    /// Reads the teacher with another scheduler than its own, from now on: `scheduler` is a `scheduler_config.json`, or the name of a class, which
+    /// keeps the keys of the teacher's file (see `SchedulerConfig::from_json_as`). `spacing` then replaces its timestep spacing.
     ///
     /// # Errors
-    /// A file that is missing or cannot be used.
-    pub fn one_step_rule(&self) -> Result<OneStepRule, TrainError> {
-        OneStepRule::noise(&self.schedule()?, STUDENT_TIMESTEP).map_err(|error| self.refuse(SCHEDULER_CONFIG, error))
+    /// A file that is missing or cannot be used, a name that is neither.
+    pub fn use_scheduler(&mut self, scheduler: Option<&str>, spacing: Option<TimestepSpacing>) -> Result<(), TrainError> {
+        if scheduler.is_none() && spacing.is_none() {
+            return Ok(());
+        }
+        let own = self.text(SCHEDULER_CONFIG)?;
+        let mut config = match scheduler {
+            None => SchedulerConfig::from_json(&own).map_err(|error| self.refuse(SCHEDULER_CONFIG, error))?,
+            Some(given) => match SchedulerClass::from_name(given) {
+                Some(class) => SchedulerConfig::from_json_as(&own, class).map_err(|error| self.refuse(SCHEDULER_CONFIG, error))?,
+                None => scheduler_file(given)?,
+            },
+        };
+        if let Some(spacing) = spacing {
+            config.timestep_spacing = spacing;
+        }
+        self.files.insert(SCHEDULER_CONFIG.to_owned(), config.to_json().into_bytes());
+        Ok(())
+    }
+
+    /// How the network is read in one step: by `kind` if given, else as the files say, else as a student at the last timestep. `timestep` replaces
+    /// the kind's own.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used; a timestep that the schedule does not have.
+    pub fn one_step_rule(&self, kind: Option<OneStep>, timestep: Option<usize>) -> Result<OneStepRule, TrainError> {
+        let schedule = self.schedule()?;
+        let kind = kind.or_else(|| OneStep::detect(schedule.config(), None, None)).unwrap_or(OneStep::Student);
+        kind.rule(&schedule, timestep).map_err(|error| self.refuse(SCHEDULER_CONFIG, error))
+    }
+
+    /// The scheduler of a one-step student of this teacher that is evaluated at `timestep` (the last one if None), and how its network is read.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used; a timestep that the schedule does not have.
+    pub fn student_scheduler(&self, timestep: Option<usize>) -> Result<(SchedulerConfig, OneStepRule), TrainError> {
+        let schedule = self.schedule()?;
+        let timestep = timestep.unwrap_or(schedule.config().num_train_timesteps - 1);
+        let refuse = |error| self.refuse(SCHEDULER_CONFIG, error);
+        schedule.check(timestep).map_err(refuse)?;
+        let config = schedule.config().of_student(timestep);
+        let rule = NoiseSchedule::new(&config).and_then(|schedule| OneStep::Student.rule(&schedule, None)).map_err(refuse)?;
+        Ok((config, rule))
     }
 
     /// The tokenizer.
@@ -486,6 +526,17 @@ pub fn model_index(components: &[&str]) -> (String, Vec<u8>) {
         }
     }
     ("model_index.json".into(), serde_json::to_vec_pretty(&index).unwrap_or_default())
+}
+
+/// The scheduler of a file that is given by its path.
+fn scheduler_file(path: &str) -> Result<SchedulerConfig, TrainError> {
+    if !Path::new(path).is_file() {
+        let names = SchedulerClass::ALL.map(|(short, _)| short).join(", ");
+        let message = format!("--scheduler {path}: expected a scheduler_config.json or one of {names}, found neither a file nor such a name");
+        return Err(TrainError::new(TrainErrorKind::Usage, message));
+    }
+    let bytes = onestep_store::read_at_most(Path::new(path), limits::CONFIG_BYTES.max)?;
+    SchedulerConfig::from_json(&String::from_utf8_lossy(&bytes)).map_err(|error| TrainError::input(format!("{path}: {error}")))
 }
 
 /// The files of a component: configuration and weights.

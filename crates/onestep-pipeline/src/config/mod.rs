@@ -14,5 +14,5 @@ pub use clip_text_config::{ClipActivation, ClipTextConfig};
 pub use config_error::ConfigError;
 pub use config_reader::{ConfigReader, object, parse, written};
 pub use per_block::PerBlock;
-pub use scheduler_config::{BetaSchedule, NoiseProcess, SchedulerConfig, TimestepSpacing};
+pub use scheduler_config::{BetaSchedule, FinalSigma, PredictionType, SchedulerClass, SchedulerConfig, SigmaSpacing, TimestepSpacing};
 pub use unet2d_condition_config::{DownBlockType, UNet2DConditionConfig, UpBlockType};

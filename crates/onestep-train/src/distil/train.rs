@@ -9,7 +9,7 @@ use crate::{
     observer::Observer,
     optimizer::Optimizer,
     pairs::Pairs,
-    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, SCHEDULER_CONFIG, UNET_WEIGHTS, component_files, model_index},
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
     training_loop::{self, RunIdentity},
@@ -24,6 +24,8 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     teacher.check()?;
     let pairs = Pairs::open_of(&options.pairs, &teacher)?;
+    let (mut scheduler, rule) = teacher.student_scheduler(options.timestep)?;
+    scheduler.teacher_timestep_spacing = pairs.index.options.spacing.or(scheduler.teacher_timestep_spacing);
     options.training.check_batch(pairs.index.shape)?;
     let autodiff = if options.gradient_checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &autodiff)?;
@@ -42,7 +44,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let mut distillation = Distillation {
         options,
         config: config.to_json(),
-        rule: teacher.one_step_rule()?,
+        rule,
         vae: burn::module::Module::no_grad(teacher.vae(&autodiff)?),
         pairs: &pairs,
         conditions,
@@ -63,9 +65,10 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
 
     let student = distillation.average.as_ref().ok_or_else(|| TrainError::input("nothing was trained"))?;
     let mut files = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
-    for component in ["vae", "text_encoder", "scheduler", "tokenizer"] {
+    for component in ["vae", "text_encoder", "tokenizer"] {
         files.extend(teacher.component(component));
     }
+    files.push((SCHEDULER_CONFIG.into(), scheduler.to_json().into_bytes()));
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
     PipelineFolder::new(files).write(&options.out.join("model"))?;
     crate::report_page::write(&options.out)
