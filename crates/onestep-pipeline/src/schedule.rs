@@ -1,11 +1,6 @@
 //! The noise levels of a scheduler's configuration.
 
-use crate::config::{BetaSchedule, ConfigError, PredictionType, SchedulerClass, SchedulerConfig};
-
-/// The least signal α² and the least noise σ² that a level may have, so that coefficients stay finite in f32.
-const LEAST: f64 = 1e-14;
-/// What diffusers' samplers of σ take for α² = 0.
-const ZERO_SIGNAL: f64 = 1.0 / (1 << 24) as f64;
+use crate::config::{ConfigError, PredictionType, SchedulerConfig};
 
 /// The noise levels of a configuration, computed in f64.
 ///
@@ -70,51 +65,7 @@ impl NoiseSchedule {
     /// See [`SchedulerConfig::validate`].
     pub fn new(config: &SchedulerConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config: config.clone(), alphas_cumprod: Self::levels(config)? })
-    }
-
-    /// α² of every timestep of a configuration whose single values have been checked.
-    pub(crate) fn levels(config: &SchedulerConfig) -> Result<Vec<f64>, ConfigError> {
-        let count = config.num_train_timesteps;
-        let at = |from: f64, to: f64, i: usize| from + (to - from) * i as f64 / (count - 1).max(1) as f64;
-        let cosine = |i: usize| ((i as f64 / count as f64 + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
-        let beta = |i: usize| match (&config.trained_betas, config.beta_schedule) {
-            (Some(betas), _) => betas[i],
-            (None, BetaSchedule::Linear) => at(config.beta_start, config.beta_end, i),
-            (None, BetaSchedule::ScaledLinear) => at(config.beta_start.sqrt(), config.beta_end.sqrt(), i).powi(2),
-            (None, BetaSchedule::SquaredCosine) => (1.0 - cosine(i + 1) / cosine(i)).min(0.999),
-        };
-        let mut product = 1.0;
-        let mut levels: Vec<f64> = (0..count)
-            .map(|i| {
-                product *= 1.0 - beta(i);
-                product
-            })
-            .collect();
-        let refuse = |key: &str, reason: String| {
-            Err(ConfigError::Key { config: "the scheduler", key: key.to_owned(), value: format!("{:e}", levels[count - 1]), reason })
-        };
-        if levels[0] > 1.0 - LEAST {
-            return refuse("alphas_cumprod", "the first noise level holds no noise; a larger beta_start is needed".to_owned());
-        }
-        if levels[count - 1] < LEAST {
-            return refuse("alphas_cumprod", "the last noise level holds no signal; smaller variances, or fewer timesteps, are needed".to_owned());
-        }
-        if config.rescale_betas_zero_snr {
-            // Algorithm 1 of Lin et al. 2024: α is shifted until the last one is 0, and stretched so that the first one stays.
-            let (first, last) = (levels[0].sqrt(), levels[count - 1].sqrt());
-            if first - last < LEAST {
-                return refuse("rescale_betas_zero_snr", "needs noise levels that differ".to_owned());
-            }
-            for level in &mut levels {
-                *level = ((level.sqrt() - last) * first / (first - last)).powi(2);
-            }
-            levels[count - 1] = match config.class {
-                SchedulerClass::EulerDiscrete | SchedulerClass::EulerAncestralDiscrete | SchedulerClass::DpmSolverMultistep => ZERO_SIGNAL,
-                SchedulerClass::Ddim | SchedulerClass::Pndm | SchedulerClass::Lcm => 0.0,
-            };
-        }
-        Ok(levels)
+        Ok(Self { config: config.clone(), alphas_cumprod: config.noise_levels()? })
     }
 
     /// The configuration.

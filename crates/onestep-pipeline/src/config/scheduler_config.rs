@@ -1,234 +1,21 @@
 //! The configuration of the scheduler: diffusers' `scheduler/scheduler_config.json`.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{ConfigError, ConfigReader, object};
-use crate::schedule::NoiseSchedule;
+use super::{
+    ConfigError, ConfigReader, object,
+    scheduler_class::{
+        BetaSchedule, FinalSigma, OWN_KEYS, PredictionType, SHARED_KEYS, SchedulerClass, SigmaSpacing, TimestepSpacing, WITHOUT_SOLVER,
+    },
+};
 
 /// What errors call the file.
 const WHAT: &str = "the scheduler";
-
-/// The scheduler of diffusers that a file names. It decides the solver, the defaults of absent keys, and which keys have a meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SchedulerClass {
-    /// `DDIMScheduler`, and `DDIMParallelScheduler`, which differs in nothing for one image.
-    Ddim,
-    /// `PNDMScheduler`.
-    Pndm,
-    /// `EulerDiscreteScheduler`.
-    EulerDiscrete,
-    /// `EulerAncestralDiscreteScheduler`.
-    EulerAncestralDiscrete,
-    /// `DPMSolverMultistepScheduler`.
-    DpmSolverMultistep,
-    /// `LCMScheduler`.
-    Lcm,
-}
-
-/// Keys that every class has.
-const SHARED_KEYS: [&str; 8] =
-    ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type", "timestep_spacing", "steps_offset"];
-/// Keys of this project, which diffusers passes over with a warning.
-const OWN_KEYS: [&str; 2] = ["one_step_timestep", "teacher_timestep_spacing"];
-
-/// Classes of diffusers that add noise as these do, and for which there is no solver here.
-const WITHOUT_SOLVER: [&str; 12] = [
-    "DDPMParallelScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverSDEScheduler",
-    "DPMSolverSinglestepScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "LMSDiscreteScheduler",
-    "SASolverScheduler",
-    "TCDScheduler",
-    "UniPCMultistepScheduler",
-];
-
-impl SchedulerClass {
-    /// All classes, with the short names of [`Self::from_name`].
-    pub const ALL: [(&'static str, Self); 6] = [
-        ("ddim", Self::Ddim),
-        ("pndm", Self::Pndm),
-        ("euler", Self::EulerDiscrete),
-        ("euler-ancestral", Self::EulerAncestralDiscrete),
-        ("dpm-multistep", Self::DpmSolverMultistep),
-        ("lcm", Self::Lcm),
-    ];
-
-    /// The name of the class in diffusers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "DDIMScheduler",
-            Self::Pndm => "PNDMScheduler",
-            Self::EulerDiscrete => "EulerDiscreteScheduler",
-            Self::EulerAncestralDiscrete => "EulerAncestralDiscreteScheduler",
-            Self::DpmSolverMultistep => "DPMSolverMultistepScheduler",
-            Self::Lcm => "LCMScheduler",
-        }
-    }
-
-    /// The class of that name in diffusers, or of a short name: `ddim`, `pndm`, `euler`, `euler-ancestral`, `dpm-multistep`, `lcm`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let name = if name == "DDIMParallelScheduler" { Self::Ddim.name() } else { name };
-        Self::ALL.into_iter().find(|(short, class)| *short == name || class.name() == name).map(|(_, class)| class)
-    }
-
-    /// The keys that the class has beside those that all have.
-    const fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Ddim => &["clip_sample", "clip_sample_range", "rescale_betas_zero_snr", "set_alpha_to_one", "thresholding"],
-            Self::Pndm => &["set_alpha_to_one", "skip_prk_steps"],
-            Self::EulerDiscrete => &[
-                "final_sigmas_type",
-                "interpolation_type",
-                "rescale_betas_zero_snr",
-                "sigma_max",
-                "sigma_min",
-                "timestep_type",
-                "use_beta_sigmas",
-                "use_exponential_sigmas",
-                "use_karras_sigmas",
-            ],
-            Self::EulerAncestralDiscrete => &["rescale_betas_zero_snr"],
-            // It reads sigma_min and sigma_max although it does not declare them.
-            Self::DpmSolverMultistep => &[
-                "algorithm_type",
-                "euler_at_final",
-                "final_sigmas_type",
-                "lambda_min_clipped",
-                "lower_order_final",
-                "rescale_betas_zero_snr",
-                "sigma_max",
-                "sigma_min",
-                "solver_order",
-                "solver_type",
-                "thresholding",
-                "use_beta_sigmas",
-                "use_exponential_sigmas",
-                "use_flow_sigmas",
-                "use_karras_sigmas",
-                "use_lu_lambdas",
-                "variance_type",
-            ],
-            Self::Lcm => {
-                &["clip_sample", "clip_sample_range", "original_inference_steps", "rescale_betas_zero_snr", "thresholding", "timestep_scaling"]
-            }
-        }
-    }
-
-    /// What the class takes for the keys that a file leaves out, in diffusers 0.42.
-    fn defaults(self) -> SchedulerConfig {
-        let consistency = self == Self::Lcm;
-        let by_sigma = matches!(self, Self::EulerDiscrete | Self::EulerAncestralDiscrete | Self::DpmSolverMultistep);
-        SchedulerConfig {
-            class: self,
-            num_train_timesteps: 1000,
-            beta_start: if consistency { 0.00085 } else { 0.0001 },
-            beta_end: if consistency { 0.012 } else { 0.02 },
-            beta_schedule: if consistency { BetaSchedule::ScaledLinear } else { BetaSchedule::Linear },
-            trained_betas: None,
-            rescale_betas_zero_snr: false,
-            prediction_type: PredictionType::Epsilon,
-            timestep_spacing: if by_sigma { TimestepSpacing::Linspace } else { TimestepSpacing::Leading },
-            steps_offset: 0,
-            set_alpha_to_one: self != Self::Pndm,
-            clip_sample: self == Self::Ddim,
-            clip_sample_range: 1.0,
-            skip_prk_steps: false,
-            sigma_spacing: SigmaSpacing::Timesteps,
-            sigma_min: None,
-            sigma_max: None,
-            log_linear: false,
-            final_sigma: FinalSigma::Zero,
-            solver_order: 2,
-            stochastic: false,
-            heun: false,
-            lower_order_final: true,
-            euler_at_final: false,
-            lambda_min_clipped: f64::NEG_INFINITY,
-            original_inference_steps: 50,
-            timestep_scaling: 10.0,
-            one_step_timestep: None,
-            teacher_timestep_spacing: None,
-        }
-    }
-}
-
-/// How the variances of the noise levels are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
-    /// `beta` is linear in the timestep.
-    Linear,
-    /// `sqrt(beta)` is linear in the timestep.
-    ScaledLinear,
-    /// The cosine schedule of Nichol and Dhariwal 2021, with `beta` at most 0.999.
-    #[serde(rename = "squaredcos_cap_v2")]
-    SquaredCosine,
-}
-
-/// What the network predicts from `x_t = α x₀ + σ ε`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PredictionType {
-    /// The noise ε.
-    Epsilon,
-    /// The velocity `v = α ε − σ x₀` of Salimans and Ho 2022.
-    VPrediction,
-    /// The clean latent x₀.
-    #[serde(alias = "original_sample")]
-    Sample,
-}
-
-/// Which timesteps a solver of few steps visits, as table 2 of Lin et al. 2024 ("Common diffusion noise schedules …") names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimestepSpacing {
-    /// From the last to the first timestep, both of them visited.
-    Linspace,
-    /// Multiples of the step's length, plus `steps_offset`.
-    Leading,
-    /// Counted down from the last timestep.
-    Trailing,
-}
-
-impl TimestepSpacing {
-    /// The value of `timestep_spacing` in a file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Linspace => "linspace",
-            Self::Leading => "leading",
-            Self::Trailing => "trailing",
-        }
-    }
-}
-
-/// Which noise levels σ a solver of few steps visits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SigmaSpacing {
-    /// Those of its timesteps.
-    Timesteps,
-    /// Equidistant in σ^(1/7): `use_karras_sigmas` (Karras et al. 2022, equation 5).
-    Karras,
-    /// Equidistant in ln σ, timesteps not rounded: `use_exponential_sigmas`.
-    Exponential,
-    /// Equidistant in ln σ, timesteps rounded: `use_lu_lambdas` (Lu et al. 2022).
-    Lu,
-}
-
-/// The noise level at which a solver ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FinalSigma {
-    /// No noise.
-    Zero,
-    /// The noise of timestep 0.
-    SigmaMin,
-}
+/// The least signal α² and the least noise σ² that a level may have, so that coefficients stay finite in f32.
+const LEAST: f64 = 1e-14;
+/// What diffusers' samplers of σ take for α² = 0.
+const ZERO_SIGNAL: f64 = 1.0 / (1 << 24) as f64;
 
 /// A `scheduler_config.json`. The default is Stable Diffusion's noise with DDIM and trailing timesteps, which begin at 999.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -304,7 +91,7 @@ impl Default for SchedulerConfig {
             steps_offset: 1,
             set_alpha_to_one: false,
             clip_sample: false,
-            ..SchedulerClass::Ddim.defaults()
+            ..Self::defaults(SchedulerClass::Ddim)
         }
     }
 }
@@ -318,10 +105,10 @@ impl TryFrom<Map<String, Value>> for SchedulerConfig {
         let reader = ConfigReader::new(WHAT, &keys);
         let Some(name) = reader.read::<Option<String>>("_class_name", None)? else {
             // Files without a class are our own or written by hand, and clip only where they say so.
-            return Self::read(keys, SchedulerConfig { clip_sample: false, ..SchedulerClass::Ddim.defaults() });
+            return Self::read(keys, Self { clip_sample: false, ..Self::defaults(SchedulerClass::Ddim) });
         };
         if let Some(class) = SchedulerClass::from_name(&name).filter(|_| name.ends_with("Scheduler")) {
-            return Self::read(keys, class.defaults());
+            return Self::read(keys, Self::defaults(class));
         }
         let classes = SchedulerClass::ALL.map(|(_, class)| class.name()).join(", ");
         Err(reader.refuse(
@@ -336,6 +123,43 @@ impl TryFrom<Map<String, Value>> for SchedulerConfig {
 }
 
 impl SchedulerConfig {
+    /// What a class takes for the keys that a file leaves out, in diffusers 0.42.
+    fn defaults(class: SchedulerClass) -> Self {
+        let consistency = class == SchedulerClass::Lcm;
+        let by_sigma = class.is_of_sigmas();
+        Self {
+            class,
+            num_train_timesteps: 1000,
+            beta_start: if consistency { 0.00085 } else { 0.0001 },
+            beta_end: if consistency { 0.012 } else { 0.02 },
+            beta_schedule: if consistency { BetaSchedule::ScaledLinear } else { BetaSchedule::Linear },
+            trained_betas: None,
+            rescale_betas_zero_snr: false,
+            prediction_type: PredictionType::Epsilon,
+            timestep_spacing: if by_sigma { TimestepSpacing::Linspace } else { TimestepSpacing::Leading },
+            steps_offset: 0,
+            set_alpha_to_one: class != SchedulerClass::Pndm,
+            clip_sample: class == SchedulerClass::Ddim,
+            clip_sample_range: 1.0,
+            skip_prk_steps: false,
+            sigma_spacing: SigmaSpacing::Timesteps,
+            sigma_min: None,
+            sigma_max: None,
+            log_linear: false,
+            final_sigma: FinalSigma::Zero,
+            solver_order: 2,
+            stochastic: false,
+            heun: false,
+            lower_order_final: true,
+            euler_at_final: false,
+            lambda_min_clipped: f64::NEG_INFINITY,
+            original_inference_steps: 50,
+            timestep_scaling: 10.0,
+            one_step_timestep: None,
+            teacher_timestep_spacing: None,
+        }
+    }
+
     /// True if the class of that name in diffusers adds noise as described here. Its solver may be missing: then [`Self::from_json`] refuses it, and
     /// [`Self::from_json_as`] reads it as another class.
     pub fn knows(class: &str) -> bool {
@@ -451,7 +275,7 @@ impl SchedulerConfig {
             clip_sample: false,
             one_step_timestep: Some(timestep),
             teacher_timestep_spacing: Some(self.timestep_spacing),
-            ..SchedulerClass::Ddim.defaults()
+            ..Self::defaults(SchedulerClass::Ddim)
         }
     }
 
@@ -586,6 +410,47 @@ impl SchedulerConfig {
         if !(self.timestep_scaling.is_finite() && self.timestep_scaling > 0.0 && self.timestep_scaling < 1e6) {
             return refuse("timestep_scaling", json!(self.timestep_scaling), "must be between 0 and 1000000");
         }
-        NoiseSchedule::levels(self).map(|_| ())
+        self.noise_levels().map(|_| ())
+    }
+
+    /// α² of every timestep, for values that [`Self::validate`] has checked one by one.
+    pub(crate) fn noise_levels(&self) -> Result<Vec<f64>, ConfigError> {
+        let count = self.num_train_timesteps;
+        let at = |from: f64, to: f64, i: usize| from + (to - from) * i as f64 / (count - 1).max(1) as f64;
+        let cosine = |i: usize| ((i as f64 / count as f64 + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
+        let beta = |i: usize| match (&self.trained_betas, self.beta_schedule) {
+            (Some(betas), _) => betas[i],
+            (None, BetaSchedule::Linear) => at(self.beta_start, self.beta_end, i),
+            (None, BetaSchedule::ScaledLinear) => at(self.beta_start.sqrt(), self.beta_end.sqrt(), i).powi(2),
+            (None, BetaSchedule::SquaredCosine) => (1.0 - cosine(i + 1) / cosine(i)).min(0.999),
+        };
+        let mut product = 1.0;
+        let mut levels: Vec<f64> = (0..count)
+            .map(|i| {
+                product *= 1.0 - beta(i);
+                product
+            })
+            .collect();
+        let refuse = |key: &str, reason: String| {
+            Err(ConfigError::Key { config: WHAT, key: key.to_owned(), value: format!("{:e}", levels[count - 1]), reason })
+        };
+        if levels[0] > 1.0 - LEAST {
+            return refuse("alphas_cumprod", "the first noise level holds no noise; a larger beta_start is needed".to_owned());
+        }
+        if levels[count - 1] < LEAST {
+            return refuse("alphas_cumprod", "the last noise level holds no signal; smaller variances, or fewer timesteps, are needed".to_owned());
+        }
+        if self.rescale_betas_zero_snr {
+            // Algorithm 1 of Lin et al. 2024: α is shifted until the last one is 0, and stretched so that the first one stays.
+            let (first, last) = (levels[0].sqrt(), levels[count - 1].sqrt());
+            if first - last < LEAST {
+                return refuse("rescale_betas_zero_snr", "needs noise levels that differ".to_owned());
+            }
+            for level in &mut levels {
+                *level = ((level.sqrt() - last) * first / (first - last)).powi(2);
+            }
+            levels[count - 1] = if self.class.is_of_sigmas() { ZERO_SIGNAL } else { 0.0 };
+        }
+        Ok(levels)
     }
 }

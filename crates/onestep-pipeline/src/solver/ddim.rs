@@ -1,6 +1,10 @@
 //! DDIM with η = 0 (Song et al. 2021, equation 12): diffusers' `DDIMScheduler`.
 
-use super::{Latents, Solver, latents::combine, timesteps::rounded};
+use super::{
+    latents::{Latents, combine},
+    method::Solver,
+    timesteps::rounded,
+};
 use crate::{
     config::ConfigError,
     schedule::{Level, NoiseSchedule},

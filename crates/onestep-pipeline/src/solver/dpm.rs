@@ -2,8 +2,8 @@
 //! `DPMSolverMultistepScheduler`.
 
 use super::{
-    Latents, Solver,
-    latents::combine,
+    latents::{Latents, combine},
+    method::Solver,
     sigmas,
     timesteps::{check_steps, linspace, trailing},
 };

@@ -1,7 +1,12 @@
 //! The Euler method in σ/α (Karras et al. 2022, algorithm 1 without churn) and its ancestral form with fresh noise: diffusers'
 //! `EulerDiscreteScheduler` and `EulerAncestralDiscreteScheduler`.
 
-use super::{Latents, Solver, latents::combine, sigmas, timesteps::spaced};
+use super::{
+    latents::{Latents, combine},
+    method::Solver,
+    sigmas,
+    timesteps::spaced,
+};
 use crate::{
     config::{ConfigError, FinalSigma, SchedulerClass, SigmaSpacing, TimestepSpacing},
     schedule::{Level, NoiseSchedule},

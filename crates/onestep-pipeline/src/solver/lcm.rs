@@ -1,6 +1,10 @@
 //! Multistep consistency sampling of Luo et al. 2023 ("Latent consistency models"): diffusers' `LCMScheduler`.
 
-use super::{Latents, Solver, latents::combine, timesteps::check_steps};
+use super::{
+    latents::{Latents, combine},
+    method::Solver,
+    timesteps::check_steps,
+};
 use crate::{
     config::{ConfigError, SchedulerConfig},
     schedule::{Level, NoiseSchedule},

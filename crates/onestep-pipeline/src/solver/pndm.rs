@@ -1,7 +1,12 @@
 //! Pseudo numerical methods of Liu et al. 2022: diffusers' `PNDMScheduler`, which begins with Runge–Kutta steps (PRK) or, as all published
 //! Stable Diffusion files have it (`skip_prk_steps`), with linear multistep ones of lower order (PLMS).
 
-use super::{Latents, Solver, ddim::previous_level, latents::combine, timesteps::rounded};
+use super::{
+    ddim::previous_level,
+    latents::{Latents, combine},
+    method::Solver,
+    timesteps::rounded,
+};
 use crate::{
     config::ConfigError,
     schedule::{Level, NoiseSchedule},
