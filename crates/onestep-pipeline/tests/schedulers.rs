@@ -152,7 +152,6 @@ fn final_latents_are_those_of_diffusers() {
         }
     }
     assert!(failures.is_empty(), "{} of {}, worst {worst:.1e}\n{}", failures.len(), cases.len(), failures.join("\n"));
-    println!("{} cases, worst {worst:.1e}", cases.len());
 }
 
 #[test]
