@@ -16,6 +16,6 @@ pub mod weights;
 
 pub use error::{PipelineError, PipelineErrorKind};
 pub use pipeline::{
-    Component, ComponentClass, ComponentConfig, Family, Layout, OpenOptions, Part, Pipeline, Sizes, Source, TOKENIZER_FILES, TokenizerFiles, Use,
-    model_index,
+    Component, ComponentClass, ComponentConfig, Family, ImageSize, Layout, OpenOptions, Part, Pipeline, Sizes, Source, TOKENIZER_FILES,
+    TokenizerFiles, Use, model_index,
 };

@@ -26,7 +26,7 @@ use crate::{
     data::{CaptionTokenizer, ImageFolder},
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
-    pipeline_folder::PipelineFolder,
+    pipeline_folder::{ModelOptions, PipelineFolder},
     run_folder::{Entry, LOCK, model_of},
     sampler::{Sampler, encode_prompts, noises, solver},
     store::{self, sha256},
@@ -40,6 +40,9 @@ pub struct PairsOptions {
     /// Run or model folder of the teacher.
     #[arg(long, value_name = "DIR")]
     pub teacher: PathBuf,
+    /// How the model is opened.
+    #[command(flatten)]
+    pub model: ModelOptions,
     /// The image folder, for its prompts.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
@@ -70,6 +73,7 @@ impl Default for PairsOptions {
     fn default() -> Self {
         Self {
             teacher: PathBuf::new(),
+            model: ModelOptions::default(),
             data: PathBuf::new(),
             out: PathBuf::new(),
             count: 20_000,
@@ -173,7 +177,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     options.check()?;
     let check_folder = || if is_marked(&options.out, PAIR_SET) { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, RECORD_FILE]) };
     check_folder()?;
-    let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    let teacher = PipelineFolder::open_with(&model_of(&options.teacher)?, &options.model)?;
     teacher.check()?;
     let sizes = teacher.sizes()?;
     options.check_memory(sizes.latent)?;
