@@ -152,11 +152,10 @@ fn parts_that_do_not_fit_are_named_with_both_numbers() {
 }
 
 #[test]
-fn sizes_are_one_number_that_halves_evenly() {
+fn sizes_are_one_number() {
     for (name, size, parts) in [
         ("size-null", json!(null), vec!["unet/config.json", "sample_size is null or missing", "write one number instead, such as 256"]),
-        ("size-odd", json!(9), vec!["sample_size = 9", "write a multiple of 2 instead, such as 8 or 10"]),
-        ("size-oblong", json!([8, 16]), vec!["sample_size is [8, 16]", "only squares"]),
+        ("size-oblong", json!([8, 16]), vec!["images of 32x16 pixels", "only squares"]),
         ("size-zero", json!(0), vec!["sample_size = 0 is not within"]),
         ("size-huge", json!(1u64 << 60), vec!["sample_size = 1152921504606846976 is not within"]),
         ("size-text", json!("8"), vec!["sample_size = \"8\""]),
@@ -169,30 +168,44 @@ fn sizes_are_one_number_that_halves_evenly() {
 }
 
 #[test]
-fn other_weight_files_are_named_where_the_one_that_is_read_is_missing() {
-    let whole = unet_weights(unet_config().to_string().as_bytes());
+fn weights_are_found_under_every_name() {
+    let whole = fs::read(folder().join("base").join(UNET_WEIGHTS)).expect("weights");
+    let index = |file: &str| {
+        let header = u64::from_le_bytes(whole[..8].try_into().expect("a length")) as usize;
+        let tensors: serde_json::Map<String, Value> = serde_json::from_slice(&whole[8..8 + header]).expect("a header");
+        let map: serde_json::Map<String, Value> =
+            tensors.into_iter().filter(|(name, _)| name != "__metadata__").map(|(name, _)| (name, json!(file))).collect();
+        json!({ "weight_map": map }).to_string().into_bytes()
+    };
+    let shard = "diffusion_pytorch_model-00001-of-00001.safetensors";
     for (name, others) in [
-        ("variant", vec!["diffusion_pytorch_model.fp16.safetensors"]),
-        ("sharded", vec!["diffusion_pytorch_model-00001-of-00001.safetensors", "diffusion_pytorch_model.safetensors.index.json"]),
-        ("pickled", vec!["diffusion_pytorch_model.bin"]),
+        ("variant", vec![("diffusion_pytorch_model.fp16.safetensors", whole.clone())]),
+        ("sharded", vec![(shard, whole.clone()), ("diffusion_pytorch_model.safetensors.index.json", index(shard))]),
     ] {
         let path = changed(name, &[]);
         fs::remove_file(path.join(UNET_WEIGHTS)).expect("a file");
-        for other in &others {
-            fs::write(path.join("unet").join(other), &whole).expect("a write");
+        for (other, bytes) in &others {
+            fs::write(path.join("unet").join(other), bytes).expect("a write");
         }
-        let others: Vec<String> = others.iter().map(|other| format!("unet/{other}")).collect();
-        refused_by_both(
-            name,
-            &[&[&format!("has no {UNET_WEIGHTS}, only") as &str], &others.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat(),
-        );
+        assert!(pairs(name) == *base_pairs(), "{name}");
+        succeed(folder(), &["export", "--model", name, "--out", &format!("bundle-{name}")]);
+        let weights = |bundle: &str| fs::read(folder().join(bundle).join("weights-00001.safetensors")).expect("weights");
+        assert!(weights(&format!("bundle-{name}")) == weights("bundle"), "{name}");
     }
+    let path = folder().join("variant/unet");
+    fs::copy(path.join("diffusion_pytorch_model.fp16.safetensors"), path.join("diffusion_pytorch_model.ema.safetensors")).expect("a copy");
+    refused_by_both("variant", &["variant/unet", "the variants ema, fp16", "--variant"]);
+    let path = changed("pickled", &[]);
+    fs::rename(path.join(UNET_WEIGHTS), path.join("unet/diffusion_pytorch_model.bin")).expect("a move");
+    refused_by_both("pickled", &["unet/diffusion_pytorch_model.bin", "not a checkpoint of PyTorch"]);
+    fs::rename(path.join("unet/diffusion_pytorch_model.bin"), path.join("unet/weights.gguf")).expect("a move");
+    refused_by_both("pickled", &["pickled/unet: expected weights", "only weights.gguf"]);
     let path = changed("vocabulary", &[]);
     fs::remove_file(path.join(TOKENIZER)).expect("a file");
     for other in ["vocab.json", "merges.txt"] {
         fs::write(path.join("tokenizer").join(other), "{}").expect("a write");
     }
-    refused_by_both("vocabulary", &[TOKENIZER, "tokenizer/merges.txt, tokenizer/vocab.json"]);
+    refused_by_both("vocabulary", &[TOKENIZER, "tokenizer/vocab.json, tokenizer/merges.txt"]);
 }
 
 #[test]
@@ -257,8 +270,13 @@ fn the_index_of_a_pipeline_and_the_classes_of_its_parts_are_read() {
     assert!(pairs("index-whole") == *base_pairs());
 
     for (name, file, bytes, part) in [
-        ("class-unet", "unet/config.json", with(unet_config(), "_class_name", json!("UNet2DModel")), "_class_name = \"UNet2DModel\""),
-        ("class-vae", "vae/config.json", with(vae_config(), "_class_name", json!("AutoencoderTiny")), "_class_name = \"AutoencoderTiny\""),
+        ("class-unet", "unet/config.json", with(unet_config(), "_class_name", json!("UNet2DModel")), "the class UNet2DModel is not implemented"),
+        (
+            "class-vae",
+            "vae/config.json",
+            with(vae_config(), "_class_name", json!("AutoencoderTiny")),
+            "the class is AutoencoderTiny, expected AutoencoderKL",
+        ),
         ("class-text", "text_encoder/config.json", b"{\"architectures\": [\"CLIPTextModelWithProjection\"]}".to_vec(), "CLIPTextModelWithProjection"),
         ("class-type", "text_encoder/config.json", b"{\"model_type\": \"t5\"}".to_vec(), "model_type = \"t5\""),
     ] {

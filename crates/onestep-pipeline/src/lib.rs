@@ -35,5 +35,6 @@ pub use error::{PipelineError, PipelineErrorKind};
 pub use family::Family;
 pub use part::Part;
 pub use pipeline::{
-    Component, ComponentClass, ComponentConfig, Layout, OpenOptions, Pipeline, Sizes, Source, TOKENIZER_FILES, TokenizerFiles, Use, model_index,
+    Component, ComponentClass, ComponentConfig, ImageSize, Layout, OpenOptions, Pipeline, Sizes, Source, TOKENIZER_FILES, TokenizerFiles, Use,
+    model_index,
 };

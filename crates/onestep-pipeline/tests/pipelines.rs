@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use onestep_pipeline::{
-    ComponentClass, Family, OpenOptions, Part, Pipeline, PipelineError, Use,
+    ComponentClass, Family, ImageSize, OpenOptions, Part, Pipeline, PipelineError, Use,
     inspect::Report,
     weights::{WeightFormat, locate},
 };
@@ -411,7 +411,8 @@ fn components_open_alone_and_of_other_families() {
 fn sizes_are_a_number_or_rows_and_columns() {
     let home = tempfile::tempdir().expect("a folder");
     sound(home.path(), false);
-    let sizes = |size: Value, requested| {
+    let sizes = |size: Value, requested: Option<[usize; 2]>| {
+        let requested = requested.map(|[height, width]| ImageSize { height, width });
         set("unet/config.json", "sample_size", size)(home.path());
         open(home.path()).and_then(|pipeline| pipeline.sizes(requested)).map(|sizes| (sizes.image, sizes.latent)).map_err(|error| error.to_string())
     };
@@ -426,12 +427,23 @@ fn sizes_are_a_number_or_rows_and_columns() {
         (json!(0), None, "sample_size = 0 is not within"),
         (json!(1u64 << 60), None, "is not within"),
         (json!("8"), None, "sample_size = \"8\""),
-        (json!(8), Some([7, 16]), "size 16x7: 7 is no multiple of 2"),
+        (json!(8), Some([7, 16]), "--size 16x7: 7 is no multiple of 2"),
         (json!(8), Some([0, 16]), "0 is no multiple"),
         (json!(8), Some([1 << 20, 16]), "within 2..=4096"),
     ] {
         let told = sizes(size.clone(), requested).expect_err("a refusal");
         assert!(told.contains(part), "{size}, {requested:?}: {told}");
+    }
+}
+
+#[test]
+fn requested_sizes_are_width_and_height() {
+    for (text, width, height) in [("512", 512, 512), ("768x512", 768, 512), ("16×8", 16, 8)] {
+        assert_eq!(text.parse(), Ok(ImageSize { height, width }));
+    }
+    assert_eq!(["512x512", "768x512"].map(|text| text.parse::<ImageSize>().expect("a size").to_string()), ["512", "768x512"]);
+    for text in ["", "0", "x", "5x", "-1", "4097", "1x1x1", "99999999999999999999", "5.5"] {
+        assert!(text.parse::<ImageSize>().is_err(), "{text}");
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     pair_prompts::PairPrompts,
-    pipeline_folder::PipelineFolder,
+    pipeline_folder::{ModelOptions, PipelineFolder},
     run_folder::{Entry, LOCK, model_of},
     sampler::{Sampler, check_deterministic, encode_prompts, noises},
     store::{self, sha256},
@@ -43,6 +43,9 @@ pub struct PairsOptions {
     /// Run or model folder of the teacher.
     #[arg(long, value_name = "DIR")]
     pub teacher: PathBuf,
+    /// How the teacher is opened.
+    #[command(flatten)]
+    pub model: ModelOptions,
     /// The image folder whose captions are the prompts; its images are not read.
     #[arg(long, value_name = "DIR", conflicts_with = "prompts")]
     pub data: PathBuf,
@@ -86,6 +89,7 @@ impl Default for PairsOptions {
     fn default() -> Self {
         Self {
             teacher: PathBuf::new(),
+            model: ModelOptions::default(),
             data: PathBuf::new(),
             prompts: PathBuf::new(),
             caption_column: None,
@@ -224,7 +228,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     options.check()?;
     let check_folder = || if is_marked(&options.out, PAIR_SET) { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, RECORD_FILE]) };
     check_folder()?;
-    let stored = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    let stored = PipelineFolder::open_with(&model_of(&options.teacher)?, &options.model)?;
     let mut teacher = stored.clone();
     teacher.use_scheduler(options.scheduler.as_deref(), options.spacing)?;
     teacher.check()?;

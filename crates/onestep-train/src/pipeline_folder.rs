@@ -1,19 +1,20 @@
 //! A model on disk as the training commands use it: [`Pipeline`] with the networks of its components.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, ConfigError, Init, LatentScaling, NoiseSchedule, OneStep, OneStepRule, SchedulerConfig,
-    UNet2DConditionConfig, UNet2DConditionModel, weights,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, ConfigError, Init, LatentScaling, NoiseSchedule, OneStep, OneStepRule, PerBlock,
+    SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 use onestep_pipeline::config::{SchedulerClass, TimestepSpacing};
-use onestep_pipeline::{OpenOptions, Part, Pipeline, Source, Use, guard::guarded};
+use onestep_pipeline::{ImageSize, OpenOptions, Part, Pipeline, Source, Use, guard::guarded, lora::LoraOption, single_file::PredictionType};
 use onestep_program::limits;
 use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -47,10 +48,40 @@ pub struct Sizes {
     pub latent: [usize; 3],
 }
 
+/// Options of how a model is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Model")]
+pub struct ModelOptions {
+    /// LoRA file to merge into the weights, in the form of kohya or of diffusers; WEIGHT (default 1) scales it. May be repeated.
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    pub lora: Vec<String>,
+    /// U-Net to use in place of the model's: a component's folder, a file or another model.
+    #[arg(long, value_name = "PATH")]
+    pub unet: Option<PathBuf>,
+    /// Autoencoder to use in place of the model's: a component's folder, a file or another model.
+    #[arg(long, value_name = "PATH")]
+    pub vae: Option<PathBuf>,
+    /// Folder of the tokenizer, for single files, which have none.
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// What the U-Net of a single file predicts, where the file does not say it: epsilon or v_prediction.
+    #[arg(long, value_name = "TYPE", value_parser = ["epsilon", "v_prediction"])]
+    pub prediction_type: Option<String>,
+    /// Variant of the model's weight files, such as fp16; by default files without one, or the only one.
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Size of the images in pixels, as 512 or 768x512 (width x height); by default that of the model's configuration.
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<ImageSize>,
+}
+
 /// A model that was opened. Weights are read when a network is asked for.
 #[derive(Clone, Debug)]
 pub struct PipelineFolder {
     pipeline: Pipeline,
+    /// The size that is asked for.
+    size: Option<ImageSize>,
     /// Computed once, because it reads all weights.
     hash: OnceLock<String>,
 }
@@ -62,15 +93,25 @@ impl PipelineFolder {
     /// # Errors
     /// Those of [`Pipeline::open`].
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        Self::open_with(path, &OpenOptions::default())
+        Self::open_with(path, &ModelOptions::default())
     }
 
     /// [`open`](Self::open) with options.
     ///
     /// # Errors
     /// Those of [`Pipeline::open`].
-    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, TrainError> {
-        Ok(Self { pipeline: Pipeline::open(path, options)?, hash: OnceLock::new() })
+    pub fn open_with(path: &Path, options: &ModelOptions) -> Result<Self, TrainError> {
+        let loras = options.lora.iter().map(|option| LoraOption::parse(option, Path::is_file)).collect::<Result<_, _>>();
+        let open = OpenOptions {
+            variant: options.variant.clone(),
+            loras: loras.map_err(|error| TrainError::new(TrainErrorKind::Usage, format!("--lora: {error}")))?,
+            unet: options.unet.clone(),
+            vae: options.vae.clone(),
+            tokenizer: options.tokenizer.clone(),
+            prediction_type: options.prediction_type.as_deref().and_then(PredictionType::from_name),
+        };
+        let pipeline = Pipeline::open(path, &open)?;
+        Ok(Self { pipeline, size: options.size, hash: OnceLock::new() })
     }
 
     /// The model as it lies on disk.
@@ -130,24 +171,35 @@ impl PipelineFolder {
         let tokenizer = self.tokenizer()?;
         self.schedule()?;
         self.pipeline.check_tokens(Part::TextEncoder, TOKENIZER, tokenizer.length(), tokenizer.vocabulary_size())?;
-        self.sizes().map(|_| ())
+        self.image_sizes().map(|_| ())
     }
 
-    /// The sizes that the configurations state.
+    /// The sizes that are asked for, or that the configurations state.
     ///
     /// # Errors
-    /// A file that is missing or cannot be used; images that are not square.
+    /// A file that is missing or cannot be used; no size; a size that the autoencoder cannot make.
+    pub fn image_sizes(&self) -> Result<onestep_pipeline::Sizes, TrainError> {
+        Ok(self.pipeline.sizes(self.size)?)
+    }
+
+    /// [`image_sizes`](Self::image_sizes) for commands that train on square images.
+    ///
+    /// # Errors
+    /// Those of [`image_sizes`](Self::image_sizes); images that are not square.
     pub fn sizes(&self) -> Result<Sizes, TrainError> {
-        let sizes = self.pipeline.sizes(None)?;
+        let sizes = self.image_sizes()?;
         Ok(Sizes { image: self.square("unet/config.json", sizes.image)?, latent: sizes.latent })
     }
 
-    /// The side of the autoencoder's images in pixels.
+    /// The side of the autoencoder's images in pixels, or the one that is asked for.
     ///
     /// # Errors
     /// A file that is missing or cannot be used; images that are not square.
     pub fn image_size(&self) -> Result<usize, TrainError> {
-        self.square("vae/config.json", self.pipeline.image_size()?)
+        match self.size {
+            Some(size) => self.square("vae/config.json", [size.height, size.width]),
+            None => self.square("vae/config.json", self.pipeline.image_size()?),
+        }
     }
 
     fn square(&self, file: &str, [rows, columns]: [usize; 2]) -> Result<usize, TrainError> {
@@ -156,7 +208,7 @@ impl PipelineFolder {
         }
         let path = self.pipeline.path().join(file);
         Err(TrainError::input(format!(
-            "{}: sample_size states images of {columns}x{rows} pixels; only squares can be trained, distilled and evaluated",
+            "{}: images of {columns}x{rows} pixels, by sample_size or --size; only squares can be trained, distilled and evaluated",
             path.display()
         )))
     }
@@ -193,12 +245,17 @@ impl PipelineFolder {
         self.load(self.vae_config()?.init(device), Part::Vae)
     }
 
-    /// The denoiser's configuration.
+    /// The denoiser's configuration, with the size that is asked for.
     ///
     /// # Errors
     /// A file that is missing or cannot be used.
     pub fn unet_config(&self) -> Result<UNet2DConditionConfig, TrainError> {
-        Ok(self.pipeline.unet_config()?.clone())
+        let mut config = self.pipeline.unet_config()?.clone();
+        if self.size.is_some() {
+            let [_, rows, columns] = self.image_sizes()?.latent;
+            config.sample_size = Some(if rows == columns { PerBlock::One(rows) } else { PerBlock::Each(vec![rows, columns]) });
+        }
+        Ok(config)
     }
 
     /// The denoiser.

@@ -25,7 +25,9 @@ use crate::{
     error::{TrainError, check_options},
     image_grid::ImageGrid,
     observer::Observer,
-    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, in_memory, model_index, tokenizer_files, write_model},
+    pipeline_folder::{
+        MODEL, ModelOptions, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, in_memory, model_index, tokenizer_files, write_model,
+    },
     presets::{self, Preset},
     run_folder::{Entry, RunFolder, model_of},
     sampler::{Sampler, encode_prompts, id_tensor, noises},
@@ -43,6 +45,9 @@ pub struct TeacherOptions {
     /// Run or model folder of the autoencoder.
     #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
+    /// How the model is opened.
+    #[command(flatten)]
+    pub model: ModelOptions,
     /// The run folder.
     #[arg(skip)]
     pub out: PathBuf,
@@ -78,6 +83,7 @@ impl Default for TeacherOptions {
         Self {
             data: PathBuf::new(),
             autoencoder: PathBuf::new(),
+            model: ModelOptions::default(),
             out: PathBuf::new(),
             preset: "tiny".into(),
             prompt_tokens: 16,
@@ -129,7 +135,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     ])?;
     options.training.check()?;
     options.averaging.check()?;
-    let autoencoder = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
+    let autoencoder = PipelineFolder::open_with(&model_of(&options.autoencoder)?, &options.model)?;
     let size = autoencoder.image_size()?;
     let images = ImageFolder::open_trained(&options.data, size)?;
     let vae = autoencoder.vae(device)?;

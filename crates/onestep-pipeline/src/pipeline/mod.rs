@@ -15,5 +15,5 @@ pub use component::{Component, ComponentClass, ComponentConfig};
 pub use folder::Source;
 pub use index::model_index;
 pub use open::{Layout, OpenOptions, Pipeline};
-pub use sizes::Sizes;
+pub use sizes::{ImageSize, Sizes};
 pub use tokenizer_files::{TOKENIZER_FILES, TokenizerFiles};

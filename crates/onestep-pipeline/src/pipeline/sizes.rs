@@ -1,9 +1,57 @@
 //! Sizes of images and latents.
 
+use std::fmt;
+use std::str::FromStr;
+
 use onestep_program::limits;
+use serde::{Deserialize, Serialize};
 
 use super::{ComponentConfig, Pipeline};
 use crate::{Part, config::PerBlock, error::PipelineError};
+
+/// The size of images that a user asks for, written `512` or `768x512`: width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl FromStr for ImageSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (width, height) = text.split_once(['x', '×']).unwrap_or((text, text));
+        let most = limits::IMAGE_SIDE.max as usize;
+        let side = |text: &str| text.parse().ok().filter(|side| (1..=most).contains(side));
+        match (side(width), side(height)) {
+            (Some(width), Some(height)) => Ok(Self { height, width }),
+            _ => Err(format!("expected pixels within 1..={most}, as 512 or as 768x512 (width x height), found {text:?}")),
+        }
+    }
+}
+
+impl TryFrom<String> for ImageSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ImageSize> for String {
+    fn from(size: ImageSize) -> Self {
+        size.to_string()
+    }
+}
+
+impl fmt::Display for ImageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.width == self.height { write!(f, "{}", self.width) } else { write!(f, "{}x{}", self.width, self.height) }
+    }
+}
 
 /// Sizes of images and latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,21 +63,21 @@ pub struct Sizes {
 }
 
 impl Pipeline {
-    /// The sizes for images of `requested` [rows, columns] pixels; without a request, those that the denoiser's configuration
-    /// states.
+    /// The sizes for images of a `requested` size; without a request, those that the denoiser's configuration states.
     ///
     /// # Errors
     /// A component that cannot be used; a request that is no multiple of the autoencoder's downscale or beyond the limits; no
     /// request where the configuration states no size.
-    pub fn sizes(&self, requested: Option<[usize; 2]>) -> Result<Sizes, PipelineError> {
+    pub fn sizes(&self, requested: Option<ImageSize>) -> Result<Sizes, PipelineError> {
         let unet = self.unet_config()?;
         // Not the autoencoder's sample_size: models of other sizes use it too.
         let scale = self.downscale()?;
         let most = limits::IMAGE_SIDE.max as usize;
         let [rows, columns] = match requested {
-            Some(image) => {
+            Some(size) => {
+                let image = [size.height, size.width];
                 if let Some(side) = image.iter().find(|side| **side == 0 || **side > most || !side.is_multiple_of(scale)) {
-                    let message = format!("size {}x{}: {side} is no multiple of {scale} within {scale}..={most}", image[1], image[0]);
+                    let message = format!("--size {size}: {side} is no multiple of {scale} within {scale}..={most}");
                     return Err(PipelineError::usage(message));
                 }
                 image.map(|side| side / scale)

@@ -9,6 +9,7 @@ use crate::{
     error::{TrainError, check_options},
     latent_metric::e_latent_lpips::ELatentLpipsOptions,
     optimizer::OptimizerOptions,
+    pipeline_folder::ModelOptions,
     training_loop::{AveragingOptions, LoopOptions, RunOptions},
 };
 
@@ -35,6 +36,9 @@ pub struct DistilOptions {
     /// Run or model folder of the teacher.
     #[arg(long, value_name = "DIR")]
     pub teacher: PathBuf,
+    /// How the model is opened.
+    #[command(flatten)]
+    pub model: ModelOptions,
     /// The pair set.
     #[arg(long, value_name = "DIR")]
     pub pairs: PathBuf,
@@ -159,6 +163,7 @@ impl Default for DistilOptions {
         training.optimizer = OptimizerOptions { learning_rate: 3e-4, clip_norm: 10.0, ..OptimizerOptions::default() };
         Self {
             teacher: PathBuf::new(),
+            model: ModelOptions::default(),
             pairs: PathBuf::new(),
             out: PathBuf::new(),
             distance: DistanceKind::ELatentLpips,

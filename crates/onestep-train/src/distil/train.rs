@@ -21,7 +21,7 @@ use crate::{
 /// Pairs that are damaged or another teacher's, a metric that does not fit, storage, a loss that is not finite, interruption.
 pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name: &str, observer: &mut dyn Observer) -> Result<(), TrainError> {
     options.check()?;
-    let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    let teacher = PipelineFolder::open_with(&model_of(&options.teacher)?, &options.model)?;
     teacher.check()?;
     let pairs = Pairs::open_of(&options.pairs, &teacher)?;
     let (mut scheduler, rule) = teacher.student_scheduler(options.timestep)?;

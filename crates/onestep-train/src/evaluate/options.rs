@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline_folder::ModelOptions;
+
 /// Options of `eval`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateOptions {
     /// Run or model folder of the teacher.
     pub teacher: PathBuf,
+    /// How the model is opened.
+    pub model: ModelOptions,
     /// Run or model folders of the students, at least one.
     pub students: Vec<PathBuf>,
     /// The image folder.
@@ -42,6 +46,7 @@ impl Default for EvaluateOptions {
     fn default() -> Self {
         Self {
             teacher: PathBuf::new(),
+            model: ModelOptions::default(),
             students: Vec::new(),
             data: PathBuf::new(),
             pairs: None,

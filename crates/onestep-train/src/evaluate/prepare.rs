@@ -48,7 +48,7 @@ impl Inputs {
     /// Invalid options; models, images or pairs that cannot be read or do not belong together.
     pub fn open(options: &EvaluateOptions, device: &Device) -> Result<Self, TrainError> {
         check_options([(format!("--guidance {}", options.guidance), options.guidance.is_finite(), "a finite number")])?;
-        let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+        let teacher = PipelineFolder::open_with(&model_of(&options.teacher)?, &options.model)?;
         teacher.check()?;
         let sizes = teacher.sizes()?;
         let size = sizes.image;

@@ -30,7 +30,7 @@ use crate::{
     image_grid::ImageGrid,
     observer::Observer,
     optimizer::{FlatGradients, Optimizer, OptimizerOptions},
-    pipeline_folder::PipelineFolder,
+    pipeline_folder::{ModelOptions, PipelineFolder},
     run_folder::{Entry, RunFolder, model_of},
     store::{self, sha256},
     training_loop::{self, LoopOptions, OPTIMIZER, RunIdentity, RunOptions, Trainee, finite, scalar},
@@ -46,6 +46,9 @@ pub struct CalibrationOptions {
     /// Run or model folder with the autoencoder.
     #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
+    /// How the model is opened.
+    #[command(flatten)]
+    pub model: ModelOptions,
     /// A BAPPS folder with ref, p0, p1 and judge inside; may be repeated. None for synthetic judgements.
     #[arg(long, value_name = "DIR")]
     pub judgements: Vec<PathBuf>,
@@ -84,6 +87,7 @@ impl Default for CalibrationOptions {
         Self {
             metric: empty(),
             autoencoder: empty(),
+            model: ModelOptions::default(),
             judgements: Vec::new(),
             held_out: Vec::new(),
             data: empty(),
@@ -148,7 +152,7 @@ pub fn train(
         (format!("held_out_percent = {percent}"), (1..=50).contains(&percent), "a number from 1 to 50"),
         (format!("--count {}", options.count), options.count <= MOST_JUDGEMENTS, "at most 1000000"),
     ])?;
-    let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
+    let model = PipelineFolder::open_with(&model_of(&options.autoencoder)?, &options.model)?;
     // A metric of latents has to be one of this autoencoder.
     let encoder = if Metric::is_of_images(&options.metric) { None } else { Some(model.encoder_name()?) };
     let metric = Metric::open(&options.metric, encoder.as_deref(), device)?;

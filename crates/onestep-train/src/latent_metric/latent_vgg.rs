@@ -24,7 +24,7 @@ use crate::{
     error::{TrainError, TrainErrorKind, check_options},
     image_grid::ImageGrid,
     observer::Observer,
-    pipeline_folder::PipelineFolder,
+    pipeline_folder::{ModelOptions, PipelineFolder},
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
     training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
@@ -37,6 +37,9 @@ pub struct LatentVggOptions {
     /// Run or model folder with the autoencoder.
     #[arg(long, value_name = "DIR")]
     pub autoencoder: PathBuf,
+    /// How the model is opened.
+    #[command(flatten)]
+    pub model: ModelOptions,
     /// The image folder; the caption is the class label.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
@@ -79,6 +82,7 @@ impl Default for LatentVggOptions {
         training.optimizer.decay_fraction = 0.5;
         Self {
             autoencoder: PathBuf::new(),
+            model: ModelOptions::default(),
             data: PathBuf::new(),
             out: PathBuf::new(),
             space: MetricSpace::Latent,
@@ -151,7 +155,7 @@ pub fn train(
         (format!("label_smoothing = {smoothing}"), (0.0..1.0).contains(&smoothing), "a fraction from 0 to below 1"),
         (format!("--widths {:?}", options.widths), options.widths.iter().all(|width| (1..=16384).contains(width)), "five numbers from 1 to 16384"),
     ])?;
-    let model = PipelineFolder::open(&model_of(&options.autoencoder)?)?;
+    let model = PipelineFolder::open_with(&model_of(&options.autoencoder)?, &options.model)?;
     let vae = model.vae(device)?;
     let size = model.image_size()?;
     options.training.check()?;

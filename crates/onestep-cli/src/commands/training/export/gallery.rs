@@ -9,7 +9,7 @@ use onestep_nets::ConfigError;
 use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
 use onestep_train::image_grid::rgb;
-use onestep_train::pipeline_folder::PipelineFolder;
+use onestep_train::pipeline_folder::{ModelOptions, PipelineFolder};
 use onestep_train::run_folder::model_of;
 use onestep_train::sampler::{Sampler, Start, encode_prompts, noises};
 use serde::Serialize;
@@ -35,6 +35,9 @@ pub struct Gallery {
     /// Run or model folder of the bundle's teacher
     #[arg(long, value_name = "DIR")]
     teacher: PathBuf,
+    /// How the teacher is opened
+    #[command(flatten)]
+    opening: ModelOptions,
     /// Prompt of an example; may be repeated
     #[arg(long, value_name = "TEXT", required = true)]
     prompt: Vec<String>,
@@ -99,10 +102,10 @@ impl Gallery {
         let mut clock = Clock::new();
         let mut student = bundle_folder::open_model(&folder, bundle_folder::open(&folder)?, Backend::Cpu, &mut clock)?;
         let device = device::select(Some("cpu"))?;
-        let teacher = PipelineFolder::open(&model_of(&self.teacher)?)?;
+        let teacher = PipelineFolder::open_with(&model_of(&self.teacher)?, &self.opening)?;
         teacher.check()?;
         let (unet, vae, text_encoder) = (teacher.unet(&device)?, teacher.vae(&device)?, teacher.text_encoder(&device)?);
-        let (tokenizer, schedule, latent) = (teacher.tokenizer()?, teacher.schedule()?, teacher.sizes()?.latent);
+        let (tokenizer, schedule, latent) = (teacher.tokenizer()?, teacher.schedule()?, teacher.image_sizes()?.latent);
         if student.manifest().generation.latent != latent {
             return Err(Failure::new(
                 Exit::Usage,

@@ -10,7 +10,7 @@ use onestep_compile::{Compiled, Names, Options, Storage, bundle_weights, compile
 use onestep_nets::{Decoder, Generator, OneStep, OneStepRule, weights};
 use onestep_program::{BundleWriter, Generation};
 use onestep_store::FolderDestination;
-use onestep_train::pipeline_folder::PipelineFolder;
+use onestep_train::pipeline_folder::{ModelOptions, PipelineFolder};
 use onestep_train::run_folder::model_of;
 
 use crate::bundle_folder;
@@ -54,6 +54,9 @@ pub struct Export {
     /// Further file to include, such as a sample image; may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Contents")]
     extra: Vec<PathBuf>,
+    /// How the model is opened
+    #[command(flatten)]
+    opening: ModelOptions,
     #[command(subcommand)]
     command: Option<ExportCommand>,
 }
@@ -83,7 +86,7 @@ impl Export {
         let (source, out) = (self.model.take().unwrap_or_default(), self.out.take().unwrap_or_default());
         let mut destination = FolderDestination::acquire(&out, BUNDLE, &[&source])?;
         bundle_destination::refuse_edited(&out)?;
-        let model = PipelineFolder::open(&model_of(&source)?)?;
+        let model = PipelineFolder::open_with(&model_of(&source)?, &self.opening)?;
         model.check()?;
         let storage = match self.weights {
             WeightStorage::F16 => Storage::F16,
@@ -109,12 +112,12 @@ impl Export {
             }
             extra.push((name, onestep_store::read(path)?));
         }
-        let sizes = model.sizes()?;
+        let sizes = model.image_sizes()?;
         let tokenizer = model.tokenizer()?;
         let files = BundleWriter {
             title: self.title,
             license: self.license,
-            generation: Generation { prompt_tokens: tokenizer.length(), latent: sizes.latent, image: [sizes.image; 2] },
+            generation: Generation { prompt_tokens: tokenizer.length(), latent: sizes.latent, image: [sizes.image[1], sizes.image[0]] },
             programs: programs.iter().map(|compiled| (compiled.program.name.clone(), compiled.program.clone())).collect::<BTreeMap<_, _>>(),
             weights,
             tokenizer: tokenizer.to_json().as_bytes().to_vec(),
@@ -157,7 +160,7 @@ fn refused(error: impl std::fmt::Display) -> Failure {
 fn compiled(model: &PipelineFolder, rule: OneStepRule, storage: Storage) -> Result<Vec<Compiled>, Failure> {
     let device = burn::tensor::Device::flex();
     let options = Options { storage, ..Options::default() };
-    let (sizes, tokens) = (model.sizes()?, model.tokenizer()?.length());
+    let (sizes, tokens) = (model.image_sizes()?, model.tokenizer()?.length());
     let [channels, rows, columns] = sizes.latent;
     let names = |parameters: Vec<weights::Parameter>| Names::explicit(parameters.into_iter().map(|parameter| (parameter.id, parameter.name)));
 
