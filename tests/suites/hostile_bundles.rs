@@ -24,14 +24,14 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     let writer = BundleWriter {
         title: "Sum".into(),
         license: "CC0-1.0".into(),
-        generation: Generation { prompt_tokens: 4, latent: [1, 2, 3], image: [8, 8] },
+        generation: Generation { prompt_tokens: 4, end_of_text: None, latent: [1, 2, 3], image: [8, 8] },
         programs: BTreeMap::from([("sum".into(), program)]),
-        weights,
         tokenizer: b"{}".to_vec(),
+        tokenizer_2: None,
         card: "# Sum".into(),
         extra: Vec::new(),
     };
-    writer.files().expect("a valid bundle").into_iter().collect()
+    writer.files(weights).expect("a valid bundle").into_iter().collect()
 }
 
 fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<Bundle, BundleError> {

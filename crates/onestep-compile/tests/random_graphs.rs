@@ -450,11 +450,11 @@ impl Growth {
             let offset = self.below(2);
             let hidden: Vec<bool> = (0..queries * keys).map(|index| index % keys > index / keys + offset).collect();
             if fill == -1e9 {
-                let kept = Constant::computed(hidden.iter().map(|&hidden| if hidden { 0.0 } else { 1.0 }).collect());
+                let kept = Constant::computed(hidden.iter().map(|&hidden| if hidden { 0.0 } else { 1.0 }).collect::<Vec<f32>>());
                 let kept = self.graph.add_constant(vec![queries, keys], kept);
                 scores = self.binary(scores, kept, BinaryKind::Mul);
             }
-            let mask = Constant::computed(hidden.iter().map(|&hidden| if hidden { fill } else { 0.0 }).collect());
+            let mask = Constant::computed(hidden.iter().map(|&hidden| if hidden { fill } else { 0.0 }).collect::<Vec<f32>>());
             let mask = self.graph.add_constant(vec![queries, keys], mask);
             scores = self.binary(scores, mask, BinaryKind::Add);
         }

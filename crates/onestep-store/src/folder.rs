@@ -123,13 +123,20 @@ impl FolderDestination {
     /// # Errors
     /// Storage.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.create(name)?.append(bytes)
+    }
+
+    /// Begins a file that is written part by part; `name` is a path within the folder, `/` between its parts.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn create(&mut self, name: &str) -> Result<PartialFile, StoreError> {
         let path = self.begin()?.join(name);
         if let Some(parent) = path.parent() {
             crate::create_folder(parent)?;
         }
-        let storage = |error: io::Error| StoreError::storage("writing", &path, &error);
-        let mut file = File::create_new(&path).map_err(storage)?;
-        file.write_all(bytes).map_err(storage)
+        let file = File::create_new(&path).map_err(|error| StoreError::storage("writing", &path, &error))?;
+        Ok(PartialFile { path, file })
     }
 
     /// Syncs everything to disk and moves the folder to its destination in one step; the replaced folder is removed afterwards.
@@ -159,6 +166,23 @@ impl FolderDestination {
             remove(&old)?;
         }
         Ok(())
+    }
+}
+
+/// A file of a [`FolderDestination`] that is being written.
+#[derive(Debug)]
+pub struct PartialFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl PartialFile {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).map_err(|error| StoreError::storage("writing", &self.path, &error))
     }
 }
 

@@ -23,10 +23,10 @@ mod tensors;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use file::{FileDestination, FileFormat, replace_file};
-pub use folder::{FolderDestination, FolderKind, check_folder, lock_folder, refuse_foreign};
+pub use folder::{FolderDestination, FolderKind, PartialFile, check_folder, lock_folder, refuse_foreign};
 pub use lock::Lock;
 pub use overlap::refuse_overlap;
-pub use reading::{read, read_at_most};
+pub use reading::{open, read, read_at_most};
 pub use record::{RECORD_FILE, is_marked, mark_folder, record_files};
 pub use stale_scratch::remove_stale_scratch;
 pub use tensors::tensor_bytes;

@@ -353,7 +353,11 @@ impl PipelineFolder {
         Ok(LatentScaling { shift: config.shift_factor.unwrap_or(0.0), factor: config.scaling_factor })
     }
 
-    fn vae_config(&self) -> Result<AutoencoderKlConfig, TrainError> {
+    /// The autoencoder's configuration.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used.
+    pub fn vae_config(&self) -> Result<AutoencoderKlConfig, TrainError> {
         let config = AutoencoderKlConfig::from_json(&self.text(VAE_CONFIG)?).map_err(|error| self.refuse(VAE_CONFIG, error))?;
         for (key, channels) in [("in_channels", config.in_channels), ("out_channels", config.out_channels)] {
             if channels != COLOURS {
@@ -394,7 +398,11 @@ impl PipelineFolder {
         self.load(self.unet_config()?.init(device), UNET_WEIGHTS)
     }
 
-    fn text_config(&self) -> Result<ClipTextConfig, TrainError> {
+    /// The text encoder's configuration.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used.
+    pub fn text_config(&self) -> Result<ClipTextConfig, TrainError> {
         let config = ClipTextConfig::from_json(&self.text(TEXT_CONFIG)?).map_err(|error| self.refuse(TEXT_CONFIG, error))?;
         if config.with_projection {
             let message = "architectures = [\"CLIPTextModelWithProjection\"], expected \"CLIPTextModel\", the class of this pipeline's text encoder";

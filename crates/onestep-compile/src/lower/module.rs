@@ -6,7 +6,7 @@ use onestep_program::{Activation, BinaryKind, Op, UnaryKind, ValueId};
 use super::{Lowering, refuse, scalar};
 use crate::{error::CompileError, graph::Constant};
 
-impl Lowering<'_> {
+impl Lowering {
     pub(super) fn module(&mut self, op: &ModuleOperationIr, operation: &OperationIr) -> Result<bool, CompileError> {
         use ModuleOperationIr as M;
         match op {

@@ -9,6 +9,7 @@ use onestep_program::Op;
 
 use super::at_each::at_each;
 use crate::{
+    elements::Elements,
     error::CompileError,
     graph::{Constant, Graph},
 };
@@ -23,7 +24,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
         let (x, weight) = (enlarged.inputs[0], node.inputs[1]);
         let [out, summed, 3, 3] = *graph.shape(weight) else { return false };
         let Some(kernel) = graph.constant(weight) else { return false };
-        let phases = Constant::computed(phases(&kernel.data));
+        let elements = kernel.data.clone();
+        let phases = Constant::computed(Elements::computed(elements.len() / 9 * 16, move || phases(&elements.read())));
         if !phases.fits_half() {
             return false;
         }

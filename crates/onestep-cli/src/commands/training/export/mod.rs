@@ -2,15 +2,19 @@
 
 mod bundle_destination;
 mod gallery;
+mod programs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use onestep_compile::{Compiled, Names, Options, Storage, bundle_weights, compile};
-use onestep_nets::{Decoder, Generator, weights};
-use onestep_program::{BundleWriter, Generation};
+use burn::module::Module;
+use onestep_compile::{BundleWeights, CompileError, Compiled, Options, Storage};
+use onestep_nets::weights::{ReadTensor, StoredParameter};
+use onestep_nets::{Decoder, Init, weights};
+use onestep_program::{BundleWriter, ElementType, FileEntry, FileHasher, Generation, Manifest, TensorFile, manifest};
 use onestep_store::FolderDestination;
-use onestep_train::pipeline_folder::PipelineFolder;
+use onestep_train::pipeline_folder::{PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, VAE_WEIGHTS};
 use onestep_train::run_folder::model_of;
 
 use crate::bundle_folder;
@@ -18,6 +22,10 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
 use bundle_destination::{BUNDLE, GALLERY};
+use programs::StoredNetwork;
+
+/// Bytes of tensors in one weight file.
+const WEIGHT_FILE_BYTES: u64 = 2 << 30;
 
 /// Compile a student into a bundle.
 ///
@@ -77,14 +85,13 @@ impl Export {
         let (source, out) = (self.model.take().unwrap_or_default(), self.out.take().unwrap_or_default());
         let mut destination = FolderDestination::acquire(&out, BUNDLE, &[&source])?;
         bundle_destination::refuse_edited(&out)?;
-        let model = PipelineFolder::open(&model_of(&source)?)?;
+        let model = Arc::new(PipelineFolder::open(&model_of(&source)?)?);
         model.check()?;
         let storage = match self.weights {
             WeightStorage::F16 => Storage::F16,
             WeightStorage::F32 => Storage::F32,
         };
         let programs = compiled(&model, storage)?;
-        let weights = bundle_weights(&programs.iter().collect::<Vec<_>>()).map_err(refused)?;
         let card = match &self.card {
             Some(path) => String::from_utf8(onestep_store::read(path)?)
                 .map_err(|_| Failure::new(Exit::Input, format!("reading the model card {}: expected UTF-8 text", path.display())))?,
@@ -104,29 +111,30 @@ impl Export {
         }
         let sizes = model.sizes()?;
         let tokenizer = model.tokenizer()?;
-        let files = BundleWriter {
+        let entries = write_weights(&mut destination, &programs)?;
+        let writer = BundleWriter {
             title: self.title,
             license: self.license,
-            generation: Generation { prompt_tokens: tokenizer.length(), latent: sizes.latent, image: [sizes.image; 2] },
+            generation: Generation { prompt_tokens: tokenizer.length(), end_of_text: None, latent: sizes.latent, image: [sizes.image; 2] },
             programs: programs.iter().map(|compiled| (compiled.program.name.clone(), compiled.program.clone())).collect::<BTreeMap<_, _>>(),
-            weights,
             tokenizer: tokenizer.to_json().as_bytes().to_vec(),
+            tokenizer_2: None,
             card,
             extra,
+        };
+        for (name, bytes) in writer.small_files() {
+            destination.write(&name, &bytes)?;
         }
-        .files()
-        .map_err(refused)?;
-        let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
-        for (name, bytes) in &files {
-            destination.write(name, bytes)?;
-        }
+        let manifest = writer.manifest(entries).map_err(refused)?;
+        destination.write(manifest::FILE_NAME, &manifest)?;
+        let manifest = Manifest::from_json(&manifest).map_err(refused)?;
         // Read back from the disk by the runtime's readers, as a user will.
         let written = bundle_folder::open(destination.begin()?)
             .and_then(|bundle| bundle_folder::check(&out, &bundle).and_then(|()| bundle_folder::smoke_test(bundle)))
             .map_err(|failure| Failure::new(failure.exit(), format!("checking the new bundle {}: {}", out.display(), failure.message())))?;
         destination.publish()?;
         if !shared.quiet {
-            output::message(&format!("{} files, {:.1} MiB", files.len(), bytes as f64 / 1_048_576.0));
+            output::message(&format!("{} files, {:.1} MiB", manifest.files.len() + 1, manifest.total_bytes() as f64 / 1_048_576.0));
             output::message(&written.to_string());
             for compiled in &programs {
                 output::message(&format!("{}: {}", compiled.program.name, compiled.histogram()));
@@ -140,36 +148,62 @@ fn refused(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Input, format!("compiling the model: {error}"))
 }
 
-/// The three programs of a text-to-image model: text encoder (token ids to hidden states), generator (noise and hidden states to latents), decoder
-/// (latents to image).
-fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, Failure> {
+impl From<CompileError> for Failure {
+    fn from(error: CompileError) -> Self {
+        refused(error)
+    }
+}
+
+/// Compiles the three programs. The weights stay in the files of the model.
+fn compiled(model: &Arc<PipelineFolder>, storage: Storage) -> Result<Vec<Compiled>, Failure> {
     let device = burn::tensor::Device::flex();
     let options = Options { storage, ..Options::default() };
     let (sizes, tokens) = (model.sizes()?, model.tokenizer()?.length());
-    let [channels, rows, columns] = sizes.latent;
-    let names = |parameters: Vec<weights::Parameter>| Names::explicit(parameters.into_iter().map(|parameter| (parameter.id, parameter.name)));
 
-    let text_encoder = model.text_encoder(&device)?;
-    let text_encoder = compile("text_encoder", &text_encoder, &names(weights::parameters(&text_encoder)), &options, |net, ports| {
-        let ids = ports.ids("input_ids", [1, tokens]);
-        ports.output("last_hidden_state", net.forward(ids).last_hidden_state);
-    })
-    .map_err(refused)?;
+    let network = model.text_config()?.init(&device);
+    let text_encoder = StoredNetwork { parameters: stored(model, &network, TEXT_WEIGHTS, |_| false)?, network };
+    let text_encoder = programs::text_encoder(&text_encoder, tokens, &options)?;
     let features = text_encoder.program.value(text_encoder.program.outputs[0].value).shape[2];
 
-    let generator = Generator::new(model.unet(&device)?, model.one_step_rule()?);
-    let generator = compile("generator", &generator, &names(weights::parameters(&generator)), &options, |net, ports| {
-        let noise = ports.float("noise", [1, channels, rows, columns]);
-        let states = ports.float("encoder_hidden_states", [1, tokens, features]);
-        ports.output("latents", net.forward(noise, states));
-    })
-    .map_err(refused)?;
+    let network = model.unet_config()?.init(&device);
+    let unet = StoredNetwork { parameters: stored(model, &network, UNET_WEIGHTS, |_| false)?, network };
+    let generator = programs::generator(&unet, model.one_step_rule()?, sizes.latent, tokens, features, None, &options)?;
 
-    let decoder = Decoder::new(model.vae(&device)?);
-    let decoder = compile("decoder", &decoder, &names(weights::parameters(&decoder)), &options, |net, ports| {
-        let latents = ports.float("latents", [1, channels, rows, columns]);
-        ports.output("sample", net.forward(latents));
-    })
-    .map_err(refused)?;
+    let network = Decoder::new(model.vae_config()?.init(&device));
+    let parameters = stored(model, &network, VAE_WEIGHTS, |name| name.starts_with("encoder.") || name.starts_with("quant_conv."))?;
+    let decoder = programs::decoder(&StoredNetwork { network, parameters }, sizes.latent, &options)?;
     Ok(vec![text_encoder, generator, decoder])
+}
+
+/// The parameters of a network in a weight file of the model, which may have others for which `is_other` is true.
+fn stored<M: Module>(
+    model: &Arc<PipelineFolder>,
+    network: &M,
+    file: &'static str,
+    is_other: fn(&str) -> bool,
+) -> Result<Vec<StoredParameter>, Failure> {
+    let opened = TensorFile::read(model.file(file)?, file).map_err(refused)?;
+    let tensors = opened.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape.to_vec())).collect();
+    let model = Arc::clone(model);
+    let read: ReadTensor = Arc::new(move |name| {
+        let bytes = model.file(file).map_err(|error| error.to_string())?;
+        TensorFile::read(bytes, file).and_then(|file| file.floats(name, ElementType::WEIGHTS)).map_err(|error| error.to_string())
+    });
+    weights::stored(network, tensors, is_other, &read).map_err(refused)
+}
+
+/// Writes the weight files, tensor by tensor.
+fn write_weights(destination: &mut FolderDestination, programs: &[Compiled]) -> Result<Vec<FileEntry>, Failure> {
+    let weights = BundleWeights::new(&programs.iter().collect::<Vec<_>>(), WEIGHT_FILE_BYTES)?;
+    let mut entries = Vec::new();
+    for number in 0..weights.len() {
+        let name = BundleWriter::weight_file(number);
+        let (mut file, mut hasher) = (destination.create(&name)?, FileHasher::new(&name));
+        weights.write(number, |bytes| -> Result<(), Failure> {
+            hasher.update(bytes);
+            Ok(file.append(bytes)?)
+        })?;
+        entries.push(hasher.finish());
+    }
+    Ok(entries)
 }
