@@ -254,7 +254,10 @@ impl Manifest {
     fn check(&self) -> Result<(), BundleError> {
         let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, FILE_NAME, message);
         limits::check(limits::FILES, self.files.len() as u64, FILE_NAME)?;
-        limits::check(limits::BUNDLE_BYTES, self.total_bytes(), FILE_NAME)?;
+        if let Err(error) = limits::check(limits::BUNDLE_BYTES, self.total_bytes(), FILE_NAME) {
+            let hint = if cfg!(target_arch = "wasm32") { "; a browser cannot load it, `onestep generate` on a computer can" } else { "" };
+            return Err(BundleError::new(error.kind(), FILE_NAME, format!("{}{hint}", error.message())));
+        }
         for (index, file) in self.files.iter().enumerate() {
             check_name(&file.name)?;
             if file.name.eq_ignore_ascii_case(FILE_NAME) || self.files[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&file.name)) {
