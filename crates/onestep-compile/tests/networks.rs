@@ -103,6 +103,22 @@ fn generator_like_stable_diffusion() {
 }
 
 #[test]
+fn generator_at_sizes_that_do_not_halve_evenly() {
+    for (size, paddings) in [([10, 14], 1), ([12, 20], 1), ([9, 9], 1), ([9, 13], 0)] {
+        let module = generator(&UNet2DConditionConfig { downsample_padding: paddings, ..unet_config() });
+        let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
+            let z = io.float("noise", [1, 4, size[0], size[1]]);
+            let text = io.float("text", [1, 7, 24]);
+            io.output("latents", net.forward(z, text, None));
+        });
+        let found = compiled.histogram();
+        // Levels of an even size keep their fused upsampling.
+        assert_eq!(found.count("up_conv2d") + found.count("upsample_nearest"), 3, "{found}");
+        assert!(found.count("upsample_nearest") > 0, "{found}");
+    }
+}
+
+#[test]
 fn parameters_keep_their_published_names_and_layout() {
     let module = generator(&unet_config());
     // Without the passes that compute new weights from those of the module.
