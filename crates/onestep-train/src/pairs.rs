@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{ClipTextModel, NoiseSchedule, UNet2DConditionModel};
+use onestep_nets::{ClipTextModel, Conditioning, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::{Philox, Stream};
 use onestep_program::{ElementType, TensorFile, limits};
 use onestep_store::{
@@ -269,8 +269,8 @@ struct PairSampler<'a> {
     schedule: NoiseSchedule,
     text_encoder: ClipTextModel,
     tokenizer: CaptionTokenizer,
-    /// The condition of the empty prompt: [1, tokens, features].
-    empty: Tensor<3>,
+    /// The conditions of the empty prompt.
+    empty: Conditioning,
 }
 
 impl<'a> PairSampler<'a> {

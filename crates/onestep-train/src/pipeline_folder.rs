@@ -15,7 +15,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Init, LatentScaling, NoiseSchedule, PerBlock, SchedulerConfig,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Init, LatentScaling, NoiseSchedule, OneStepRule, PerBlock, SchedulerConfig,
     UNet2DConditionConfig, UNet2DConditionModel, config_object,
     weights::{self, Shard},
 };
@@ -421,6 +421,14 @@ impl PipelineFolder {
         let schedule = NoiseSchedule::new(&config).map_err(|error| self.refuse(name, error))?;
         schedule.check(STUDENT_TIMESTEP).map_err(|error| self.refuse(name, error))?;
         Ok(schedule)
+    }
+
+    /// How the student's network is read, in one step.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used.
+    pub fn one_step_rule(&self) -> Result<OneStepRule, TrainError> {
+        OneStepRule::noise(&self.schedule()?, STUDENT_TIMESTEP).map_err(|error| self.refuse(SCHEDULER_CONFIG, error))
     }
 
     /// The tokenizer.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{
-    AutoencoderKl, ClipTextModel, Init, NoiseSchedule, UNet2DConditionModel,
+    AutoencoderKl, ClipTextModel, Init, NoiseSchedule, UNet2DConditionModel, add_noise,
     weights::{self, Shard},
 };
 use onestep_noise::{Philox, Stream, normal};
@@ -285,7 +285,7 @@ impl Task for NoisePrediction<'_> {
         let x = tensor(indices.iter().flat_map(|&index| self.latents[index * elements..(index + 1) * elements].iter().copied()).collect());
         let noise = tensor(normal(seed, Stream::Training, step, batch * elements));
 
-        let noisy = self.schedule.add_noise(x, noise.clone(), &timesteps);
+        let noisy = add_noise(&self.schedule, x, noise.clone(), &timesteps);
         let time =
             Tensor::<1>::from_data(TensorData::new(timesteps.iter().map(|&timestep| timestep as f32).collect::<Vec<_>>(), [batch]), &self.device);
         let context = net.text_encoder.forward(id_tensor(&ids, self.tokenizer.length(), &self.device)).last_hidden_state;

@@ -42,7 +42,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let mut distillation = Distillation {
         options,
         config: config.to_json(),
-        schedule: teacher.schedule()?,
+        rule: teacher.one_step_rule()?,
         vae: burn::module::Module::no_grad(teacher.vae(&autodiff)?),
         pairs: &pairs,
         conditions,
