@@ -7,7 +7,9 @@ use std::{fs, path::PathBuf, time::Instant};
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_compile::{Compiled, Names, Options, Ports, Storage, compile};
 use onestep_cpu::CpuProgram;
-use onestep_nets::{AutoencoderKlConfig, Decoder, Generator, Init, NoiseSchedule, OneStepRule, PerBlock, SchedulerConfig, UNet2DConditionConfig, weights};
+use onestep_nets::{
+    AutoencoderKlConfig, Decoder, Generator, Init, NoiseSchedule, OneStepRule, PerBlock, SchedulerConfig, UNet2DConditionConfig, weights,
+};
 use onestep_noise::standard_normal;
 use onestep_program::{Program, TensorRef};
 use onestep_runtime::{Capabilities, Executor, Gpu, GpuOptions, Plan};

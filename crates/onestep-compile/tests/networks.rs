@@ -9,8 +9,8 @@ use burn::{
 use common::{Eager, noise};
 use onestep_compile::{Compiled, Names, Options, Passes, Ports, Storage, bundle_weights, compile};
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Conditioning, Decoder, Generator, Init, NoiseSchedule, OneStepRule, SchedulerConfig,
-    UNet2DConditionConfig, weights,
+    AddedConditions, AutoencoderKlConfig, AutoencoderTinyConfig, ClipTextConfig, Conditioning, Decoder, Generator, Init, NoiseSchedule, OneStepRule,
+    SchedulerConfig, UNet2DConditionConfig, weights,
 };
 use onestep_program::{DType, Op, WeightFile};
 
@@ -110,7 +110,7 @@ fn generator_at_sizes_that_do_not_halve_evenly() {
         let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
             let z = io.float("noise", [1, 4, size[0], size[1]]);
             let text = io.float("text", [1, 7, 24]);
-            io.output("latents", net.forward(z, text, None));
+            io.output("latents", net.forward(z, text));
         });
         let found = compiled.histogram();
         // Levels of an even size keep their fused upsampling.
@@ -183,6 +183,23 @@ fn decoder() {
         io.output("image", net.forward(latents));
     });
     assert_fused(&compiled);
+}
+
+#[test]
+fn tiny_autoencoder() {
+    let config = AutoencoderTinyConfig { decoder_block_out_channels: vec![16; 4], encoder_block_out_channels: vec![8; 4], ..Default::default() };
+    let vae = stir(config.init(&Device::flex()));
+    let decoder = Decoder::new(vae.clone());
+    let compiled = case!(&decoder, &names(&decoder), 0, BOUND, true, |net, io| {
+        let latents = io.float("latents", [1, 4, 3, 5]);
+        io.output("image", net.forward(latents));
+    });
+    let found = compiled.histogram();
+    assert_eq!((found.count("up_conv2d"), found.count("upsample_nearest")), (3, 0), "{found}");
+    case!(&vae, &names(&vae), 0, BOUND, true, |net, io| {
+        let images = io.float("images", [1, 3, 18, 24]);
+        io.output("latents", net.encode(images));
+    });
 }
 
 #[test]

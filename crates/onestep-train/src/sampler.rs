@@ -124,7 +124,7 @@ impl Sampler<'_> {
         for index in 0..solver.steps() {
             let input = if guided { x.clone().repeat_dim(0, 2) } else { x.clone() };
             let time = Tensor::<1>::from_data(TensorData::new(vec![solver.timestep(index)], [1]), &device);
-            let output = self.unet.forward(input, time, context.states.clone(), context.added.clone());
+            let output = self.unet.forward(input, time, context.clone());
             let prediction = if guided {
                 let unconditional = output.clone().narrow(0, 0, count);
                 let conditional = output.narrow(0, count, count);

@@ -131,8 +131,8 @@ impl Distillation<'_> {
             let (fake_z, fake_c, fake_x) = self.fake_batch(&fakes, latents);
 
             let cast = self.options.precision.cast(&discriminator);
-            let real = cast.forward(x, z, &c.states);
-            let fake = cast.forward(fake_x, fake_z, &fake_c.states);
+            let real = cast.forward(x, z, &c);
+            let fake = cast.forward(fake_x, fake_z, &fake_c);
             let loss = (loss_real(&real) + loss_fake(&fake)).mul_scalar(fraction);
             metrics.loss += scalar(&loss);
             metrics.real_logits += scalar(&score(&real)) / real.len() as f64 * fraction;
@@ -146,7 +146,7 @@ impl Distillation<'_> {
         // Lazy R1 on one real sample. It is always f32: 16 bits would hardly resolve the difference of the two scores.
         if adversarial.r1_gamma > 0.0 && (step - start).is_multiple_of(adversarial.r1_every) {
             let (z, c, x) = self.batch(&indices[..1], &self.device);
-            if let Some(r1) = r1_penalty(|x| score(&discriminator.forward(x, z.clone(), &c.states)), x, adversarial.r1_gamma) {
+            if let Some(r1) = r1_penalty(|x| score(&discriminator.forward(x, z.clone(), &c)), x, adversarial.r1_gamma) {
                 finite("the R1 penalty", r1.value, step)?;
                 let loss = r1.loss.mul_scalar(adversarial.r1_every as f64);
                 gradients = gradients.plus(FlatGradients::take(&discriminator, &mut loss.backward()));
@@ -206,7 +206,7 @@ impl Distillation<'_> {
 
             if let Some(discriminator) = &discriminator {
                 let input = latents.clone().detach().require_grad();
-                let loss = loss_real(&discriminator.forward(input.clone(), z, &c.states));
+                let loss = loss_real(&discriminator.forward(input.clone(), z, &c));
                 metrics.adversarial = Some(metrics.adversarial.unwrap_or_default() + scalar(&loss) * fraction);
                 if let Some(adversarial_gradient) = input.grad(&loss.backward()) {
                     let norms = [norm(&gradient), norm(&adversarial_gradient)];
