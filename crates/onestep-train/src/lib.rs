@@ -32,6 +32,7 @@ pub mod parameters;
 mod pickle_check;
 pub mod pipeline_folder;
 pub mod presets;
+pub mod prompt_encoder;
 pub mod report_page;
 #[cfg(test)]
 mod resume_tests;

@@ -10,6 +10,7 @@ use crate::{
     optimizer::Optimizer,
     pairs::Pairs,
     pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, model_index},
+    prompt_encoder::PromptEncoder,
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
     training_loop::{self, RunIdentity},
@@ -28,7 +29,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let autodiff = if options.gradient_checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &autodiff)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
-    let conditions = Conditions::new(&teacher, &pairs, device)?;
+    let conditions = Conditions::new(&PromptEncoder::open(&teacher, pairs.index.options.guidance, device)?, &pairs, device)?;
     let config = teacher.unet_config()?;
     let adversarial = &options.adversarial;
     device.seed(options.training.seed);
