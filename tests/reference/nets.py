@@ -181,7 +181,8 @@ def clip(name, seed, dtype, ids, projecting, prefix, **options):
         tensors["pooler_output"] = out.pooler_output
         probed = out.last_hidden_state
     tensors["probe"] = normal(seed + 1, *probed.shape)
-    grads = gradients(model, (probed * tensors["probe"]).sum(), prefix)
+    # Named as in files with the prefix.
+    grads = gradients(model, (probed * tensors["probe"]).sum(), "" if projecting else "text_model.")
     keys = json.loads(config.to_json_string())
     keys["architectures"] = [type(model).__name__]
     weights = {prefix + k: v for k, v in model.state_dict().items()}

@@ -7,7 +7,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use onestep_nets::{ClipTextModel, Conditioning, ConfigError, DdimStep, Generator, NoiseProcess, NoiseSchedule, OneStepRule, UNet2DConditionModel};
 use onestep_noise::standard_normal;
 
-use crate::{data::CaptionTokenizer, error::TrainError, guard::guarded, prompt_encoder::takes_guidance};
+use onestep_pipeline::guard::guarded;
+
+use crate::{data::CaptionTokenizer, error::TrainError, prompt_encoder::takes_guidance};
 
 /// The conditions of prompts, by a single text encoder.
 ///

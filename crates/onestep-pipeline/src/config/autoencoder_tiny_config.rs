@@ -1,4 +1,4 @@
-//! The configuration of the tiny autoencoder: a `vae/config.json` of diffusers' `AutoencoderTiny`.
+//! The configuration of the small autoencoder TAESD: diffusers' `vae/config.json` of the class `AutoencoderTiny`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -12,8 +12,6 @@ const FIXED: &[(&str, &[&str])] =
     &[("_class_name", &["\"AutoencoderTiny\""]), ("act_fn", &["\"relu\""]), ("upsample_fn", &["\"nearest\""]), ("upsampling_scaling_factor", &["2"])];
 
 /// The keys of `config.json` that this implementation varies; the default is diffusers'.
-///
-/// `latent_magnitude` and `latent_shift`, the range of latents that are stored in 8 bits, change neither the encoder nor the decoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub struct AutoencoderTinyConfig {
@@ -21,20 +19,26 @@ pub struct AutoencoderTinyConfig {
     pub in_channels: usize,
     /// Channels of the images that are decoded.
     pub out_channels: usize,
-    /// Channels of each level of the encoder, highest resolution first; all are equal.
+    /// Channels of the encoder's levels, highest resolution first; all are equal.
     pub encoder_block_out_channels: Vec<usize>,
-    /// Channels of each level of the decoder, lowest resolution first; all are equal.
+    /// Channels of the decoder's levels, lowest resolution first; all are equal.
     pub decoder_block_out_channels: Vec<usize>,
     /// Channels of the latent.
     pub latent_channels: usize,
-    /// Residual blocks of each level of the encoder.
+    /// Blocks of each of the encoder's levels.
     pub num_encoder_blocks: Vec<usize>,
-    /// Residual blocks of each level of the decoder.
+    /// Blocks of each of the decoder's levels.
     pub num_decoder_blocks: Vec<usize>,
+    /// Latents are divided by twice this where they are stored as images.
+    pub latent_magnitude: f64,
+    /// This is added to latents where they are stored as images.
+    pub latent_shift: f64,
     /// Latents are multiplied by this for the U-Net.
     pub scaling_factor: f64,
     /// This is taken from latents before that.
     pub shift_factor: Option<f64>,
+    /// Accepted and kept: a hint to run in f32.
+    pub force_upcast: bool,
 }
 
 impl Default for AutoencoderTinyConfig {
@@ -47,8 +51,11 @@ impl Default for AutoencoderTinyConfig {
             latent_channels: 4,
             num_encoder_blocks: vec![1, 3, 3, 3],
             num_decoder_blocks: vec![3, 3, 3, 1],
+            latent_magnitude: 3.0,
+            latent_shift: 0.5,
             scaling_factor: 1.0,
             shift_factor: Some(0.0),
+            force_upcast: false,
         }
     }
 }
@@ -70,8 +77,11 @@ impl TryFrom<Map<String, Value>> for AutoencoderTinyConfig {
             latent_channels: keys.read("latent_channels", d.latent_channels)?,
             num_encoder_blocks: keys.read("num_encoder_blocks", d.num_encoder_blocks)?,
             num_decoder_blocks: keys.read("num_decoder_blocks", d.num_decoder_blocks)?,
+            latent_magnitude: keys.read("latent_magnitude", d.latent_magnitude)?,
+            latent_shift: keys.read("latent_shift", d.latent_shift)?,
             scaling_factor: keys.read("scaling_factor", d.scaling_factor)?,
             shift_factor: keys.read("shift_factor", d.shift_factor)?,
+            force_upcast: keys.read("force_upcast", d.force_upcast)?,
         };
         config.validate()?;
         Ok(config)
@@ -79,7 +89,8 @@ impl TryFrom<Map<String, Value>> for AutoencoderTinyConfig {
 }
 
 impl AutoencoderTinyConfig {
-    /// Reads a `config.json`. Keys that do not change the mathematics are ignored; values that would and are not implemented are refused.
+    /// Reads a `config.json`. Keys that do not change the mathematics are ignored; values that would and are not
+    /// implemented are refused.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         object(CLASS, text)?.try_into()
     }
@@ -106,42 +117,44 @@ impl AutoencoderTinyConfig {
             value if (low..=high).contains(&value) => Ok(()),
             _ => refuse(key, json!(value), format!("must be within {low}..={high}")),
         };
-        let halves = [
-            ("num_encoder_blocks", &self.num_encoder_blocks, "encoder_block_out_channels", &self.encoder_block_out_channels),
-            ("num_decoder_blocks", &self.num_decoder_blocks, "decoder_block_out_channels", &self.decoder_block_out_channels),
-        ];
-        for (blocks_key, blocks, channels_key, channels) in halves {
-            within(&format!("{channels_key}.len()"), channels.len(), 1, 16)?;
+        for (key, channels, blocks_key, blocks) in [
+            ("encoder_block_out_channels", &self.encoder_block_out_channels, "num_encoder_blocks", &self.num_encoder_blocks),
+            ("decoder_block_out_channels", &self.decoder_block_out_channels, "num_decoder_blocks", &self.num_decoder_blocks),
+        ] {
+            within(&format!("{key}.len()"), channels.len(), 1, 16)?;
             if blocks.len() != channels.len() {
-                let reason = format!("must have as many entries as {channels_key}, {}", channels.len());
-                return refuse(blocks_key, json!(blocks), reason);
+                return refuse(blocks_key, json!(blocks), format!("must have as many entries as {key}, {}", channels.len()));
             }
-            blocks.iter().try_for_each(|&count| within(blocks_key, count, 0, 64))?;
-            channels.iter().try_for_each(|&channels| within(channels_key, channels, 1, 16384))?;
+            channels.iter().try_for_each(|&channels| within(key, channels, 1, 16384))?;
+            blocks.iter().try_for_each(|&blocks| within(blocks_key, blocks, 0, 64))?;
             // The convolutions between levels keep the number of channels.
             if channels.iter().any(|one| *one != channels[0]) {
-                return refuse(channels_key, json!(channels), "must be the same number for every level".to_owned());
+                return refuse(key, json!(channels), "must be the same number for every level".to_owned());
             }
         }
-        if self.num_decoder_blocks.len() != self.num_encoder_blocks.len() {
-            let reason = format!("must have as many levels as num_encoder_blocks, {}", self.num_encoder_blocks.len());
-            return refuse("num_decoder_blocks", json!(self.num_decoder_blocks), reason);
+        if self.encoder_block_out_channels.len() != self.decoder_block_out_channels.len() {
+            let reason = format!("must have as many entries as encoder_block_out_channels, {}", self.encoder_block_out_channels.len());
+            return refuse("decoder_block_out_channels", json!(self.decoder_block_out_channels), reason);
         }
         within("in_channels", self.in_channels, 1, 1024)?;
         within("out_channels", self.out_channels, 1, 1024)?;
         within("latent_channels", self.latent_channels, 1, 1024)?;
-        if !(self.scaling_factor.is_finite() && self.scaling_factor != 0.0) {
-            return refuse("scaling_factor", json!(self.scaling_factor), "must be finite and not 0".to_owned());
+        for (key, value) in [("scaling_factor", self.scaling_factor), ("latent_magnitude", self.latent_magnitude)] {
+            if !(value.is_finite() && value != 0.0) {
+                return refuse(key, json!(value), "must be finite and not 0".to_owned());
+            }
         }
-        match self.shift_factor {
-            Some(shift) if !shift.is_finite() => refuse("shift_factor", json!(shift), "must be finite".to_owned()),
-            _ => Ok(()),
+        for (key, value) in [("latent_shift", self.latent_shift), ("shift_factor", self.shift_factor.unwrap_or(0.0))] {
+            if !value.is_finite() {
+                return refuse(key, json!(value), "must be finite".to_owned());
+            }
         }
+        Ok(())
     }
 
     /// How much smaller a latent is than its image: `2^(levels - 1)`.
     pub fn downscale(&self) -> usize {
-        1 << self.num_encoder_blocks.len().saturating_sub(1)
+        1 << self.encoder_block_out_channels.len().saturating_sub(1)
     }
 }
 
@@ -164,7 +177,7 @@ mod tests {
             ("upsampling_scaling_factor", r#"{"upsampling_scaling_factor": 4}"#),
             ("num_encoder_blocks", r#"{"num_encoder_blocks": [1, 3]}"#),
             ("num_decoder_blocks", r#"{"num_decoder_blocks": [1, 3, 3, 999]}"#),
-            ("num_decoder_blocks", r#"{"num_decoder_blocks": [1, 3], "decoder_block_out_channels": [64, 64]}"#),
+            ("decoder_block_out_channels", r#"{"num_decoder_blocks": [1, 3], "decoder_block_out_channels": [64, 64]}"#),
             ("encoder_block_out_channels", r#"{"encoder_block_out_channels": [64, 64, 64, 32]}"#),
             ("decoder_block_out_channels.len()", r#"{"decoder_block_out_channels": [], "num_decoder_blocks": []}"#),
             ("latent_channels", r#"{"latent_channels": 0}"#),

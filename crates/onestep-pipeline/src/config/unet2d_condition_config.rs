@@ -107,7 +107,7 @@ pub struct UNet2DConditionConfig {
     pub projection_class_embeddings_input_dim: Option<usize>,
     /// Size of the time embedding, four times the first level's channels if not given.
     pub time_embedding_dim: Option<usize>,
-    /// Features of the guidance scale, for networks distilled to take it as an input (latent consistency models).
+    /// Features of the guidance scale, which students of latent consistency take as a condition; `None` for networks without it.
     pub time_cond_proj_dim: Option<usize>,
     /// Kernel of the first convolution.
     pub conv_in_kernel: usize,

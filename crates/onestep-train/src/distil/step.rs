@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{
-    AutoencoderKl, Conditioning, Discriminator, OneStepRule, UNet2DConditionModel,
+    Conditioning, Decoder, Discriminator, OneStepRule, UNet2DConditionModel,
     weights::{self, Shard},
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Distillation<'a> {
     /// How the student's network is read.
     pub rule: OneStepRule,
     /// Frozen, on the autodiff device.
-    pub vae: AutoencoderKl,
+    pub decoder: Decoder,
     pub pairs: &'a Pairs,
     pub conditions: Conditions,
     /// The class label of each pair.
@@ -199,7 +199,7 @@ impl Distillation<'_> {
             let latents = one_step(&self.options.precision.cast(&net), self.rule, z.clone(), c.clone());
 
             let input = latents.clone().detach().require_grad();
-            let distance = self.distance.mean(input.clone(), x, number, &self.vae);
+            let distance = self.distance.mean(input.clone(), x, number, &self.decoder);
             metrics.distance += scalar(&distance) * fraction;
             finite("the distance", metrics.distance, step)?;
             let Some(mut gradient) = input.grad(&distance.backward()) else { return Err(TrainError::input("the distance has no gradient")) };
@@ -305,8 +305,8 @@ impl Trainee for Distillation<'_> {
         let count = self.pairs.seeds.len().min(16);
         let indices: Vec<usize> = (0..count).map(|i| i * self.pairs.seeds.len() / count).collect();
         let (z, context, x) = self.batch(&indices, &device);
-        let vae = self.vae.valid();
-        let decode = |latents| vae.decode(vae.from_model_space(latents));
+        let decoder = self.decoder.valid();
+        let decode = |latents| decoder.forward(latents);
         let mut grid = ImageGrid::new(self.image_size);
         grid.row(&decode(x));
         if let Some(net) = &self.average {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AutoencoderKl, Conditioning, NoiseSchedule, OneStepRule, UNet2DConditionModel};
+use onestep_nets::{Conditioning, Decoder, NoiseSchedule, OneStepRule, UNet2DConditionModel};
 
 use super::requests::{EvaluatedModel, RequestList};
 use crate::{
@@ -40,7 +40,7 @@ pub(super) struct ImageSampler<'a> {
     teacher: UNet2DConditionModel,
     /// Each student's network, and how it is read.
     students: Vec<(UNet2DConditionModel, OneStepRule)>,
-    vae: AutoencoderKl,
+    decoder: Decoder,
     prompt_encoder: PromptEncoder,
     schedule: NoiseSchedule,
     /// Conditions of the unconditional prediction.
@@ -70,7 +70,7 @@ impl<'a> ImageSampler<'a> {
         Ok(Self {
             teacher: teacher.unet(device)?,
             students: students.iter().map(|student| Ok((student.unet(device)?, student.one_step_rule()?))).collect::<Result<_, TrainError>>()?,
-            vae: teacher.vae(device)?,
+            decoder: teacher.decoder(device)?,
             schedule: teacher.schedule()?,
             empty: prompt_encoder.unconditional(device)?,
             prompt_encoder,
@@ -138,7 +138,7 @@ impl<'a> ImageSampler<'a> {
 
     /// Images [3,size,size] in −1…1 of model-space latents [N,C,H,W].
     pub fn decode(&self, latents: Tensor<4>) -> Vec<Vec<f32>> {
-        let decoded = self.vae.decode(self.vae.from_model_space(latents)).clamp(-1.0, 1.0);
+        let decoded = self.decoder.forward(latents).clamp(-1.0, 1.0);
         let values: usize = decoded.dims()[1..].iter().product();
         decoded.to_data().try_to_vec::<f32>().unwrap_or_default().chunks(values).map(<[f32]>::to_vec).collect()
     }

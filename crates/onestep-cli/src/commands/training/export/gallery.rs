@@ -101,7 +101,7 @@ impl Gallery {
         let device = device::select(Some("cpu"))?;
         let teacher = PipelineFolder::open(&model_of(&self.teacher)?)?;
         teacher.check()?;
-        let (unet, vae) = (teacher.unet(&device)?, teacher.vae(&device)?);
+        let (unet, decoder) = (teacher.unet(&device)?, teacher.decoder(&device)?);
         let (schedule, latent) = (teacher.schedule()?, teacher.sizes()?.latent);
         let prompt_encoder = PromptEncoder::open(&teacher, self.guidance, &device)?;
         if student.manifest().generation.latent != latent {
@@ -135,7 +135,7 @@ impl Gallery {
             let condition = prompt_encoder.encode(&[&prompt], &device)?;
             let latents =
                 sampler.latents(noises(&[seed], latent, &device), condition, &empty).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-            let image = vae.decode(vae.from_model_space(latents));
+            let image = decoder.forward(latents);
             if image.to_data().iter::<f32>().any(|value| !value.is_finite()) {
                 let message =
                     format!("the teacher's image of {prompt:?}, seed {seed}, holds NaN or an infinite value; try another --guidance or --steps");
