@@ -306,6 +306,29 @@ fn up_conv2d_of_odd_shapes_is_refused() {
 }
 
 #[test]
+fn upsampling_enlarges_an_image() {
+    let op = Op::UpsampleNearest;
+    for (x, output) in [([2, 3, 5, 7], [2, 3, 9, 7]), ([1, 1, 1, 1], [1, 1, 3, 1]), ([1, 1, 0, 2], [1, 1, 0, 3])] {
+        op.check(&[&x], &output, "here").expect("valid");
+    }
+    let x: &[usize] = &[2, 3, 5, 7];
+    let cases: &[(&[&[usize]], &[usize])] = &[
+        (&[], x),
+        (&[x, x], x),
+        (&[x], &[2, 3, 4, 7]),
+        (&[x], &[2, 3, 10, 6]),
+        (&[x], &[2, 4, 10, 14]),
+        (&[x], &[3, 10, 14]),
+        (&[x], &[]),
+        (&[&[3, 5, 7]], &[3, 10, 14]),
+        (&[&[1, 1, 0, 2]], &[1, 1, 1, 2]),
+    ];
+    for (inputs, output) in cases {
+        assert_eq!(op.check(inputs, output, "here").expect_err("odd").kind(), BundleErrorKind::Malformed, "{inputs:?} to {output:?}");
+    }
+}
+
+#[test]
 fn layer_norms_have_gamma_and_beta_exactly_if_affine() {
     let affine = Op::LayerNorm { epsilon: 1e-5, affine: true };
     let plain = Op::LayerNorm { epsilon: 1e-5, affine: false };

@@ -435,8 +435,16 @@ fn movement_of_elements() {
     let pick = |source: &[f32], shape: &[usize], out: &[usize], from: &dyn Fn(&[usize]) -> Vec<usize>| -> Vec<f64> {
         indices(out).iter().map(|o| f64::from(source[at(shape, &from(o))])).collect()
     };
-    let up = run(Op::UpsampleNearest { scale: [2, 3] }, &[(&shape, &x)], &[2, 3, 8, 15]);
+    let up = run(Op::UpsampleNearest, &[(&shape, &x)], &[2, 3, 8, 15]);
     assert_close(&up, &pick(&x, &shape, &[2, 3, 8, 15], &|o| vec![o[0], o[1], o[2] / 2, o[3] / 3]), "upsample");
+    // PyTorch's `interpolate(x, size=(7, 11), mode="nearest")` reads these rows and columns.
+    let (rows, columns) = ([0, 0, 1, 1, 2, 2, 3], [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
+    let up = run(Op::UpsampleNearest, &[(&shape, &x)], &[2, 3, 7, 11]);
+    assert_close(&up, &pick(&x, &shape, &[2, 3, 7, 11], &|o| vec![o[0], o[1], rows[o[2]], columns[o[3]]]), "upsample to a size");
+    // 23 · (14 / 46) is exactly 7, but less in f32, so that PyTorch reads pixel 6.
+    let row = noise(14, 9);
+    let up = run(Op::UpsampleNearest, &[(&[1, 1, 1, 14], &row)], &[1, 1, 1, 46]);
+    assert_eq!(up[23], row[6]);
     let permuted = run(Op::Permute { axes: vec![2, 0, 3, 1] }, &[(&shape, &x)], &[4, 2, 5, 3]);
     assert_close(&permuted, &pick(&x, &shape, &[4, 2, 5, 3], &|o| vec![o[1], o[3], o[0], o[2]]), "permute");
     let sliced = run(Op::Slice { start: vec![1, 0, 2, 1] }, &[(&shape, &x)], &[1, 3, 2, 3]);

@@ -42,7 +42,7 @@ pub use element::ElementType;
 pub use error::{BundleError, BundleErrorKind};
 pub use histogram::Histogram;
 pub use manifest::{FileEntry, FileHasher, FileUse, Generation, Manifest};
-pub use op::{Activation, BinaryKind, Op, ReduceKind, UnaryKind};
+pub use op::{Activation, BinaryKind, Op, ReduceKind, UnaryKind, nearest_source};
 pub use printable::printable;
 pub use program::{DType, Node, Port, Program, Value, ValueId};
 pub use tensor_file::{StoredTensor, TensorEntry, TensorFile, TensorHeader};

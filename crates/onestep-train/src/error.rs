@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use onestep_pipeline::{PipelineError, PipelineErrorKind};
 use onestep_store::{StoreError, StoreErrorKind};
 
 use crate::data::DataError;
@@ -74,6 +75,17 @@ pub fn check_options(rules: impl IntoIterator<Item = Rule>) -> Result<(), TrainE
 impl From<DataError> for TrainError {
     fn from(error: DataError) -> Self {
         Self::input(error.to_string())
+    }
+}
+
+impl From<PipelineError> for TrainError {
+    fn from(error: PipelineError) -> Self {
+        let kind = match error.kind() {
+            PipelineErrorKind::Input => TrainErrorKind::Input,
+            PipelineErrorKind::Usage => TrainErrorKind::Usage,
+            _ => TrainErrorKind::Storage,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -18,7 +18,6 @@ pub mod distil;
 pub mod error;
 pub mod evaluate;
 pub mod features;
-pub mod guard;
 pub mod html_page;
 pub mod image_augmentation;
 pub mod image_classifier;
@@ -29,9 +28,9 @@ pub mod observer;
 pub mod optimizer;
 pub mod pairs;
 pub mod parameters;
-mod pickle_check;
 pub mod pipeline_folder;
 pub mod presets;
+pub mod prompt_encoder;
 pub mod report_page;
 #[cfg(test)]
 mod resume_tests;

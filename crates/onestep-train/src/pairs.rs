@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{ClipTextModel, Conditioning, NoiseSchedule, UNet2DConditionModel};
+use onestep_nets::{Conditioning, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::{Philox, Stream};
 use onestep_program::{ElementType, TensorFile, limits};
 use onestep_store::{
@@ -23,12 +23,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    data::{CaptionTokenizer, ImageFolder},
+    data::ImageFolder,
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     pipeline_folder::PipelineFolder,
+    prompt_encoder::PromptEncoder,
     run_folder::{Entry, LOCK, model_of},
-    sampler::{Sampler, encode_prompts, noises, solver},
+    sampler::{Sampler, noises, solver},
     store::{self, sha256},
     training_loop::check_elements,
 };
@@ -179,7 +180,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     options.check_memory(sizes.latent)?;
     solver(&teacher.schedule()?, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     let images = ImageFolder::open_trained(&options.data, sizes.image)?;
-    let requested = PairIndex::new(options, &teacher, sizes.latent, &images);
+    let requested = PairIndex::new(options, teacher.hash()?, sizes.latent, &images);
     json_bytes(&requested, &options.out.join(INDEX))?;
 
     create_folder(&options.out)?;
@@ -206,7 +207,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
 
 impl PairIndex {
     /// The index of a set without any shard.
-    fn new(options: &PairsOptions, teacher: &PipelineFolder, latent: [usize; 3], images: &ImageFolder) -> Self {
+    fn new(options: &PairsOptions, teacher: String, latent: [usize; 3], images: &ImageFolder) -> Self {
         let phrasings = (0..images.len()).flat_map(|index| images.train_prompts(index).iter().map(move |prompt| (prompt, index)));
         // Images of one name have the same prompts.
         let mut seen = BTreeSet::new();
@@ -215,7 +216,7 @@ impl PairIndex {
             .map(|(prompt, index)| (prompt.clone(), images.entries()[index].text.clone()))
             .unzip();
         let shards = vec![String::new(); options.shards() as usize];
-        Self { version: 1, teacher: teacher.hash(), options: options.clone(), shape: latent, prompts, names, shards }
+        Self { version: 1, teacher, options: options.clone(), shape: latent, prompts, names, shards }
     }
 
     /// This index, or that of the folder if it has one of the same pairs and is resumed.
@@ -267,17 +268,16 @@ struct PairSampler<'a> {
     device: &'a Device,
     unet: UNet2DConditionModel,
     schedule: NoiseSchedule,
-    text_encoder: ClipTextModel,
-    tokenizer: CaptionTokenizer,
-    /// The conditions of the empty prompt.
+    prompt_encoder: PromptEncoder,
+    /// The conditions of the unconditional prediction.
     empty: Conditioning,
 }
 
 impl<'a> PairSampler<'a> {
     fn new(teacher: &PipelineFolder, options: &'a PairsOptions, device: &'a Device) -> Result<Self, TrainError> {
-        let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
-        let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
-        Ok(Self { options, device, unet: teacher.unet(device)?, schedule: teacher.schedule()?, text_encoder, tokenizer, empty })
+        let prompt_encoder = PromptEncoder::open(teacher, options.guidance, device)?;
+        let empty = prompt_encoder.unconditional(device)?;
+        Ok(Self { options, device, unet: teacher.unet(device)?, schedule: teacher.schedule()?, prompt_encoder, empty })
     }
 
     /// Samples the pairs of one shard, and returns the bytes of its file.
@@ -289,7 +289,7 @@ impl<'a> PairSampler<'a> {
         let mut latents: Vec<f32> = Vec::new();
         for (seeds, rows) in seeds.chunks(batch).zip(rows.chunks(batch)) {
             let prompts: Vec<&str> = rows.iter().map(|&row| index.prompts[row].as_str()).collect();
-            let condition = encode_prompts(&self.text_encoder, &self.tokenizer, &prompts, self.device)?;
+            let condition = self.prompt_encoder.encode(&prompts, self.device)?;
             let z = noises(seeds, index.shape, self.device);
             let x = sampler.latents(z, condition, &self.empty).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
             latents.extend(x.to_data().try_to_vec::<f32>().unwrap_or_default());
@@ -452,7 +452,7 @@ impl Pairs {
     /// See [`open`](Self::open); pairs of another teacher.
     pub fn open_of(folder: &Path, teacher: &PipelineFolder) -> Result<Self, TrainError> {
         let pairs = Self::open(folder)?;
-        if pairs.index.teacher != teacher.hash() {
+        if pairs.index.teacher != teacher.hash()? {
             return Err(TrainError::input(format!(
                 "the pairs in {} are of another teacher than the given one; give that teacher, or make pairs with this one",
                 folder.display()

@@ -7,9 +7,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use onestep_nets::{ClipTextModel, Conditioning, ConfigError, DdimStep, Generator, NoiseProcess, NoiseSchedule, OneStepRule, UNet2DConditionModel};
 use onestep_noise::standard_normal;
 
-use crate::{data::CaptionTokenizer, error::TrainError, guard::guarded};
+use onestep_pipeline::guard::guarded;
 
-/// The conditions of prompts.
+use crate::{data::CaptionTokenizer, error::TrainError, prompt_encoder::takes_guidance};
+
+/// The conditions of prompts, by a single text encoder.
 ///
 /// # Errors
 /// A prompt that the tokenizer refuses.
@@ -19,11 +21,19 @@ pub fn encode_prompts(
     prompts: &[&str],
     device: &Device,
 ) -> Result<Conditioning, TrainError> {
+    Ok(text_encoder.forward(prompt_ids(tokenizer, prompts, device)?).last_hidden_state.into())
+}
+
+/// The token ids of prompts as [N, tokens].
+///
+/// # Errors
+/// A prompt that the tokenizer refuses.
+pub fn prompt_ids(tokenizer: &CaptionTokenizer, prompts: &[&str], device: &Device) -> Result<Tensor<2, Int>, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
         ids.extend(guarded(format!("tokenizer.json with the prompt {prompt:?}"), "the tokenizers library", || tokenizer.encode(prompt))??);
     }
-    Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state.into())
+    Ok(id_tensor(&ids, tokenizer.length(), device))
 }
 
 /// Token ids as [N, tokens].
@@ -106,7 +116,7 @@ pub struct Sampler<'a> {
 impl Sampler<'_> {
     /// Evaluations of the network per image.
     pub fn evaluations(&self) -> usize {
-        evaluations(self.steps, self.guidance)
+        if takes_guidance(self.unet) { self.steps } else { evaluations(self.steps, self.guidance) }
     }
 
     /// Integrates noise `z` [N,C,H,W] with the conditions of N prompts to model-space latents [N,C,H,W]. `empty` is the condition of the
@@ -118,13 +128,13 @@ impl Sampler<'_> {
         let solver = solver(self.schedule, self.steps)?;
         let count = z.dims()[0];
         let device = z.device();
-        let guided = is_guided(self.guidance);
+        let guided = is_guided(self.guidance) && !takes_guidance(self.unet);
         let context = if guided { empty.clone().repeat(count).cat(condition) } else { condition };
         let mut x = z;
         for index in 0..solver.steps() {
             let input = if guided { x.clone().repeat_dim(0, 2) } else { x.clone() };
             let time = Tensor::<1>::from_data(TensorData::new(vec![solver.timestep(index)], [1]), &device);
-            let output = self.unet.forward(input, time, context.states.clone(), context.added.clone());
+            let output = self.unet.forward(input, time, context.clone());
             let prediction = if guided {
                 let unconditional = output.clone().narrow(0, 0, count);
                 let conditional = output.narrow(0, count, count);

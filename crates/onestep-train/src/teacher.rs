@@ -25,7 +25,7 @@ use crate::{
     error::{TrainError, check_options},
     image_grid::ImageGrid,
     observer::Observer,
-    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, in_memory, model_index, tokenizer_files, write_model},
     presets::{self, Preset},
     run_folder::{Entry, RunFolder, model_of},
     sampler::{Sampler, encode_prompts, id_tensor, noises},
@@ -177,15 +177,16 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
             .map_err(|error| TrainError::new(error.kind(), format!("--initial {}: {error}", initial.display())))?;
     }
     observer.note(&format!("{} images, {} token ids, {} parameters", images.len(), tokenizer.vocabulary_size(), net.num_params()));
-    let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()).as_bytes());
+    let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()?).as_bytes());
     let net = training_loop::train(&task, net, &data, &mut folder, observer)?;
 
     let mut files = task.files(&net);
-    files.extend(autoencoder.component("vae"));
     files.push(("scheduler/scheduler_config.json".into(), preset.scheduler.to_json().into_bytes()));
-    files.push((TOKENIZER.into(), tokenizer.to_json().as_bytes().to_vec()));
+    files.extend(tokenizer_files(&tokenizer));
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
-    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    let mut files: Vec<_> = in_memory(files).collect();
+    files.extend(autoencoder.component("vae")?);
+    write_model(&options.out.join("model"), &files)?;
     crate::report_page::write(&options.out)
 }
 
@@ -289,7 +290,7 @@ impl Task for NoisePrediction<'_> {
         let time =
             Tensor::<1>::from_data(TensorData::new(timesteps.iter().map(|&timestep| timestep as f32).collect::<Vec<_>>(), [batch]), &self.device);
         let context = net.text_encoder.forward(id_tensor(&ids, self.tokenizer.length(), &self.device)).last_hidden_state;
-        let predicted = net.unet.forward(noisy, time, context, None);
+        let predicted = net.unet.forward(noisy, time, context);
         let error = (predicted - noise).square().mean_dims(&[1, 2, 3]).reshape([batch]);
         let weights: Vec<f32> = timesteps.iter().map(|&timestep| self.timesteps.weights[timestep]).collect();
         let weighted = (error.clone() * Tensor::from_data(TensorData::new(weights, [batch]), &self.device)).mean();

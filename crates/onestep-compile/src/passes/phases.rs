@@ -18,10 +18,14 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     at_each(graph, |graph, uses, index| {
         let node = &graph.nodes[index];
         let Op::Conv2d { stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1, bias, act, residual } = node.op else { return false };
-        let Some(enlarged) = uses.producer(graph, node.inputs[0]).filter(|node| node.op == Op::UpsampleNearest { scale: [2, 2] }) else {
+        let Some(enlarged) = uses.producer(graph, node.inputs[0]).filter(|node| node.op == Op::UpsampleNearest) else {
             return false;
         };
         let (x, weight) = (enlarged.inputs[0], node.inputs[1]);
+        let (from, to) = (graph.shape(x), graph.shape(enlarged.output));
+        if to[2..] != [2 * from[2], 2 * from[3]] {
+            return false;
+        }
         let [out, summed, 3, 3] = *graph.shape(weight) else { return false };
         let Some(kernel) = graph.constant(weight) else { return false };
         let elements = kernel.data.clone();

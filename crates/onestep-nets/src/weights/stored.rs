@@ -1,92 +1,69 @@
 //! Parameters that stay in their files.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
-use onestep_program::element::coordinates;
+use onestep_pipeline::weights::{WeightMap, is_ignored};
 
 use super::{
     LoadError, TensorProblem,
-    former_names::{batch_counter, former_names, is_ignored},
     parameter_path::{ParameterPath, transposed},
 };
 
-/// Reads the elements of a tensor by its name in the files, row-major in the layout of the files.
-pub type ReadTensor = Arc<dyn Fn(&str) -> Result<Vec<f32>, String> + Send + Sync>;
-
 /// A parameter of a module whose elements are in a file.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StoredParameter {
     /// diffusers' name.
     pub name: String,
     /// burn's identity of it.
     pub id: ParamId,
-    /// Its name in the files.
-    stored: String,
-    /// Shape in diffusers' layout.
-    shape: Vec<usize>,
     is_transposed: bool,
-    read: ReadTensor,
-}
-
-impl std::fmt::Debug for StoredParameter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?}", self.name, self.shape)
-    }
+    map: Arc<WeightMap>,
 }
 
 impl StoredParameter {
     /// The elements, row-major in the module's layout.
     ///
     /// # Errors
-    /// Why they cannot be read; another number of elements than the shape says; an element that is NaN or infinite, with its position.
+    /// A file that changed or cannot be read; an element that is NaN or infinite, with its position.
     pub fn read(&self) -> Result<Vec<f32>, String> {
-        let data = (self.read)(&self.stored)?;
-        let count: usize = self.shape.iter().product();
-        if data.len() != count {
-            return Err(format!("has {} elements, expected {count}", data.len()));
-        }
-        if let Some((number, value)) = data.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(format!("has the value {value} at {:?}, where weights must be finite", coordinates(&self.shape, number)));
-        }
-        Ok(match self.shape[..] {
+        let tensor = self.map.read_finite(&self.name).map_err(|error| error.to_string())?;
+        let data = tensor.to_f32().ok_or_else(|| format!("is stored as {}, expected floats", tensor.element.name()))?;
+        Ok(match tensor.shape[..] {
             [rows, columns] if self.is_transposed => transposed(&data, rows, columns),
             _ => data,
         })
     }
 }
 
-/// The parameters of `module`, which need not be initialised, in files that hold tensors of these names and shapes. Nothing is read; `read` is
-/// called by [`StoredParameter::read`].
+/// The parameters of `module`, which need not be initialised, in the files of `map`. No tensor is read until [`StoredParameter::read`].
 ///
 /// A tensor may be surplus if `is_other` is true for its name, for a module that is a part of the files.
 ///
 /// # Errors
 /// Every tensor that is missing, surplus or of another shape.
-pub fn stored<M: Module>(
-    module: &M,
-    mut tensors: BTreeMap<String, Vec<usize>>,
-    is_other: impl Fn(&str) -> bool,
-    read: &ReadTensor,
-) -> Result<Vec<StoredParameter>, LoadError> {
+pub fn stored<M: Module>(module: &M, map: &WeightMap, is_other: impl Fn(&str) -> bool) -> Result<Vec<StoredParameter>, LoadError> {
     let mut visitor = Visitor::default();
     module.visit(&mut visitor);
-    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    let shared = Arc::new(map.clone());
+    let mut others: BTreeSet<&str> = map.names().collect();
+    let (mut parameters, mut problems) = (Vec::new(), Vec::new());
     for Visited { name, id, shape, is_transposed } in visitor.parameters {
-        if let Some(counter) = batch_counter(&name) {
-            tensors.remove(&counter);
-        }
-        let names = std::iter::once(name.clone()).chain(former_names(&name));
-        match names.into_iter().find_map(|name| tensors.remove_entry(&name)) {
+        others.remove(name.as_str());
+        match map.info(&name) {
             None => problems.push(TensorProblem::Missing { name, shape }),
-            Some((_, found)) if found != shape => problems.push(TensorProblem::Shape { name, expected: shape, found, file: String::new() }),
-            Some((stored, _)) => found.push(StoredParameter { name, id, stored, shape, is_transposed, read: Arc::clone(read) }),
+            Some(info) if info.shape != shape => {
+                let (found, file) = (info.shape.clone(), map.location(&name).to_owned());
+                problems.push(TensorProblem::Shape { name, expected: shape, found, file });
+            }
+            Some(_) => parameters.push(StoredParameter { name, id, is_transposed, map: Arc::clone(&shared) }),
         }
     }
-    let surplus = tensors.into_keys().filter(|name| !is_ignored(name) && !is_other(name));
-    problems.extend(surplus.map(|name| TensorProblem::Surplus { name, file: String::new() }));
-    if problems.is_empty() { Ok(found) } else { Err(LoadError::Tensors { files: Vec::new(), problems }) }
+    let surplus = others.into_iter().filter(|name| !is_ignored(name) && !is_other(name));
+    problems.extend(surplus.map(|name| TensorProblem::Surplus { name: name.to_owned(), file: map.location(name).to_owned() }));
+    let files = map.files().map(|file| file.location().to_owned()).collect();
+    if problems.is_empty() { Ok(parameters) } else { Err(LoadError::Tensors { files, problems }) }
 }
 
 struct Visited {

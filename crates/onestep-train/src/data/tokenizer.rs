@@ -93,6 +93,11 @@ impl CaptionTokenizer {
         Self::from_json(json.as_bytes())
     }
 
+    /// The texts of the tokens that begin a prompt, end it, and stand for unknown characters.
+    pub fn special_tokens(&self) -> [&'static str; 3] {
+        [START, END, UNKNOWN]
+    }
+
     /// Reads the bytes of a `tokenizer.json`. It must have a fixed length and the special tokens.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ use crate::{
     observer::Observer,
     optimizer::Optimizer,
     pairs::Pairs,
-    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, in_memory, write_model},
+    prompt_encoder::PromptEncoder,
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
     training_loop::{self, RunIdentity},
@@ -28,7 +29,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let autodiff = if options.gradient_checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &autodiff)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
-    let conditions = Conditions::new(&teacher, &pairs, device)?;
+    let conditions = Conditions::new(&PromptEncoder::open(&teacher, pairs.index.options.guidance, device)?, &pairs, device)?;
     let config = teacher.unet_config()?;
     let adversarial = &options.adversarial;
     device.seed(options.training.seed);
@@ -43,7 +44,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         options,
         config: config.to_json(),
         rule: teacher.one_step_rule()?,
-        vae: burn::module::Module::no_grad(teacher.vae(&autodiff)?),
+        decoder: burn::module::Module::no_grad(teacher.decoder(&autodiff)?),
         pairs: &pairs,
         conditions,
         labels: pairs.labels(),
@@ -58,16 +59,17 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         ratio: GradientRatio::default(),
         device: autodiff,
     };
-    let data = sha256(format!("{} {} {}", pairs.hash(), teacher.hash(), distillation.distance.hash()).as_bytes());
+    let data = sha256(format!("{} {} {}", pairs.hash(), teacher.hash()?, distillation.distance.hash()).as_bytes());
     training_loop::run(&mut distillation, &options.training, &RunIdentity::new(options, &data), &mut folder, observer)?;
 
     let student = distillation.average.as_ref().ok_or_else(|| TrainError::input("nothing was trained"))?;
-    let mut files = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
-    for component in ["vae", "text_encoder", "scheduler", "tokenizer"] {
-        files.extend(teacher.component(component));
+    let student = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
+    let index = teacher.pipeline().model_index()?;
+    let mut files: Vec<_> = in_memory(student.into_iter().chain([index])).collect();
+    for component in teacher.components().into_iter().filter(|component| *component != "unet") {
+        files.extend(teacher.component(component)?);
     }
-    files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
-    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    write_model(&options.out.join("model"), &files)?;
     crate::report_page::write(&options.out)
 }
 

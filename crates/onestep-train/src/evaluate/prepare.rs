@@ -20,9 +20,6 @@ use crate::{
     training_loop::check_elements,
 };
 
-/// Pipeline components that a student takes unchanged from its teacher.
-const SHARED_COMPONENTS: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
-
 /// Everything that an evaluation reads, checked.
 pub(super) struct Inputs {
     pub teacher: PipelineFolder,
@@ -201,7 +198,11 @@ fn open_students(options: &EvaluateOptions, teacher: &PipelineFolder, sizes: &Si
                 options.teacher.display()
             )));
         }
-        if let Some(component) = SHARED_COMPONENTS.into_iter().find(|component| !student.has_same(component, teacher)) {
+        // A student takes all but the denoiser unchanged from its teacher.
+        for component in teacher.components().into_iter().filter(|component| *component != "unet") {
+            if student.has_same(component, teacher)? {
+                continue;
+            }
             return Err(TrainError::input(format!(
                 "{} has another {component} than {}: evaluate a student with the teacher that it was distilled from; only their denoisers differ",
                 folder.display(),

@@ -12,7 +12,9 @@ use onestep_program::limits;
 use tokenizers::Tokenizer;
 
 use super::network::{AlignmentScorer, FeatureNetwork, LabelledPrompt, resized};
-use crate::{error::TrainError, guard::guarded};
+use onestep_pipeline::guard::guarded;
+
+use crate::error::TrainError;
 
 /// Prefix of every prompt, as in the evaluation of GigaGAN (Kang et al. 2023).
 const PROMPT_PREFIX: &str = "A photo depicts ";

@@ -9,8 +9,9 @@ use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
 use onestep_train::image_grid::rgb;
 use onestep_train::pipeline_folder::PipelineFolder;
+use onestep_train::prompt_encoder::PromptEncoder;
 use onestep_train::run_folder::model_of;
-use onestep_train::sampler::{Sampler, encode_prompts, noises};
+use onestep_train::sampler::{Sampler, noises};
 use serde::Serialize;
 
 use super::bundle_destination::{GALLERY, GALLERY_FORMAT};
@@ -100,8 +101,9 @@ impl Gallery {
         let device = device::select(Some("cpu"))?;
         let teacher = PipelineFolder::open(&model_of(&self.teacher)?)?;
         teacher.check()?;
-        let (unet, vae, text_encoder) = (teacher.unet(&device)?, teacher.vae(&device)?, teacher.text_encoder(&device)?);
-        let (tokenizer, schedule, latent) = (teacher.tokenizer()?, teacher.schedule()?, teacher.sizes()?.latent);
+        let (unet, decoder) = (teacher.unet(&device)?, teacher.decoder(&device)?);
+        let (schedule, latent) = (teacher.schedule()?, teacher.sizes()?.latent);
+        let prompt_encoder = PromptEncoder::open(&teacher, self.guidance, &device)?;
         if student.manifest().generation.latent != latent {
             return Err(Failure::new(
                 Exit::Usage,
@@ -121,7 +123,7 @@ impl Gallery {
             ));
         }
         let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };
-        let empty = encode_prompts(&text_encoder, &tokenizer, &[""], &device)?;
+        let empty = prompt_encoder.unconditional(&device)?;
 
         let mut images = Vec::new();
         for (prompt, seed) in self.prompt.into_iter().zip(self.seed..) {
@@ -130,10 +132,10 @@ impl Gallery {
             pollster::block_on(student.generate(&options, &mut clock))?;
             let generated = pollster::block_on(student.generate(&options, &mut clock))?;
             let begun = Instant::now();
-            let condition = encode_prompts(&text_encoder, &tokenizer, &[&prompt], &device)?;
+            let condition = prompt_encoder.encode(&[&prompt], &device)?;
             let latents =
                 sampler.latents(noises(&[seed], latent, &device), condition, &empty).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-            let image = vae.decode(vae.from_model_space(latents));
+            let image = decoder.forward(latents);
             if image.to_data().iter::<f32>().any(|value| !value.is_finite()) {
                 let message =
                     format!("the teacher's image of {prompt:?}, seed {seed}, holds NaN or an infinite value; try another --guidance or --steps");

@@ -5,16 +5,16 @@ mod gallery;
 mod programs;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use onestep_compile::{BundleWeights, CompileError, Compiled, Options, Storage};
-use onestep_nets::weights::{ReadTensor, StoredParameter};
-use onestep_nets::{Decoder, Init, weights};
-use onestep_program::{BundleWriter, ElementType, FileEntry, FileHasher, Generation, Manifest, TensorFile, manifest};
-use onestep_store::FolderDestination;
-use onestep_train::pipeline_folder::{PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, VAE_WEIGHTS};
+use onestep_nets::{ClipTextModel, Decoder, Init, weights};
+use onestep_pipeline::{ComponentConfig, Part, Pipeline};
+use onestep_program::{BundleWriter, FileEntry, FileHasher, Generation, Manifest, manifest};
+use onestep_store::{FolderDestination, StoreError};
+use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
 
 use crate::bundle_folder;
@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
 use bundle_destination::{BUNDLE, GALLERY};
-use programs::StoredNetwork;
+use programs::{PooledText, StoredNetwork};
 
 /// Bytes of tensors in one weight file.
 const WEIGHT_FILE_BYTES: u64 = 2 << 30;
@@ -85,7 +85,7 @@ impl Export {
         let (source, out) = (self.model.take().unwrap_or_default(), self.out.take().unwrap_or_default());
         let mut destination = FolderDestination::acquire(&out, BUNDLE, &[&source])?;
         bundle_destination::refuse_edited(&out)?;
-        let model = Arc::new(PipelineFolder::open(&model_of(&source)?)?);
+        let model = PipelineFolder::open(&model_of(&source)?)?;
         model.check()?;
         let storage = match self.weights {
             WeightStorage::F16 => Storage::F16,
@@ -110,15 +110,25 @@ impl Export {
             extra.push((name, onestep_store::read(path)?));
         }
         let sizes = model.sizes()?;
-        let tokenizer = model.tokenizer()?;
+        let (tokenizer, tokenizer_2) = (model.tokenizer()?, model.tokenizer_2()?);
+        // 2 stands for the largest id, in configurations that transformers wrote before it knew the right one.
+        let end_of_text = match tokenizer_2 {
+            Some(_) => Some(model.pipeline().text_config(Part::TextEncoder2)?.eos_token_id).filter(|id| *id != 2),
+            None => None,
+        };
         let entries = write_weights(&mut destination, &programs)?;
         let writer = BundleWriter {
             title: self.title,
             license: self.license,
-            generation: Generation { prompt_tokens: tokenizer.length(), end_of_text: None, latent: sizes.latent, image: [sizes.image; 2] },
+            generation: Generation {
+                prompt_tokens: tokenizer.length(),
+                end_of_text: end_of_text.and_then(|id| u32::try_from(id).ok()),
+                latent: sizes.latent,
+                image: [sizes.image; 2],
+            },
             programs: programs.iter().map(|compiled| (compiled.program.name.clone(), compiled.program.clone())).collect::<BTreeMap<_, _>>(),
             tokenizer: tokenizer.to_json().as_bytes().to_vec(),
-            tokenizer_2: None,
+            tokenizer_2: tokenizer_2.map(|tokenizer| tokenizer.to_json().as_bytes().to_vec()),
             card,
             extra,
         };
@@ -155,41 +165,41 @@ impl From<CompileError> for Failure {
 }
 
 /// Compiles the three programs. The weights stay in the files of the model.
-fn compiled(model: &Arc<PipelineFolder>, storage: Storage) -> Result<Vec<Compiled>, Failure> {
+fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, Failure> {
     let device = burn::tensor::Device::flex();
     let options = Options { storage, ..Options::default() };
-    let (sizes, tokens) = (model.sizes()?, model.tokenizer()?.length());
+    let (sizes, tokens, pipeline) = (model.sizes()?, model.tokenizer()?.length(), model.pipeline());
 
-    let network = model.text_config()?.init(&device);
-    let text_encoder = StoredNetwork { parameters: stored(model, &network, TEXT_WEIGHTS, |_| false)?, network };
-    let text_encoder = programs::text_encoder(&text_encoder, tokens, &options)?;
-    let features = text_encoder.program.value(text_encoder.program.outputs[0].value).shape[2];
+    let text = |part: Part| -> Result<StoredNetwork<ClipTextModel>, Failure> { stored(pipeline, part, pipeline.text_config(part)?.init(&device)) };
+    let first = text(Part::TextEncoder)?;
+    let text_encoder = match pipeline.has(Part::TextEncoder2) {
+        true => programs::text_encoders(&first, &text(Part::TextEncoder2)?, tokens, &options)?,
+        false => programs::text_encoder(&first, tokens, &options)?,
+    };
+    // The width of an output: of the hidden states, then of the pooled text of models with two encoders.
+    let mut widths = text_encoder.program.outputs.iter().filter_map(|port| text_encoder.program.value(port.value).shape.last().copied());
+    let (features, pooled) = (widths.next().unwrap_or_default(), widths.next());
+    let side = sizes.image as f32;
+    let pooled = pooled.map(|features| PooledText { features, time_ids: [side, side, 0.0, 0.0, side, side] });
 
-    let network = model.unet_config()?.init(&device);
-    let unet = StoredNetwork { parameters: stored(model, &network, UNET_WEIGHTS, |_| false)?, network };
-    let generator = programs::generator(&unet, model.one_step_rule()?, sizes.latent, tokens, features, None, &options)?;
+    let config = model.unet_config()?;
+    let unet = stored(pipeline, Part::Unet, config.init(&device))?;
+    let rule = model.one_step_rule()?;
+    let generator = programs::generator(&unet, rule, sizes.latent, tokens, features, pooled, None, &options)?;
 
-    let network = Decoder::new(model.vae_config()?.init(&device));
-    let parameters = stored(model, &network, VAE_WEIGHTS, |name| name.starts_with("encoder.") || name.starts_with("quant_conv."))?;
-    let decoder = programs::decoder(&StoredNetwork { network, parameters }, sizes.latent, &options)?;
+    let decoder = match pipeline.component(Part::Vae)?.config() {
+        ComponentConfig::TinyAutoencoder(config) => Decoder::new(config.init(&device)),
+        _ => Decoder::new(pipeline.vae_config()?.init(&device)),
+    };
+    let decoder = programs::decoder(&stored(pipeline, Part::Vae, decoder)?, sizes.latent, &options)?;
     Ok(vec![text_encoder, generator, decoder])
 }
 
-/// The parameters of a network in a weight file of the model, which may have others for which `is_other` is true.
-fn stored<M: Module>(
-    model: &Arc<PipelineFolder>,
-    network: &M,
-    file: &'static str,
-    is_other: fn(&str) -> bool,
-) -> Result<Vec<StoredParameter>, Failure> {
-    let opened = TensorFile::read(model.file(file)?, file).map_err(refused)?;
-    let tensors = opened.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape.to_vec())).collect();
-    let model = Arc::clone(model);
-    let read: ReadTensor = Arc::new(move |name| {
-        let bytes = model.file(file).map_err(|error| error.to_string())?;
-        TensorFile::read(bytes, file).and_then(|file| file.floats(name, ElementType::WEIGHTS)).map_err(|error| error.to_string())
-    });
-    weights::stored(network, tensors, is_other, &read).map_err(refused)
+/// A network with its weights in the files of a part. An autoencoder's decoder is a part of its files.
+fn stored<M: Module>(pipeline: &Pipeline, part: Part, network: M) -> Result<StoredNetwork<M>, Failure> {
+    let is_encoder = |name: &str| part == Part::Vae && (name.starts_with("encoder.") || name.starts_with("quant_conv."));
+    let parameters = weights::stored(&network, pipeline.weights(part)?, is_encoder).map_err(refused)?;
+    Ok(StoredNetwork { network, parameters })
 }
 
 /// Writes the weight files, tensor by tensor.
@@ -201,7 +211,7 @@ fn write_weights(destination: &mut FolderDestination, programs: &[Compiled]) -> 
         let (mut file, mut hasher) = (destination.create(&name)?, FileHasher::new(&name));
         weights.write(number, |bytes| -> Result<(), Failure> {
             hasher.update(bytes);
-            Ok(file.append(bytes)?)
+            Ok(file.write_all(bytes).map_err(|error| StoreError::storage("writing", Path::new(&name), &error))?)
         })?;
         entries.push(hasher.finish());
     }

@@ -81,6 +81,7 @@ pub struct PooledText {
 }
 
 /// The program of the generator, `unet` read by `rule`: latents of the shape `latent` from noise and the hidden states of `tokens` ids, `features` wide.
+/// `guidance` [1, features] goes to a network with `time_cond_proj_dim`.
 ///
 /// # Errors
 /// Those of [`compile`].
@@ -91,6 +92,7 @@ pub fn generator(
     tokens: usize,
     features: usize,
     pooled: Option<PooledText>,
+    guidance: Option<Tensor<2>>,
     options: &Options,
 ) -> Result<Compiled, CompileError> {
     let [channels, rows, columns] = latent;
@@ -102,7 +104,9 @@ pub fn generator(
             text_embeds: ports.float("text_embeds", [1, features]),
             time_ids: Tensor::from_data([time_ids], ports.device()),
         });
-        ports.output("latents", net.forward(noise, Conditioning { added, ..states.into() }));
+        // Of networks that are told the guidance scale: another constant of the program.
+        let guidance = guidance.map(|features| Tensor::from_data(features.into_data(), ports.device()));
+        ports.output("latents", net.forward(noise, Conditioning { added, guidance, ..states.into() }));
     })
 }
 
