@@ -276,7 +276,7 @@ impl PipelineFolder {
     /// # Errors
     /// A file that is missing or cannot be used.
     pub fn one_step_rule(&self) -> Result<OneStepRule, TrainError> {
-        OneStepRule::noise(&self.schedule()?, STUDENT_TIMESTEP).map_err(|error| self.refuse(SCHEDULER_CONFIG, error))
+        OneStepRule::noise(&self.schedule()?, STUDENT_TIMESTEP).map_err(|error| self.pipeline.refuse_scheduler(&error.to_string()).into())
     }
 
     /// The tokenizer.
