@@ -63,7 +63,7 @@ fn pipeline(folder: &Path, unet: Value, second: Option<usize>, tiny_autoencoder:
     } else {
         let config = json!({
             "_class_name": "AutoencoderKL", "sample_size": 2 * LATENT, "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 4,
-            "block_out_channels": [8, 8], "down_block_types": ["DownEncoderBlock2D"; 2], "up_block_types": ["UpDecoderBlock2D"; 2],
+            "block_out_channels": [8, 8], "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
         });
         component(folder, "vae", "diffusion_pytorch_model", &config, |json| AutoencoderKlConfig::from_json(json).expect("a configuration"));
         "AutoencoderKL"
