@@ -163,3 +163,28 @@ fn a_teacher_that_takes_the_guidance_scale_is_distilled() {
     let shard = |name: &str| fs::read(path.join(name).join("pairs-00000-of-00001.safetensors")).expect("a shard");
     assert_ne!(shard("other"), shard("pairs"));
 }
+
+/// Exports a model, and generates an image with the bundle on the CPU; returns the bundle's manifest.
+fn export(folder: &Path, model: &str) -> Value {
+    succeed(folder, &format!("export --model {model} --out bundle --quiet"));
+    succeed(folder, "inspect bundle");
+    succeed(folder, "generate red --bundle bundle --device cpu --seed 1 --out image.png");
+    assert!(fs::read(folder.join("image.png")).expect("an image").starts_with(b"\x89PNG"));
+    serde_json::from_slice(&fs::read(folder.join("bundle/manifest.json")).expect("a manifest")).expect("JSON")
+}
+
+#[test]
+fn models_of_every_family_are_exported() {
+    let cases = [
+        ("xl", stable_diffusion_xl(), Some(12), false),
+        ("guided", json!({ "time_cond_proj_dim": 8 }), None, false),
+        ("tiny", json!({}), None, true),
+    ];
+    for (name, unet, second, tiny_autoencoder) in cases {
+        let folder = folder();
+        pipeline(&folder.path().join(name), unet, second, tiny_autoencoder);
+        let manifest = export(folder.path(), name);
+        assert_eq!(manifest.get("tokenizer_2").is_some(), second.is_some(), "{name}");
+        assert_eq!(manifest["generation"].get("end_of_text").is_some(), second.is_some(), "{name}");
+    }
+}

@@ -78,8 +78,10 @@ impl<'a> BundleWeights<'a> {
         }
         header += "}";
         let padded = header.len().next_multiple_of(8);
+        let mut header = header.into_bytes();
+        header.resize(padded, b' ');
         write(&(padded as u64).to_le_bytes())?;
-        write(format!("{header:padded$}").as_bytes())?;
+        write(&header)?;
         tensors.iter().try_for_each(|weight| write(&weight.bytes()?))
     }
 }

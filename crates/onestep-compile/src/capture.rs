@@ -109,8 +109,9 @@ pub(crate) fn capture<M: Module>(module: &M, names: &Names, forward: impl FnOnce
     let mut declared: Option<(Ports, HashMap<TensorId, Arc<Parameter>>)> = None;
     // burn panics for operations that cannot be captured (reading a value, seeding).
     let result = catch_unwind(AssertUnwindSafe(|| {
-        // Adapters are merged first, because they are computed from parameters.
-        let module = module.clone().materialize();
+        // A valid copy also has its own statistics of batch normalisations, which clones share; but it initialises all parameters. Adapters are
+        // merged first, because they are computed from parameters.
+        let module = if names.are_stored() { module.clone() } else { module.valid() }.materialize();
         let device = Device::capture();
         device.capture_scope(|scope| {
             let mut placeholders = Placeholders { names, device: device.clone(), elements: HashMap::new() };

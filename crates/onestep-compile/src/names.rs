@@ -52,9 +52,15 @@ impl Names {
         Self(Source::Explicit(names.into_iter().map(|(id, name)| (id, (name, None))).collect()))
     }
 
-    /// Names each parameter by its id, and says where its elements are: the module itself holds none, so it need not be initialised.
+    /// Names each parameter by its id, and says where its elements are: the module itself holds none, so it need not be initialised. Of a module
+    /// with batch normalisations, [`compile`](crate::compile) replaces the statistics, which burn's modules share with their clones.
     pub fn stored(parameters: impl IntoIterator<Item = (ParamId, String, ReadElements)>) -> Self {
         Self(Source::Explicit(parameters.into_iter().map(|(id, name, read)| (id, (name, Some(read)))).collect()))
+    }
+
+    /// True if no elements are in the module.
+    pub(crate) fn are_stored(&self) -> bool {
+        matches!(&self.0, Source::Explicit(names) if !names.is_empty() && names.values().all(|(_, elements)| elements.is_some()))
     }
 
     /// Where the elements of a parameter are, if not in the module.

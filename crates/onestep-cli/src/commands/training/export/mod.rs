@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use onestep_compile::{BundleWeights, CompileError, Compiled, Options, Storage};
-use onestep_nets::{ClipTextModel, Decoder, Init, weights};
+use onestep_nets::{ClipTextModel, Decoder, Init, guidance_features, weights};
 use onestep_pipeline::{ComponentConfig, Part, Pipeline};
 use onestep_program::{BundleWriter, FileEntry, FileHasher, Generation, Manifest, manifest};
 use onestep_store::{FolderDestination, StoreError};
@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
 use bundle_destination::{BUNDLE, GALLERY};
-use programs::{PooledText, StoredNetwork};
+use programs::{GeneratorInputs, PooledText, StoredNetwork};
 
 /// Bytes of tensors in one weight file.
 const WEIGHT_FILE_BYTES: u64 = 2 << 30;
@@ -53,6 +53,9 @@ pub struct Export {
     /// Storage of matrices and convolution kernels; vectors are always f32
     #[arg(long, value_enum, default_value_t, help_heading = "Contents")]
     weights: WeightStorage,
+    /// Guidance scale that a network with time_cond_proj_dim, such as LCM's, is told; fixed in the bundle
+    #[arg(long, default_value_t = 8.5)]
+    guidance: f64,
     /// Further file to include, such as a sample image; may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Contents")]
     extra: Vec<PathBuf>,
@@ -87,11 +90,14 @@ impl Export {
         bundle_destination::refuse_edited(&out)?;
         let model = PipelineFolder::open(&model_of(&source)?)?;
         model.check()?;
+        if !self.guidance.is_finite() {
+            return Err(Failure::new(Exit::Usage, format!("--guidance {}: expected a finite number", self.guidance)));
+        }
         let storage = match self.weights {
             WeightStorage::F16 => Storage::F16,
             WeightStorage::F32 => Storage::F32,
         };
-        let programs = compiled(&model, storage)?;
+        let programs = compiled(&model, storage, self.guidance)?;
         let card = match &self.card {
             Some(path) => String::from_utf8(onestep_store::read(path)?)
                 .map_err(|_| Failure::new(Exit::Input, format!("reading the model card {}: expected UTF-8 text", path.display())))?,
@@ -165,7 +171,7 @@ impl From<CompileError> for Failure {
 }
 
 /// Compiles the three programs. The weights stay in the files of the model.
-fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, Failure> {
+fn compiled(model: &PipelineFolder, storage: Storage, guidance: f64) -> Result<Vec<Compiled>, Failure> {
     let device = burn::tensor::Device::flex();
     let options = Options { storage, ..Options::default() };
     let (sizes, tokens, pipeline) = (model.sizes()?, model.tokenizer()?.length(), model.pipeline());
@@ -184,8 +190,14 @@ fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, F
 
     let config = model.unet_config()?;
     let unet = stored(pipeline, Part::Unet, config.init(&device))?;
-    let rule = model.one_step_rule()?;
-    let generator = programs::generator(&unet, rule, sizes.latent, tokens, features, pooled, None, &options)?;
+    let inputs = GeneratorInputs {
+        latent: sizes.latent,
+        tokens,
+        features,
+        pooled,
+        guidance: config.time_cond_proj_dim.map(|size| guidance_features(guidance, size, &device)),
+    };
+    let generator = programs::generator(&unet, model.one_step_rule()?, inputs, &options)?;
 
     let decoder = match pipeline.component(Part::Vae)?.config() {
         ComponentConfig::TinyAutoencoder(config) => Decoder::new(config.init(&device)),
