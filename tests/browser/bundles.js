@@ -94,8 +94,8 @@ export function variant({ shards = 1, shift = 0, space = 0, wide = false }) {
  * @param {any} manifest
  * @param {"webgpu" | "cpu"} backend
  */
-export function bytesBeforeWeights({ components, weights, card, tokenizer, files }, backend) {
-  const needed = new Set([...Object.values(components), ...weights, card, tokenizer]);
+export function bytesBeforeWeights({ components, weights, card, tokenizer, tokenizer_2, files }, backend) {
+  const needed = new Set([...Object.values(components), ...weights, card, tokenizer, tokenizer_2]);
   const read = files.filter(({ name }) => needed.has(name));
   const isWeightFile = ({ name }) => weights.includes(name);
   // On the GPU the weights come last.

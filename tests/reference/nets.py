@@ -5,19 +5,26 @@ inputs and outputs (case.safetensors, computed in f64 and stored as f32) and, wh
 `sum(output * probe)` with respect to every parameter as two numbers, its norm and its product with the parameter (grads.json).
 
     pip install -r tests/reference/requirements.txt
-    OMP_NUM_THREADS=1 python tests/reference/nets.py
+    OMP_NUM_THREADS=1 python tests/reference/nets.py          # all cases
+    OMP_NUM_THREADS=1 python tests/reference/nets.py unet-lcm # the named cases
 """
 
 import json
 import pathlib
 import shutil
+import sys
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, LatentConsistencyModelPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "nets"
+
+
+def wanted(name):
+    """True for the cases named on the command line, or for all."""
+    return name in sys.argv[1:] or len(sys.argv) == 1
 
 
 def randomise(model, seed, dtype):
@@ -42,7 +49,9 @@ def normal(seed, *shape):
 
 
 def write(name, config, weights, dtype, tensors, gradients=None, out=OUT):
-    """One case. Integer weights (buffers) keep their type."""
+    """One case, if it was asked for. Integer weights (buffers) keep their type."""
+    if not wanted(name):
+        return
     folder = out / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
@@ -86,10 +95,18 @@ def unet(name, seed, dtype, size, tokens, timesteps, **options):
             "time_ids": torch.tensor([[64.0, 48, 0, 0, 64, 64], [1024, 768, 16, 5, 512, 512]], dtype=torch.float64),
         }
         tensors |= added
+    guidance = None
+    if options.get("time_cond_proj_dim"):
+        # As the pipelines call it: in f32, for the guidance scale minus 1.
+        tensors["guidance_scale"] = torch.tensor([8.0, 1.5])
+        embed = LatentConsistencyModelPipeline.get_guidance_scale_embedding
+        guidance = embed(None, tensors["guidance_scale"] - 1, embedding_dim=options["time_cond_proj_dim"]).double()
+        tensors["timestep_cond"] = guidance
     out = model(
         tensors["sample"],
         tensors["timestep"] if len(timesteps) > 1 else tensors["timestep"][0],
         tensors["encoder_hidden_states"],
+        timestep_cond=guidance,
         added_cond_kwargs=added,
     ).sample
     tensors["out"] = out
@@ -132,6 +149,23 @@ def vae(name, seed, dtype, size, clamped=False, **options):
     write(name, config_of(model), model.state_dict(), dtype, tensors, gradients(model, loss))
 
 
+def tiny(name, seed, dtype, size, **options):
+    """One AutoencoderTiny case, both halves."""
+    model = randomise(AutoencoderTiny(**options), seed, dtype)
+    factor = 2 ** (len(options["num_encoder_blocks"]) - 1)
+    images = normal(seed + 1, 2, 3, *size).clamp(-1, 1)
+    # Beyond 3, so that the decoder's soft clamp matters.
+    latents = 4 * normal(seed + 2, 2, options["latent_channels"], -(-size[0] // factor), -(-size[1] // factor))
+    tensors = {
+        "images": images,
+        "encoded": model.encode(images).latents,
+        "latents": latents,
+        "decoded": model.decode(latents).sample,
+        "decoded_from_model_space": model.decode(latents / model.config.scaling_factor + model.config.shift_factor).sample,
+    }
+    write(name, config_of(model), model.state_dict(), dtype, tensors)
+
+
 def clip(name, seed, dtype, ids, projecting, prefix, **options):
     """One text encoder case. `prefix` restores the names that published files have and transformers 5 dropped."""
     config = CLIPTextConfig(**options)
@@ -147,7 +181,8 @@ def clip(name, seed, dtype, ids, projecting, prefix, **options):
         tensors["pooler_output"] = out.pooler_output
         probed = out.last_hidden_state
     tensors["probe"] = normal(seed + 1, *probed.shape)
-    grads = gradients(model, (probed * tensors["probe"]).sum(), prefix)
+    # Named as in files with the prefix.
+    grads = gradients(model, (probed * tensors["probe"]).sum(), "" if projecting else "text_model.")
     keys = json.loads(config.to_json_string())
     keys["architectures"] = [type(model).__name__]
     weights = {prefix + k: v for k, v in model.state_dict().items()}
@@ -158,8 +193,9 @@ def clip(name, seed, dtype, ids, projecting, prefix, **options):
 
 def main():
     torch.manual_seed(0)
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
+    for folder in [OUT / name for name in sys.argv[1:]] or [OUT]:
+        shutil.rmtree(folder, ignore_errors=True)
+    OUT.mkdir(parents=True, exist_ok=True)
     unet(
         "unet-sd15", 100, torch.float16, (10, 6), 5, [999.0, 37.0],
         in_channels=4, out_channels=4, block_out_channels=(16, 16, 24), layers_per_block=2, norm_num_groups=8,
@@ -184,6 +220,12 @@ def main():
         use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=6,
         projection_class_embeddings_input_dim=50,
     )
+    unet(
+        "unet-lcm", 350, torch.float16, (7, 9), 5, [999.0, 499.0],
+        in_channels=4, out_channels=4, block_out_channels=(16, 24), layers_per_block=1, norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=12, attention_head_dim=4, time_cond_proj_dim=32,
+    )
     vae(
         "vae-quant", 400, torch.float16, (16, 24), in_channels=3, out_channels=3, latent_channels=4,
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
@@ -199,6 +241,11 @@ def main():
         "vae-no-attention", 600, torch.bfloat16, (8, 8), clamped=True, in_channels=3, out_channels=3, latent_channels=2,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=2, mid_block_add_attention=False,
+    )
+    tiny(
+        "vae-tiny", 650, torch.float16, (18, 24), in_channels=3, out_channels=3, latent_channels=4,
+        encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(12,) * 4, num_encoder_blocks=(1, 3, 3, 3),
+        num_decoder_blocks=(3, 3, 3, 1), scaling_factor=0.75, shift_factor=0.25,
     )
     # The highest id twice in row 0, as Stable Diffusion 1 pads with it.
     clip(

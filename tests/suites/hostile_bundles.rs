@@ -24,14 +24,14 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     let writer = BundleWriter {
         title: "Sum".into(),
         license: "CC0-1.0".into(),
-        generation: Generation { prompt_tokens: 4, latent: [1, 2, 3], image: [8, 8] },
+        generation: Generation { prompt_tokens: 4, end_of_text: None, latent: [1, 2, 3], image: [8, 8] },
         programs: BTreeMap::from([("sum".into(), program)]),
-        weights,
         tokenizer: b"{}".to_vec(),
+        tokenizer_2: None,
         card: "# Sum".into(),
         extra: Vec::new(),
     };
-    writer.files().expect("a valid bundle").into_iter().collect()
+    writer.files(weights).expect("a valid bundle").into_iter().collect()
 }
 
 fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<Bundle, BundleError> {
@@ -75,6 +75,10 @@ fn manifests_with_false_entries_are_refused_by_entry() {
         ("\"sum.json\",\n", "\"README.md\",\n", BundleErrorKind::Malformed, "README.md"),
         ("\"sum.json\",\n", "\"readme.MD\",\n", BundleErrorKind::Malformed, "case alone"),
         ("\"tokenizer\": \"tokenizer.json\"", "\"tokenizer\": \"missing.json\"", BundleErrorKind::Missing, "missing.json"),
+        ("\"files\"", "\"tokenizer_2\": \"missing.json\", \"files\"", BundleErrorKind::Missing, "missing.json"),
+        ("\"files\"", "\"tokenizer_2\": 2, \"files\"", BundleErrorKind::Malformed, "manifest.json"),
+        ("\"latent\"", "\"end_of_text\": -1, \"latent\"", BundleErrorKind::Malformed, "manifest.json"),
+        ("\"latent\"", "\"end_of_text\": 4294967296, \"latent\"", BundleErrorKind::Malformed, "manifest.json"),
         ("\"image\": [", "\"image\": [9999999999, ", BundleErrorKind::Malformed, "manifest.json"),
         ("\"title\"", "\"surprise\": 1, \"title\"", BundleErrorKind::Malformed, "surprise"),
         ("\"size\": 2,", "\"size\": 18446744073709551615,", BundleErrorKind::Limit, "bytes of a bundle"),
@@ -299,6 +303,29 @@ fn up_conv2d_of_odd_shapes_is_refused() {
         assert_eq!(op.check(inputs, &output, "here").expect_err("odd").kind(), BundleErrorKind::Malformed, "{inputs:?}");
     }
     assert!(op.check(&[&x, &weight, &bias, &output], &[2, 6, 5, 7], "here").is_err());
+}
+
+#[test]
+fn upsampling_enlarges_an_image() {
+    let op = Op::UpsampleNearest;
+    for (x, output) in [([2, 3, 5, 7], [2, 3, 9, 7]), ([1, 1, 1, 1], [1, 1, 3, 1]), ([1, 1, 0, 2], [1, 1, 0, 3])] {
+        op.check(&[&x], &output, "here").expect("valid");
+    }
+    let x: &[usize] = &[2, 3, 5, 7];
+    let cases: &[(&[&[usize]], &[usize])] = &[
+        (&[], x),
+        (&[x, x], x),
+        (&[x], &[2, 3, 4, 7]),
+        (&[x], &[2, 3, 10, 6]),
+        (&[x], &[2, 4, 10, 14]),
+        (&[x], &[3, 10, 14]),
+        (&[x], &[]),
+        (&[&[3, 5, 7]], &[3, 10, 14]),
+        (&[&[1, 1, 0, 2]], &[1, 1, 1, 2]),
+    ];
+    for (inputs, output) in cases {
+        assert_eq!(op.check(inputs, output, "here").expect_err("odd").kind(), BundleErrorKind::Malformed, "{inputs:?} to {output:?}");
+    }
 }
 
 #[test]

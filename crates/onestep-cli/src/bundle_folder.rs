@@ -1,10 +1,12 @@
 //! Bundles on disk.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use onestep::{Backend, Model, Noise};
-use onestep_program::{Bundle, BundleError, FileEntry, FileUse, TensorRef, limits, manifest};
+use onestep_program::{Bundle, BundleError, FileEntry, FileUse, ReadAt, TensorRef, limits, manifest};
 
 use crate::clock::Clock;
 use crate::exit::{Exit, Failure};
@@ -39,13 +41,14 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Reads and verifies a bundle.
+/// Verifies a bundle. Its weights stay in their files and are read when they are needed.
 ///
 /// # Errors
 /// The file at fault and what is wrong with it.
 pub fn open(folder: &Path) -> Result<Bundle, Failure> {
     let manifest_bytes = read(folder, manifest::FILE_NAME, limits::MANIFEST_BYTES.max)?;
-    Bundle::open(&manifest_bytes, |entry: &FileEntry| read(folder, &entry.name, entry.size).map_err(Refused))
+    let fetch = |entry: &FileEntry| read(folder, &entry.name, entry.size).map_err(Refused);
+    Bundle::open_stored(&manifest_bytes, fetch, |entry| stored(folder, entry))
         .and_then(|bundle| others_verified(folder, bundle))
         .map_err(|Refused(failure)| opening(folder, &failure))
 }
@@ -113,21 +116,60 @@ pub fn smoke_test(bundle: Bundle) -> Result<SmokeTest, Failure> {
         return Ok(SmokeTest::Skipped { flops });
     }
     let generation = bundle.manifest().generation.clone();
+    let has_two_encoders = bundle.manifest().tokenizer_2.is_some();
     let mut model = pollster::block_on(Model::open(bundle, Backend::Cpu, &mut Clock::new()))?;
     let noise = Noise::Seed(0).values(&generation.latent)?;
     let ids = vec![0; generation.prompt_tokens];
-    // Each has one output, which `check` has seen.
     let mut run = |component: &str, inputs: &[(&str, TensorRef<'_>)]| {
-        let (output, values) = pollster::block_on(model.run(component, inputs))?.swap_remove(0);
-        if values.iter().all(|value| value.is_finite()) {
-            return Ok(values);
+        let outputs = pollster::block_on(model.run(component, inputs))?;
+        match outputs.iter().find(|(_, values)| values.iter().any(|value| !value.is_finite())) {
+            None => Ok(outputs),
+            Some((output, _)) => Err(Failure::new(Exit::NonFinite, format!("{component}: {output} of one image holds NaN or an infinite value"))),
         }
-        Err(Failure::new(Exit::NonFinite, format!("{component}: {output} of one image holds NaN or an infinite value")))
     };
-    let states = run("text_encoder", &[("input_ids", TensorRef::I32(&ids))])?;
-    let latents = run("generator", &[("noise", TensorRef::F32(&noise)), ("encoder_hidden_states", TensorRef::F32(&states))])?;
+    let mut text = vec![("input_ids", TensorRef::I32(&ids))];
+    let one_hot: Vec<f32> = (0..ids.len()).map(|at| if at == 0 { 1.0 } else { 0.0 }).collect();
+    if has_two_encoders {
+        text.extend([("input_ids_2", TensorRef::I32(&ids)), ("end_of_text", TensorRef::F32(&one_hot))]);
+    }
+    let states = run("text_encoder", &text)?;
+    let mut inputs = vec![("noise", TensorRef::F32(&noise))];
+    // A single encoder calls them last_hidden_state.
+    let input = |output: &str| if output == "text_embeds" { "text_embeds" } else { "encoder_hidden_states" };
+    inputs.extend(states.iter().map(|(output, values)| (input(output), TensorRef::F32(values))));
+    let latents = run("generator", &inputs)?.swap_remove(0).1;
     run("decoder", &[("latents", TensorRef::F32(&latents))])?;
     Ok(SmokeTest::Finite)
+}
+
+/// A weight file of a bundle.
+struct StoredFile(File);
+
+impl ReadAt for StoredFile {
+    fn read_at(&self, start: u64, length: usize) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; length];
+        read_exact_at(&self.0, &mut bytes, start).map_err(|error| error.to_string())?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
+}
+
+#[cfg(not(unix))]
+fn read_exact_at(mut file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(bytes)
+}
+
+/// Opens a listed weight file after comparing its size with its entry.
+fn stored(folder: &Path, entry: &FileEntry) -> Result<Arc<dyn ReadAt>, Refused> {
+    let (file, size) = onestep_store::open(&folder.join(&entry.name)).map_err(|error| Refused(error.into()))?;
+    entry.verify_size(size)?;
+    Ok(Arc::new(StoredFile(file)))
 }
 
 struct Refused(Failure);

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use burn::{
@@ -10,13 +11,16 @@ use burn::{
         capture::{CapturedGraph, TensorId},
         tensor::FloatTensor,
     },
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::{Device, Int, Tensor, TensorData},
 };
 use burn_capture::CaptureBackend;
 use onestep_program::DType;
 
-use crate::{error::CompileError, names::Names};
+use crate::{
+    error::CompileError,
+    names::{Names, ReadElements},
+};
 
 /// A declared input.
 pub(crate) struct InputPort {
@@ -29,6 +33,10 @@ pub(crate) struct InputPort {
 /// A parameter of the captured module.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameter {
+    /// Where its elements are.
+    pub(crate) elements: ReadElements,
+    /// Lengths of the axes in the module.
+    pub(crate) shape: Vec<usize>,
     /// The path in the module.
     pub(crate) path: String,
     /// The name in the weight files.
@@ -41,7 +49,7 @@ pub(crate) struct Captured {
     pub(crate) inputs: Vec<InputPort>,
     /// Name and tensor of each output.
     pub(crate) outputs: Vec<(String, TensorId)>,
-    pub(crate) parameters: HashMap<TensorId, Parameter>,
+    pub(crate) parameters: HashMap<TensorId, Arc<Parameter>>,
 }
 
 /// The inputs and outputs of a program, declared while its forward pass is captured.
@@ -96,16 +104,19 @@ impl Ports {
     }
 }
 
-/// Runs `forward` on a copy of the module on a device that records operations instead of computing them.
+/// Runs `forward` on a copy of the module on a device that records operations instead of computing them. In the copy, parameters have no elements.
 pub(crate) fn capture<M: Module>(module: &M, names: &Names, forward: impl FnOnce(&M, &mut Ports)) -> Result<Captured, CompileError> {
-    let mut declared: Option<(Ports, HashMap<TensorId, Parameter>)> = None;
+    let mut declared: Option<(Ports, HashMap<TensorId, Arc<Parameter>>)> = None;
     // burn panics for operations that cannot be captured (reading a value, seeding).
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let module = module.valid().materialize();
+        // A valid copy also has its own statistics of batch normalisations, which clones share; but it initialises all parameters. Adapters are
+        // merged first, because they are computed from parameters.
+        let module = if names.are_stored() { module.clone() } else { module.valid() }.materialize();
         let device = Device::capture();
         device.capture_scope(|scope| {
-            let module = module.to_device(&device);
-            let mut visitor = ParameterVisitor { names, path: Vec::new(), found: HashMap::new() };
+            let mut placeholders = Placeholders { names, device: device.clone(), elements: HashMap::new() };
+            let module = module.map(&mut placeholders).valid().to_device(&device);
+            let mut visitor = ParameterVisitor { names, elements: placeholders.elements, path: Vec::new(), found: HashMap::new() };
             module.visit(&mut visitor);
             let mut ports = Ports { device: device.clone(), inputs: Vec::new(), outputs: Vec::new(), alive: Vec::new(), error: None };
             forward(&module, &mut ports);
@@ -139,11 +150,31 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
+/// Replaces parameters by tensors on the device of the capture, and notes where their elements are.
+struct Placeholders<'a> {
+    names: &'a Names,
+    device: Device,
+    elements: HashMap<ParamId, ReadElements>,
+}
+
+impl ModuleMapper for Placeholders<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let read = self.names.elements(param.id).cloned().unwrap_or_else(|| {
+            let tensor = param.val();
+            ReadElements::new(move || tensor.clone().into_data().try_into_vec_as::<f32>().map_err(|error| format!("is not read as f32: {error:?}")))
+        });
+        self.elements.insert(param.id, read);
+        // An operation of the captured graph, without elements.
+        Param::initialized(param.id, Tensor::zeros(param.lazy_shape(), &self.device))
+    }
+}
+
 /// Maps tensors of the captured graph to parameters.
 struct ParameterVisitor<'a> {
     names: &'a Names,
+    elements: HashMap<ParamId, ReadElements>,
     path: Vec<String>,
-    found: HashMap<TensorId, Parameter>,
+    found: HashMap<TensorId, Arc<Parameter>>,
 }
 
 impl ModuleVisitor for ParameterVisitor<'_> {
@@ -156,10 +187,11 @@ impl ModuleVisitor for ParameterVisitor<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Ok(primitive) = param.val().try_into_primitive::<CaptureBackend>() {
+        if let (Ok(primitive), Some(elements)) = (param.val().try_into_primitive::<CaptureBackend>(), self.elements.get(&param.id)) {
             let path = self.path.join(".");
             let name = self.names.of(param.id, &path);
-            self.found.insert(primitive.id(), Parameter { path, name });
+            let parameter = Parameter { path, name, elements: elements.clone(), shape: param.dims().to_vec() };
+            self.found.insert(primitive.id(), Arc::new(parameter));
         }
     }
 }

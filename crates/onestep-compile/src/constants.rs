@@ -1,8 +1,10 @@
-//! The tensors of a captured graph that depend on no input; burn computes them on demand.
+//! The tensors of a captured graph that depend on no input; burn computes them on demand,
+//! and again whenever their elements are needed, because the large ones are not held.
 
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use burn::{
@@ -17,12 +19,12 @@ use burn_router::TensorInterpreter;
 
 use crate::{
     capture::{Parameter, panic_message},
+    elements::HELD,
     error::CompileError,
     operation_name::operation_name,
 };
 
-/// A known tensor of the captured graph.
-#[derive(Clone)]
+/// A computed tensor of the captured graph.
 pub(crate) struct Known {
     tensor: Primitive,
     /// The parameter that the elements come from, and true if they are in the module's order and shape.
@@ -42,16 +44,28 @@ impl Primitive {
             Primitive::Float(tensor) | Primitive::Int(tensor) | Primitive::Bool(tensor) => tensor,
         }
     }
+
+    /// The elements as f32.
+    fn floats(&self) -> Option<Vec<f32>> {
+        match self {
+            Primitive::Float(tensor) => tensor.clone().into_data().try_into_vec_as::<f32>().ok(),
+            Primitive::Int(_) | Primitive::Bool(_) => None,
+        }
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.tensor().layout().shape().to_vec()
+    }
+
+    fn is_small(&self) -> bool {
+        self.shape().iter().product::<usize>() <= HELD
+    }
 }
 
 impl Known {
     /// The elements as f32.
     pub(crate) fn floats(&self) -> Option<Vec<f32>> {
-        let data = self.tensor.tensor().clone().into_data();
-        match &self.tensor {
-            Primitive::Float(_) => data.try_into_vec_as::<f32>().ok(),
-            Primitive::Int(_) | Primitive::Bool(_) => None,
-        }
+        self.tensor.floats()
     }
 
     /// The elements of integers.
@@ -73,28 +87,37 @@ impl Known {
 
     /// Lengths of the axes.
     pub(crate) fn shape(&self) -> Vec<usize> {
-        self.tensor.tensor().layout().shape().to_vec()
+        self.tensor.shape()
     }
 }
 
-/// All constants of a captured graph.
-pub(crate) struct Constants<'g> {
-    operations: &'g [OperationIr],
-    known: HashMap<TensorId, Known>,
-    /// Operations on constants that have not been computed yet, by output.
-    pending: HashMap<TensorId, usize>,
+/// A tensor that no operation has to compute.
+#[derive(Clone)]
+enum Leaf {
+    Held(Primitive),
+    /// A parameter, which is read whenever its elements are needed.
+    Parameter(Arc<Parameter>),
 }
 
-impl<'g> Constants<'g> {
+/// All constants of a captured graph.
+pub(crate) struct Constants {
+    operations: Arc<Vec<OperationIr>>,
+    /// Tensors that are known without computing, and the small ones that were computed.
+    leaves: HashMap<TensorId, Leaf>,
+    parameters: HashMap<TensorId, Arc<Parameter>>,
+    /// The operation on constants that computes a tensor, by output.
+    defined: HashMap<TensorId, usize>,
+}
+
+impl Constants {
     /// `values` are the tensors that the capture was given, inputs excluded.
     pub(crate) fn new(
-        operations: &'g [OperationIr],
+        operations: Arc<Vec<OperationIr>>,
         values: impl IntoIterator<Item = (TensorId, TensorData)>,
-        parameters: &HashMap<TensorId, Parameter>,
+        parameters: HashMap<TensorId, Arc<Parameter>>,
     ) -> Result<Self, CompileError> {
-        let mut known = HashMap::new();
+        let mut leaves = HashMap::new();
         for (id, data) in values {
-            let parameter = parameters.get(&id).map(|parameter| (parameter.clone(), true));
             let dtype = data.dtype();
             let tensor = FlexTensor::from_data(data);
             let tensor = if dtype.is_float() {
@@ -104,103 +127,165 @@ impl<'g> Constants<'g> {
             } else if dtype.is_bool() {
                 Primitive::Bool(tensor)
             } else {
-                let name = parameter.map_or_else(|| format!("{id}"), |(parameter, _)| parameter.path);
-                return Err(CompileError::Tensor { name, message: format!("{dtype:?} is not understood") });
+                return Err(CompileError::Tensor { name: format!("{id}"), message: format!("{dtype:?} is not understood") });
             };
-            known.insert(id, Known { tensor, parameter });
+            leaves.insert(id, Leaf::Held(tensor));
         }
-        Ok(Self { operations, known, pending: HashMap::new() })
+        leaves.extend(parameters.iter().map(|(id, parameter)| (*id, Leaf::Parameter(Arc::clone(parameter)))));
+        Ok(Self { operations, leaves, parameters, defined: HashMap::new() })
     }
 
     /// True if the tensor depends on no input.
     pub(crate) fn contains(&self, id: TensorId) -> bool {
-        self.known.contains_key(&id) || self.pending.contains_key(&id)
+        self.leaves.contains_key(&id) || self.defined.contains_key(&id)
     }
 
     /// Registers the operation at `index`, which has only constants as inputs.
     pub(crate) fn define(&mut self, index: usize) {
         for output in self.operations[index].outputs() {
-            self.pending.insert(output.id, index);
+            // A parameter stands where the capture has a tensor of zeros.
+            if !self.leaves.contains_key(&output.id) {
+                self.defined.insert(output.id, index);
+            }
         }
     }
 
-    /// The operation that computes this constant, if it has not run yet.
-    pub(crate) fn pending(&self, id: TensorId) -> Option<&'g OperationIr> {
-        self.pending.get(&id).map(|&index| &self.operations[index])
+    /// The operation that computes this constant, if its result is not held.
+    pub(crate) fn pending(&self, id: TensorId) -> Option<&OperationIr> {
+        self.defined.get(&id).filter(|_| !self.leaves.contains_key(&id)).map(|&index| &self.operations[index])
     }
 
-    /// The constant, computed if necessary.
-    pub(crate) fn get(&mut self, id: TensorId) -> Result<&Known, CompileError> {
+    /// The constant, and how it is computed again.
+    pub(crate) fn get(&mut self, id: TensorId) -> Result<(Known, Recipe), CompileError> {
+        let recipe = self.recipe(id);
+        let mut small = Vec::new();
+        let tensor = recipe.evaluate(&mut small)?;
+        self.leaves.extend(small.into_iter().map(|(id, tensor)| (id, Leaf::Held(tensor))));
+        Ok((Known { tensor, parameter: self.parameter(id) }, recipe))
+    }
+
+    fn recipe(&self, id: TensorId) -> Recipe {
         // The required operations in execution order, without recursion.
-        let mut order = Vec::new();
+        let (mut order, mut leaves) = (Vec::new(), HashMap::new());
         let mut open = vec![id];
         while let Some(id) = open.pop() {
-            if let Some(&index) = self.pending.get(&id).filter(|_| !self.known.contains_key(&id)) {
+            if let Some(leaf) = self.leaves.get(&id) {
+                leaves.insert(id, leaf.clone());
+            } else if let Some(&index) = self.defined.get(&id)
+                && !order.contains(&index)
+            {
                 order.push(index);
                 open.extend(self.operations[index].inputs().map(|input| input.id));
             }
         }
         order.sort_unstable();
-        order.dedup();
-        for index in order {
-            self.run(index)?;
-        }
-        self.known.get(&id).ok_or_else(|| CompileError::Capture(format!("{id} is read but never computed")))
+        Recipe { operations: Arc::clone(&self.operations), order, leaves, output: id }
     }
 
-    /// Runs one operation on flex.
-    fn run(&mut self, index: usize) -> Result<(), CompileError> {
-        let operation = &self.operations[index];
-        let refuse = |message: String| CompileError::Operation { operation: operation_name(operation), message };
-        let mut readable = operation.clone();
-        readable.visit_mut(&mut ReadOnly);
-        let inputs: Vec<(TensorId, Primitive)> =
-            operation.inputs().filter_map(|input| self.known.get(&input.id).map(|known| (input.id, known.tensor.clone()))).collect();
-        let results = catch_unwind(AssertUnwindSafe(|| {
-            let mut interpreter = TensorInterpreter::<Flex>::new(FlexDevice);
-            for (id, tensor) in inputs {
-                interpreter.register_tensor_to_device(
-                    id,
-                    match tensor {
-                        Primitive::Float(tensor) => HandleKind::Float(tensor),
-                        Primitive::Int(tensor) => HandleKind::Int(tensor),
-                        Primitive::Bool(tensor) => HandleKind::Bool(tensor),
-                    },
-                );
+    /// The parameter whose elements a tensor has: movements keep a parameter's elements, so they keep its name.
+    fn parameter(&self, id: TensorId) -> Option<(Parameter, bool)> {
+        let (mut id, mut untouched) = (id, true);
+        loop {
+            if let Some(parameter) = self.parameters.get(&id) {
+                return Some((Parameter::clone(parameter), untouched));
             }
-            let outputs: Vec<TensorIr> = readable.outputs().map(|output| TensorIr { status: TensorStatus::ReadOnly, ..output.clone() }).collect();
-            interpreter.register_op(readable);
-            let get = |output: TensorIr| {
-                let tensor = match interpreter.get_tensor(&output) {
-                    HandleKind::Float(tensor) => Some(Primitive::Float(tensor)),
-                    HandleKind::Int(tensor) => Some(Primitive::Int(tensor)),
-                    HandleKind::Bool(tensor) => Some(Primitive::Bool(tensor)),
-                    HandleKind::Quantized(_) => None,
-                };
-                (output.id, tensor)
-            };
-            outputs.into_iter().map(get).collect::<Vec<_>>()
-        }));
-        let results = results.map_err(|panic| refuse(format!("cannot be computed: {}", panic_message(panic.as_ref()))))?;
-        // Movements keep the parameter's elements, so they keep its name.
-        let parameter = match operation {
-            OperationIr::BaseFloat(BaseOperationIr::Reshape(op)) => self.known.get(&op.input.id).and_then(|known| known.parameter.clone()),
-            OperationIr::BaseFloat(BaseOperationIr::Permute(op)) => self.moved(op.input.id),
-            OperationIr::BaseFloat(BaseOperationIr::SwapDims(op)) => self.moved(op.input.id),
-            _ => None,
-        };
-        for (id, tensor) in results {
-            let tensor = tensor.ok_or_else(|| refuse("quantized tensors are not understood".into()))?;
-            self.known.insert(id, Known { tensor, parameter: parameter.clone() });
-            self.pending.remove(&id);
+            match &self.operations[*self.defined.get(&id)?] {
+                OperationIr::BaseFloat(BaseOperationIr::Reshape(op)) => id = op.input.id,
+                OperationIr::BaseFloat(BaseOperationIr::Permute(op)) => (id, untouched) = (op.input.id, false),
+                OperationIr::BaseFloat(BaseOperationIr::SwapDims(op)) => (id, untouched) = (op.input.id, false),
+                _ => return None,
+            }
         }
-        Ok(())
+    }
+}
+
+/// How a constant is computed from parameters and other leaves.
+pub(crate) struct Recipe {
+    operations: Arc<Vec<OperationIr>>,
+    /// The operations, in execution order.
+    order: Vec<usize>,
+    leaves: HashMap<TensorId, Leaf>,
+    output: TensorId,
+}
+
+impl Recipe {
+    /// The elements as f32.
+    pub(crate) fn floats(&self) -> Result<Vec<f32>, CompileError> {
+        let tensor = self.evaluate(&mut Vec::new())?;
+        tensor.floats().ok_or_else(|| CompileError::Capture(format!("{} is read as floats but holds something else", self.output)))
     }
 
-    fn moved(&self, id: TensorId) -> Option<(Parameter, bool)> {
-        let (parameter, _) = self.known.get(&id)?.parameter.clone()?;
-        Some((parameter, false))
+    /// Computes the tensor; `small` receives the small tensors that operations computed.
+    fn evaluate(&self, small: &mut Vec<(TensorId, Primitive)>) -> Result<Primitive, CompileError> {
+        let mut known: HashMap<TensorId, Primitive> = HashMap::new();
+        for (position, &index) in self.order.iter().enumerate() {
+            for input in self.operations[index].inputs() {
+                if !known.contains_key(&input.id)
+                    && let Some(leaf) = self.leaves.get(&input.id)
+                {
+                    known.insert(input.id, leaf.primitive()?);
+                }
+            }
+            let results = run(&self.operations[index], &known)?;
+            small.extend(results.iter().filter(|(_, tensor)| tensor.is_small()).cloned());
+            known.extend(results);
+            let later = &self.order[position + 1..];
+            known.retain(|id, _| *id == self.output || later.iter().any(|&later| self.operations[later].inputs().any(|input| input.id == *id)));
+        }
+        if let Some(tensor) = known.remove(&self.output) {
+            return Ok(tensor);
+        }
+        self.leaves.get(&self.output).ok_or_else(|| CompileError::Capture(format!("{} is read but never computed", self.output)))?.primitive()
     }
+}
+
+impl Leaf {
+    fn primitive(&self) -> Result<Primitive, CompileError> {
+        match self {
+            Leaf::Held(tensor) => Ok(tensor.clone()),
+            Leaf::Parameter(parameter) => {
+                let data = parameter.elements.read(&parameter.path, &parameter.shape)?;
+                Ok(Primitive::Float(FlexTensor::from_data(TensorData::new(data, parameter.shape.clone()))))
+            }
+        }
+    }
+}
+
+/// Runs one operation on flex.
+fn run(operation: &OperationIr, known: &HashMap<TensorId, Primitive>) -> Result<Vec<(TensorId, Primitive)>, CompileError> {
+    let refuse = |message: String| CompileError::Operation { operation: operation_name(operation), message };
+    let mut readable = operation.clone();
+    readable.visit_mut(&mut ReadOnly);
+    let inputs: Vec<(TensorId, Primitive)> =
+        operation.inputs().filter_map(|input| known.get(&input.id).map(|tensor| (input.id, tensor.clone()))).collect();
+    let results = catch_unwind(AssertUnwindSafe(|| {
+        let mut interpreter = TensorInterpreter::<Flex>::new(FlexDevice);
+        for (id, tensor) in inputs {
+            interpreter.register_tensor_to_device(
+                id,
+                match tensor {
+                    Primitive::Float(tensor) => HandleKind::Float(tensor),
+                    Primitive::Int(tensor) => HandleKind::Int(tensor),
+                    Primitive::Bool(tensor) => HandleKind::Bool(tensor),
+                },
+            );
+        }
+        let outputs: Vec<TensorIr> = readable.outputs().map(|output| TensorIr { status: TensorStatus::ReadOnly, ..output.clone() }).collect();
+        interpreter.register_op(readable);
+        let get = |output: TensorIr| {
+            let tensor = match interpreter.get_tensor(&output) {
+                HandleKind::Float(tensor) => Some(Primitive::Float(tensor)),
+                HandleKind::Int(tensor) => Some(Primitive::Int(tensor)),
+                HandleKind::Bool(tensor) => Some(Primitive::Bool(tensor)),
+                HandleKind::Quantized(_) => None,
+            };
+            (output.id, tensor)
+        };
+        outputs.into_iter().map(get).collect::<Vec<_>>()
+    }));
+    let results = results.map_err(|panic| refuse(format!("cannot be computed: {}", panic_message(panic.as_ref()))))?;
+    let known = |(id, tensor): (TensorId, Option<Primitive>)| Some((id, tensor?));
+    results.into_iter().map(known).collect::<Option<_>>().ok_or_else(|| refuse("quantized tensors are not understood".into()))
 }
 
 /// Marks every input as read-only, because other operations may read the constants again.

@@ -1,8 +1,8 @@
 //! The graph that the passes rewrite: a program under construction, with the elements of its constants.
 
-use std::sync::Arc;
-
 use onestep_program::{DType, Node, Op, Port, ValueId};
+
+use crate::elements::{Elements, ReadErrors};
 
 /// A tensor that is known when compiling.
 #[derive(Clone, Debug)]
@@ -12,24 +12,23 @@ pub struct Constant {
     /// True if the elements have the module's order and shape.
     pub untouched: bool,
     /// Row-major.
-    pub data: Arc<Vec<f32>>,
+    pub data: Elements,
 }
 
 impl Constant {
     /// A constant that is no parameter.
-    pub fn computed(data: Vec<f32>) -> Self {
-        Self { parameter: None, untouched: false, data: Arc::new(data) }
+    pub fn computed(data: impl Into<Elements>) -> Self {
+        Self { parameter: None, untouched: false, data: data.into() }
     }
 
     /// True if f16 can represent every element. A pass must not derive weights that cannot be stored in the type of the original ones.
     pub(crate) fn fits_half(&self) -> bool {
-        self.data.iter().all(|value| value.abs() <= f32::from(half::f16::MAX))
+        self.data.largest() <= f32::from(half::f16::MAX)
     }
 
     /// The value of a constant with equal elements that is no parameter.
     pub(crate) fn uniform(&self) -> Option<f32> {
-        let first = *self.data.first()?;
-        (self.parameter.is_none() && self.data.iter().all(|value| value.to_bits() == first.to_bits())).then_some(first)
+        if self.parameter.is_some() { None } else { self.data.uniform() }
     }
 }
 
@@ -55,6 +54,8 @@ pub struct Graph {
     pub outputs: Vec<Port>,
     /// The operations.
     pub nodes: Vec<Node>,
+    /// Errors of reading constants that are not held in memory.
+    pub errors: ReadErrors,
 }
 
 impl Graph {

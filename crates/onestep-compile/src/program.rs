@@ -1,11 +1,12 @@
 //! Converts the rewritten graph to a program and its weights.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use half::{f16, slice::HalfFloatSliceExt};
 use onestep_program::{DType, Histogram, Node, Op, Port, Program, Value, ValueId, WeightView, program::VERSION};
 
 use crate::{
+    elements::{Elements, ReadErrors},
     error::CompileError,
     graph::{Constant, Graph},
 };
@@ -21,7 +22,7 @@ pub enum Storage {
 }
 
 /// A weight of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Weight {
     /// Its name in the weight files.
     pub name: String,
@@ -29,14 +30,31 @@ pub struct Weight {
     pub shape: Vec<usize>,
     /// The type of the elements.
     pub dtype: DType,
-    /// The elements: little-endian, row-major.
-    pub bytes: Vec<u8>,
+    /// The elements, row-major, before they are converted to that type.
+    pub elements: Elements,
+    errors: ReadErrors,
+}
+
+impl PartialEq for Weight {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.shape, self.dtype, &self.elements) == (&other.name, &other.shape, other.dtype, &other.elements)
+    }
 }
 
 impl Weight {
-    /// The weight as a view, like those of a bundle.
-    pub fn view(&self) -> WeightView<'_> {
-        WeightView { shape: &self.shape, dtype: self.dtype, bytes: &self.bytes }
+    /// The size in bytes.
+    pub fn size(&self) -> u64 {
+        self.elements.len() as u64 * self.dtype.size() as u64
+    }
+
+    /// The elements in the weight's type: little-endian, row-major. Large ones are read anew at each call.
+    ///
+    /// # Errors
+    /// The first error of reading any weight of the module.
+    pub fn bytes(&self) -> Result<Vec<u8>, CompileError> {
+        let bytes = encode(&self.elements.read(), self.dtype);
+        self.errors.check()?;
+        Ok(bytes)
     }
 }
 
@@ -52,7 +70,8 @@ pub struct Compiled {
 impl Compiled {
     /// The weight with this name.
     pub fn weight(&self, name: &str) -> Option<WeightView<'_>> {
-        self.weights.iter().find(|weight| weight.name == name).map(Weight::view)
+        let weight = self.weights.iter().find(|weight| weight.name == name)?;
+        Some(WeightView { shape: &weight.shape, dtype: weight.dtype, bytes: weight.bytes().ok()?.into() })
     }
 
     /// The number of operations by name.
@@ -96,7 +115,11 @@ impl Compiled {
             };
             let name = names.get(&id).cloned().unwrap_or_default();
             let dtype = if storage == Storage::F16 && matrices[id.index()] { DType::F16 } else { DType::F32 };
-            let weight = Weight { bytes: encode(&constant.data, dtype, &name)?, name: name.clone(), shape: value.shape.clone(), dtype };
+            if dtype == DType::F16 {
+                check_range(&constant.data, &name)?;
+            }
+            let errors = graph.errors.clone();
+            let weight = Weight { name: name.clone(), shape: value.shape.clone(), dtype, elements: constant.data.clone(), errors };
             match stored.get(&name) {
                 None => {
                     stored.insert(name.clone(), weights.len());
@@ -109,6 +132,7 @@ impl Compiled {
         }
         let program = Program { version: VERSION, name: name.to_owned(), values, inputs, outputs, nodes };
         program.check(name)?;
+        graph.errors.check()?;
         Ok(Self { program, weights })
     }
 }
@@ -147,10 +171,7 @@ fn constant_names(graph: &Graph, order: &[ValueId], program: &str, component: &s
     let mut numbered: Vec<(ValueId, String)> = Vec::new();
     for (id, constant) in constants {
         let carrier = constant.parameter.as_deref().and_then(|parameter| carriers.get(parameter).map(|(carrier, _)| (parameter, *carrier)));
-        let same = |other: ValueId| {
-            graph.shape(id) == graph.shape(other)
-                && graph.constant(other).is_some_and(|other| Arc::ptr_eq(&other.data, &constant.data) || other.data == constant.data)
-        };
+        let same = |other: ValueId| graph.shape(id) == graph.shape(other) && graph.constant(other).is_some_and(|other| other.data == constant.data);
         let name = match carrier {
             Some((parameter, carrier)) if same(carrier) => format!("{component}.{parameter}"),
             _ => match numbered.iter().find(|(other, _)| same(*other)) {
@@ -167,20 +188,26 @@ fn constant_names(graph: &Graph, order: &[ValueId], program: &str, component: &s
     names
 }
 
-fn encode(data: &[f32], dtype: DType, name: &str) -> Result<Vec<u8>, CompileError> {
-    let mut bytes = Vec::with_capacity(data.len() * dtype.size());
+/// Refuses an element beyond the range of f16.
+fn check_range(elements: &Elements, name: &str) -> Result<(), CompileError> {
+    let is_beyond = |value: f32| value.is_finite() && f16::from_f32(value).is_infinite();
+    // Most constants need no second look.
+    if elements.largest() <= f32::from(f16::MAX) {
+        return Ok(());
+    }
+    match elements.read().iter().find(|value| is_beyond(**value)) {
+        Some(value) => Err(CompileError::Tensor { name: name.to_owned(), message: format!("{value} is beyond the range of f16") }),
+        None => Ok(()),
+    }
+}
+
+fn encode(data: &[f32], dtype: DType) -> Vec<u8> {
     match dtype {
         DType::F16 => {
             let mut halves = vec![f16::ZERO; data.len()];
             halves.convert_from_f32_slice(data);
-            for (half, value) in halves.iter().zip(data) {
-                if half.is_infinite() && value.is_finite() {
-                    return Err(CompileError::Tensor { name: name.to_owned(), message: format!("{value} is beyond the range of f16") });
-                }
-                bytes.extend_from_slice(&half.to_le_bytes());
-            }
+            halves.iter().flat_map(|half| half.to_le_bytes()).collect()
         }
-        DType::F32 | DType::I32 => data.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
+        DType::F32 | DType::I32 => data.iter().flat_map(|value| value.to_le_bytes()).collect(),
     }
-    Ok(bytes)
 }

@@ -358,6 +358,20 @@ fn upsampling_and_uneven_downsampling() {
     assert_eq!(weight.name, "net.constant.0");
 }
 
+#[test]
+fn upsampling_to_the_size_of_a_skip_tensor() {
+    let device = Device::flex();
+    let up = onestep_nets::Upsample2d::new(6, &device);
+    for (from, to, fused) in [([3, 5], [5, 9], false), ([3, 5], [6, 9], false), ([4, 4], [9, 9], false), ([3, 5], [6, 10], true)] {
+        let compiled = case!(&up, &Names::paths(), 0, BOUND, true, |net, io| {
+            let x = io.float("x", [2, 6, from[0], from[1]]);
+            io.output("y", net.forward(x, Some(to)));
+        });
+        let expected: &[(&str, usize)] = if fused { &[("up_conv2d", 1)] } else { &[("conv2d", 1), ("upsample_nearest", 1)] };
+        assert_histogram(&compiled.histogram(), expected);
+    }
+}
+
 #[derive(Module, Debug)]
 struct FeedForward {
     norm: LayerNorm,

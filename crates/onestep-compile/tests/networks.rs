@@ -9,8 +9,8 @@ use burn::{
 use common::{Eager, noise};
 use onestep_compile::{Compiled, Names, Options, Passes, Ports, Storage, bundle_weights, compile};
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Conditioning, Decoder, Generator, Init, NoiseSchedule, OneStepRule, SchedulerConfig,
-    UNet2DConditionConfig, weights,
+    AddedConditions, AutoencoderKlConfig, AutoencoderTinyConfig, ClipTextConfig, Conditioning, Decoder, Generator, Init, NoiseSchedule, OneStepRule,
+    SchedulerConfig, UNet2DConditionConfig, weights,
 };
 use onestep_program::{DType, Op, WeightFile};
 
@@ -104,6 +104,22 @@ fn generator_like_stable_diffusion() {
 }
 
 #[test]
+fn generator_at_sizes_that_do_not_halve_evenly() {
+    for (size, paddings) in [([10, 14], 1), ([12, 20], 1), ([9, 9], 1), ([9, 13], 0)] {
+        let module = generator(&UNet2DConditionConfig { downsample_padding: paddings, ..unet_config() });
+        let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
+            let z = io.float("noise", [1, 4, size[0], size[1]]);
+            let text = io.float("text", [1, 7, 24]);
+            io.output("latents", net.forward(z, text));
+        });
+        let found = compiled.histogram();
+        // Levels of an even size keep their fused upsampling.
+        assert_eq!(found.count("up_conv2d") + found.count("upsample_nearest"), 3, "{found}");
+        assert!(found.count("upsample_nearest") > 0, "{found}");
+    }
+}
+
+#[test]
 fn parameters_keep_their_published_names_and_layout() {
     let module = generator(&unet_config());
     // Without the passes that compute new weights from those of the module.
@@ -167,6 +183,23 @@ fn decoder() {
         io.output("image", net.forward(latents));
     });
     assert_fused(&compiled);
+}
+
+#[test]
+fn tiny_autoencoder() {
+    let config = AutoencoderTinyConfig { decoder_block_out_channels: vec![16; 4], encoder_block_out_channels: vec![8; 4], ..Default::default() };
+    let vae = stir(config.init(&Device::flex()));
+    let decoder = Decoder::new(vae.clone());
+    let compiled = case!(&decoder, &names(&decoder), 0, BOUND, true, |net, io| {
+        let latents = io.float("latents", [1, 4, 3, 5]);
+        io.output("image", net.forward(latents));
+    });
+    let found = compiled.histogram();
+    assert_eq!((found.count("up_conv2d"), found.count("upsample_nearest")), (3, 0), "{found}");
+    case!(&vae, &names(&vae), 0, BOUND, true, |net, io| {
+        let images = io.float("images", [1, 3, 18, 24]);
+        io.output("latents", net.encode(images));
+    });
 }
 
 #[test]

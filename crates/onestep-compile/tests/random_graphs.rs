@@ -416,16 +416,16 @@ impl Growth {
         Some(value)
     }
 
-    /// Pixels repeated in both directions, or in a way that no pass looks for.
+    /// Pixels repeated in both directions, or in a way that no pass looks for: a row less, as for the skip tensor of an odd size, or in one direction.
     fn enlarged(&mut self, x: ValueId) -> ValueId {
         let mut shape = self.shape(x);
-        let scale = [[2, 2], [2, 2], [2, 2], [1, 2]][self.below(4)];
+        let (scale, missing) = [([2, 2], 0), ([2, 2], 0), ([2, 2], 1), ([1, 2], 0)][self.below(4)];
         if shape.iter().product::<usize>() > 1000 {
             return x;
         }
-        shape[2] *= scale[0];
+        shape[2] = shape[2] * scale[0] - missing;
         shape[3] *= scale[1];
-        self.emit(Op::UpsampleNearest { scale }, vec![x], shape)
+        self.emit(Op::UpsampleNearest, vec![x], shape)
     }
 
     fn attention(&mut self) -> Option<ValueId> {
@@ -450,11 +450,11 @@ impl Growth {
             let offset = self.below(2);
             let hidden: Vec<bool> = (0..queries * keys).map(|index| index % keys > index / keys + offset).collect();
             if fill == -1e9 {
-                let kept = Constant::computed(hidden.iter().map(|&hidden| if hidden { 0.0 } else { 1.0 }).collect());
+                let kept = Constant::computed(hidden.iter().map(|&hidden| if hidden { 0.0 } else { 1.0 }).collect::<Vec<f32>>());
                 let kept = self.graph.add_constant(vec![queries, keys], kept);
                 scores = self.binary(scores, kept, BinaryKind::Mul);
             }
-            let mask = Constant::computed(hidden.iter().map(|&hidden| if hidden { fill } else { 0.0 }).collect());
+            let mask = Constant::computed(hidden.iter().map(|&hidden| if hidden { fill } else { 0.0 }).collect::<Vec<f32>>());
             let mask = self.graph.add_constant(vec![queries, keys], mask);
             scores = self.binary(scores, mask, BinaryKind::Add);
         }

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             program.values.iter().filter_map(|value| Some((value.weight.as_deref()?, (&value.shape, value.dtype)))).collect();
         let view = |name: &str| {
             let (shape, dtype) = shapes.get(name)?;
-            Some(WeightView { shape, dtype: *dtype, bytes: &bytes[..shape.iter().product::<usize>() * dtype.size()] })
+            Some(WeightView { shape, dtype: *dtype, bytes: (&bytes[..shape.iter().product::<usize>() * dtype.size()]).into() })
         };
         let ready = CpuProgram::new(program.clone(), &view)?;
         let floats: Vec<f32> = (0..largest).map(|index| (index as f32).sin()).collect();

@@ -1,5 +1,7 @@
 //! Operations that move elements without arithmetic.
 
+use onestep_program::nearest_source;
+
 use crate::{memory::Memory, tensor::Tensor};
 
 /// The strides of a row-major tensor.
@@ -123,17 +125,24 @@ pub(crate) fn embedding(table: &Tensor, ids: &[i32], output: &[usize], memory: &
     Tensor::new(result, output)
 }
 
-/// x [N,C,H,W]: [N,C,H·rows,W·columns].
-pub(crate) fn upsample_nearest(x: &Tensor, [rows, columns]: [usize; 2], output: &[usize], memory: &Memory) -> Tensor {
+/// x [N,C,H,W]: [N,C,H′,W′], the shape `output`.
+pub(crate) fn upsample_nearest(x: &Tensor, output: &[usize], memory: &Memory) -> Tensor {
+    let (height, width) = (x.shape[2], x.shape[3]);
+    let source = |length: usize, enlarged: usize| -> Vec<usize> { (0..enlarged).map(|index| nearest_source(index, length, enlarged)).collect() };
+    let (rows, columns) = (source(height, output[2]), source(width, output[3]));
     let mut result = memory.empty(output.iter().product());
-    for row in x.elements().chunks_exact(x.shape[3]) {
-        let start = result.len();
-        for &value in row {
-            result.extend(std::iter::repeat_n(value, columns));
-        }
-        let end = result.len();
-        for _ in 1..rows {
-            result.extend_from_within(start..end);
+    for image in x.elements().chunks_exact((height * width).max(1)) {
+        let mut before = None;
+        for &row in &rows {
+            // A repeated row is copied as a whole.
+            if before == Some(row) {
+                let start = result.len() - output[3];
+                result.extend_from_within(start..);
+            } else {
+                let pixels = &image[row * width..][..width];
+                result.extend(columns.iter().map(|&column| pixels[column]));
+            }
+            before = Some(row);
         }
     }
     Tensor::new(result, output)

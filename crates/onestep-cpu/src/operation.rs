@@ -128,7 +128,7 @@ pub(crate) fn apply(op: &Op, inputs: Vec<Operand>, output: &[usize], memory: &Me
             _ => return None,
         },
         Op::Concat { .. } => return None,
-        Op::UpsampleNearest { scale } => upsample_nearest(&x, *scale, output, memory),
+        Op::UpsampleNearest => upsample_nearest(&x, output, memory),
         Op::Geglu => geglu(&x, output, memory),
         Op::Reduce { reduce: kind, axis } => reduce(&x, *kind, *axis, output, memory),
         Op::Unary { unary: kind } => unary(x, *kind, memory),

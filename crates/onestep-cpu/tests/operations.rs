@@ -37,8 +37,8 @@ fn run_with_weight(op: Op, inputs: &[(&[usize], &[f32])], output: &[usize]) -> V
     program.values[1].weight = Some("w".into());
     program.inputs.remove(1);
     let bytes: Vec<u8> = inputs[1].1.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let weight = WeightView { shape: inputs[1].0, dtype: DType::F32, bytes: &bytes };
-    let program = CpuProgram::new(program, &|name| (name == "w").then_some(weight)).unwrap();
+    let weight = WeightView { shape: inputs[1].0, dtype: DType::F32, bytes: bytes.into() };
+    let program = CpuProgram::new(program, &|name| (name == "w").then(|| weight.clone())).unwrap();
     let given: Vec<(String, TensorRef<'_>)> =
         (0..inputs.len()).filter(|&index| index != 1).map(|index| (index.to_string(), TensorRef::F32(inputs[index].1))).collect();
     let given: Vec<(&str, TensorRef<'_>)> = given.iter().map(|(name, data)| (name.as_str(), *data)).collect();
@@ -435,8 +435,16 @@ fn movement_of_elements() {
     let pick = |source: &[f32], shape: &[usize], out: &[usize], from: &dyn Fn(&[usize]) -> Vec<usize>| -> Vec<f64> {
         indices(out).iter().map(|o| f64::from(source[at(shape, &from(o))])).collect()
     };
-    let up = run(Op::UpsampleNearest { scale: [2, 3] }, &[(&shape, &x)], &[2, 3, 8, 15]);
+    let up = run(Op::UpsampleNearest, &[(&shape, &x)], &[2, 3, 8, 15]);
     assert_close(&up, &pick(&x, &shape, &[2, 3, 8, 15], &|o| vec![o[0], o[1], o[2] / 2, o[3] / 3]), "upsample");
+    // PyTorch's `interpolate(x, size=(7, 11), mode="nearest")` reads these rows and columns.
+    let (rows, columns) = ([0, 0, 1, 1, 2, 2, 3], [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
+    let up = run(Op::UpsampleNearest, &[(&shape, &x)], &[2, 3, 7, 11]);
+    assert_close(&up, &pick(&x, &shape, &[2, 3, 7, 11], &|o| vec![o[0], o[1], rows[o[2]], columns[o[3]]]), "upsample to a size");
+    // 23 · (14 / 46) is exactly 7, but less in f32, so that PyTorch reads pixel 6.
+    let row = noise(14, 9);
+    let up = run(Op::UpsampleNearest, &[(&[1, 1, 1, 14], &row)], &[1, 1, 1, 46]);
+    assert_eq!(up[23], row[6]);
     let permuted = run(Op::Permute { axes: vec![2, 0, 3, 1] }, &[(&shape, &x)], &[4, 2, 5, 3]);
     assert_close(&permuted, &pick(&x, &shape, &[4, 2, 5, 3], &|o| vec![o[1], o[3], o[0], o[2]]), "permute");
     let sliced = run(Op::Slice { start: vec![1, 0, 2, 1] }, &[(&shape, &x)], &[1, 3, 2, 3]);
@@ -501,8 +509,8 @@ fn a_run_leaves_weights_and_inputs_as_they_were() {
     program.nodes.push(Node { op: Op::Binary { binary: BinaryKind::Mul }, inputs: vec![ValueId(2), ValueId(2)], output: ValueId(3) });
     program.outputs.push(Port { name: "square".into(), value: ValueId(3) });
     let bytes: Vec<u8> = [1.0f32, 2.0, -0.5].iter().flat_map(|&v| half_bits(v).to_le_bytes()).collect();
-    let view = WeightView { shape: &[3], dtype: DType::F16, bytes: &bytes };
-    let cpu = CpuProgram::new(program, &|name| (name == "w").then_some(view)).unwrap();
+    let view = WeightView { shape: &[3], dtype: DType::F16, bytes: bytes.into() };
+    let cpu = CpuProgram::new(program, &|name| (name == "w").then(|| view.clone())).unwrap();
     for _ in 0..2 {
         let found = cpu.run(&[("0", TensorRef::F32(&[1.0, 1.0, 1.0]))]).unwrap();
         assert_eq!(found, [("out".to_owned(), vec![2.0, 3.0, 0.5]), ("square".to_owned(), vec![4.0, 9.0, 0.25])]);
@@ -535,7 +543,7 @@ fn bits_depend_neither_on_threads_nor_on_earlier_runs() {
             .collect();
         let view = |name: &str| {
             let (value, bytes) = weights.iter().find(|(value, _)| value.weight.as_deref() == Some(name))?;
-            Some(WeightView { shape: &value.shape, dtype: value.dtype, bytes })
+            Some(WeightView { shape: &value.shape, dtype: value.dtype, bytes: bytes.into() })
         };
         let run = |cpu: &CpuProgram, broken: bool| {
             let inputs: Vec<(&str, Vec<f32>, Vec<i32>)> = (program.inputs.iter())
@@ -590,11 +598,11 @@ fn wrong_weights_inputs_and_programs_are_refused_by_name() {
     let bytes = [0u8; 12];
     for view in [
         None,
-        Some(WeightView { shape: &[3], dtype: DType::F16, bytes: &bytes[..6] }),
-        Some(WeightView { shape: &[1, 3], dtype: DType::F32, bytes: &bytes }),
-        Some(WeightView { shape: &[3], dtype: DType::F32, bytes: &bytes[..8] }),
+        Some(WeightView { shape: &[3], dtype: DType::F16, bytes: bytes[..6].into() }),
+        Some(WeightView { shape: &[1, 3], dtype: DType::F32, bytes: bytes[..].into() }),
+        Some(WeightView { shape: &[3], dtype: DType::F32, bytes: bytes[..8].into() }),
     ] {
-        let error = CpuProgram::new(program.clone(), &|_| view).unwrap_err();
+        let error = CpuProgram::new(program.clone(), &|_| view.clone()).unwrap_err();
         assert!(error.to_string().contains("conv.weight"), "{error}");
     }
     program.values[1].shape = vec![4];

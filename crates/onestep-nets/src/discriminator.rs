@@ -5,17 +5,17 @@ use burn::{
     nn::{
         GroupNorm, GroupNormConfig, Initializer, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
-        pool::AvgPool2dConfig,
     },
-    tensor::{DType, Device, Tensor, activation::silu},
+    tensor::{DType, Device, Tensor, activation::silu, module::adaptive_avg_pool2d},
 };
 
 use onestep_pipeline::config::UNet2DConditionConfig;
 
 use crate::{
     blocks::{TimestepEmbedding, same_conv},
+    conditioning::Conditioning,
     precision::{cast, group_norm},
-    unet::{DownBlock, MidBlock, UNet2DConditionModel, UpBlock},
+    unet::{DownBlock, MidBlock, TimeFeatures, UNet2DConditionModel, UpBlock},
 };
 
 /// The timestep that conditions the U-Net: latents are clean.
@@ -43,6 +43,8 @@ pub struct Discriminator {
     pub conv_resized: Vec<Conv2d>,
     /// The teacher's time embedding.
     pub time_embedding: TimestepEmbedding,
+    /// The teacher's embedding of pooled text and time ids (`text_time`).
+    pub add_embedding: Option<TimestepEmbedding>,
     /// The teacher's contracting blocks.
     pub down_blocks: Vec<DownBlock>,
     /// The teacher's middle block.
@@ -53,12 +55,9 @@ pub struct Discriminator {
     pub readouts: Vec<Readouts>,
     /// The teacher's `center_input_sample`: true if latents are scaled from 0…1 to −1…1.
     pub center_input_sample: bool,
-    /// The teacher's `flip_sin_to_cos`.
-    pub flip_sin_to_cos: bool,
-    /// The teacher's `freq_shift`.
-    pub freq_shift: f64,
-    /// The number of the teacher's timestep features.
-    pub time_features: usize,
+    /// The teacher's features of timestep and time ids.
+    #[module(skip)]
+    pub time_features: TimeFeatures,
 }
 
 /// The three readouts of a scale: before, at and after the skip connection.
@@ -127,29 +126,32 @@ impl Discriminator {
             conv_noise: parts.noise.then(|| zero_conv(config.in_channels, channels[0], device)),
             conv_resized,
             time_embedding: teacher.time_embedding,
+            add_embedding: teacher.add_embedding,
             down_blocks: teacher.down_blocks,
             mid_block: teacher.mid_block,
             up_blocks: teacher.up_blocks,
             readouts,
             center_input_sample: teacher.center_input_sample,
-            flip_sin_to_cos: teacher.flip_sin_to_cos,
-            freq_shift: teacher.freq_shift,
             time_features: teacher.time_features,
         }
     }
 
     /// The logits of every readout, `[batch, 1, h, w]` each, in the order of [`readout_names`](Self::readout_names).
     ///
-    /// - `x`: latents `[batch, channels, height, width]`; height and width must be divisible by 2 for every level below the first;
+    /// - `x`: latents `[batch, channels, height, width]`;
     /// - `z`: the noise that they were generated from, of the same shape;
-    /// - `text`: `[batch, tokens, features]`.
+    /// - `conditions`: those of the U-Net's [`forward`](UNet2DConditionModel::forward).
     ///
     /// It computes in the element type of its weights; logits are f32.
-    pub fn forward(&self, x: Tensor<4>, z: Tensor<4>, text: &Tensor<3>) -> Vec<Tensor<4>> {
+    ///
+    /// # Panics
+    /// If shapes do not fit, or the added conditions are needed and missing.
+    pub fn forward(&self, x: Tensor<4>, z: Tensor<4>, conditions: &Conditioning) -> Vec<Tensor<4>> {
         let dtype = self.conv_in.weight.dtype();
-        let (x, z, text) = (cast(x, dtype), cast(z, dtype), &cast(text.clone(), dtype));
+        let (x, z, text) = (cast(x, dtype), cast(z, dtype), &cast(conditions.states.clone(), dtype));
         let x = if self.center_input_sample { x.mul_scalar(2.0).sub_scalar(1.0) } else { x };
-        let time = self.embed(&x);
+        let time = Tensor::<1>::from_data([TIMESTEP], (&x.device(), DType::F32));
+        let time = self.time_features.embed(&self.time_embedding, self.add_embedding.as_ref(), time, conditions, dtype);
         let mut hidden = self.conv_in.forward(x.clone());
         if let Some(conv) = &self.conv_noise {
             hidden = hidden + conv.forward(z);
@@ -158,7 +160,9 @@ impl Discriminator {
         let mut resized = x;
         for (level, block) in self.down_blocks.iter().enumerate() {
             if let Some(conv) = level.checked_sub(1).and_then(|below| self.conv_resized.get(below)) {
-                resized = AvgPool2dConfig::new([2, 2]).with_strides([2, 2]).init().forward(resized);
+                // Averages of 2x2 pixels; if the size is odd, some overlap by a row or column.
+                let [_, _, height, width] = hidden.dims();
+                resized = adaptive_avg_pool2d(resized, [height, width]);
                 hidden = hidden + conv.forward(resized.clone());
             }
             hidden = block.forward(hidden, &time, text, &mut skips);
@@ -201,12 +205,5 @@ impl Discriminator {
             names.into_iter().filter(|(exists, _)| *exists).map(move |(_, name)| (unread + scale, name))
         };
         self.readouts.iter().enumerate().flat_map(of).collect()
-    }
-
-    /// The embedding of the timestep 0, after SiLU, in the element type of `like`.
-    fn embed(&self, like: &Tensor<4>) -> Tensor<2> {
-        let time = Tensor::<1>::from_data([TIMESTEP], &like.device());
-        let features = crate::timestep_features(time, self.time_features, self.flip_sin_to_cos, self.freq_shift);
-        silu(self.time_embedding.forward(cast(features, like.dtype())))
     }
 }

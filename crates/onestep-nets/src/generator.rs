@@ -30,10 +30,9 @@ impl Generator {
 
     /// `z` `[batch, channels, h, w]` is unit Gaussian noise; the result is a model-space latent of the same shape, in f32.
     pub fn forward(&self, z: Tensor<4>, condition: impl Into<Conditioning>) -> Tensor<4> {
-        let Conditioning { states, added, .. } = condition.into();
         let timestep = Tensor::<1>::from_data([self.rule.timestep as f32], (&z.device(), DType::F32));
         let input = if self.rule.input == 1.0 { z.clone() } else { z.clone().mul_scalar(self.rule.input) };
-        let output = self.unet.forward(input, timestep, states, added);
+        let output = self.unet.forward(input, timestep, condition);
         cast(z, DType::F32).mul_scalar(self.rule.sample) + cast(output, DType::F32).mul_scalar(self.rule.output)
     }
 }

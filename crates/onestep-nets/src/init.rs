@@ -1,11 +1,11 @@
 //! Making a network from its configuration.
 
-use burn::tensor::Device;
+use burn::{module::Module, tensor::Device};
 
 /// A configuration of `onestep-pipeline` with a network in this crate.
 pub trait Init {
     /// The network.
-    type Network;
+    type Network: Module;
 
     /// A network with initial weights.
     ///

@@ -26,7 +26,8 @@ mod vae;
 pub mod weights;
 
 pub use blocks::{
-    AttentionBlock, CrossAttention, Downsample2d, FrozenBatchNorm2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d, timestep_features,
+    AttentionBlock, CrossAttention, Downsample2d, FrozenBatchNorm2d, Mlp, Projection, ResnetBlock2d, TimestepEmbedding, Upsample2d,
+    guidance_features, timestep_features,
 };
 pub use classifier::{ClassifierLevel, ImageClassifier, ImageClassifierConfig};
 pub use clip::{
@@ -34,7 +35,7 @@ pub use clip::{
     ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,
 };
 pub use conditioning::Conditioning;
-pub use decoder::Decoder;
+pub use decoder::{Decoder, DecoderNetwork};
 pub use discriminator::{Discriminator, DiscriminatorParts, Readout, Readouts};
 pub use generator::Generator;
 pub use inception::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, InceptionPool, InceptionV3};
@@ -42,8 +43,8 @@ pub use init::Init;
 pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
 pub use noising::add_noise;
 pub use onestep_pipeline::config::{
-    AutoencoderKlConfig, BetaSchedule, ClipActivation, ClipTextConfig, ConfigError, DownBlockType, PerBlock, SchedulerConfig, TimestepSpacing,
-    UNet2DConditionConfig, UpBlockType, object as config_object,
+    AutoencoderKlConfig, AutoencoderTinyConfig, BetaSchedule, ClipActivation, ClipTextConfig, ConfigError, DownBlockType, PerBlock, SchedulerConfig,
+    TimestepSpacing, UNet2DConditionConfig, UpBlockType, object as config_object,
 };
 pub use onestep_pipeline::{
     one_step::{OneStep, OneStepRule},
@@ -51,7 +52,10 @@ pub use onestep_pipeline::{
 };
 pub use precision::in_dtype;
 pub use unet::{
-    AddedConditions, BasicTransformerBlock, DownBlock, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d, UNet2DConditionModel,
-    UpBlock,
+    AddedConditions, BasicTransformerBlock, DownBlock, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, TimeFeatures, Transformer2d,
+    UNet2DConditionModel, UpBlock,
 };
-pub use vae::{AutoencoderKl, LatentDistribution, VaeDecoder, VaeDownBlock, VaeEncoder, VaeMidBlock, VaeUpBlock};
+pub use vae::{
+    AutoencoderKl, AutoencoderTiny, LatentDistribution, TinyBlock, TinyBlockConvs, TinyDecoder, TinyEncoder, TinyLayer, VaeDecoder, VaeDownBlock,
+    VaeEncoder, VaeMidBlock, VaeUpBlock,
+};

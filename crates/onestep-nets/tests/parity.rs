@@ -8,8 +8,8 @@ use burn::{
 };
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Decoder, Generator, Init, NoiseSchedule, OneStepRule,
-    SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, weights,
+    AddedConditions, AutoencoderKl, AutoencoderKlConfig, AutoencoderTinyConfig, ClipTextConfig, ClipTextModel, Conditioning, Decoder, Generator,
+    Init, NoiseSchedule, OneStepRule, SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, guidance_features, weights,
 };
 
 fn unet(fixture: &Fixture, device: &Device) -> UNet2DConditionModel {
@@ -22,7 +22,9 @@ fn unet_output(fixture: &Fixture, unet: &UNet2DConditionModel, device: &Device) 
         .add_embedding
         .as_ref()
         .map(|_| AddedConditions { text_embeds: fixture.tensor("text_embeds", device), time_ids: fixture.tensor("time_ids", device) });
-    unet.forward(fixture.tensor("sample", device), fixture.tensor("timestep", device), fixture.tensor("encoder_hidden_states", device), added)
+    let guidance = unet.time_embedding.cond_proj.as_ref().map(|_| fixture.tensor("timestep_cond", device));
+    let conditions = Conditioning { states: fixture.tensor("encoder_hidden_states", device), added, guidance };
+    unet.forward(fixture.tensor("sample", device), fixture.tensor("timestep", device), conditions)
 }
 
 fn check_unet(name: &'static str) {
@@ -49,6 +51,22 @@ fn unet_of_stable_diffusion_2() {
 #[test]
 fn unet_of_sdxl() {
     check_unet("unet-sdxl");
+}
+
+#[test]
+fn unet_of_a_latent_consistency_model() {
+    check_unet("unet-lcm");
+}
+
+#[test]
+fn features_of_the_guidance_scale() {
+    let fixture = Fixture::open("unet-lcm");
+    let device = Device::flex();
+    let scales = fixture.tensor::<1>("guidance_scale", &device).into_data().try_into_vec::<f32>().unwrap();
+    let features = scales.into_iter().map(|scale| guidance_features(f64::from(scale), 32, &device)).collect();
+    fixture.compare("timestep_cond", Tensor::cat(features, 0));
+    let odd = guidance_features(8.0, 5, &device).into_data().try_into_vec::<f32>().unwrap();
+    assert_eq!((odd.len(), odd[4]), (5, 0.0));
 }
 
 #[test]
@@ -101,6 +119,19 @@ fn autoencoder_without_attention() {
     check_autoencoder("vae-no-attention");
 }
 
+#[test]
+fn tiny_autoencoder() {
+    let fixture = Fixture::open("vae-tiny");
+    let device = Device::flex();
+    let config = AutoencoderTinyConfig::from_json(&fixture.config).unwrap();
+    let vae = weights::load(config.init(&device), &[fixture.shard()]).unwrap();
+    let latents = fixture.tensor::<4>("latents", &device);
+    fixture.compare("encoded", vae.encode(fixture.tensor("images", &device)));
+    fixture.compare("decoded", vae.decode(latents.clone()));
+    fixture.compare("decoded_from_model_space", vae.decode(vae.from_model_space(latents.clone())));
+    fixture.compare("decoded_from_model_space", Decoder::new(vae).forward(latents));
+}
+
 fn clip(fixture: &Fixture, device: &Device) -> ClipTextModel {
     let config = ClipTextConfig::from_json(&fixture.config).unwrap();
     weights::load(config.init(device), &[fixture.shard()]).unwrap()
@@ -137,6 +168,11 @@ fn check_clip(name: &'static str, layers: usize) {
 #[test]
 fn clip_with_quick_gelu() {
     check_clip("clip-quick-gelu", 3);
+}
+
+#[test]
+fn clip_with_gelu_saved_without_its_prefix() {
+    check_clip("clip-gelu", 3);
 }
 
 #[test]

@@ -64,8 +64,8 @@ fn the_discriminator_in_16_bits_answers_in_32_and_learns() {
     device.seed(1);
     let discriminator = Discriminator::new(unet, &config, DiscriminatorParts { noise: true, scales: true }, &device);
     let (x, z, c) = inputs(&config, &device);
-    let full = discriminator.forward(x.clone(), z.clone(), &c);
-    let half = in_dtype(&discriminator, DType::BF16).forward(x, z, &c);
+    let full = discriminator.forward(x.clone(), z.clone(), &c.clone().into());
+    let half = in_dtype(&discriminator, DType::BF16).forward(x, z, &c.into());
     for (full, half) in full.iter().zip(&half) {
         assert_eq!(half.dtype(), DType::F32);
         let far = distance(&half.clone().inner(), &full.clone().inner());

@@ -156,7 +156,7 @@ fn what_is_not_implemented_is_refused_by_key() {
         ("mid_block_type", json!("UNetMidBlock2D")),
         ("mid_block_type", json!(null)),
         ("resnet_time_scale_shift", json!("scale_shift")),
-        ("time_cond_proj_dim", json!(256)),
+        ("time_cond_proj_dim", json!(2)),
         ("num_attention_heads", json!(8)),
         ("only_cross_attention", json!([false, true, true, true])),
         ("addition_embed_type", json!("image")),

@@ -12,7 +12,7 @@ use burn::{
 };
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipConfig, ClipTextConfig, Init, SchedulerConfig, UNet2DConditionConfig,
+    AddedConditions, AutoencoderKlConfig, ClipConfig, ClipTextConfig, Conditioning, Init, SchedulerConfig, UNet2DConditionConfig,
     weights::{self, StateTensor},
 };
 use safetensors::{Dtype, tensor::TensorView};
@@ -64,7 +64,7 @@ fn folders_for_diffusers() {
             case.push(tensor("text_embeds", &added.text_embeds));
             case.push(tensor("time_ids", &added.time_ids));
         }
-        case.push(tensor("out", &unet.forward(sample, timestep, text, added)));
+        case.push(tensor("out", &unet.forward(sample, timestep, Conditioning { states: text, added, guidance: None })));
         let file = "diffusion_pytorch_model.safetensors";
         write(&root.join(name), file, &config.to_json(), &unet, case, None);
     }

@@ -1,13 +1,15 @@
 //! A bundle: manifest, programs, weights, tokenizer and model card, checked as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     error::{BundleError, BundleErrorKind},
-    limits,
     manifest::{self, FileEntry, Generation, Manifest, sha256},
     program::Program,
-    weights::{WeightFile, WeightHeader, WeightView},
+    weights::{ReadAt, WeightFile, WeightHeader, WeightView},
 };
 
 /// A verified bundle without its weights: enough to inspect it, and to plan its programs while the weights are still being downloaded.
@@ -18,7 +20,8 @@ pub struct Outline {
     programs: BTreeMap<String, Program>,
     /// Headers of the weight files that have been read so far, in the order of the manifest.
     headers: Vec<WeightHeader>,
-    tokenizer: Vec<u8>,
+    /// In the order of the text encoders.
+    tokenizers: Vec<Vec<u8>>,
     card: String,
 }
 
@@ -33,9 +36,9 @@ impl Outline {
         for (component, file) in &manifest.components {
             programs.insert(component.clone(), Program::from_json(&load(&manifest, file, &mut fetch)?, file)?);
         }
-        let tokenizer = load(&manifest, &manifest.tokenizer, &mut fetch)?;
+        let tokenizers = manifest.tokenizers().map(|name| load(&manifest, name, &mut fetch)).collect::<Result<_, E>>()?;
         let card = String::from_utf8_lossy(&load(&manifest, &manifest.card, &mut fetch)?).into_owned();
-        let outline = Self { id: sha256(manifest_bytes), programs, headers: Vec::new(), tokenizer, card, manifest };
+        let outline = Self { id: sha256(manifest_bytes), programs, headers: Vec::new(), tokenizers, card, manifest };
         if outline.manifest.weights.is_empty() {
             outline.check()?;
         }
@@ -89,9 +92,9 @@ impl Outline {
             BundleError::new(BundleErrorKind::Missing, manifest::FILE_NAME, format!("this bundle has no {component}, only {}", there.join(", ")))
         })
     }
-    /// The bytes of `tokenizer.json`.
-    pub fn tokenizer(&self) -> &[u8] {
-        &self.tokenizer
+    /// The bytes of each tokenizer, in the order of [`Manifest::tokenizers`].
+    pub fn tokenizers(&self) -> &[Vec<u8>] {
+        &self.tokenizers
     }
     /// The model card in Markdown.
     pub fn card(&self) -> &str {
@@ -132,12 +135,14 @@ impl Outline {
 
 /// Fetches a listed file and compares it with its hashes.
 fn load<E: From<BundleError>>(manifest: &Manifest, name: &str, fetch: &mut impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
-    let Some(entry) = manifest.file(name) else {
-        return Err(BundleError::new(BundleErrorKind::Missing, name, "not listed in the manifest").into());
-    };
+    let entry = listed(manifest, name)?;
     let bytes = fetch(entry)?;
     entry.verify(&bytes)?;
     Ok(bytes)
+}
+
+fn listed<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a FileEntry, BundleError> {
+    manifest.file(name).ok_or_else(|| BundleError::new(BundleErrorKind::Missing, name, "not listed in the manifest"))
 }
 
 /// A verified bundle: everything that is needed to generate images.
@@ -156,10 +161,30 @@ impl Bundle {
     /// # Errors
     /// Errors of `fetch`; a file that does not have its listed hash or is refused by its format, naming the file.
     pub fn open<E: From<BundleError>>(manifest_bytes: &[u8], mut fetch: impl FnMut(&FileEntry) -> Result<Vec<u8>, E>) -> Result<Self, E> {
-        let mut outline = Outline::open(manifest_bytes, &mut fetch)?;
+        let outline = Outline::open(manifest_bytes, &mut fetch)?;
+        Self::with_weights(outline, |outline, name| Ok(WeightFile::new(load(&outline.manifest, name, &mut fetch)?, name)?))
+    }
+
+    /// Like [`open`](Self::open), but the weights stay in their files: `stored` opens a listed weight file, whose tensors are read when they are
+    /// needed.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); errors of `stored`.
+    pub fn open_stored<E: From<BundleError>>(
+        manifest_bytes: &[u8],
+        fetch: impl FnMut(&FileEntry) -> Result<Vec<u8>, E>,
+        mut stored: impl FnMut(&FileEntry) -> Result<Arc<dyn ReadAt>, E>,
+    ) -> Result<Self, E> {
+        Self::with_weights(Outline::open(manifest_bytes, fetch)?, |outline, name| {
+            let entry = listed(&outline.manifest, name)?;
+            Ok(WeightFile::stored(stored(entry)?, entry)?)
+        })
+    }
+
+    fn with_weights<E: From<BundleError>>(mut outline: Outline, mut open: impl FnMut(&Outline, &str) -> Result<WeightFile, E>) -> Result<Self, E> {
         let mut weights = Vec::new();
         for name in outline.manifest.weights.clone() {
-            let file = WeightFile::new(load(&outline.manifest, &name, &mut fetch)?, &name)?;
+            let file = open(&outline, &name)?;
             file.check_finite(&name)?;
             outline.add(file.header().clone())?;
             weights.push(file);
@@ -198,9 +223,9 @@ impl Bundle {
     pub fn weight(&self, name: &str) -> Option<WeightView<'_>> {
         self.weights.iter().find_map(|file| file.get(name))
     }
-    /// The bytes of `tokenizer.json`.
-    pub fn tokenizer(&self) -> &[u8] {
-        self.outline.tokenizer()
+    /// The bytes of each tokenizer, in the order of [`Manifest::tokenizers`].
+    pub fn tokenizers(&self) -> &[Vec<u8>] {
+        self.outline.tokenizers()
     }
     /// The model card in Markdown.
     pub fn card(&self) -> &str {
@@ -208,7 +233,7 @@ impl Bundle {
     }
 }
 
-/// The content of a bundle that is to be written.
+/// The content of a bundle that is to be written, except its weights.
 #[derive(Clone, Debug)]
 pub struct BundleWriter {
     /// The model's name for people.
@@ -219,51 +244,82 @@ pub struct BundleWriter {
     pub generation: Generation,
     /// The programs by component.
     pub programs: BTreeMap<String, Program>,
-    /// A safetensors file with every tensor that the programs name.
-    pub weights: Vec<u8>,
     /// `tokenizer.json`.
     pub tokenizer: Vec<u8>,
+    /// The tokenizer of the second text encoder, if there are two.
+    pub tokenizer_2: Option<Vec<u8>>,
     /// The model card in Markdown.
     pub card: String,
     /// Further files with their names, such as a sample image.
     pub extra: Vec<(String, Vec<u8>)>,
 }
 
+/// The name of the model card.
+const CARD: &str = "README.md";
+/// The names of the tokenizers.
+const TOKENIZERS: [&str; 2] = ["tokenizer.json", "tokenizer-2.json"];
+
 impl BundleWriter {
-    /// Serialises the bundle: every file with its name, the manifest last.
+    /// The name of weight file `number`, counted from 0.
+    pub fn weight_file(number: usize) -> String {
+        format!("weights-{:05}.safetensors", number + 1)
+    }
+
+    /// The files that are neither weights nor the manifest: name and content.
+    pub fn small_files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<(String, Vec<u8>)> =
+            self.programs.iter().map(|(component, program)| (program_file(component), program.to_json())).collect();
+        for (name, bytes) in TOKENIZERS.into_iter().zip(std::iter::once(&self.tokenizer).chain(&self.tokenizer_2)) {
+            files.push((name.into(), bytes.clone()));
+        }
+        files.push((CARD.into(), self.card.clone().into_bytes()));
+        files.extend(self.extra.iter().cloned());
+        files
+    }
+
+    /// The manifest of the bundle with these weight files, which together hold every tensor that the programs name. Whether they do is checked
+    /// when the bundle is opened.
     ///
     /// # Errors
-    /// Content that [`Bundle::open`] would refuse.
-    pub fn files(self) -> Result<Vec<(String, Vec<u8>)>, BundleError> {
-        limits::check(limits::BUNDLE_BYTES, self.weights.len() as u64, "weights")?;
-        let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-        let mut components = BTreeMap::new();
-        for (component, program) in &self.programs {
-            let name = format!("{}.json", component.replace('_', "-"));
-            components.insert(component.clone(), name.clone());
-            files.push((name, program.to_json()));
-        }
-        let (weights, tokenizer, card) = ("weights-00001.safetensors", "tokenizer.json", "README.md");
-        files.push((weights.into(), self.weights));
-        files.push((tokenizer.into(), self.tokenizer));
-        files.push((card.into(), self.card.into_bytes()));
-        files.extend(self.extra);
+    /// A bundle above a limit; a file name that is invalid or occurs twice.
+    pub fn manifest(self, weights: Vec<FileEntry>) -> Result<Vec<u8>, BundleError> {
+        let names = weights.iter().map(|file| file.name.clone()).collect();
+        let mut files: Vec<FileEntry> = self.small_files().iter().map(|(name, bytes)| FileEntry::of(name, bytes)).collect();
+        files.splice(self.programs.len()..self.programs.len(), weights);
         let manifest = Manifest {
             format: manifest::FORMAT.into(),
             version: manifest::VERSION,
             title: self.title,
             license: self.license,
-            card: card.into(),
+            card: CARD.into(),
             generation: self.generation,
-            components,
-            weights: vec![weights.into()],
-            tokenizer: tokenizer.into(),
-            files: files.iter().map(|(name, bytes)| FileEntry::of(name, bytes)).collect(),
-        }
-        .to_json();
+            components: self.programs.into_keys().map(|component| (component.clone(), program_file(&component))).collect(),
+            weights: names,
+            tokenizer: TOKENIZERS[0].into(),
+            tokenizer_2: self.tokenizer_2.map(|_| TOKENIZERS[1].into()),
+            files,
+        };
+        let json = manifest.to_json();
+        Manifest::from_json(&json)?;
+        Ok(json)
+    }
+
+    /// Serialises a small bundle with one weight file, given its bytes: every file with its name, the manifest last.
+    ///
+    /// # Errors
+    /// Content that [`Bundle::open`] would refuse.
+    pub fn files(self, weights: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>, BundleError> {
+        let mut files = self.small_files();
+        let name = Self::weight_file(0);
+        let manifest = self.manifest(vec![FileEntry::of(&name, &weights)])?;
+        files.push((name, weights));
         let written: BTreeMap<&str, &[u8]> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
         Bundle::open::<BundleError>(&manifest, |entry| Ok(written[entry.name.as_str()].to_vec()))?;
         files.push((manifest::FILE_NAME.into(), manifest));
         Ok(files)
     }
+}
+
+fn program_file(component: &str) -> String {
+    format!("{}.json", component.replace('_', "-"))
 }

@@ -34,7 +34,7 @@ limits! {
     ELEMENTS = 1 << 32, "elements of a tensor";
     HEADER_BYTES = 8 << 20, "bytes of a safetensors header";
     CHUNK_BYTES = 16 << 20, "bytes of a hashed chunk";
-    BUNDLE_BYTES = 4 << 30, "bytes of a bundle";
+    BUNDLE_BYTES = if cfg!(target_arch = "wasm32") { 4 << 30 } else { 64 << 30 }, "bytes of a bundle";
     FILES = 1_000, "files of a bundle";
     TOKENIZER_BYTES = 8 << 20, "bytes of the tokenizer";
     TOKENIZER_ENTRIES = 300_000, "entries of the tokenizer's vocabulary";

@@ -39,6 +39,9 @@ pub struct Manifest {
     pub weights: Vec<String>,
     /// File name of `tokenizer.json`.
     pub tokenizer: String,
+    /// File name of the tokenizer of the second text encoder, for models with two, such as Stable Diffusion XL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_2: Option<String>,
     /// Every file except the manifest.
     pub files: Vec<FileEntry>,
 }
@@ -47,8 +50,11 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
-    /// Token ids per prompt, including padding.
+    /// Token ids per prompt and text encoder, including padding.
     pub prompt_tokens: usize,
+    /// The id at whose first position the second text encoder reads the pooled state of a prompt; `None` for the largest id of the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_of_text: Option<u32>,
     /// Channels, height and width of the noise and of the latent image.
     pub latent: [usize; 3],
     /// Width and height of the image in pixels.
@@ -74,7 +80,7 @@ pub enum FileUse {
     Program,
     /// Weights.
     Weights,
-    /// `tokenizer.json`.
+    /// The tokenizer of a text encoder.
     Tokenizer,
     /// The model card.
     Card,
@@ -84,13 +90,60 @@ pub enum FileUse {
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The entry of a file that is written part by part.
+#[derive(Debug)]
+pub struct FileHasher {
+    entry: FileEntry,
+    /// The hash of the chunk so far.
+    chunk: Sha256,
+}
+
+impl FileHasher {
+    /// An empty file of this name.
+    pub fn new(name: &str) -> Self {
+        Self { entry: FileEntry { name: name.into(), size: 0, chunks: Vec::new() }, chunk: Sha256::new() }
+    }
+
+    /// Appends bytes to the file.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = CHUNK_BYTES.max - self.entry.size % CHUNK_BYTES.max;
+            let (part, rest) = bytes.split_at(bytes.len().min(room as usize));
+            self.chunk.update(part);
+            self.entry.size += part.len() as u64;
+            if part.len() as u64 == room {
+                self.end_chunk();
+            }
+            bytes = rest;
+        }
+    }
+
+    /// The entry of the whole file.
+    pub fn finish(mut self) -> FileEntry {
+        if !self.entry.size.is_multiple_of(CHUNK_BYTES.max) {
+            self.end_chunk();
+        }
+        self.entry
+    }
+
+    fn end_chunk(&mut self) {
+        self.entry.chunks.push(hexadecimal(&self.chunk.finalize_reset()));
+    }
 }
 
 impl FileEntry {
     /// The entry of a file with this name and content.
     pub fn of(name: &str, bytes: &[u8]) -> Self {
-        Self { name: name.into(), size: bytes.len() as u64, chunks: bytes.chunks(CHUNK_BYTES.max as usize).map(sha256).collect() }
+        let mut hasher = FileHasher::new(name);
+        hasher.update(bytes);
+        hasher.finish()
     }
 
     /// Compares a file's size and the hash of every chunk with the entry.
@@ -98,20 +151,35 @@ impl FileEntry {
     /// # Errors
     /// [`BundleErrorKind::Integrity`], naming the file and the chunk.
     pub fn verify(&self, bytes: &[u8]) -> Result<(), BundleError> {
-        if bytes.len() as u64 != self.size {
-            return Err(BundleError::new(BundleErrorKind::Integrity, &self.name, format!("{} bytes, the manifest says {}", bytes.len(), self.size)));
-        }
+        self.verify_size(bytes.len() as u64)?;
         for (index, chunk) in bytes.chunks(CHUNK_BYTES.max as usize).enumerate() {
-            let found = sha256(chunk);
-            if self.chunks[index] != found {
-                return Err(BundleError::new(
-                    BundleErrorKind::Integrity,
-                    &self.name,
-                    format!("chunk {index} has SHA-256 {found}, the manifest says {}; fetch the file again", self.chunks[index]),
-                ));
-            }
+            self.verify_chunk(index, chunk)?;
         }
         Ok(())
+    }
+
+    /// Compares a file's size with the entry.
+    ///
+    /// # Errors
+    /// [`BundleErrorKind::Integrity`], naming the file.
+    pub fn verify_size(&self, size: u64) -> Result<(), BundleError> {
+        if size == self.size {
+            return Ok(());
+        }
+        Err(BundleError::new(BundleErrorKind::Integrity, &self.name, format!("{size} bytes, the manifest says {}", self.size)))
+    }
+
+    /// Compares one chunk with its hash.
+    pub(crate) fn verify_chunk(&self, index: usize, chunk: &[u8]) -> Result<(), BundleError> {
+        let (found, listed) = (sha256(chunk), self.chunks.get(index).map(String::as_str).unwrap_or_default());
+        if listed == found {
+            return Ok(());
+        }
+        Err(BundleError::new(
+            BundleErrorKind::Integrity,
+            &self.name,
+            format!("chunk {index} has SHA-256 {found}, the manifest says {listed}; fetch the file again"),
+        ))
     }
 }
 
@@ -160,12 +228,22 @@ impl Manifest {
             let file_use = match () {
                 () if self.components.values().any(|program| program == name) => FileUse::Program,
                 () if self.weights.contains(name) => FileUse::Weights,
-                () if self.tokenizer == *name => FileUse::Tokenizer,
+                () if self.tokenizers().any(|tokenizer| tokenizer == name) => FileUse::Tokenizer,
                 () if self.card == *name => FileUse::Card,
                 () => FileUse::Extra,
             };
             (file_use, file)
         })
+    }
+
+    /// The file names of the tokenizers, in the order of the text encoders.
+    pub fn tokenizers(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.tokenizer).chain(&self.tokenizer_2)
+    }
+
+    /// The files that generating images reads: all but [`FileUse::Extra`].
+    pub fn needed_files(&self) -> impl Iterator<Item = &FileEntry> {
+        self.files_by_use().filter(|(file_use, _)| *file_use != FileUse::Extra).map(|(_, file)| file)
     }
 
     /// The size of all listed files in bytes.
@@ -176,7 +254,10 @@ impl Manifest {
     fn check(&self) -> Result<(), BundleError> {
         let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, FILE_NAME, message);
         limits::check(limits::FILES, self.files.len() as u64, FILE_NAME)?;
-        limits::check(limits::BUNDLE_BYTES, self.total_bytes(), FILE_NAME)?;
+        if let Err(error) = limits::check(limits::BUNDLE_BYTES, self.total_bytes(), FILE_NAME) {
+            let hint = if cfg!(target_arch = "wasm32") { "; a browser cannot load it, `onestep generate` on a computer can" } else { "" };
+            return Err(BundleError::new(error.kind(), FILE_NAME, format!("{}{hint}", error.message())));
+        }
         for (index, file) in self.files.iter().enumerate() {
             check_name(&file.name)?;
             if file.name.eq_ignore_ascii_case(FILE_NAME) || self.files[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&file.name)) {
@@ -190,14 +271,14 @@ impl Manifest {
                 return Err(malformed(format!("{} has a hash that is not 64 hexadecimal digits", file.name)));
             }
         }
-        let named = self.components.values().chain(&self.weights).chain([&self.card, &self.tokenizer]);
+        let named = self.components.values().chain(&self.weights).chain([&self.card]).chain(self.tokenizers());
         for name in named {
             if self.file(name).is_none() {
                 return Err(BundleError::new(BundleErrorKind::Missing, FILE_NAME, format!("{name} is named but not listed among the files")));
             }
         }
-        if let Some(tokenizer) = self.file(&self.tokenizer) {
-            limits::check(limits::TOKENIZER_BYTES, tokenizer.size, &self.tokenizer)?;
+        for tokenizer in self.tokenizers().filter_map(|name| self.file(name)) {
+            limits::check(limits::TOKENIZER_BYTES, tokenizer.size, &tokenizer.name)?;
         }
         for side in self.generation.image {
             limits::check(limits::IMAGE_SIDE, side as u64, FILE_NAME)?;

@@ -148,11 +148,9 @@ pub enum Op {
     },
     /// Inputs table [V,D], ids […] (i32); gives […,D]. Ids outside the table are clamped to 0..V−1.
     Embedding,
-    /// Input x [N,C,H,W]; repeats each pixel, giving [N,C,H·scale₀,W·scale₁].
-    UpsampleNearest {
-        /// Rows, columns.
-        scale: [usize; 2],
-    },
+    /// Input x [N,C,H,W]; gives the output's shape [N,C,H′,W′] with H′ ≥ H and W′ ≥ W. Output pixel (i, j) is
+    /// `x[n, c, source(i, H, H′), source(j, W, W′)]`; see [`nearest_source`].
+    UpsampleNearest,
     /// Input x […,2D] with a last axis of a followed by b: `a · gelu(b)`, of shape […,D].
     Geglu,
     /// Input x; reduces one axis, which remains with length 1.
@@ -227,7 +225,7 @@ impl Op {
             Op::Attention { .. } => "attention",
             Op::Softmax { .. } => "softmax",
             Op::Embedding => "embedding",
-            Op::UpsampleNearest { .. } => "upsample_nearest",
+            Op::UpsampleNearest => "upsample_nearest",
             Op::Geglu => "geglu",
             Op::Reduce { .. } => "reduce",
             Op::Unary { .. } => "unary",
@@ -261,7 +259,7 @@ impl Op {
             Op::Geglu | Op::Unary { .. } => each(8),
             Op::Binary { .. } | Op::Affine { .. } | Op::Clamp { .. } => out,
             Op::Embedding
-            | Op::UpsampleNearest { .. }
+            | Op::UpsampleNearest
             | Op::Concat { .. }
             | Op::Slice { .. }
             | Op::Pad { .. }
@@ -270,6 +268,16 @@ impl Op {
             | Op::Expand => 0,
         }
     }
+}
+
+/// The pixel that [`Op::UpsampleNearest`] reads for the pixel `index` of an axis of `length` pixels enlarged to `enlarged`:
+/// `min(⌊index · (length / enlarged)⌋, length − 1)`.
+///
+/// Quotient and product are rounded to f32 as in PyTorch's `interpolate(size=…)`, so that both choose the same pixel where the exact product is
+/// a whole number.
+pub fn nearest_source(index: usize, length: usize, enlarged: usize) -> usize {
+    let ratio = length as f32 / enlarged as f32;
+    ((index as f32 * ratio) as usize).min(length.saturating_sub(1))
 }
 
 fn product(shape: &[usize]) -> u64 {

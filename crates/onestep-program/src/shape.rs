@@ -27,7 +27,7 @@ impl Op {
         Ok(())
     }
 
-    /// The output shape. Only reshape, slice and expand read `output`, because it is their parameter.
+    /// The output shape. Only reshape, slice, expand and upsampling read `output`, because it is their parameter.
     fn output_shape(&self, inputs: &Inputs<'_>, output: &[usize]) -> Result<Vec<usize>, BundleError> {
         match self {
             Op::Conv2d { stride, padding, dilation, groups, bias, residual, .. } => {
@@ -51,7 +51,7 @@ impl Op {
             Op::Attention { .. } => inputs.attention(),
             Op::Softmax { axis } => inputs.only().and_then(|x| inputs.axis(*axis).map(|()| x.to_vec())),
             Op::Embedding => inputs.embedding(),
-            Op::UpsampleNearest { scale } => inputs.upsample_nearest(*scale),
+            Op::UpsampleNearest => inputs.upsample_nearest(output),
             Op::Geglu => inputs.geglu(),
             Op::Reduce { axis, .. } => inputs.reduce(*axis),
             Op::Unary { .. } | Op::Affine { .. } | Op::Clamp { .. } => inputs.only().map(<[usize]>::to_vec),
@@ -217,14 +217,14 @@ impl<'a> Inputs<'a> {
         Ok([self.shapes[1], &[table[1]]].concat())
     }
 
-    fn upsample_nearest(&self, scale: [usize; 2]) -> Shape {
+    fn upsample_nearest(&self, output: &[usize]) -> Shape {
         self.count(1)?;
         let x = self.rank(0, 4)?;
-        if scale.contains(&0) {
-            return Err(self.refuse("a factor of 0"));
+        let enlarges = |axis: usize| output[axis] >= x[axis] && (x[axis] > 0 || output[axis] == 0);
+        match output.len() {
+            4 if enlarges(2) && enlarges(3) => Ok(vec![x[0], x[1], output[2], output[3]]),
+            _ => Err(self.refuse(format_args!("the image {x:?} cannot be enlarged to {output:?}"))),
         }
-        let scaled = |axis: usize| x[2 + axis].checked_mul(scale[axis]).ok_or_else(|| self.overflow());
-        Ok(vec![x[0], x[1], scaled(0)?, scaled(1)?])
     }
 
     fn geglu(&self) -> Shape {

@@ -1,11 +1,12 @@
 //! Weight files of bundles: safetensors files with tensors of the three [`DType`]s.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     element::{ElementType, coordinates},
     error::{BundleError, BundleErrorKind},
-    limits,
+    limits::{self, CHUNK_BYTES},
+    manifest::FileEntry,
     program::DType,
     tensor_file::TensorHeader,
 };
@@ -41,20 +42,20 @@ impl TensorRef<'_> {
 }
 
 /// One tensor of a weight file. The bytes are little-endian, row-major and not aligned.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct WeightView<'a> {
     /// Lengths of the axes.
     pub shape: &'a [usize],
     /// The type of the elements.
     pub dtype: DType,
-    /// The elements.
-    pub bytes: &'a [u8],
+    /// The elements; owned if they were read from a file for this view.
+    pub bytes: Cow<'a, [u8]>,
 }
 
 impl WeightView<'_> {
     /// The elements as f32 in row-major order; ids are exact below 2^24.
     pub fn to_f32(&self) -> Vec<f32> {
-        ElementType::from(self.dtype).to_f32(self.bytes).unwrap_or_default()
+        ElementType::from(self.dtype).to_f32(&self.bytes).unwrap_or_default()
     }
 }
 
@@ -109,11 +110,32 @@ impl WeightHeader {
     }
 }
 
-/// A weight file in memory with a checked header.
-#[derive(Clone, Debug)]
+/// A file whose parts are read when they are needed.
+pub trait ReadAt: Send + Sync {
+    /// The `length` bytes from offset `start`.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn read_at(&self, start: u64, length: usize) -> Result<Vec<u8>, String>;
+}
+
+/// A weight file with a checked header, in memory or on disk.
+#[derive(Clone)]
 pub struct WeightFile {
-    bytes: Vec<u8>,
+    content: Content,
     header: WeightHeader,
+}
+
+#[derive(Clone)]
+enum Content {
+    Memory(Vec<u8>),
+    Stored(Arc<dyn ReadAt>),
+}
+
+impl fmt::Debug for WeightFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightFile").field("header", &self.header).finish_non_exhaustive()
+    }
 }
 
 impl WeightFile {
@@ -122,7 +144,28 @@ impl WeightFile {
     /// # Errors
     /// Those of [`WeightHeader::new`].
     pub fn new(bytes: Vec<u8>, location: &str) -> Result<Self, BundleError> {
-        Ok(Self { header: WeightHeader::new(&bytes, bytes.len() as u64, location)?, bytes })
+        Ok(Self { header: WeightHeader::new(&bytes, bytes.len() as u64, location)?, content: Content::Memory(bytes) })
+    }
+
+    /// Compares a stored file with its entry, chunk by chunk, and reads the header. The tensors stay where they are.
+    ///
+    /// # Errors
+    /// A chunk that cannot be read or has another hash; those of [`WeightHeader::new`].
+    pub(crate) fn stored(file: Arc<dyn ReadAt>, entry: &FileEntry) -> Result<Self, BundleError> {
+        let read = |start: u64, length: u64| {
+            let unread = |message: String| BundleError::new(BundleErrorKind::Integrity, &entry.name, format!("cannot be read: {message}"));
+            file.read_at(start, usize::try_from(length).map_err(|error| unread(error.to_string()))?).map_err(unread)
+        };
+        let mut beginning = Vec::new();
+        for (index, start) in (0..entry.size).step_by(CHUNK_BYTES.max as usize).enumerate() {
+            let chunk = read(start, CHUNK_BYTES.max.min(entry.size - start))?;
+            entry.verify_chunk(index, &chunk)?;
+            if start == 0 {
+                // Longer than any header.
+                beginning = chunk;
+            }
+        }
+        Ok(Self { header: WeightHeader::new(&beginning, entry.size, &entry.name)?, content: Content::Stored(file) })
     }
 
     /// Refuses weights that are NaN or infinite.
@@ -132,7 +175,7 @@ impl WeightFile {
     pub fn check_finite(&self, location: &str) -> Result<(), BundleError> {
         for name in self.names() {
             let Some(tensor) = self.get(name) else { continue };
-            if let Some(number) = ElementType::from(tensor.dtype).first_non_finite(tensor.bytes) {
+            if let Some(number) = ElementType::from(tensor.dtype).first_non_finite(&tensor.bytes) {
                 let message =
                     format!("tensor {name} has an element that is not finite at {:?}; export the model anew", coordinates(tensor.shape, number));
                 return Err(BundleError::new(BundleErrorKind::Malformed, location, message));
@@ -141,28 +184,27 @@ impl WeightFile {
         Ok(())
     }
 
-    /// The whole file.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
     /// The header.
     pub fn header(&self) -> &WeightHeader {
         &self.header
     }
 
-    /// The tensor of that name.
+    /// The tensor of that name; `None` if the file has none, or can no longer be read.
     pub fn get(&self, name: &str) -> Option<WeightView<'_>> {
-        view(self.header.get(name)?, &self.bytes)
+        let entry = self.header.get(name)?;
+        let size = usize::try_from(entry.size).ok()?;
+        let bytes = match &self.content {
+            Content::Memory(bytes) => {
+                let start = usize::try_from(entry.start).ok()?;
+                Cow::Borrowed(bytes.get(start..start.checked_add(size)?)?)
+            }
+            Content::Stored(file) => Cow::Owned(file.read_at(entry.start, size).ok()?),
+        };
+        Some(WeightView { shape: &entry.shape, dtype: entry.dtype, bytes })
     }
 
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.header.names()
     }
-}
-
-/// The tensor of this entry in the bytes of its file.
-fn view<'a>(entry: &'a WeightEntry, file: &'a [u8]) -> Option<WeightView<'a>> {
-    let (start, size) = (usize::try_from(entry.start).ok()?, usize::try_from(entry.size).ok()?);
-    Some(WeightView { shape: &entry.shape, dtype: entry.dtype, bytes: file.get(start..start.checked_add(size)?)? })
 }

@@ -179,7 +179,7 @@ fn generator() -> Sketch {
         let back = sketch.op(Op::Permute { axes: vec![0, 2, 1] }, &[tokens], &[1, 128, 64]);
         x = sketch.op(Op::Reshape, &[back], &[1, 128, 8, 8]);
     }
-    x = sketch.op(Op::UpsampleNearest { scale: [2, 2] }, &[x], &[1, 128, 16, 16]);
+    x = sketch.op(Op::UpsampleNearest, &[x], &[1, 128, 16, 16]);
     x = conv3(&mut sketch, x, 64, Activation::None, None);
     x = sketch.op(Op::Concat { axis: 1 }, &[x, skip], &[1, 128, 16, 16]);
     x = res_block(&mut sketch, x);
@@ -197,7 +197,7 @@ fn decoder() -> Sketch {
     x = res_block(&mut sketch, x);
     for (side, channels) in [(32, 64), (64, 64)] {
         let from = sketch.shape(x)[1];
-        x = sketch.op(Op::UpsampleNearest { scale: [2, 2] }, &[x], &[1, from, side, side]);
+        x = sketch.op(Op::UpsampleNearest, &[x], &[1, from, side, side]);
         x = conv3(&mut sketch, x, channels, Activation::None, None);
         x = res_block(&mut sketch, x);
     }

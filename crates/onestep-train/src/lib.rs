@@ -31,6 +31,7 @@ pub mod pairs;
 pub mod parameters;
 pub mod pipeline_folder;
 pub mod presets;
+pub mod prompt_encoder;
 pub mod report_page;
 #[cfg(test)]
 mod resume_tests;

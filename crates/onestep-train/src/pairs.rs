@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{ClipTextModel, Conditioning, NoiseSchedule, UNet2DConditionModel};
+use onestep_nets::{Conditioning, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::{Philox, Stream};
 use onestep_pipeline::config::TimestepSpacing;
 use onestep_program::{ElementType, TensorFile, limits};
@@ -25,13 +25,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    data::CaptionTokenizer,
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
     pair_prompts::PairPrompts,
     pipeline_folder::{ModelOptions, PipelineFolder},
+    prompt_encoder::PromptEncoder,
     run_folder::{Entry, LOCK, model_of},
-    sampler::{Sampler, check_deterministic, encode_prompts, noises},
+    sampler::{Sampler, check_deterministic, noises},
     store::{self, sha256},
     training_loop::check_elements,
 };
@@ -320,17 +320,16 @@ struct PairSampler<'a> {
     device: &'a Device,
     unet: UNet2DConditionModel,
     schedule: NoiseSchedule,
-    text_encoder: ClipTextModel,
-    tokenizer: CaptionTokenizer,
-    /// The conditions of the empty prompt.
+    prompt_encoder: PromptEncoder,
+    /// The conditions of the unconditional prediction.
     empty: Conditioning,
 }
 
 impl<'a> PairSampler<'a> {
     fn new(teacher: &PipelineFolder, options: &'a PairsOptions, device: &'a Device) -> Result<Self, TrainError> {
-        let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
-        let empty = encode_prompts(&text_encoder, &tokenizer, &[""], device)?;
-        Ok(Self { options, device, unet: teacher.unet(device)?, schedule: teacher.schedule()?, text_encoder, tokenizer, empty })
+        let prompt_encoder = PromptEncoder::open(teacher, options.guidance, device)?;
+        let empty = prompt_encoder.unconditional(device)?;
+        Ok(Self { options, device, unet: teacher.unet(device)?, schedule: teacher.schedule()?, prompt_encoder, empty })
     }
 
     /// Samples the pairs of one shard, and returns the bytes of its file.
@@ -342,7 +341,7 @@ impl<'a> PairSampler<'a> {
         let mut latents: Vec<f32> = Vec::new();
         for (seeds, rows) in seeds.chunks(batch).zip(rows.chunks(batch)) {
             let prompts: Vec<&str> = rows.iter().map(|&row| index.prompts[row].as_str()).collect();
-            let condition = encode_prompts(&self.text_encoder, &self.tokenizer, &prompts, self.device)?;
+            let condition = self.prompt_encoder.encode(&prompts, self.device)?;
             let z = noises(seeds, index.shape, self.device);
             let x = sampler.latents(z, condition, &self.empty).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
             latents.extend(x.to_data().try_to_vec::<f32>().unwrap_or_default());

@@ -7,11 +7,13 @@ use std::sync::OnceLock;
 use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, ConfigError, Init, LatentScaling, NoiseSchedule, OneStep, OneStepRule, PerBlock,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, ConfigError, Decoder, Init, LatentScaling, NoiseSchedule, OneStep, OneStepRule, PerBlock,
     SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 use onestep_pipeline::config::{SchedulerClass, TimestepSpacing};
-use onestep_pipeline::{ImageSize, OpenOptions, Part, Pipeline, Source, Use, guard::guarded, lora::LoraOption, single_file::PredictionType};
+use onestep_pipeline::{
+    ComponentConfig, ImageSize, OpenOptions, Part, Pipeline, Source, Use, guard::guarded, lora::LoraOption, single_file::PredictionType,
+};
 use onestep_program::limits;
 use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind};
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,8 @@ pub const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 pub const TEXT_WEIGHTS: &str = "text_encoder/model.safetensors";
 /// The tokenizer.
 pub const TOKENIZER: &str = "tokenizer/tokenizer.json";
+/// The tokenizer of the second text encoder, of Stable Diffusion XL.
+pub const TOKENIZER_2: &str = "tokenizer_2/tokenizer.json";
 
 /// The scheduler of a pipeline.
 pub(crate) const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
@@ -127,8 +131,18 @@ impl PipelineFolder {
         Ok(match Part::ALL.into_iter().find(|part| part.name() == name) {
             Some(part) => self.pipeline.component_files(part)?,
             None if name == "scheduler" => vec![self.pipeline.scheduler_file()?],
+            None if name == "tokenizer_2" => self.pipeline.tokenizer_files(Part::TextEncoder2)?,
             None => self.pipeline.tokenizer_files(Part::TextEncoder)?,
         })
+    }
+
+    /// The names of the components of a complete model, for [`component`](Self::component).
+    pub fn components(&self) -> Vec<&'static str> {
+        let mut names = vec!["vae", "unet", "text_encoder", "tokenizer", "scheduler"];
+        if self.pipeline.has(Part::TextEncoder2) {
+            names.extend(["text_encoder_2", "tokenizer_2"]);
+        }
+        names
     }
 
     /// Whether a component is the same in another model: its configuration and its tensors, however they are stored, or the bytes of its files.
@@ -171,6 +185,18 @@ impl PipelineFolder {
         let tokenizer = self.tokenizer()?;
         self.schedule()?;
         self.pipeline.check_tokens(Part::TextEncoder, TOKENIZER, tokenizer.length(), tokenizer.vocabulary_size())?;
+        if let Some(second) = self.tokenizer_2()? {
+            self.pipeline.check_tokens(Part::TextEncoder2, TOKENIZER_2, second.length(), second.vocabulary_size())?;
+            if second.length() != tokenizer.length() {
+                return Err(TrainError::input(format!(
+                    "{}: {TOKENIZER} gives {} tokens for a prompt and {TOKENIZER_2} gives {}: they must be equal, since the states of both text \
+                     encoders are joined token by token; set model_max_length of both alike",
+                    self.pipeline.path().display(),
+                    tokenizer.length(),
+                    second.length()
+                )));
+            }
+        }
         self.image_sizes().map(|_| ())
     }
 
@@ -227,6 +253,9 @@ impl PipelineFolder {
     /// # Errors
     /// A file that is missing or cannot be used.
     pub fn latent_scaling(&self) -> Result<LatentScaling, TrainError> {
+        if let ComponentConfig::TinyAutoencoder(config) = self.pipeline.component(Part::Vae)?.config() {
+            return Ok(LatentScaling { shift: config.shift_factor.unwrap_or(0.0), factor: config.scaling_factor });
+        }
         let config = self.vae_config()?;
         Ok(LatentScaling { shift: config.shift_factor.unwrap_or(0.0), factor: config.scaling_factor })
     }
@@ -243,6 +272,18 @@ impl PipelineFolder {
     /// A file that is missing or cannot be used.
     pub fn vae(&self, device: &Device) -> Result<AutoencoderKl, TrainError> {
         self.load(self.vae_config()?.init(device), Part::Vae)
+    }
+
+    /// The decoder of the autoencoder, of either class.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used.
+    pub fn decoder(&self, device: &Device) -> Result<Decoder, TrainError> {
+        if let ComponentConfig::TinyAutoencoder(config) = self.pipeline.component(Part::Vae)?.config() {
+            self.pipeline.check_colours()?;
+            return Ok(Decoder::new(self.load(config.init(device), Part::Vae)?));
+        }
+        Ok(Decoder::new(self.vae(device)?))
     }
 
     /// The denoiser's configuration, with the size that is asked for.
@@ -272,6 +313,17 @@ impl PipelineFolder {
     /// A file that is missing or cannot be used.
     pub fn text_encoder(&self, device: &Device) -> Result<ClipTextModel, TrainError> {
         self.load(self.pipeline.text_config(Part::TextEncoder)?.init(device), Part::TextEncoder)
+    }
+
+    /// The second text encoder, of Stable Diffusion XL; none in models of other families.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used.
+    pub fn text_encoder_2(&self, device: &Device) -> Result<Option<ClipTextModel>, TrainError> {
+        if !self.pipeline.has(Part::TextEncoder2) {
+            return Ok(None);
+        }
+        self.load(self.pipeline.text_config(Part::TextEncoder2)?.init(device), Part::TextEncoder2).map(Some)
     }
 
     /// The noise schedule.
@@ -342,13 +394,28 @@ impl PipelineFolder {
     /// # Errors
     /// A file that is missing or cannot be used.
     pub fn tokenizer(&self) -> Result<CaptionTokenizer, TrainError> {
-        let files = self.pipeline.tokenizer(Part::TextEncoder)?;
+        self.tokenizer_of(Part::TextEncoder, TOKENIZER)
+    }
+
+    /// The tokenizer of the second text encoder; none in models without one.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used.
+    pub fn tokenizer_2(&self) -> Result<Option<CaptionTokenizer>, TrainError> {
+        if !self.pipeline.has(Part::TextEncoder2) {
+            return Ok(None);
+        }
+        self.tokenizer_of(Part::TextEncoder2, TOKENIZER_2).map(Some)
+    }
+
+    fn tokenizer_of(&self, part: Part, name: &str) -> Result<CaptionTokenizer, TrainError> {
+        let files = self.pipeline.tokenizer(part)?;
         let Some(path) = files.path("tokenizer.json") else {
             return Err(TrainError::input(format!(
-                "{} has no {TOKENIZER}, only {}: only the form of one file is read; save the tokenizer with a newer version of transformers, or as \
+                "{} has no {name}, only {}: only the form of one file is read; save the tokenizer with a newer version of transformers, or as \
                  PreTrainedTokenizerFast",
                 self.pipeline.path().display(),
-                files.files.iter().map(|file| format!("tokenizer/{file}")).collect::<Vec<_>>().join(", ")
+                files.files.iter().map(|file| format!("{}/{file}", name.trim_end_matches("/tokenizer.json"))).collect::<Vec<_>>().join(", ")
             )));
         };
         let json = onestep_store::read_at_most(&path, limits::TOKENIZER_BYTES.max)?;

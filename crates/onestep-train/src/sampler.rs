@@ -7,9 +7,9 @@ use onestep_pipeline::solver::{self, Latents, first_evaluation, solver};
 
 use onestep_pipeline::guard::guarded;
 
-use crate::{data::CaptionTokenizer, error::TrainError};
+use crate::{data::CaptionTokenizer, error::TrainError, prompt_encoder::takes_guidance};
 
-/// The conditions of prompts.
+/// The conditions of prompts, by a single text encoder.
 ///
 /// # Errors
 /// A prompt that the tokenizer refuses.
@@ -19,11 +19,19 @@ pub fn encode_prompts(
     prompts: &[&str],
     device: &Device,
 ) -> Result<Conditioning, TrainError> {
+    Ok(text_encoder.forward(prompt_ids(tokenizer, prompts, device)?).last_hidden_state.into())
+}
+
+/// The token ids of prompts as [N, tokens].
+///
+/// # Errors
+/// A prompt that the tokenizer refuses.
+pub fn prompt_ids(tokenizer: &CaptionTokenizer, prompts: &[&str], device: &Device) -> Result<Tensor<2, Int>, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
         ids.extend(guarded(format!("tokenizer.json with the prompt {prompt:?}"), "the tokenizers library", || tokenizer.encode(prompt))??);
     }
-    Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state.into())
+    Ok(id_tensor(&ids, tokenizer.length(), device))
 }
 
 /// Token ids as [N, tokens].
@@ -96,13 +104,13 @@ pub struct Evaluation<'a> {
 }
 
 impl Sampler<'_> {
-    /// Evaluations of the network per image: twice as many with guidance.
+    /// Evaluations of the network per image: twice as many with guidance, unless the network is told the guidance.
     ///
     /// # Errors
     /// A number of steps that the scheduler's class cannot take.
     pub fn evaluations(&self) -> Result<usize, ConfigError> {
         let count = solver::timesteps(self.schedule, self.steps)?.len();
-        Ok(if is_guided(self.guidance) { 2 * count } else { count })
+        Ok(if is_guided(self.guidance) && !takes_guidance(self.unet) { 2 * count } else { count })
     }
 
     /// Integrates noise `z` [N,C,H,W] with the conditions of N prompts to model-space latents [N,C,H,W]. `empty` is the condition of the
@@ -146,13 +154,13 @@ impl Sampler<'_> {
         };
         let [count, channels, rows, columns] = x.dims();
         let device = x.device();
-        let guided = is_guided(self.guidance) && condition.guidance.is_none();
+        let guided = is_guided(self.guidance) && !takes_guidance(self.unet);
         let context = if guided { empty.clone().repeat(count).cat(condition) } else { condition };
         for (index, &timestep) in timesteps.iter().enumerate().skip(first) {
             let input = x.clone().mul_scalar(solver.input_scale(index));
             let input = if guided { input.repeat_dim(0, 2) } else { input };
             let time = Tensor::<1>::from_data(TensorData::new(vec![timestep as f32], [1]), &device);
-            let output = self.unet.forward(input, time, context.states.clone(), context.added.clone());
+            let output = self.unet.forward(input, time, context.clone());
             let output = if guided {
                 let unconditional = output.clone().narrow(0, 0, count);
                 let conditional = output.narrow(0, count, count);

@@ -296,7 +296,7 @@ impl Task for NoisePrediction<'_> {
         let time =
             Tensor::<1>::from_data(TensorData::new(timesteps.iter().map(|&timestep| timestep as f32).collect::<Vec<_>>(), [batch]), &self.device);
         let context = net.text_encoder.forward(id_tensor(&ids, self.tokenizer.length(), &self.device)).last_hidden_state;
-        let predicted = net.unet.forward(noisy, time, context, None);
+        let predicted = net.unet.forward(noisy, time, context);
         let error = (predicted - noise).square().mean_dims(&[1, 2, 3]).reshape([batch]);
         let weights: Vec<f32> = timesteps.iter().map(|&timestep| self.timesteps.weights[timestep]).collect();
         let weighted = (error.clone() * Tensor::from_data(TensorData::new(weights, [batch]), &self.device)).mean();

@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::js;
 
-/// Checks a manifest and summarises it: `{ id, title, license, promptTokens, width, height, bytes, files: [{ name, size, chunks }], weights: [name] }`.
+/// Checks a manifest and summarises what loading reads, which excludes sample images: `{ id, title, license, promptTokens, width, height, bytes, files: [{ name, size, chunks }], weights: [name] }`.
 #[wasm_bindgen(js_name = checkManifest)]
 pub fn check_manifest(manifest: &[u8]) -> Result<JsValue, JsValue> {
     let checked = Manifest::from_json(manifest).map_err(js::error)?;
@@ -20,17 +20,10 @@ pub fn check_manifest(manifest: &[u8]) -> Result<JsValue, JsValue> {
         "promptTokens": checked.generation.prompt_tokens,
         "width": width,
         "height": height,
-        "bytes": needed(&checked).map(|file| file.size).sum::<u64>(),
-        "files": needed(&checked).collect::<Vec<_>>(),
+        "bytes": checked.needed_files().map(|file| file.size).sum::<u64>(),
+        "files": checked.needed_files().collect::<Vec<_>>(),
         "weights": checked.weights,
     }))
-}
-
-/// The files that loading reads; sample images of the bundle are not downloaded.
-fn needed(manifest: &Manifest) -> impl Iterator<Item = &FileEntry> {
-    let named =
-        |name: &String| manifest.components.values().chain(&manifest.weights).chain([&manifest.card, &manifest.tokenizer]).any(|file| file == name);
-    manifest.files.iter().filter(move |file| named(&file.name))
 }
 
 /// The files that JavaScript has downloaded.

@@ -58,6 +58,7 @@ pub mod prompt;
 mod engine;
 mod outputs;
 mod ports;
+mod text_inputs;
 mod tokenizer;
 mod version;
 

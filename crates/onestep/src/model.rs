@@ -14,9 +14,10 @@ use crate::{
     image::{Image, StageTimes, Timings},
     noise::Noise,
     outputs::Outputs,
-    png, ports,
+    png,
     profile::KernelCost,
-    prompt::{Prompt, PromptReader},
+    prompt::Prompt,
+    text_inputs::{TextInputs, TextReader},
 };
 
 /// The inputs of [`Model::generate`].
@@ -41,10 +42,10 @@ pub struct Model {
     manifest: Manifest,
     card: String,
     backend: Backend,
-    reader: PromptReader,
+    reader: TextReader,
     engine: Engine,
-    /// The token ids of the text embeddings that the generator holds.
-    encoded: Option<Vec<i32>>,
+    /// The prompt of the text embeddings that the generator holds.
+    encoded: Option<TextInputs>,
 }
 
 /// Checks that [`Model::open`] accepts a bundle: the ports of its programs, its tokenizer, and that both fit the manifest. It runs nothing and
@@ -53,14 +54,7 @@ pub struct Model {
 /// # Errors
 /// [`ErrorKind::InvalidBundle`], naming the file or component at fault.
 pub fn check_bundle(bundle: &Outline) -> Result<()> {
-    read(bundle).map(drop)
-}
-
-/// Checks that a bundle is a text-to-image model, and returns the reader of its prompts.
-pub(crate) fn read(bundle: &Outline) -> Result<PromptReader> {
-    let rows = ports::check(bundle)?;
-    let manifest = bundle.manifest();
-    PromptReader::new(bundle.tokenizer(), &manifest.tokenizer, manifest.generation.prompt_tokens, rows)
+    TextReader::new(bundle).map(drop)
 }
 
 impl Model {
@@ -74,12 +68,12 @@ impl Model {
             #[cfg(feature = "webgpu")]
             Backend::WebGpu => {
                 // Before a device is requested, so that an invalid bundle is refused on machines without a GPU, too.
-                read(bundle.outline())?;
+                TextReader::new(bundle.outline())?;
                 Self::open_on(bundle, webgpu::request().await?, callbacks).await
             }
             #[cfg(feature = "cpu")]
             Backend::Cpu => {
-                let reader = read(bundle.outline())?;
+                let reader = TextReader::new(bundle.outline())?;
                 let engine = Cpu::open(&bundle, callbacks)?;
                 Ok(Self::of(bundle.outline(), reader, backend, Engine::Cpu(Box::new(engine))))
             }
@@ -92,14 +86,14 @@ impl Model {
     /// As [`open`](Self::open).
     #[cfg(feature = "webgpu")]
     pub async fn open_on(bundle: Bundle, gpu: webgpu::Gpu, callbacks: &mut dyn Callbacks) -> Result<Self> {
-        let reader = read(bundle.outline())?;
+        let reader = TextReader::new(bundle.outline())?;
         let (gpu, mut loading) = webgpu::WebGpu::prepare(bundle.outline(), gpu, callbacks).await?;
         loading.fill(&|name| bundle.weight(name)).await?;
-        let engine = webgpu::WebGpu::finish(gpu, loading, callbacks).await?;
+        let engine = webgpu::WebGpu::finish(bundle.outline(), gpu, loading, callbacks).await?;
         Ok(Self::of(bundle.outline(), reader, Backend::WebGpu, Engine::WebGpu(Box::new(engine))))
     }
 
-    pub(crate) fn of(bundle: &Outline, reader: PromptReader, backend: Backend, engine: Engine) -> Self {
+    pub(crate) fn of(bundle: &Outline, reader: TextReader, backend: Backend, engine: Engine) -> Self {
         let (id, manifest, card) = (bundle.id().to_owned(), bundle.manifest().clone(), bundle.card().to_owned());
         Self { id, manifest, card, backend, reader, engine, encoded: None }
     }
@@ -166,14 +160,15 @@ impl Model {
         let (width, height) = (size(width)?, size(height)?);
         let noise = options.noise.values(&self.manifest.generation.latent)?;
         // Taken until the image is complete, so that the next call encodes the prompt again if this one fails.
-        let is_encoded = self.encoded.take().is_some_and(|ids| ids == prompt.ids);
+        let text = self.reader.inputs(&prompt);
+        let is_encoded = self.encoded.take().is_some_and(|encoded| encoded == text);
         let mut stages = None;
         let rgba = if options.staged {
             let mut times = StageTimes::default();
             if !is_encoded {
                 enter(callbacks, Stage::TextEncoder)?;
                 let before = callbacks.now();
-                self.engine.encode(&prompt.ids).await?;
+                self.engine.encode(&text).await?;
                 times.text = callbacks.now() - before;
             }
             enter(callbacks, Stage::Generator)?;
@@ -188,9 +183,9 @@ impl Model {
             rgba
         } else {
             enter(callbacks, Stage::Generator)?;
-            self.engine.run_stages((!is_encoded).then_some(prompt.ids.as_slice()), &noise, !options.skip_readback).await?
+            self.engine.run_stages((!is_encoded).then_some(&text), &noise, !options.skip_readback).await?
         };
-        self.encoded = Some(prompt.ids.clone());
+        self.encoded = Some(text);
         Ok(Image { width, height, rgba, prompt, noise: options.noise.clone(), timings: Timings { stages, total: callbacks.now() - start } })
     }
 
@@ -202,10 +197,10 @@ impl Model {
     /// # Errors
     /// As [`generate`](Self::generate).
     pub async fn profile(&mut self, options: &GenerateOptions, clock: fn() -> f64) -> Result<Vec<KernelCost>> {
-        let ids = self.reader.read(&options.prompt)?.ids;
+        let text = self.reader.inputs(&self.reader.read(&options.prompt)?);
         let noise = options.noise.values(&self.manifest.generation.latent)?;
         self.encoded = None;
-        self.engine.profile(&ids, &noise, clock).await
+        self.engine.profile(&text, &noise, clock).await
     }
 
     /// Runs one component (`text_encoder`, `generator` or `decoder`) on the caller's tensors, for evaluation and tests.

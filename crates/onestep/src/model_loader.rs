@@ -10,8 +10,8 @@ use crate::{
     callbacks::Callbacks,
     engine::{Engine, webgpu},
     error::Result,
-    model::{self, Model},
-    prompt::PromptReader,
+    model::Model,
+    text_inputs::TextReader,
 };
 
 /// A model while its weights are being loaded.
@@ -19,7 +19,7 @@ use crate::{
 /// The caller provides each weight file in the order of the manifest: first its [`header`](Self::header), then the whole file in chunks.
 pub struct ModelLoader {
     bundle: Outline,
-    reader: PromptReader,
+    reader: TextReader,
     gpu: Gpu,
     weights: onestep_runtime::Loading,
 }
@@ -30,7 +30,7 @@ impl ModelLoader {
     /// # Errors
     /// As [`Model::open`].
     pub async fn new(bundle: Outline, callbacks: &mut dyn Callbacks) -> Result<Self> {
-        let reader = model::read(&bundle)?;
+        let reader = TextReader::new(&bundle)?;
         let (gpu, weights) = webgpu::WebGpu::prepare(&bundle, webgpu::request().await?, callbacks).await?;
         Ok(Self { bundle, reader, gpu, weights })
     }
@@ -64,7 +64,7 @@ impl ModelLoader {
     /// # Errors
     /// [`ErrorKind::InvalidBundle`](crate::ErrorKind::InvalidBundle) if weights are missing; those of [`Model::open`].
     pub async fn finish(self, callbacks: &mut dyn Callbacks) -> Result<Model> {
-        let engine = webgpu::WebGpu::finish(self.gpu, self.weights, callbacks).await?;
+        let engine = webgpu::WebGpu::finish(&self.bundle, self.gpu, self.weights, callbacks).await?;
         Ok(Model::of(&self.bundle, self.reader, Backend::WebGpu, Engine::WebGpu(Box::new(engine))))
     }
 

@@ -181,7 +181,7 @@ mod tests {
 
     fn image() -> Image {
         let rgba = (0..2 * 3 * 4).map(|byte| byte as u8 * 10).collect();
-        let prompt = Prompt { ids: vec![0, 5, 1], unknown: vec![], truncated: false, tokens: 1 };
+        let prompt = Prompt { ids: vec![0, 5, 1], tokens: 1, ..Prompt::default() };
         Image { width: 2, height: 3, rgba, prompt, noise: u64::MAX.into(), timings: Timings::default() }
     }
     fn metadata(prompt: &str) -> Metadata<'_> {

@@ -28,6 +28,8 @@ const LISTS: Limit = Limit { what: "lists in the tokenizer", max: 2 * limits::TO
 pub struct Prompt {
     /// Token ids, including special tokens and padding; as many as the text encoder expects.
     pub ids: Vec<i32>,
+    /// Token ids for the second text encoder; empty if the model has one.
+    pub ids_2: Vec<i32>,
     /// Characters that the vocabulary lacks, each once, in the order of the prompt. The model does not distinguish them.
     pub unknown: Vec<char>,
     /// True if the prompt was longer than the text encoder reads.
@@ -157,7 +159,7 @@ impl PromptReader {
             return Err(refuse(message));
         }
         let truncated = whole.len() > self.room();
-        Ok(Prompt { ids: self.ids(&whole)?, unknown, truncated, tokens })
+        Ok(Prompt { ids: self.ids(&whole)?, ids_2: Vec::new(), unknown, truncated, tokens })
     }
 
     /// The number of tokens that fit between those of the template.
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn a_prompt_gets_special_tokens_and_padding_and_is_truncated() {
         let reader = reader(&json()).unwrap();
-        assert_eq!(reader.read("A Red").unwrap(), Prompt { ids: vec![0, 3, 8, 1, 1, 1, 1, 1], unknown: vec![], truncated: false, tokens: 2 });
+        assert_eq!(reader.read("A Red").unwrap(), Prompt { ids: vec![0, 3, 8, 1, 1, 1, 1, 1], tokens: 2, ..Prompt::default() });
         assert_eq!(reader.read("aa aaaa").unwrap().ids, [0, 3, 3, 3, 3, 3, 3, 1]);
         assert!(!reader.read("aa aaaa").unwrap().truncated);
         let long = reader.read("aaa red red red red").unwrap();

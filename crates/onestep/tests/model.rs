@@ -60,38 +60,86 @@ fn writer() -> BundleWriter {
         outputs: vec![port("sample", 1)],
         nodes: vec![node(Op::Affine { mul: 0.1, add: 0.0 }, &[0], 1)],
     };
-    let header = br#"{"text_encoder.table":{"dtype":"F32","shape":[9,4],"data_offsets":[0,144]}}"#;
-    let table = (0..36u16).flat_map(|number| (f32::from(number) / 10.0).to_le_bytes());
-    let weights = (header.len() as u64).to_le_bytes().into_iter().chain(*header).chain(table).collect();
     let programs = [encoder, generator, decoder].map(|program| (program.name.clone(), program));
     BundleWriter {
         title: "Few numbers".into(),
         license: "CC0-1.0".into(),
-        generation: Generation { prompt_tokens: TOKENS, latent: LATENT, image: [2, 2] },
+        generation: Generation { prompt_tokens: TOKENS, end_of_text: None, latent: LATENT, image: [2, 2] },
         programs: BTreeMap::from(programs),
-        weights,
         tokenizer: include_bytes!("tokenizer.json").to_vec(),
+        tokenizer_2: None,
         card: "# Few numbers".into(),
         extra: Vec::new(),
     }
 }
 
-/// A model with finite weights and a text encoder that overflows.
-fn overflowing() -> BundleWriter {
+/// The weights of [`writer`]: the table, of which each element is given by its number.
+fn weights(element: fn(u16) -> f32) -> Vec<u8> {
+    let header = br#"{"text_encoder.table":{"dtype":"F32","shape":[9,4],"data_offsets":[0,144]}}"#;
+    let table = (0..36u16).flat_map(|number| element(number).to_le_bytes());
+    (header.len() as u64).to_le_bytes().into_iter().chain(*header).chain(table).collect()
+}
+
+/// A model with two text encoders, which share the table. The states of the first and of the second are side by side; the pooled state, that of the
+/// second at the end of the text, is added to the latents.
+fn two_encoders() -> BundleWriter {
     let mut writer = writer();
-    let last = writer.weights.len() - 4;
-    for at in (last - 140..=last).step_by(4) {
-        writer.weights[at..at + 4].copy_from_slice(&f32::MAX.to_le_bytes());
-    }
+    writer.tokenizer_2 = Some(String::from_utf8(writer.tokenizer.clone()).unwrap().replace("\"pad_id\": 1", "\"pad_id\": 4").into_bytes());
+    writer.generation.end_of_text = Some(1);
+    let table = Value { shape: vec![9, 4], dtype: DType::F32, weight: Some("text_encoder.table".into()) };
+    let ids = Value { shape: vec![1, TOKENS], dtype: DType::I32, weight: None };
+    let values = vec![table, ids.clone(), ids, value(&[1, TOKENS]), value(&[1, TOKENS, 4]), value(&[1, TOKENS, 4])];
+    writer.programs.insert(
+        "text_encoder".into(),
+        Program {
+            version: VERSION,
+            name: "text_encoder".into(),
+            values: [values, vec![value(&[1, TOKENS, 8]), value(&[1, 1, TOKENS]), value(&[1, 1, 4]), value(&[1, 4])]].concat(),
+            inputs: vec![port("input_ids", 1), port("input_ids_2", 2), port("end_of_text", 3)],
+            outputs: vec![port("encoder_hidden_states", 6), port("text_embeds", 9)],
+            nodes: vec![
+                node(Op::Embedding, &[0, 1], 4),
+                node(Op::Embedding, &[0, 2], 5),
+                node(Op::Concat { axis: 2 }, &[4, 5], 6),
+                node(Op::Reshape, &[3], 7),
+                node(Op::MatMul, &[7, 5], 8),
+                node(Op::Reshape, &[8], 9),
+            ],
+        },
+    );
+    let generator = edit(&mut writer, "generator");
+    let noise = generator.values[0].clone();
+    generator.values = vec![noise.clone(), value(&[1, TOKENS, 8]), value(&[1, 4])];
+    generator.values.extend([value(&[1, 1, 8]), value(&[1, 1, 4]), value(&[1, 1, 2, 2]), value(&[1, 1, 2, 2]), noise.clone(), noise]);
+    generator.inputs = vec![port("noise", 0), port("encoder_hidden_states", 1), port("text_embeds", 2)];
+    generator.outputs = vec![port("latents", 8)];
+    generator.nodes = vec![
+        node(Op::Reduce { reduce: ReduceKind::Mean, axis: 1 }, &[1], 3),
+        node(Op::Slice { start: vec![0, 0, 4] }, &[3], 4),
+        node(Op::Reshape, &[4], 5),
+        node(Op::Reshape, &[2], 6),
+        node(Op::Binary { binary: BinaryKind::Add }, &[0, 5], 7),
+        node(Op::Binary { binary: BinaryKind::Add }, &[7, 6], 8),
+    ];
+    writer
+}
+
+/// A model with finite weights and a text encoder that overflows.
+fn overflowing() -> Bundle {
+    let mut writer = writer();
     let encoder = writer.programs.get_mut("text_encoder").unwrap();
     encoder.values.push(value(&[1, TOKENS, 4]));
     encoder.nodes.push(node(Op::Affine { mul: 10.0, add: 0.0 }, &[2], 3));
     encoder.outputs = vec![port("last_hidden_state", 3)];
-    writer
+    with_weights(writer, weights(|_| f32::MAX))
 }
 
 fn bundle(writer: BundleWriter) -> Bundle {
-    let files: BTreeMap<String, Vec<u8>> = writer.files().unwrap().into_iter().collect();
+    with_weights(writer, weights(|number| f32::from(number) / 10.0))
+}
+
+fn with_weights(writer: BundleWriter, weights: Vec<u8>) -> Bundle {
+    let files: BTreeMap<String, Vec<u8>> = writer.files(weights).unwrap().into_iter().collect();
     Bundle::open::<BundleError>(&files["manifest.json"], |entry| Ok(files[&entry.name].clone())).unwrap()
 }
 
@@ -103,8 +151,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn refusal(edit: impl FnOnce(&mut BundleWriter)) -> Error {
-    let mut writer = writer();
+fn refusal(mut writer: BundleWriter, edit: impl FnOnce(&mut BundleWriter)) -> Error {
     edit(&mut writer);
     // Whatever the backend: a bundle is looked at before a device is asked for.
     match now(Model::open(bundle(writer), Backend::WebGpu, &mut ())) {
@@ -131,7 +178,7 @@ fn a_bundle_whose_parts_do_not_fit_is_refused_before_a_device_is_asked_for() {
         (|writer| writer.tokenizer = b"{}".to_vec(), "tokenizer.json"),
     ];
     for (edit, says) in cases {
-        let error = refusal(edit);
+        let error = refusal(writer(), edit);
         assert_eq!(error.kind(), ErrorKind::InvalidBundle, "{error}");
         assert!(error.to_string().contains(says), "{error}");
     }
@@ -139,11 +186,47 @@ fn a_bundle_whose_parts_do_not_fit_is_refused_before_a_device_is_asked_for() {
 
 #[test]
 fn a_tokenizer_with_more_ids_than_the_text_encoder_knows_is_refused() {
-    let error = refusal(|writer| {
+    let error = refusal(writer(), |writer| {
         let smaller = String::from_utf8(writer.tokenizer.clone()).unwrap().replace("\"pad_id\": 1", "\"pad_id\": 9");
         writer.tokenizer = smaller.into_bytes();
     });
     assert!(error.to_string().contains("id 9"), "{error}");
+}
+
+#[test]
+fn a_bundle_with_two_encoders_whose_parts_do_not_fit_is_refused() {
+    type Edit = fn(&mut BundleWriter);
+    let cases: [(Edit, &str); 10] = [
+        (|writer| writer.tokenizer_2 = None, "has the ports end_of_text, input_ids, input_ids_2, expected input_ids"),
+        (
+            |writer| drop(edit(writer, "text_encoder").inputs.pop()),
+            "has the ports input_ids, input_ids_2, expected end_of_text, input_ids, input_ids_2",
+        ),
+        (|writer| edit(writer, "text_encoder").values[2].shape = vec![1, 7], "input_ids_2"),
+        (|writer| edit(writer, "text_encoder").values[3].shape = vec![TOKENS, 1], "end_of_text"),
+        (|writer| edit(writer, "text_encoder").values[3].dtype = DType::I32, "end_of_text"),
+        (|writer| edit(writer, "text_encoder").outputs.swap_remove(1).name.clear(), "has the ports encoder_hidden_states, expected"),
+        (|writer| edit(writer, "text_encoder").outputs[1].value = ValueId(8), "text_embeds is [1, 1, 4], expected [1, width]"),
+        (|writer| drop(edit(writer, "generator").inputs.pop()), "has the ports encoder_hidden_states, noise, expected"),
+        (|writer| writer.tokenizer_2 = Some(b"{}".to_vec()), "tokenizer-2.json"),
+        (
+            |writer| {
+                let text = String::from_utf8(writer.tokenizer.clone()).unwrap();
+                writer.tokenizer_2 = Some(text.replace("\"pad_id\": 1", "\"pad_id\": 9").into_bytes());
+            },
+            "tokenizer-2.json: the tokenizer says id 9",
+        ),
+    ];
+    for (edit, says) in cases {
+        let mut writer = two_encoders();
+        edit(&mut writer);
+        // Programs that cannot run are refused earlier, when the bundle is read.
+        let error = match writer.clone().files(weights(f32::from)) {
+            Ok(_) => refusal(two_encoders(), edit).to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains(says), "{error}, expected {says}");
+    }
 }
 
 /// Of a clock that began some time ago.
@@ -196,6 +279,32 @@ mod on_the_cpu {
             assert_eq!(image.rgba[pixel * 4 + 3], 255);
         }
         assert_eq!((image.width, image.height, &image.noise), (2, 2, &7.into()));
+    }
+
+    /// The image of `two_encoders` for a prompt of these two lists of ids, whose first end of text is at `end`.
+    pub(super) fn expected_of_two(ids: [usize; TOKENS], end: usize, seed: u64) -> Vec<f32> {
+        let noise = onestep_noise::standard_normal(seed, 12);
+        let row = |id: usize, axis: usize| (id * 4 + axis) as f32 / 10.0;
+        let mean: Vec<f32> = (0..4).map(|axis| ids.iter().map(|&id| row(id, axis)).sum::<f32>() / 8.0).collect();
+        (0..12).map(|at| (noise[at] + mean[at % 4] + row(ids[end], at % 4)) * 0.1).collect()
+    }
+
+    #[test]
+    fn the_second_encoder_reads_its_own_tokenizer_and_pools_at_the_end_of_the_text() {
+        let mut model = now(Model::open(bundle(two_encoders()), Backend::Cpu, &mut ())).unwrap();
+        let image = generate(&mut model, "A red", 7);
+        // Padded by 4, unlike the first one.
+        assert_eq!((&image.prompt.ids[..], &image.prompt.ids_2[..]), (&[0, 3, 8, 1, 1, 1, 1, 1][..], &[0, 3, 8, 1, 4, 4, 4, 4][..]));
+        for (at, sample) in expected_of_two([0, 3, 8, 1, 4, 4, 4, 4], 3, 7).into_iter().enumerate() {
+            let expected = ((sample * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round();
+            assert!((f32::from(image.rgba[at % 4 * 4 + at / 4]) - expected).abs() <= 1.0, "{at}");
+        }
+        // Without an id in the manifest: the first of the largest, here that of "red".
+        let mut writer = two_encoders();
+        writer.generation.end_of_text = None;
+        let image = generate(&mut now(Model::open(bundle(writer), Backend::Cpu, &mut ())).unwrap(), "A red", 7);
+        let sample = expected_of_two([0, 3, 8, 1, 4, 4, 4, 4], 2, 7)[0];
+        assert!((f32::from(image.rgba[0]) - ((sample * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0)).abs() <= 1.0);
     }
 
     #[test]
@@ -253,7 +362,7 @@ mod on_the_cpu {
 
     #[test]
     fn weights_that_overflow_are_an_error() {
-        let mut model = now(Model::open(bundle(overflowing()), Backend::Cpu, &mut ())).unwrap();
+        let mut model = now(Model::open(overflowing(), Backend::Cpu, &mut ())).unwrap();
         let error =
             now(model.generate(&GenerateOptions { prompt: "red".into(), noise: 1.into(), ..GenerateOptions::default() }, &mut ())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NonFinite);
@@ -278,8 +387,8 @@ mod on_a_gpu {
     use pollster::block_on;
 
     /// The model on this machine's adapter; `None`, with a message, if there is none.
-    fn model(writer: BundleWriter) -> Option<Model> {
-        match block_on(Model::open(bundle(writer), Backend::WebGpu, &mut ())) {
+    fn model(bundle: Bundle) -> Option<Model> {
+        match block_on(Model::open(bundle, Backend::WebGpu, &mut ())) {
             Ok(model) => Some(model),
             Err(error) if std::env::var("ONESTEP_REQUIRE_GPU").is_ok_and(|value| value == "1") => panic!("ONESTEP_REQUIRE_GPU is set, and {error}"),
             Err(error) => {
@@ -295,7 +404,7 @@ mod on_a_gpu {
 
     #[test]
     fn one_submission_gives_what_the_stages_give() {
-        let Some(mut model) = model(writer()) else { return };
+        let Some(mut model) = model(bundle(writer())) else { return };
         let staged = generate(&mut model, "red", true, false);
         assert_eq!(staged.rgba.len(), 16);
         assert!(staged.timings.stages.is_some());
@@ -366,7 +475,7 @@ mod on_a_gpu {
 
     #[test]
     fn every_kernel_is_measured_without_effect_on_the_next_image() {
-        let Some(mut model) = model(writer()) else { return };
+        let Some(mut model) = model(bundle(writer())) else { return };
         let before = generate(&mut model, "red", false, false).rgba;
         let costs = block_on(model.profile(&GenerateOptions { prompt: "a a a".into(), ..GenerateOptions::default() }, super::milliseconds)).unwrap();
         for component in ["text_encoder", "generator", "decoder"] {
@@ -405,7 +514,7 @@ mod on_a_gpu {
 
     #[test]
     fn variants_are_measured_once_on_a_gpu_and_never_on_software_adapters() {
-        let Some(model) = model(writer()) else { return };
+        let Some(model) = model(bundle(writer())) else { return };
         let software = model.device().software;
         let mut callbacks = Tuning::default();
         for _ in 0..2 {

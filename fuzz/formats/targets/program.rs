@@ -46,7 +46,7 @@ fn run(program: Program) {
     let weight = |name: &str| {
         let (shape, dtype) = shapes.get(name)?;
         let bytes = stored.get(..count(shape) as usize * dtype.size())?;
-        Some(WeightView { shape, dtype: *dtype, bytes })
+        Some(WeightView { shape, dtype: *dtype, bytes: bytes.into() })
     };
     let inputs: Vec<_> = program.inputs.iter().map(|port| (port.name.clone(), program.value(port.value).clone())).collect();
     let Ok(ready) = CpuProgram::new(program, &weight) else { return };

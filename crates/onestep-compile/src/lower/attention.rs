@@ -6,7 +6,7 @@ use onestep_program::{BinaryKind, Op, UnaryKind};
 use super::{Lowering, refuse, scalar};
 use crate::error::CompileError;
 
-impl Lowering<'_> {
+impl Lowering {
     pub(super) fn attention(&mut self, op: &AttentionOpIr, operation: &OperationIr) -> Result<bool, CompileError> {
         let [_, _, queries, depth] = op.query.shape.dims::<4>();
         let [batch, heads, keys, _] = op.key.shape.dims::<4>();

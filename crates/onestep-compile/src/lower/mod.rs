@@ -5,7 +5,10 @@ mod module;
 mod movement;
 mod numeric;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use burn::backend::ir::{BaseOperationIr, FloatOperationIr, NumericOperationIr, OperationIr, ScalarIr, TensorIr};
 use burn_capture::TensorId;
@@ -14,6 +17,7 @@ use onestep_program::{BinaryKind, DType, Op, Port, UnaryKind, ValueId};
 use crate::{
     capture::Captured,
     constants::Constants,
+    elements::{Elements, HELD},
     error::CompileError,
     graph::{Constant, Graph},
     operation_name::operation_name,
@@ -22,12 +26,12 @@ use crate::{
 /// Lowers a captured graph.
 pub(crate) fn lower(captured: Captured) -> Result<Graph, CompileError> {
     let Captured { graph: source, inputs, outputs, parameters } = captured;
-    let operations = source.graph.operations;
+    let operations = Arc::new(source.graph.operations);
     let input_ids: HashSet<TensorId> = inputs.iter().map(|port| port.tensor).collect();
     let values = source.values.into_iter().filter(|(id, _)| !input_ids.contains(id));
     let mut lowering = Lowering {
         graph: Graph::default(),
-        constants: Constants::new(&operations, values, &parameters)?,
+        constants: Constants::new(Arc::clone(&operations), values, parameters)?,
         values: HashMap::new(),
         ids: HashMap::new(),
     };
@@ -62,16 +66,16 @@ pub(crate) fn lower(captured: Captured) -> Result<Graph, CompileError> {
 }
 
 /// The state of lowering.
-struct Lowering<'g> {
+struct Lowering {
     graph: Graph,
-    constants: Constants<'g>,
+    constants: Constants,
     /// Float tensors that depend on an input, and the constants that were used so far.
     values: HashMap<TensorId, ValueId>,
     /// Inputs of token ids, in any shape.
     ids: HashMap<TensorId, ValueId>,
 }
 
-impl Lowering<'_> {
+impl Lowering {
     fn operation(&mut self, operation: &OperationIr) -> Result<(), CompileError> {
         let done = match operation {
             OperationIr::BaseFloat(op) => self.movement(op, operation)?,
@@ -118,17 +122,14 @@ impl Lowering<'_> {
             return Ok(*value);
         }
         // Repetitions stay operations, because their readers broadcast or constant folding computes them.
-        let repeated = match self.constants.pending(id) {
-            Some(operation @ OperationIr::BaseFloat(op @ (BaseOperationIr::Expand(_) | BaseOperationIr::RepeatDim(_)))) => Some((operation, op)),
-            _ => None,
-        };
-        if let Some((operation, op)) = repeated {
+        let repeated = self.constants.pending(id).cloned();
+        if let Some(operation @ OperationIr::BaseFloat(op @ (BaseOperationIr::Expand(_) | BaseOperationIr::RepeatDim(_)))) = &repeated {
             self.movement(op, operation)?;
             if let Some(value) = self.values.get(&id) {
                 return Ok(*value);
             }
         }
-        let known = self.constants.get(id)?;
+        let (known, recipe) = self.constants.get(id)?;
         let parameter = match &known.parameter {
             None => None,
             Some((parameter, untouched)) => {
@@ -142,7 +143,13 @@ impl Lowering<'_> {
         let data = known.floats().ok_or_else(|| CompileError::Capture(format!("{id} is read as floats but holds something else")))?;
         let shape = known.shape();
         let untouched = parameter.as_ref().is_some_and(|(_, untouched)| *untouched);
-        let value = self.graph.add_constant(shape, Constant { parameter: parameter.map(|(name, _)| name), untouched, data: data.into() });
+        let data = if data.len() <= HELD {
+            data.into()
+        } else {
+            let (length, errors) = (data.len(), self.graph.errors.clone());
+            Elements::computed(length, move || errors.or_zeros(length, recipe.floats()))
+        };
+        let value = self.graph.add_constant(shape, Constant { parameter: parameter.map(|(name, _)| name), untouched, data });
         self.values.insert(id, value);
         Ok(value)
     }

@@ -6,7 +6,7 @@ use onestep_program::{Activation, BinaryKind, Op, UnaryKind, ValueId};
 use super::{Lowering, refuse, scalar};
 use crate::{error::CompileError, graph::Constant};
 
-impl Lowering<'_> {
+impl Lowering {
     pub(super) fn module(&mut self, op: &ModuleOperationIr, operation: &OperationIr) -> Result<bool, CompileError> {
         use ModuleOperationIr as M;
         match op {
@@ -75,20 +75,22 @@ impl Lowering<'_> {
                 self.define(&op.out, value, operation)
             }
             M::Interpolate(op) => {
-                let nearest = matches!(op.options.mode, InterpolateModeIr::Nearest | InterpolateModeIr::NearestExact);
                 let [_, _, height, width] = op.x.shape.dims::<4>();
                 let [rows, columns] = op.output_size;
-                if !nearest || height == 0 || width == 0 || !rows.is_multiple_of(height) || !columns.is_multiple_of(width) {
+                // Whether the nearest pixel is that of the pixel's edge or of its centre makes no difference if all are repeated equally often.
+                let nearest = match op.options.mode {
+                    InterpolateModeIr::Nearest => true,
+                    InterpolateModeIr::NearestExact => height > 0 && width > 0 && rows.is_multiple_of(height) && columns.is_multiple_of(width),
+                    _ => false,
+                };
+                if !nearest || height == 0 || width == 0 || rows < height || columns < width {
                     return Err(refuse(
                         operation,
-                        &format!(
-                            "by {:?} from {height}x{width} to {rows}x{columns}; programs repeat pixels a whole number of times",
-                            op.options.mode
-                        ),
+                        &format!("by {:?} from {height}x{width} to {rows}x{columns}; programs enlarge to the nearest pixel", op.options.mode),
                     ));
                 }
                 let x = self.operand(&op.x, operation)?;
-                let value = self.graph.emit(Op::UpsampleNearest { scale: [rows / height, columns / width] }, vec![x], op.out.shape.to_vec());
+                let value = self.graph.emit(Op::UpsampleNearest, vec![x], op.out.shape.to_vec());
                 self.define(&op.out, value, operation)
             }
             M::LayerNorm(op) => {

@@ -9,7 +9,7 @@ use crate::{error::CompileError, graph::Constant};
 /// Largest number of slices that a repetition or selection may become.
 const MAX_PARTS: usize = 64;
 
-impl Lowering<'_> {
+impl Lowering {
     pub(super) fn movement(&mut self, op: &BaseOperationIr, operation: &OperationIr) -> Result<bool, CompileError> {
         match op {
             BaseOperationIr::Reshape(op) => {
@@ -69,7 +69,7 @@ impl Lowering<'_> {
                 self.define(&op.out, value, operation)
             }
             BaseOperationIr::Select(op) => {
-                let indices = if self.constants.contains(op.indices.id) { self.constants.get(op.indices.id)?.integers() } else { None };
+                let indices = if self.constants.contains(op.indices.id) { self.constants.get(op.indices.id)?.0.integers() } else { None };
                 let indices = indices.ok_or_else(|| refuse(operation, "selects by indices that depend on an input"))?;
                 let x = self.operand(&op.tensor, operation)?;
                 let value = self.select(x, op.dim, &indices, operation)?;
@@ -125,7 +125,7 @@ impl Lowering<'_> {
 
     /// The elements of a mask, which must be constant.
     pub(super) fn mask(&mut self, mask: &TensorIr, operation: &OperationIr) -> Result<Vec<bool>, CompileError> {
-        let known = if self.constants.contains(mask.id) { self.constants.get(mask.id)?.booleans() } else { None };
+        let known = if self.constants.contains(mask.id) { self.constants.get(mask.id)?.0.booleans() } else { None };
         known.ok_or_else(|| refuse(operation, "has a mask that depends on an input"))
     }
 

@@ -8,7 +8,7 @@ use onestep_program::{BinaryKind, Op, ReduceKind, UnaryKind, ValueId};
 use super::{Lowering, refuse, scalar};
 use crate::{error::CompileError, graph::Constant};
 
-impl Lowering<'_> {
+impl Lowering {
     pub(super) fn numeric(&mut self, op: &NumericOperationIr, operation: &OperationIr) -> Result<bool, CompileError> {
         use NumericOperationIr as N;
         match op {

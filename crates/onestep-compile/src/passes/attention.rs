@@ -101,13 +101,13 @@ fn unmask(graph: &Graph, uses: &Uses, scores: ValueId) -> Option<(ValueId, bool)
 }
 
 /// The elements [queries, keys] of a constant that is equal for all heads.
-fn per_score(graph: &Graph, id: ValueId, queries: usize, keys: usize) -> Option<&[f32]> {
+fn per_score(graph: &Graph, id: ValueId, queries: usize, keys: usize) -> Option<Vec<f32>> {
     let shape = graph.shape(id);
     let (_, last) = shape.split_at(shape.len().checked_sub(2)?);
-    let data = graph.constant(id).filter(|_| last == [queries, keys])?.data.as_slice();
+    let data = graph.constant(id).filter(|_| last == [queries, keys])?.data.read();
     let mut heads = data.chunks_exact((queries * keys).max(1));
     let first = heads.next()?;
-    heads.all(|head| head == first).then_some(first)
+    heads.all(|head| head == first).then(|| first.to_vec())
 }
 
 fn replace(graph: &mut Graph, index: usize, found: &Found) -> bool {

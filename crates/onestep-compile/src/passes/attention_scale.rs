@@ -7,6 +7,7 @@ use onestep_program::{Activation, Op, ValueId};
 
 use super::at_each::at_each;
 use crate::{
+    elements::Elements,
     error::CompileError,
     graph::{Constant, Graph},
     uses::Uses,
@@ -25,7 +26,10 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
             let shape = graph.shape(id).to_vec();
             let Some(constant) = graph.constant(id) else { continue };
             let per_feature = constant.data.len() / queries.len();
-            let scaled = constant.data.iter().enumerate().map(|(at, value)| if queries[at / per_feature] { value * scale } else { *value }).collect();
+            let (elements, queries) = (constant.data.clone(), queries.clone());
+            let scaled = Elements::computed(elements.len(), move || {
+                elements.read().iter().enumerate().map(|(at, value)| if queries[at / per_feature] { value * scale } else { *value }).collect()
+            });
             let scaled = graph.add_constant(shape, Constant::computed(scaled));
             graph.nodes[layer].inputs.iter_mut().filter(|input| **input == id).for_each(|input| *input = scaled);
         }

@@ -43,7 +43,7 @@ fn absorb(graph: &mut Graph, uses: &Uses, index: usize, layer: ValueId, constant
     let (mut op, mut inputs) = (node.op.clone(), node.inputs.clone());
     if has_bias {
         let Some(present) = graph.constant(inputs[2]) else { return false };
-        let sum = present.data.iter().zip(added.data.iter()).map(|(a, b)| a + b).collect();
+        let sum: Vec<f32> = present.data.read().iter().zip(added.data.read().iter()).map(|(a, b)| a + b).collect();
         inputs[2] = graph.add_constant(vec![features], Constant::computed(sum));
     } else {
         inputs.push(graph.add_constant(vec![features], added));

@@ -1,11 +1,10 @@
 //! Constant folding: computes operations on constants with `onestep-cpu`, the reference implementation.
 
-use std::sync::Arc;
-
 use onestep_cpu::CpuProgram;
 use onestep_program::{DType, Node, Op, Port, Program, TensorRef, Value, ValueId, program::VERSION};
 
 use crate::{
+    elements::{Elements, HELD},
     error::CompileError,
     graph::{Constant, Graph},
 };
@@ -29,8 +28,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Runs one operation.
-fn compute(graph: &Graph, node: &Node, constants: &[Constant]) -> Result<Arc<Vec<f32>>, CompileError> {
+/// The result of one operation.
+fn compute(graph: &Graph, node: &Node, constants: &[Constant]) -> Result<Elements, CompileError> {
     let mut values: Vec<Value> = node.inputs.iter().map(|&id| Value { shape: graph.shape(id).to_vec(), dtype: DType::F32, weight: None }).collect();
     values.push(Value { shape: graph.shape(node.output).to_vec(), dtype: DType::F32, weight: None });
     let output = ValueId(node.inputs.len() as u32);
@@ -43,8 +42,18 @@ fn compute(graph: &Graph, node: &Node, constants: &[Constant]) -> Result<Arc<Vec
         outputs: vec![Port { name: "value".into(), value: output }],
         nodes: vec![Node { op: node.op.clone(), inputs: (0..output.0).map(ValueId).collect(), output }],
     };
-    let inputs: Vec<(&str, TensorRef<'_>)> =
-        names.iter().zip(constants).map(|(name, constant)| (name.as_str(), TensorRef::F32(&constant.data))).collect();
-    let outputs = CpuProgram::new(program, &|_| None)?.run(&inputs)?;
-    Ok(Arc::new(outputs.into_iter().next().map(|(_, data)| data).unwrap_or_default()))
+    let elements: Vec<Elements> = constants.iter().map(|constant| constant.data.clone()).collect();
+    let compute = move || -> Result<Vec<f32>, CompileError> {
+        let read: Vec<_> = elements.iter().map(Elements::read).collect();
+        let inputs: Vec<(&str, TensorRef<'_>)> = names.iter().zip(&read).map(|(name, data)| (name.as_str(), TensorRef::F32(data))).collect();
+        let outputs = CpuProgram::new(program.clone(), &|_| None)?.run(&inputs)?;
+        Ok(outputs.into_iter().next().map(|(_, data)| data).unwrap_or_default())
+    };
+    // Once even if the result is not held, so that an operation that cannot run is refused here.
+    let data = compute()?;
+    if data.len() <= HELD {
+        return Ok(data.into());
+    }
+    let (length, errors) = (data.len(), graph.errors.clone());
+    Ok(Elements::computed(length, move || errors.or_zeros(length, compute())))
 }

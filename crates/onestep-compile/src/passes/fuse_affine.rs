@@ -7,6 +7,7 @@ use onestep_program::{Activation, BinaryKind, DType, Node, Op, ValueId};
 
 use super::{at_each::at_each, scalars};
 use crate::{
+    elements::Elements,
     error::CompileError,
     graph::{Constant, Graph},
     uses::Uses,
@@ -94,7 +95,7 @@ fn after(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     let Some(layer) = uses.producer(graph, x).filter(|node| uses.reads(x) == 1 && plain(graph, node)).cloned() else { return false };
     let Some((weight, features)) = scaled(graph, layer.inputs[1], mul) else { return false };
     let bias = match layer.inputs.get(2).and_then(|&id| graph.constant(id)) {
-        Some(bias) => Some(bias.data.iter().map(|value| value.mul_add(mul, add)).collect()),
+        Some(bias) => Some(bias.data.read().iter().map(|value| value.mul_add(mul, add)).collect::<Vec<f32>>()),
         None => (add != 0.0).then(|| vec![add; features]),
     };
     graph.nodes[index].op = layer.op;
@@ -121,7 +122,7 @@ fn before(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     }
     let present = match has_bias.then(|| graph.constant(node.inputs[2])) {
         Some(None) => return false,
-        Some(Some(bias)) => Some(bias.data.clone()),
+        Some(Some(bias)) => Some(bias.data.read().into_owned()),
         None => None,
     };
     let Some(old) = graph.constant(weight).map(|constant| constant.data.clone()) else { return false };
@@ -129,9 +130,10 @@ fn before(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
     graph.nodes[index].inputs[0] = x;
     graph.nodes[index].inputs[1] = scaled;
     if add != 0.0 {
+        let old = old.read();
         let sums = old.chunks_exact(old.len() / features).map(|row| row.iter().map(|&w| f64::from(w)).sum::<f64>() * f64::from(add));
         let bias = sums.enumerate().map(|(feature, sum)| (present.as_ref().map_or(0.0, |bias| f64::from(bias[feature])) + sum) as f32);
-        let bias = bias.collect();
+        let bias: Vec<f32> = bias.collect();
         graph.set_bias(index, Constant::computed(bias));
     }
     true
@@ -140,7 +142,9 @@ fn before(graph: &mut Graph, uses: &Uses, index: usize) -> bool {
 /// The weight times a factor, if it can be stored, and its number of output features.
 fn scaled(graph: &mut Graph, weight: ValueId, mul: f32) -> Option<(ValueId, usize)> {
     let shape = graph.shape(weight).to_vec();
-    let scaled = Constant::computed(graph.constant(weight)?.data.iter().map(|value| value * mul).collect());
+    let elements = graph.constant(weight)?.data.clone();
+    let scaled = Elements::computed(elements.len(), move || elements.read().iter().map(|value| value * mul).collect());
+    let scaled = Constant::computed(scaled);
     let features = *shape.first()?;
     scaled.fits_half().then(|| (graph.add_constant(shape, scaled), features))
 }

@@ -7,6 +7,7 @@ use onestep_program::{Activation, DType, Node, Op, ValueId};
 
 use super::at_each::at_each;
 use crate::{
+    elements::Elements,
     error::CompileError,
     graph::{Constant, Graph},
     uses::Uses,
@@ -61,7 +62,13 @@ fn candidate(graph: &Graph, uses: &Uses, index: usize) -> Option<Candidate> {
 fn join(graph: &mut Graph, members: &[usize], first: &Candidate, width: usize) {
     let end_to_end = |position: usize| {
         let parts = members.iter().filter_map(|&member| graph.constant(graph.nodes[member].inputs[position]));
-        Constant::computed(parts.flat_map(|part| part.data.iter().copied()).collect())
+        let parts: Vec<Elements> = parts.map(|part| part.data.clone()).collect();
+        let length = parts.iter().map(Elements::len).sum();
+        Constant::computed(Elements::computed(length, move || {
+            let mut joint = Vec::with_capacity(length);
+            parts.iter().for_each(|part| joint.extend_from_slice(&part.read()));
+            joint
+        }))
     };
     let weight = end_to_end(1);
     let bias = first.bias.then(|| end_to_end(2));

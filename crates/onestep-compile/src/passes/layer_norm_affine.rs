@@ -9,6 +9,7 @@ use onestep_program::{Op, ValueId};
 
 use super::at_each::at_each;
 use crate::{
+    elements::Elements,
     error::CompileError,
     graph::{Constant, Graph},
     uses::Uses,
@@ -65,17 +66,24 @@ fn fold(graph: &Graph, layer: usize, gamma: &Constant, beta: &Constant) -> Optio
     let old = graph.constant(node.inputs[1])?;
     let present = if has_bias { Some(graph.constant(node.inputs[2])?) } else { None };
     let width = gamma.data.len();
-    let weight = old.data.chunks_exact(width).flat_map(|row| row.iter().zip(gamma.data.iter()).map(|(w, g)| w * g)).collect();
+    let (elements, factors) = (old.data.clone(), gamma.data.clone());
+    let weight = Elements::computed(elements.len(), move || {
+        let factors = factors.read();
+        elements.read().chunks_exact(width).flat_map(|row| row.iter().zip(factors.iter()).map(|(w, g)| w * g)).collect()
+    });
     let weight = Some(Constant::computed(weight)).filter(Constant::fits_half)?;
-    if beta.data.iter().all(|&offset| offset == 0.0) {
+    let offsets = beta.data.read();
+    if offsets.iter().all(|&offset| offset == 0.0) {
         return Some(Folded { weight, bias: None });
     }
-    let shift = |row: &[f32]| row.iter().zip(beta.data.iter()).map(|(&w, &b)| f64::from(w) * f64::from(b)).sum::<f64>();
-    let bias = old.data.chunks_exact(width).enumerate().map(|(feature, row)| {
-        let present = present.map_or(0.0, |bias| f64::from(bias.data[feature]));
+    let shift = |row: &[f32]| row.iter().zip(offsets.iter()).map(|(&w, &b)| f64::from(w) * f64::from(b)).sum::<f64>();
+    let present = present.map(|bias| bias.data.read());
+    let old = old.data.read();
+    let bias = old.chunks_exact(width).enumerate().map(|(feature, row)| {
+        let present = present.as_ref().map_or(0.0, |bias| f64::from(bias[feature]));
         (present + shift(row)) as f32
     });
-    Some(Folded { weight, bias: Some(Constant::computed(bias.collect())) })
+    Some(Folded { weight, bias: Some(Constant::computed(bias.collect::<Vec<f32>>())) })
 }
 
 fn replace(graph: &mut Graph, layer: usize, folded: Folded) {

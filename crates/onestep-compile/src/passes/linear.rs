@@ -4,6 +4,7 @@ use onestep_program::{Activation, Op};
 
 use super::at_each::at_each;
 use crate::{
+    elements::Elements,
     error::CompileError,
     graph::{Constant, Graph},
 };
@@ -23,7 +24,9 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
             return false;
         }
         let (summed, width) = (*summed, *width);
-        let weight = Constant { parameter: constant.parameter.clone(), untouched: false, data: transposed(&constant.data, summed, width).into() };
+        let elements = constant.data.clone();
+        let data = Elements::computed(elements.len(), move || transposed(&elements.read(), summed, width));
+        let weight = Constant { parameter: constant.parameter.clone(), untouched: false, data };
         let weight = graph.add_constant(vec![width, summed], weight);
         graph.nodes[index].op = Op::Linear { bias: false, act: Activation::None, residual: false };
         graph.nodes[index].inputs = vec![x, weight];

@@ -81,11 +81,10 @@ fn drop_identity(graph: &mut Graph, _: &Uses, index: usize) -> bool {
     let node = &graph.nodes[index];
     let (x, output) = (*node.inputs.first().unwrap_or(&node.output), node.output);
     let whole = match &node.op {
-        Op::Reshape | Op::Expand | Op::Slice { .. } => true,
+        Op::Reshape | Op::Expand | Op::Slice { .. } | Op::UpsampleNearest => true,
         Op::Permute { axes } => axes.is_sorted(),
         Op::Pad { padding, .. } => padding.iter().all(|sides| *sides == [0, 0]),
         Op::Concat { .. } => node.inputs.len() == 1,
-        Op::UpsampleNearest { scale } => *scale == [1, 1],
         _ => false,
     };
     if !whole || graph.shape(x) != graph.shape(output) {

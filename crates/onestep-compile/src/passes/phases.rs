@@ -9,6 +9,7 @@ use onestep_program::Op;
 
 use super::at_each::at_each;
 use crate::{
+    elements::Elements,
     error::CompileError,
     graph::{Constant, Graph},
 };
@@ -17,13 +18,18 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
     at_each(graph, |graph, uses, index| {
         let node = &graph.nodes[index];
         let Op::Conv2d { stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1, bias, act, residual } = node.op else { return false };
-        let Some(enlarged) = uses.producer(graph, node.inputs[0]).filter(|node| node.op == Op::UpsampleNearest { scale: [2, 2] }) else {
+        let Some(enlarged) = uses.producer(graph, node.inputs[0]).filter(|node| node.op == Op::UpsampleNearest) else {
             return false;
         };
         let (x, weight) = (enlarged.inputs[0], node.inputs[1]);
+        let (from, to) = (graph.shape(x), graph.shape(enlarged.output));
+        if to[2..] != [2 * from[2], 2 * from[3]] {
+            return false;
+        }
         let [out, summed, 3, 3] = *graph.shape(weight) else { return false };
         let Some(kernel) = graph.constant(weight) else { return false };
-        let phases = Constant::computed(phases(&kernel.data));
+        let elements = kernel.data.clone();
+        let phases = Constant::computed(Elements::computed(elements.len() / 9 * 16, move || phases(&elements.read())));
         if !phases.fits_half() {
             return false;
         }

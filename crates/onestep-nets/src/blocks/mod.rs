@@ -21,7 +21,7 @@ pub use projection::Projection;
 pub use resnet_block2d::ResnetBlock2d;
 pub(crate) use scaled_dot_product::scaled_dot_product;
 pub use timestep_embedding::TimestepEmbedding;
-pub use timestep_features::timestep_features;
+pub use timestep_features::{guidance_features, timestep_features};
 pub use upsample2d::Upsample2d;
 
 use burn::{

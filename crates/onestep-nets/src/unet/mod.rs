@@ -5,6 +5,7 @@ mod basic_transformer_block;
 mod down_block;
 mod feed_forward;
 mod mid_block;
+mod time_features;
 mod transformer2d;
 mod unet2d_condition_model;
 mod up_block;
@@ -14,6 +15,7 @@ pub use basic_transformer_block::BasicTransformerBlock;
 pub use down_block::DownBlock;
 pub use feed_forward::{FeedForward, FeedForwardNet, Geglu};
 pub use mid_block::MidBlock;
+pub use time_features::TimeFeatures;
 pub use transformer2d::Transformer2d;
 
 pub use unet2d_condition_model::{Encoded, UNet2DConditionModel};

@@ -3,15 +3,16 @@
 use burn::{
     module::Module,
     nn::{GroupNorm, GroupNormConfig, conv::Conv2d},
-    tensor::{Device, Tensor, activation::silu},
+    tensor::{DType, Device, Tensor, activation::silu},
 };
 
 use onestep_pipeline::config::{DownBlockType, UNet2DConditionConfig, UpBlockType};
 
-use super::{AddedConditions, DownBlock, MidBlock, Transformer2d, UpBlock, transformer2d::Transformer2dShape};
+use super::{DownBlock, MidBlock, TimeFeatures, Transformer2d, UpBlock, transformer2d::Transformer2dShape};
 use crate::{
     Init,
-    blocks::{Downsample2d, ResnetBlock2d, TimestepEmbedding, Upsample2d, same_conv, timestep_features},
+    blocks::{Downsample2d, ResnetBlock2d, TimestepEmbedding, Upsample2d, same_conv},
+    conditioning::Conditioning,
     precision::{cast, group_norm},
 };
 
@@ -22,7 +23,7 @@ use crate::{
 pub struct UNet2DConditionModel {
     /// First convolution.
     pub conv_in: Conv2d,
-    /// Behind the timestep's features.
+    /// Behind the features of the timestep and the guidance scale.
     pub time_embedding: TimestepEmbedding,
     /// Behind the features of pooled text and time ids (`text_time`).
     pub add_embedding: Option<TimestepEmbedding>,
@@ -38,14 +39,9 @@ pub struct UNet2DConditionModel {
     pub conv_out: Conv2d,
     /// Whether the input is mapped from 0..1 to -1..1 first.
     pub center_input_sample: bool,
-    /// Cosines before sines.
-    pub flip_sin_to_cos: bool,
-    /// Shift in the timestep's frequencies.
-    pub freq_shift: f64,
-    /// Number of the timestep's features.
-    pub time_features: usize,
-    /// Number of the features of each time id; 0 without `text_time`.
-    pub added_time_features: usize,
+    /// The features of timestep and time ids.
+    #[module(skip)]
+    pub time_features: TimeFeatures,
 }
 
 /// What the contracting half and the middle leave: see [`UNet2DConditionModel::encode`].
@@ -128,9 +124,13 @@ impl UNet2DConditionModel {
             .collect();
 
         let text_time = config.addition_embed_type.is_some();
+        let time_embedding = TimestepEmbedding::new(channels[0], time, device);
         Self {
             conv_in: same_conv(config.in_channels, channels[0], config.conv_in_kernel, device),
-            time_embedding: TimestepEmbedding::new(channels[0], time, device),
+            time_embedding: match config.time_cond_proj_dim {
+                Some(size) => time_embedding.with_condition(size, device),
+                None => time_embedding,
+            },
             add_embedding: config
                 .projection_class_embeddings_input_dim
                 .filter(|_| text_time)
@@ -141,10 +141,12 @@ impl UNet2DConditionModel {
             conv_norm_out: GroupNormConfig::new(groups, channels[0]).with_epsilon(epsilon).init(device),
             conv_out: same_conv(channels[0], config.out_channels, config.conv_out_kernel, device),
             center_input_sample: config.center_input_sample,
-            flip_sin_to_cos: config.flip_sin_to_cos,
-            freq_shift: config.freq_shift,
-            time_features: channels[0],
-            added_time_features: config.addition_time_embed_dim.filter(|_| text_time).unwrap_or(0),
+            time_features: TimeFeatures {
+                flip_sin_to_cos: config.flip_sin_to_cos,
+                freq_shift: config.freq_shift,
+                timestep: channels[0],
+                time_id: config.addition_time_embed_dim.filter(|_| text_time).unwrap_or(0),
+            },
         }
     }
 
@@ -152,38 +154,29 @@ impl UNet2DConditionModel {
     ///
     /// - `sample`: `[batch, in_channels, height, width]`, any height and width;
     /// - `timestep`: `[batch]`, or `[1]` for the whole batch;
-    /// - `encoder_hidden_states`: `[batch, tokens, cross_attention_dim]`;
-    /// - `added`: needed with `addition_embed_type = "text_time"`, and ignored without.
+    /// - `conditions`: hidden states `[batch, tokens, cross_attention_dim]`; with `addition_embed_type = "text_time"` also the added conditions, and
+    ///   with `time_cond_proj_dim` the guidance scale's features (without them its share is left out, as in diffusers).
     ///
     /// Returns `[batch, out_channels, height, width]`. It computes, and answers, in the element type of its weights.
     ///
     /// # Panics
-    /// If shapes do not fit, or `added` is needed and missing.
-    pub fn forward(&self, sample: Tensor<4>, timestep: Tensor<1>, encoder_hidden_states: Tensor<3>, added: Option<AddedConditions>) -> Tensor<4> {
+    /// If shapes do not fit, or the added conditions are needed and missing.
+    pub fn forward(&self, sample: Tensor<4>, timestep: Tensor<1>, conditions: impl Into<Conditioning>) -> Tensor<4> {
+        let conditions = conditions.into();
         let dtype = self.conv_in.weight.dtype();
-        let (sample, encoder_hidden_states) = (cast(sample, dtype), cast(encoder_hidden_states, dtype));
-        let time = self.embed(timestep, added, &sample);
-        let Encoded { bottom, mut skips } = self.encode(sample, &time, &encoder_hidden_states);
-        let x = self.up_blocks.iter().fold(bottom, |x, block| block.forward(x, &time, &encoder_hidden_states, &mut skips));
+        let time = self.embed(timestep, &conditions, dtype);
+        let (sample, states) = (cast(sample, dtype), cast(conditions.states, dtype));
+        let Encoded { bottom, mut skips } = self.encode(sample, &time, &states);
+        let x = self.up_blocks.iter().fold(bottom, |x, block| block.forward(x, &time, &states, &mut skips));
         self.conv_out.forward(silu(group_norm(&self.conv_norm_out, x)))
     }
 
-    /// The embedding of time and added conditions that residual blocks take: `[batch or 1, features]`, **after** SiLU.
-    ///
-    /// It has the element type of `like`.
+    /// The embedding of timestep and conditions that residual blocks take: see [`TimeFeatures::embed`].
     ///
     /// # Panics
-    /// If `added` is needed and missing.
-    pub fn embed(&self, timestep: Tensor<1>, added: Option<AddedConditions>, like: &Tensor<4>) -> Tensor<2> {
-        let features = |values: Tensor<1>, size: usize| cast(timestep_features(values, size, self.flip_sin_to_cos, self.freq_shift), like.dtype());
-        let mut embedding = self.time_embedding.forward(features(timestep, self.time_features));
-        if let Some(network) = &self.add_embedding {
-            let AddedConditions { text_embeds, time_ids } = added.expect("this U-Net has addition_embed_type = text_time and needs AddedConditions");
-            let [batch, ids] = time_ids.dims();
-            let time_ids = features(time_ids.reshape([batch * ids]), self.added_time_features).reshape([batch, ids * self.added_time_features]);
-            embedding = embedding + network.forward(Tensor::cat(vec![cast(text_embeds, like.dtype()), time_ids], 1));
-        }
-        silu(embedding)
+    /// If the added conditions are needed and missing.
+    pub fn embed(&self, timestep: Tensor<1>, conditions: &Conditioning, dtype: DType) -> Tensor<2> {
+        self.time_features.embed(&self.time_embedding, self.add_embedding.as_ref(), timestep, conditions, dtype)
     }
 
     /// The contracting half and the middle, given the result of [`Self::embed`].

@@ -16,9 +16,11 @@ mod load_error;
 mod parameter_path;
 mod save;
 mod state;
+mod stored;
 
 pub use load::{Shard, load, load_map, load_state};
 pub(crate) use load::{load_part, names};
 pub use load_error::{LoadError, TensorProblem};
 pub use save::save;
 pub use state::{Parameter, StateTensor, parameters, state};
+pub use stored::{StoredParameter, stored};

@@ -8,13 +8,8 @@ use crate::config::{ConfigError, ConfigReader, object, written};
 const CLASS: &str = "AutoencoderTiny";
 
 /// Keys that are accepted with these values only: other values would require mathematics that is not implemented.
-const FIXED: &[(&str, &[&str])] = &[
-    ("_class_name", &["\"AutoencoderTiny\""]),
-    ("act_fn", &["\"relu\""]),
-    ("upsample_fn", &["\"nearest\""]),
-    ("upsampling_scaling_factor", &["2"]),
-    ("shift_factor", &["0", "null"]),
-];
+const FIXED: &[(&str, &[&str])] =
+    &[("_class_name", &["\"AutoencoderTiny\""]), ("act_fn", &["\"relu\""]), ("upsample_fn", &["\"nearest\""]), ("upsampling_scaling_factor", &["2"])];
 
 /// The keys of `config.json` that this implementation varies; the default is diffusers'.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,9 +19,9 @@ pub struct AutoencoderTinyConfig {
     pub in_channels: usize,
     /// Channels of the images that are decoded.
     pub out_channels: usize,
-    /// Channels of the encoder's levels, highest resolution first.
+    /// Channels of the encoder's levels, highest resolution first; all are equal.
     pub encoder_block_out_channels: Vec<usize>,
-    /// Channels of the decoder's levels, lowest resolution first.
+    /// Channels of the decoder's levels, lowest resolution first; all are equal.
     pub decoder_block_out_channels: Vec<usize>,
     /// Channels of the latent.
     pub latent_channels: usize,
@@ -40,6 +35,8 @@ pub struct AutoencoderTinyConfig {
     pub latent_shift: f64,
     /// Latents are multiplied by this for the U-Net.
     pub scaling_factor: f64,
+    /// This is taken from latents before that.
+    pub shift_factor: Option<f64>,
     /// Accepted and kept: a hint to run in f32.
     pub force_upcast: bool,
 }
@@ -57,6 +54,7 @@ impl Default for AutoencoderTinyConfig {
             latent_magnitude: 3.0,
             latent_shift: 0.5,
             scaling_factor: 1.0,
+            shift_factor: Some(0.0),
             force_upcast: false,
         }
     }
@@ -82,6 +80,7 @@ impl TryFrom<Map<String, Value>> for AutoencoderTinyConfig {
             latent_magnitude: keys.read("latent_magnitude", d.latent_magnitude)?,
             latent_shift: keys.read("latent_shift", d.latent_shift)?,
             scaling_factor: keys.read("scaling_factor", d.scaling_factor)?,
+            shift_factor: keys.read("shift_factor", d.shift_factor)?,
             force_upcast: keys.read("force_upcast", d.force_upcast)?,
         };
         config.validate()?;
@@ -127,7 +126,11 @@ impl AutoencoderTinyConfig {
                 return refuse(blocks_key, json!(blocks), format!("must have as many entries as {key}, {}", channels.len()));
             }
             channels.iter().try_for_each(|&channels| within(key, channels, 1, 16384))?;
-            blocks.iter().try_for_each(|&blocks| within(blocks_key, blocks, 1, 64))?;
+            blocks.iter().try_for_each(|&blocks| within(blocks_key, blocks, 0, 64))?;
+            // The convolutions between levels keep the number of channels.
+            if channels.iter().any(|one| *one != channels[0]) {
+                return refuse(key, json!(channels), "must be the same number for every level".to_owned());
+            }
         }
         if self.encoder_block_out_channels.len() != self.decoder_block_out_channels.len() {
             let reason = format!("must have as many entries as encoder_block_out_channels, {}", self.encoder_block_out_channels.len());
@@ -141,8 +144,10 @@ impl AutoencoderTinyConfig {
                 return refuse(key, json!(value), "must be finite and not 0".to_owned());
             }
         }
-        if !self.latent_shift.is_finite() {
-            return refuse("latent_shift", json!(self.latent_shift), "must be finite".to_owned());
+        for (key, value) in [("latent_shift", self.latent_shift), ("shift_factor", self.shift_factor.unwrap_or(0.0))] {
+            if !value.is_finite() {
+                return refuse(key, json!(value), "must be finite".to_owned());
+            }
         }
         Ok(())
     }
@@ -150,5 +155,36 @@ impl AutoencoderTinyConfig {
     /// How much smaller a latent is than its image: `2^(levels - 1)`.
     pub fn downscale(&self) -> usize {
         1 << self.encoder_block_out_channels.len().saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_configuration_is_read_back() {
+        let config = AutoencoderTinyConfig { scaling_factor: 0.5, num_encoder_blocks: vec![1, 0, 2, 3], ..AutoencoderTinyConfig::default() };
+        assert_eq!(AutoencoderTinyConfig::from_json(&config.to_json()).unwrap(), config);
+        assert_eq!(AutoencoderTinyConfig::from_json("{}").unwrap(), AutoencoderTinyConfig::default());
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_refused_by_key() {
+        for (key, text) in [
+            ("_class_name", r#"{"_class_name": "AutoencoderKL"}"#),
+            ("act_fn", r#"{"act_fn": "silu"}"#),
+            ("upsampling_scaling_factor", r#"{"upsampling_scaling_factor": 4}"#),
+            ("num_encoder_blocks", r#"{"num_encoder_blocks": [1, 3]}"#),
+            ("num_decoder_blocks", r#"{"num_decoder_blocks": [1, 3, 3, 999]}"#),
+            ("decoder_block_out_channels", r#"{"num_decoder_blocks": [1, 3], "decoder_block_out_channels": [64, 64]}"#),
+            ("encoder_block_out_channels", r#"{"encoder_block_out_channels": [64, 64, 64, 32]}"#),
+            ("decoder_block_out_channels.len()", r#"{"decoder_block_out_channels": [], "num_decoder_blocks": []}"#),
+            ("latent_channels", r#"{"latent_channels": 0}"#),
+            ("scaling_factor", r#"{"scaling_factor": 0}"#),
+        ] {
+            let error = AutoencoderTinyConfig::from_json(text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
     }
 }

@@ -280,7 +280,8 @@ impl UNet2DConditionConfig {
             even("time_embedding_dim", size)?;
         }
         if let Some(size) = self.time_cond_proj_dim {
-            within("time_cond_proj_dim", size, 2, 65536)?;
+            // Half of the features are sines of at least two frequencies.
+            within("time_cond_proj_dim", size, 4, 65536)?;
         }
         match self.addition_embed_type.as_deref() {
             None => Ok(()),

@@ -1,6 +1,6 @@
 //! Checks that the parts of a pipeline fit, before anything is computed.
 
-use super::{Component, ComponentConfig, Pipeline, open::SCHEDULER_CONFIG};
+use super::{ComponentConfig, Pipeline, open::SCHEDULER_CONFIG};
 use crate::{Part, error::PipelineError};
 
 /// Channels of an image.
@@ -40,7 +40,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// A component that is missing or cannot be used, with its file; the first two components that do not fit, with both numbers.
-    pub fn check_for(&self, wanted: Use) -> Result<(), PipelineError> {
+    pub fn check_for(&self, _wanted: Use) -> Result<(), PipelineError> {
         let is_xl = self.is_xl.clone()?;
         self.check_index()?;
         for part in self.parts() {
@@ -49,7 +49,6 @@ impl Pipeline {
         self.scheduler_config()?;
         self.check_channels()?;
         self.check_widths(is_xl)?;
-        self.check_implemented(is_xl, wanted)?;
         self.parts().iter().try_for_each(|part| self.weights(*part).map(|_| ()))
     }
 
@@ -159,23 +158,6 @@ impl Pipeline {
                     self.config_name(Part::TextEncoder2)
                 ));
             }
-        }
-        Ok(())
-    }
-
-    /// What the commands cannot do yet.
-    fn check_implemented(&self, is_xl: bool, wanted: Use) -> Result<(), PipelineError> {
-        let unet = self.unet_config()?;
-        if is_xl {
-            let message = "expected no addition_embed_type: models that also want the sizes of images, such as SDXL, cannot be sampled, trained or \
-                           exported yet";
-            return Err(self.refuse(Part::Unet, message));
-        }
-        if unet.time_cond_proj_dim.is_some() {
-            return Err(self.refuse(Part::Unet, "time_cond_proj_dim is set: models that take the guidance as a condition cannot be used yet"));
-        }
-        if matches!(self.component(Part::Vae).map(Component::config), Ok(ComponentConfig::TinyAutoencoder(_))) {
-            return Err(self.refuse(Part::Vae, &format!("a model with AutoencoderTiny cannot be used to {} yet", wanted.name())));
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use onestep_store::FolderDestination;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Pipeline, open::SCHEDULER_CONFIG};
+use super::{Pipeline, index::Named, open::SCHEDULER_CONFIG};
 use crate::{Part, error::PipelineError, weights::WeightMap};
 
 /// The content of a file that is to be written into a model's folder.
@@ -69,6 +70,39 @@ impl Pipeline {
         let folder = if part == Part::TextEncoder2 { "tokenizer_2" } else { "tokenizer" };
         let tokenizer = self.tokenizer(part)?;
         Ok(tokenizer.files.iter().map(|file| (format!("{folder}/{file}"), Source::File(tokenizer.folder.join(file)))).collect())
+    }
+
+    /// `model_index.json` of a folder with this model's components.
+    ///
+    /// # Errors
+    /// A component is missing, or cannot be used.
+    pub fn model_index(&self) -> Result<(String, Vec<u8>), PipelineError> {
+        let is_xl = self.is_xl.clone()?;
+        let class = if is_xl { "StableDiffusionXLPipeline" } else { "StableDiffusionPipeline" };
+        let missing = json!([null, null]);
+        let mut index = json!({ "_class_name": class, "_diffusers_version": "0.30.0", "feature_extractor": missing });
+        if is_xl {
+            index["image_encoder"] = missing;
+            index["force_zeros_for_empty_prompt"] = json!(self.force_zeros_for_empty_prompt());
+        } else {
+            index["safety_checker"] = missing;
+            index["requires_safety_checker"] = json!(false);
+        }
+        for part in self.parts() {
+            let class = self.component(*part)?.config().class();
+            index[part.name()] = json!([class.library(), class.name()]);
+        }
+        let mut others = vec![("scheduler", "diffusers", "DDIMScheduler"), ("tokenizer", "transformers", "PreTrainedTokenizerFast")];
+        if is_xl {
+            others.push(("tokenizer_2", "transformers", "PreTrainedTokenizerFast"));
+        }
+        for (name, library, class) in others {
+            index[name] = match self.index.named(name) {
+                Some(Ok(Named::Class(library, class))) => json!([library, class]),
+                _ => json!([library, class]),
+            };
+        }
+        Ok(("model_index.json".into(), serde_json::to_vec_pretty(&index).unwrap_or_default()))
     }
 
     /// The scheduler's file, by its name in a pipeline's folder.

@@ -1,6 +1,7 @@
 //! Loads weights into the buffers of plans. One window of a weight file at a time is copied to a staging buffer, and the kernel `pack` converts it to
 //! the plans' layouts, so memory use does not grow with the size of the file.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -205,34 +206,32 @@ impl Loading {
         Ok(())
     }
 
-    /// Loads all weights from memory. `weights` is called at least once for every tensor that a plan names.
+    /// Loads all weights. `weights` is called for every tensor that a plan names, and holds one of them in memory at a time.
     ///
     /// # Errors
     /// `Invalid` for a weight that is missing or differs from the program's; errors that the device reports.
     pub async fn fill<'w>(&mut self, weights: &dyn Fn(&str) -> Option<WeightView<'w>>) -> Result<(), RunError> {
         // As if all tensors were contiguous in one file.
-        let mut views = Vec::new();
         let mut start = 0;
+        let mut names = Vec::new();
         self.sources.clear();
         for (plan, (plan_buffers, loaded)) in self.plans.iter().zip(&mut self.loaded).enumerate() {
             let Plan { weights: slots, name, .. } = &plan_buffers.plan;
             for (weight, (slot, loaded)) in slots.iter().zip(loaded).enumerate() {
-                let view = weights(&slot.name).ok_or_else(|| RunError::invalid(format!("the weight {} of {name} is missing", slot.name)))?;
-                slot.check(view.shape, view.dtype, view.bytes.len() as u64)?;
                 *loaded = 0;
                 self.sources.push(Source { plan, weight, start });
-                start += view.bytes.len() as u64;
-                views.push(view.bytes);
+                start += slot.elements() as u64 * slot.dtype.size() as u64;
+                names.push((slot.clone(), name.clone()));
             }
         }
         let carried = CARRIED_BYTES as usize;
         let full = carried + usize::try_from(self.max_window).unwrap_or(usize::MAX - carried);
         let mut window = vec![0; carried];
         let mut start = 0;
-        let mut views = views.into_iter();
-        let mut rest: &[u8] = &[];
+        let mut names = names.into_iter();
+        let (mut bytes, mut taken) = (Cow::Borrowed(&[][..]), 0);
         loop {
-            if window.len() == full || (rest.is_empty() && views.len() == 0) {
+            if window.len() == full || (taken == bytes.len() && names.len() == 0) {
                 let length = (window.len() - carried) as u64;
                 if length == 0 {
                     return Ok(());
@@ -243,12 +242,16 @@ impl Loading {
                 start += length;
                 window = tail;
             }
-            if rest.is_empty() {
-                rest = views.next().unwrap_or_default();
+            if taken == bytes.len()
+                && let Some((slot, name)) = names.next()
+            {
+                let view = weights(&slot.name).ok_or_else(|| RunError::invalid(format!("the weight {} of {name} is missing", slot.name)))?;
+                slot.check(view.shape, view.dtype, view.bytes.len() as u64)?;
+                (bytes, taken) = (view.bytes, 0);
             }
-            let (now, later) = rest.split_at(rest.len().min(full - window.len()));
-            window.extend_from_slice(now);
-            rest = later;
+            let end = bytes.len().min(taken + full - window.len());
+            window.extend_from_slice(&bytes[taken..end]);
+            taken = end;
         }
     }
 

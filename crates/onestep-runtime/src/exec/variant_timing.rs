@@ -122,7 +122,7 @@ impl Gpu {
         let weights = |name: &str| {
             let value = program.values.iter().find(|value| value.weight.as_deref() == Some(name))?;
             let length = value.shape.iter().product::<usize>() * 2;
-            Some(WeightView { shape: &value.shape, dtype: value.dtype, bytes: bytemuck::cast_slice(&f16_values).get(..length)? })
+            Some(WeightView { shape: &value.shape, dtype: value.dtype, bytes: bytemuck::cast_slice::<_, u8>(&f16_values).get(..length)?.into() })
         };
         let executor = Executor::new(&gpu, Plan::new(program, gpu.capabilities())?, &weights).await?;
         let length = program.value(program.inputs[0].value).shape.iter().product::<usize>();

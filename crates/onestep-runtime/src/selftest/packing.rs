@@ -105,7 +105,7 @@ async fn case(gpu: &Gpu, window: usize, shift: usize) -> Result<(), Failure> {
     let packed = executor.read_weights().await?;
     for (slot, (_, tensor)) in slots.iter().zip(&tensors) {
         let bytes = &file[tensor.start as usize..(tensor.start + tensor.size) as usize];
-        let view = WeightView { shape: &slot.shape, dtype: slot.dtype, bytes };
+        let view = WeightView { shape: &slot.shape, dtype: slot.dtype, bytes: bytes.into() };
         let expected = pack(slot, &view);
         let found = &packed[slot.offset as usize..(slot.offset + slot.size) as usize];
         if let Some(byte) = expected.iter().zip(found).position(|(a, b)| a != b).filter(|_| slot.elements() > 0) {

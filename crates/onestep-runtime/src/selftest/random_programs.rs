@@ -211,8 +211,9 @@ fn movement(choice: Choice<'_>) -> Option<ValueId> {
             sketch.op(Op::Permute { axes }, &[x], &out)
         }
         15 if rank == 4 && elements < 3_000 => {
-            out = vec![shape[0], shape[1], shape[2] * 2, shape[3]];
-            sketch.op(Op::UpsampleNearest { scale: [2, 1] }, &[x], &out)
+            let odd = usize::from(shape[2] > 0) * sketch.random.below(2);
+            out = vec![shape[0], shape[1], shape[2] * 2 - odd, shape[3]];
+            sketch.op(Op::UpsampleNearest, &[x], &out)
         }
         16 if rank > 1 => {
             out = vec![shape[..2].iter().product::<usize>(), shape[2..].iter().product()];

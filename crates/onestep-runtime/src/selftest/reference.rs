@@ -1,6 +1,6 @@
 //! An interpreter of programs in f64, with which every kernel is compared. It is written to be read: nothing is fused or tiled.
 
-use onestep_program::{Node, Op, Program};
+use onestep_program::{Node, Op, Program, nearest_source};
 
 use super::reference_operations as operations;
 pub use super::reference_operations::Tensor;
@@ -36,7 +36,10 @@ fn evaluate(node: &Node, inputs: &[Tensor], shape: &[usize]) -> Tensor {
         Op::Attention { scale, causal } => operations::attention([x, &inputs[1], &inputs[2]], shape, *scale, *causal),
         Op::Softmax { axis } => operations::softmax(x, *axis),
         Op::Embedding => operations::embedding(x, &inputs[1], shape),
-        Op::UpsampleNearest { scale } => operations::each(shape, |o| x.at(&[o[0], o[1], o[2] / scale[0], o[3] / scale[1]])),
+        Op::UpsampleNearest => operations::each(shape, |o| {
+            let source = |axis: usize| nearest_source(o[axis], x.shape[axis], shape[axis]);
+            x.at(&[o[0], o[1], source(2), source(3)])
+        }),
         Op::Geglu => operations::geglu(x, shape),
         Op::Reduce { reduce, axis } => operations::reduce(x, shape, *reduce, *axis),
         Op::Unary { unary } => operations::map(x, |value| operations::unary(*unary, value)),

@@ -116,7 +116,7 @@ impl Sketch {
 
     /// A weight by name, as `Executor::new` takes it.
     pub fn view(&self, name: &str) -> Option<WeightView<'_>> {
-        self.weights.get(name).map(|(shape, dtype, bytes)| WeightView { shape, dtype: *dtype, bytes })
+        self.weights.get(name).map(|(shape, dtype, bytes)| WeightView { shape, dtype: *dtype, bytes: bytes.into() })
     }
 
     /// The inputs, as `Executor::run` takes them.

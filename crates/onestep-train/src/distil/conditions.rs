@@ -1,42 +1,67 @@
 //! Inputs of the student: conditions and noises of pairs.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use onestep_nets::Conditioning;
+use onestep_nets::{AddedConditions, Conditioning};
 
-use crate::{
-    error::TrainError,
-    pairs::Pairs,
-    pipeline_folder::PipelineFolder,
-    sampler::{encode_prompts, noises},
-};
+use crate::{error::TrainError, pairs::Pairs, prompt_encoder::PromptEncoder, sampler::noises};
 
-/// The text encoder's output for every prompt of a pair set, computed once because the text encoder is frozen.
+/// The conditions of every prompt of a pair set, computed once because the text encoders are frozen.
 pub(super) struct Conditions {
-    /// [prompts, tokens, features], flat.
-    values: Vec<f32>,
-    /// [tokens, features].
-    shape: [usize; 2],
+    states: Rows,
+    /// Tokens of a prompt.
+    tokens: usize,
+    text_embeds: Option<Rows>,
+    time_ids: Option<Rows>,
+    guidance: Option<Rows>,
 }
 
 impl Conditions {
-    pub fn new(teacher: &PipelineFolder, pairs: &Pairs, device: &Device) -> Result<Self, TrainError> {
-        let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
-        let (mut values, mut shape) = (Vec::new(), [0, 0]);
+    pub fn new(encoder: &PromptEncoder, pairs: &Pairs, device: &Device) -> Result<Self, TrainError> {
+        let mut all = Self { states: Rows::default(), tokens: 0, text_embeds: None, time_ids: None, guidance: None };
         for prompts in pairs.index.prompts.chunks(64) {
             let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-            let context = encode_prompts(&text_encoder, &tokenizer, &texts, device)?.states;
-            shape = [context.dims()[1], context.dims()[2]];
-            values.extend(context.to_data().try_to_vec::<f32>().unwrap_or_default());
+            let Conditioning { states, added, guidance } = encoder.encode(&texts, device)?;
+            all.tokens = states.dims()[1];
+            all.states.push(states);
+            if let Some(AddedConditions { text_embeds, time_ids }) = added {
+                all.text_embeds.get_or_insert_default().push(text_embeds);
+                all.time_ids.get_or_insert_default().push(time_ids);
+            }
+            if let Some(guidance) = guidance {
+                all.guidance.get_or_insert_default().push(guidance);
+            }
         }
-        Ok(Self { values, shape })
+        Ok(all)
     }
 
     /// The conditions of some pairs.
     pub fn of(&self, pairs: &Pairs, indices: impl ExactSizeIterator<Item = usize>, device: &Device) -> Conditioning {
-        let elements = self.shape[0] * self.shape[1];
-        let count = indices.len();
-        let values: Vec<f32> = indices.flat_map(|pair| self.values[pairs.rows[pair] * elements..][..elements].iter().copied()).collect();
-        Tensor::<3>::from_data(TensorData::new(values, [count, self.shape[0], self.shape[1]]), device).into()
+        let prompts: Vec<usize> = indices.map(|pair| pairs.rows[pair]).collect();
+        let states = self.states.of(&prompts, device).reshape([prompts.len(), self.tokens, self.states.width / self.tokens.max(1)]);
+        let added = self.text_embeds.as_ref().zip(self.time_ids.as_ref());
+        let added = added.map(|(texts, ids)| AddedConditions { text_embeds: texts.of(&prompts, device), time_ids: ids.of(&prompts, device) });
+        Conditioning { states, added, guidance: self.guidance.as_ref().map(|rows| rows.of(&prompts, device)) }
+    }
+}
+
+/// A row of numbers for every prompt.
+#[derive(Default)]
+struct Rows {
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl Rows {
+    /// Adds the rows of `x`, [prompts, …].
+    fn push<const D: usize>(&mut self, x: Tensor<D>) {
+        self.width = x.dims()[1..].iter().product();
+        self.values.extend(x.to_data().try_to_vec::<f32>().unwrap_or_default());
+    }
+
+    /// The rows of some prompts, [prompts, width].
+    fn of(&self, prompts: &[usize], device: &Device) -> Tensor<2> {
+        let values: Vec<f32> = prompts.iter().flat_map(|&prompt| self.values[prompt * self.width..][..self.width].iter().copied()).collect();
+        Tensor::from_data(TensorData::new(values, [prompts.len(), self.width]), device)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The distance between the latents of student and teacher: the losses of the ablation of Diffusion2GAN (section 4.2).
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AutoencoderKl, LatentLpipsConfig, LatentScaling, MetricSpace};
+use onestep_nets::{Decoder, LatentLpipsConfig, LatentScaling, MetricSpace};
 
 use super::options::{DistanceKind, DistilOptions};
 use crate::{
@@ -77,8 +77,8 @@ impl Distance {
 
     /// The mean distance of latents [N,C,H,W]: [1].
     ///
-    /// `index` numbers the random augmentation of E-LatentLPIPS; `vae` decodes the latents for LPIPS of images.
-    pub fn mean(&self, student: Tensor<4>, teacher: Tensor<4>, index: u64, vae: &AutoencoderKl) -> Tensor<1> {
+    /// `index` numbers the random augmentation of E-LatentLPIPS; `decoder` decodes the latents for LPIPS of images.
+    pub fn mean(&self, student: Tensor<4>, teacher: Tensor<4>, index: u64, decoder: &Decoder) -> Tensor<1> {
         let [batch, channels, rows, columns] = student.dims();
         let device = student.device();
         match (self.kind, &self.metric) {
@@ -89,7 +89,7 @@ impl Distance {
                 squared.add_scalar(k * k).sqrt().sub_scalar(k).mean()
             }
             (DistanceKind::PixelLpips, Some(metric)) => {
-                let decode = |x: Tensor<4>| vae.decode(vae.from_model_space(x));
+                let decode = |x: Tensor<4>| decoder.forward(x);
                 metric.net.forward(decode(student), decode(teacher)).mean()
             }
             (DistanceKind::LatentLpips, Some(metric)) => {

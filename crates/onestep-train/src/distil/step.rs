@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{
-    AutoencoderKl, Conditioning, Discriminator, OneStepRule, UNet2DConditionModel,
+    Conditioning, Decoder, Discriminator, OneStepRule, UNet2DConditionModel,
     weights::{self, Shard},
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Distillation<'a> {
     /// How the student's network is read.
     pub rule: OneStepRule,
     /// Frozen, on the autodiff device.
-    pub vae: AutoencoderKl,
+    pub decoder: Decoder,
     pub pairs: &'a Pairs,
     pub conditions: Conditions,
     /// The class label of each pair.
@@ -131,8 +131,8 @@ impl Distillation<'_> {
             let (fake_z, fake_c, fake_x) = self.fake_batch(&fakes, latents);
 
             let cast = self.options.precision.cast(&discriminator);
-            let real = cast.forward(x, z, &c.states);
-            let fake = cast.forward(fake_x, fake_z, &fake_c.states);
+            let real = cast.forward(x, z, &c);
+            let fake = cast.forward(fake_x, fake_z, &fake_c);
             let loss = (loss_real(&real) + loss_fake(&fake)).mul_scalar(fraction);
             metrics.loss += scalar(&loss);
             metrics.real_logits += scalar(&score(&real)) / real.len() as f64 * fraction;
@@ -146,7 +146,7 @@ impl Distillation<'_> {
         // Lazy R1 on one real sample. It is always f32: 16 bits would hardly resolve the difference of the two scores.
         if adversarial.r1_gamma > 0.0 && (step - start).is_multiple_of(adversarial.r1_every) {
             let (z, c, x) = self.batch(&indices[..1], &self.device);
-            if let Some(r1) = r1_penalty(|x| score(&discriminator.forward(x, z.clone(), &c.states)), x, adversarial.r1_gamma) {
+            if let Some(r1) = r1_penalty(|x| score(&discriminator.forward(x, z.clone(), &c)), x, adversarial.r1_gamma) {
                 finite("the R1 penalty", r1.value, step)?;
                 let loss = r1.loss.mul_scalar(adversarial.r1_every as f64);
                 gradients = gradients.plus(FlatGradients::take(&discriminator, &mut loss.backward()));
@@ -199,14 +199,14 @@ impl Distillation<'_> {
             let latents = one_step(&self.options.precision.cast(&net), self.rule, z.clone(), c.clone());
 
             let input = latents.clone().detach().require_grad();
-            let distance = self.distance.mean(input.clone(), x, number, &self.vae);
+            let distance = self.distance.mean(input.clone(), x, number, &self.decoder);
             metrics.distance += scalar(&distance) * fraction;
             finite("the distance", metrics.distance, step)?;
             let Some(mut gradient) = input.grad(&distance.backward()) else { return Err(TrainError::input("the distance has no gradient")) };
 
             if let Some(discriminator) = &discriminator {
                 let input = latents.clone().detach().require_grad();
-                let loss = loss_real(&discriminator.forward(input.clone(), z, &c.states));
+                let loss = loss_real(&discriminator.forward(input.clone(), z, &c));
                 metrics.adversarial = Some(metrics.adversarial.unwrap_or_default() + scalar(&loss) * fraction);
                 if let Some(adversarial_gradient) = input.grad(&loss.backward()) {
                     let norms = [norm(&gradient), norm(&adversarial_gradient)];
@@ -305,8 +305,8 @@ impl Trainee for Distillation<'_> {
         let count = self.pairs.seeds.len().min(16);
         let indices: Vec<usize> = (0..count).map(|i| i * self.pairs.seeds.len() / count).collect();
         let (z, context, x) = self.batch(&indices, &device);
-        let vae = self.vae.valid();
-        let decode = |latents| vae.decode(vae.from_model_space(latents));
+        let decoder = self.decoder.valid();
+        let decode = |latents| decoder.forward(latents);
         let mut grid = ImageGrid::new(self.image_size);
         grid.row(&decode(x));
         if let Some(net) = &self.average {

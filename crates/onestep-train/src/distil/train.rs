@@ -9,7 +9,8 @@ use crate::{
     observer::Observer,
     optimizer::Optimizer,
     pairs::Pairs,
-    pipeline_folder::{MODEL, PipelineFolder, SCHEDULER_CONFIG, UNET_WEIGHTS, component_files, in_memory, model_index, write_model},
+    pipeline_folder::{MODEL, PipelineFolder, SCHEDULER_CONFIG, UNET_WEIGHTS, component_files, in_memory, write_model},
+    prompt_encoder::PromptEncoder,
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
     training_loop::{self, RunIdentity},
@@ -30,7 +31,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let autodiff = if options.gradient_checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &autodiff)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
-    let conditions = Conditions::new(&teacher, &pairs, device)?;
+    let conditions = Conditions::new(&PromptEncoder::open(&teacher, pairs.index.options.guidance, device)?, &pairs, device)?;
     let config = teacher.unet_config()?;
     let adversarial = &options.adversarial;
     device.seed(options.training.seed);
@@ -45,7 +46,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         options,
         config: config.to_json(),
         rule,
-        vae: burn::module::Module::no_grad(teacher.vae(&autodiff)?),
+        decoder: burn::module::Module::no_grad(teacher.decoder(&autodiff)?),
         pairs: &pairs,
         conditions,
         labels: pairs.labels(),
@@ -65,10 +66,10 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
 
     let student = distillation.average.as_ref().ok_or_else(|| TrainError::input("nothing was trained"))?;
     let student = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
-    let index = model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]);
+    let index = teacher.pipeline().model_index()?;
     let scheduler = (SCHEDULER_CONFIG.to_owned(), scheduler.to_json().into_bytes());
     let mut files: Vec<_> = in_memory(student.into_iter().chain([index, scheduler])).collect();
-    for component in ["vae", "text_encoder", "tokenizer"] {
+    for component in teacher.components().into_iter().filter(|component| !["unet", "scheduler"].contains(component)) {
         files.extend(teacher.component(component)?);
     }
     write_model(&options.out.join("model"), &files)?;

@@ -3,16 +3,16 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AutoencoderKl, ClipTextModel, Conditioning, ConfigError, NoiseSchedule, OneStepRule, UNet2DConditionModel};
+use onestep_nets::{Conditioning, ConfigError, Decoder, NoiseSchedule, OneStepRule, UNet2DConditionModel};
 
 use super::requests::{EvaluatedModel, RequestList};
 use crate::{
-    data::CaptionTokenizer,
     error::{TrainError, TrainErrorKind},
     features::LabelledPrompt,
     observer::Observer,
     pipeline_folder::PipelineFolder,
-    sampler::{Sampler, Start, encode_prompts, noises, one_step},
+    prompt_encoder::PromptEncoder,
+    sampler::{Sampler, Start, noises, one_step},
 };
 
 /// Images per batch.
@@ -40,11 +40,10 @@ pub(super) struct ImageSampler<'a> {
     teacher: UNet2DConditionModel,
     /// Each student's network, and how it is read.
     students: Vec<(UNet2DConditionModel, OneStepRule)>,
-    vae: AutoencoderKl,
-    text_encoder: ClipTextModel,
-    tokenizer: CaptionTokenizer,
+    decoder: Decoder,
+    prompt_encoder: PromptEncoder,
     schedule: NoiseSchedule,
-    /// Conditions of the empty prompt.
+    /// Conditions of the unconditional prediction.
     empty: Conditioning,
     guidance: f64,
     /// Channels, rows and columns of a latent.
@@ -67,18 +66,17 @@ impl<'a> ImageSampler<'a> {
         prompts: &'a [LabelledPrompt<'a>],
         device: &'a Device,
     ) -> Result<Self, TrainError> {
-        let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
+        let prompt_encoder = PromptEncoder::open(teacher, guidance, device)?;
         Ok(Self {
             teacher: teacher.unet(device)?,
             students: students
                 .iter()
                 .map(|student| Ok((student.unet(device)?, student.one_step_rule(None, None)?)))
                 .collect::<Result<_, TrainError>>()?,
-            vae: teacher.vae(device)?,
+            decoder: teacher.decoder(device)?,
             schedule: teacher.schedule()?,
-            empty: encode_prompts(&text_encoder, &tokenizer, &[""], device)?,
-            text_encoder,
-            tokenizer,
+            empty: prompt_encoder.unconditional(device)?,
+            prompt_encoder,
             guidance,
             latent: teacher.sizes()?.latent,
             prompts,
@@ -116,7 +114,7 @@ impl<'a> ImageSampler<'a> {
         for requests in list.requests().chunks(BATCH) {
             let prompts: Vec<&str> = requests.iter().map(|request| self.prompts[request.prompt].prompt).collect();
             let seeds: Vec<u64> = requests.iter().map(|request| request.seed).collect();
-            let condition = encode_prompts(&self.text_encoder, &self.tokenizer, &prompts, self.device)?;
+            let condition = self.prompt_encoder.encode(&prompts, self.device)?;
             let z = noises(&seeds, self.latent, self.device);
             let latents = match model {
                 EvaluatedModel::Student(index) => {
@@ -148,7 +146,7 @@ impl<'a> ImageSampler<'a> {
 
     /// Images [3,size,size] in −1…1 of model-space latents [N,C,H,W].
     pub fn decode(&self, latents: Tensor<4>) -> Vec<Vec<f32>> {
-        let decoded = self.vae.decode(self.vae.from_model_space(latents)).clamp(-1.0, 1.0);
+        let decoded = self.decoder.forward(latents).clamp(-1.0, 1.0);
         let values: usize = decoded.dims()[1..].iter().product();
         decoded.to_data().try_to_vec::<f32>().unwrap_or_default().chunks(values).map(<[f32]>::to_vec).collect()
     }

@@ -20,9 +20,6 @@ use crate::{
     training_loop::check_elements,
 };
 
-/// Pipeline components that a student takes unchanged from its teacher.
-const SHARED_COMPONENTS: [&str; 3] = ["vae", "text_encoder", "tokenizer"];
-
 /// Everything that an evaluation reads, checked.
 pub(super) struct Inputs {
     pub teacher: PipelineFolder,
@@ -201,7 +198,8 @@ fn open_students(options: &EvaluateOptions, teacher: &PipelineFolder, sizes: &Si
                 options.teacher.display()
             )));
         }
-        for component in SHARED_COMPONENTS {
+        // A student takes all but the denoiser unchanged from its teacher.
+        for component in teacher.components().into_iter().filter(|component| *component != "unet") {
             if student.has_same(component, teacher)? {
                 continue;
             }

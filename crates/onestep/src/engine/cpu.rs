@@ -9,15 +9,18 @@ use crate::{
     error::Result,
     image::{finite, rgba},
     outputs::{Outputs, only},
-    ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LATENTS, NOISE, TEXT_ENCODER, no_component},
+    ports::{COMPONENTS, DECODER, GENERATOR, LATENTS, NOISE, TEXT_ENCODER, no_component, text_ports},
     profile::KernelCost,
+    text_inputs::TextInputs,
 };
 
 pub(crate) struct Cpu {
     encoder: CpuProgram,
     generator: CpuProgram,
     decoder: CpuProgram,
-    states: Vec<f32>,
+    text_ports: &'static [(&'static str, &'static str)],
+    /// The text encoder's outputs.
+    states: Outputs,
     latents: Vec<f32>,
 }
 
@@ -31,6 +34,7 @@ impl Cpu {
             encoder: open(0, TEXT_ENCODER)?,
             generator: open(1, GENERATOR)?,
             decoder: open(2, DECODER)?,
+            text_ports: text_ports(bundle.manifest()),
             states: Vec::new(),
             latents: Vec::new(),
         })
@@ -40,14 +44,22 @@ impl Cpu {
         DeviceInfo { name: "CPU".into(), interface: "CPU".into(), software: true }
     }
 
-    pub(crate) fn encode(&mut self, ids: &[i32]) -> Result<()> {
-        self.states = only(self.encoder.run(&[(INPUT_IDS, TensorRef::I32(ids))])?)?;
-        finite(&self.states, "text encoder")
+    pub(crate) fn encode(&mut self, text: &TextInputs) -> Result<()> {
+        self.states = self.encoder.run(&text.ports())?;
+        self.states.iter().try_for_each(|(_, states)| finite(states, "text encoder"))
     }
 
     pub(crate) fn generate(&mut self, noise: &[f32]) -> Result<()> {
-        self.latents = only(self.generator.run(&[(NOISE, TensorRef::F32(noise)), (ENCODER_HIDDEN_STATES, TensorRef::F32(&self.states))])?)?;
+        self.latents = only(self.generator.run(&self.generator_inputs(noise))?)?;
         finite(&self.latents, "generator")
+    }
+
+    fn generator_inputs<'a>(&'a self, noise: &'a [f32]) -> Vec<(&'a str, TensorRef<'a>)> {
+        let states = self.states.iter().filter_map(|(output, states)| {
+            let (_, input) = self.text_ports.iter().find(|(name, _)| name == output)?;
+            Some((*input, TensorRef::F32(states)))
+        });
+        std::iter::once((NOISE, TensorRef::F32(noise))).chain(states).collect()
     }
 
     pub(crate) fn decode(&mut self) -> Result<Vec<u8>> {
@@ -56,11 +68,10 @@ impl Cpu {
         rgba(&sample)
     }
 
-    pub(crate) fn profile(&mut self, ids: &[i32], noise: &[f32], clock: fn() -> f64) -> Result<Vec<KernelCost>> {
+    pub(crate) fn profile(&mut self, text: &TextInputs, noise: &[f32], clock: fn() -> f64) -> Result<Vec<KernelCost>> {
         let mut costs = Vec::new();
-        self.states = only(timed(&self.encoder, TEXT_ENCODER, &[(INPUT_IDS, TensorRef::I32(ids))], clock, &mut costs)?)?;
-        let inputs = [(NOISE, TensorRef::F32(noise)), (ENCODER_HIDDEN_STATES, TensorRef::F32(&self.states))];
-        self.latents = only(timed(&self.generator, GENERATOR, &inputs, clock, &mut costs)?)?;
+        self.states = timed(&self.encoder, TEXT_ENCODER, &text.ports(), clock, &mut costs)?;
+        self.latents = only(timed(&self.generator, GENERATOR, &self.generator_inputs(noise), clock, &mut costs)?)?;
         timed(&self.decoder, DECODER, &[(LATENTS, TensorRef::F32(&self.latents))], clock, &mut costs)?;
         Ok(costs)
     }

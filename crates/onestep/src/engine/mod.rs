@@ -7,7 +7,7 @@ pub mod webgpu;
 
 use onestep_program::TensorRef;
 
-use crate::{backend::DeviceInfo, error::Result, outputs::Outputs, profile::KernelCost};
+use crate::{backend::DeviceInfo, error::Result, outputs::Outputs, profile::KernelCost, text_inputs::TextInputs};
 
 pub(crate) enum Engine {
     #[cfg(feature = "webgpu")]
@@ -27,12 +27,12 @@ impl Engine {
     }
 
     /// Runs the text encoder; its result stays where the generator reads it.
-    pub(crate) async fn encode(&mut self, ids: &[i32]) -> Result<()> {
+    pub(crate) async fn encode(&mut self, text: &TextInputs) -> Result<()> {
         match self {
             #[cfg(feature = "webgpu")]
-            Engine::WebGpu(engine) => engine.encode(ids).await,
+            Engine::WebGpu(engine) => engine.encode(text).await,
             #[cfg(feature = "cpu")]
-            Engine::Cpu(engine) => engine.encode(ids),
+            Engine::Cpu(engine) => engine.encode(text),
         }
     }
 
@@ -58,15 +58,15 @@ impl Engine {
         }
     }
 
-    /// Runs all stages, the text encoder only if there are `ids`; on a GPU in one submission.
-    pub(crate) async fn run_stages(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
+    /// Runs all stages, the text encoder only if there is a `text`; on a GPU in one submission.
+    pub(crate) async fn run_stages(&mut self, text: Option<&TextInputs>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
         match self {
             #[cfg(feature = "webgpu")]
-            Engine::WebGpu(engine) => engine.run_stages(ids, noise, pixels).await,
+            Engine::WebGpu(engine) => engine.run_stages(text, noise, pixels).await,
             #[cfg(feature = "cpu")]
             Engine::Cpu(_) => {
-                if let Some(ids) = ids {
-                    self.encode(ids).await?;
+                if let Some(text) = text {
+                    self.encode(text).await?;
                 }
                 self.generate(noise).await?;
                 self.decode(pixels).await
@@ -74,14 +74,14 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn profile(&mut self, ids: &[i32], noise: &[f32], clock: fn() -> f64) -> Result<Vec<KernelCost>> {
+    pub(crate) async fn profile(&mut self, text: &TextInputs, noise: &[f32], clock: fn() -> f64) -> Result<Vec<KernelCost>> {
         #[cfg(not(feature = "cpu"))]
-        let _ = (ids, noise);
+        let _ = (text, noise);
         match self {
             #[cfg(feature = "webgpu")]
             Engine::WebGpu(engine) => engine.profile(clock).await,
             #[cfg(feature = "cpu")]
-            Engine::Cpu(engine) => engine.profile(ids, noise, clock),
+            Engine::Cpu(engine) => engine.profile(text, noise, clock),
         }
     }
 

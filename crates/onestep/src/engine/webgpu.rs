@@ -21,10 +21,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     image::finite,
     outputs::Outputs,
-    ports::{
-        COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, INPUT_IDS, LAST_HIDDEN_STATE, LATENTS, NOISE, SAMPLE, TEXT_ENCODER, no_component,
-    },
+    ports::{COMPONENTS, DECODER, ENCODER_HIDDEN_STATES, GENERATOR, LATENTS, NOISE, SAMPLE, TEXT_EMBEDS, TEXT_ENCODER, no_component, text_ports},
     profile::KernelCost,
+    text_inputs::TextInputs,
 };
 
 pub(crate) struct WebGpu {
@@ -33,6 +32,7 @@ pub(crate) struct WebGpu {
     generator: Executor,
     decoder: Executor,
     image: Image,
+    text_ports: &'static [(&'static str, &'static str)],
 }
 
 /// Requests the default device.
@@ -85,7 +85,7 @@ impl WebGpu {
         let mut plans = Vec::with_capacity(COMPONENTS.len());
         for component in COMPONENTS {
             // What the generator computes from the prompt alone stays in persistent buffers while only the noise changes.
-            let options = PlanOptions { persistent_inputs: &[ENCODER_HIDDEN_STATES], ..PlanOptions::default() };
+            let options = PlanOptions { persistent_inputs: &[ENCODER_HIDDEN_STATES, TEXT_EMBEDS], ..PlanOptions::default() };
             plans.push(Plan::fitting(bundle.program(component)?, gpu.capabilities(), options)?);
         }
         let manifest = bundle.manifest();
@@ -95,7 +95,7 @@ impl WebGpu {
     }
 
     /// Compiles the programs after their weights were loaded.
-    pub(crate) async fn finish(gpu: Gpu, mut loading: Loading, callbacks: &mut dyn Callbacks) -> Result<Self> {
+    pub(crate) async fn finish(bundle: &Outline, gpu: Gpu, mut loading: Loading, callbacks: &mut dyn Callbacks) -> Result<Self> {
         let mut ready = Vec::with_capacity(COMPONENTS.len());
         for _ in COMPONENTS {
             enter(callbacks, Stage::Compile { done: ready.len(), total: COMPONENTS.len() })?;
@@ -105,16 +105,16 @@ impl WebGpu {
             return Err(Error::new(ErrorKind::Internal, "expected three programs"));
         };
         let image = Image::new(&gpu, &decoder, SAMPLE).await?;
-        Ok(Self { gpu, encoder, generator, decoder, image })
+        Ok(Self { gpu, encoder, generator, decoder, image, text_ports: text_ports(bundle.manifest()) })
     }
 
     pub(crate) fn device(&self) -> DeviceInfo {
         info(&self.gpu)
     }
 
-    pub(crate) async fn encode(&mut self, ids: &[i32]) -> Result<()> {
+    pub(crate) async fn encode(&mut self, text: &TextInputs) -> Result<()> {
         let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
-        self.add_prompt(&mut batch, ids)?;
+        self.add_prompt(&mut batch, text)?;
         batch.submit().map_err(Error::while_running)?;
         self.check_prompt().await
     }
@@ -133,11 +133,11 @@ impl WebGpu {
         self.finished(pixels).await
     }
 
-    /// Runs all stages in one submission, the text encoder only if there are `ids`.
-    pub(crate) async fn run_stages(&mut self, ids: Option<&[i32]>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
+    /// Runs all stages in one submission, the text encoder only if there is a `text`.
+    pub(crate) async fn run_stages(&mut self, text: Option<&TextInputs>, noise: &[f32], pixels: bool) -> Result<Vec<u8>> {
         let mut batch = Batch::new(&self.gpu).map_err(Error::while_running)?;
-        if let Some(ids) = ids {
-            self.add_prompt(&mut batch, ids)?;
+        if let Some(text) = text {
+            self.add_prompt(&mut batch, text)?;
         }
         self.add_step(&mut batch, noise)?;
         self.add_image(&mut batch)?;
@@ -145,10 +145,13 @@ impl WebGpu {
         self.finished(pixels).await
     }
 
-    fn add_prompt(&self, batch: &mut Batch, ids: &[i32]) -> Result<()> {
-        self.encoder.write_input(INPUT_IDS, TensorRef::I32(ids)).map_err(Error::while_running)?;
+    fn add_prompt(&self, batch: &mut Batch, text: &TextInputs) -> Result<()> {
+        for (name, elements) in text.ports() {
+            self.encoder.write_input(name, elements).map_err(Error::while_running)?;
+        }
         batch.run(&self.encoder).map_err(Error::while_running)?;
-        batch.copy(&self.encoder, LAST_HIDDEN_STATE, &self.generator, ENCODER_HIDDEN_STATES).map_err(Error::while_running)
+        let mut copy = |(output, input): &(&str, &str)| batch.copy(&self.encoder, output, &self.generator, input).map_err(Error::while_running);
+        self.text_ports.iter().try_for_each(&mut copy)
     }
 
     fn add_step(&self, batch: &mut Batch, noise: &[f32]) -> Result<()> {
@@ -163,7 +166,10 @@ impl WebGpu {
     }
 
     async fn check_prompt(&self) -> Result<()> {
-        finite(&self.encoder.read_output(LAST_HIDDEN_STATE).await.map_err(Error::while_running)?, "text encoder")
+        for (output, _) in self.text_ports {
+            finite(&self.encoder.read_output(output).await.map_err(Error::while_running)?, "text encoder")?;
+        }
+        Ok(())
     }
 
     async fn check_latents(&self) -> Result<()> {

@@ -6,8 +6,9 @@ use onestep_shaders::{self as shaders, Flags};
 use super::super::{axes::IndexBox, params::Params};
 use super::{
     concat_slots::ConcatSlot,
-    layout::{BLOCK, View, dim_order, elements, outer_dims},
+    layout::{BLOCK, View, block_strides, dim_order, elements, outer_dims},
     lowering::Lowering,
+    norm::set_image,
     step::constant,
 };
 use crate::error::RunError;
@@ -110,18 +111,44 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Nearest-neighbour upsampling: a copy from a view with two more axes of stride 0.
-    pub(super) fn upsample(&mut self, node: &Node, scale: [usize; 2]) -> Result<(), RunError> {
+    /// Nearest-neighbour upsampling. If every pixel is repeated equally often, it is a copy from a view with two more axes of stride 0.
+    pub(super) fn upsample(&mut self, node: &Node) -> Result<(), RunError> {
         let x = self.input(node, 0)?;
         let (from, to) = (self.shape(x), self.shape(node.output));
         let x = self.blocked(x, 1)?;
         let y = self.output(node, &dim_order(4, 1), &[&x])?;
+        if elements(to) == 0 {
+            return Ok(());
+        }
+        if !(to[2].is_multiple_of(from[2]) && to[3].is_multiple_of(from[3])) {
+            return self.upsample_to_size(from, to, &x, &y);
+        }
+        let scale = [to[2] / from[2], to[3] / from[3]];
         let shape = [from[0], from[1], from[2], scale[0], from[3], scale[1]];
         let (xs, ys) = (&x.strides, &y.strides);
         debug_assert_eq!(elements(&shape), elements(to));
         let source = View { strides: vec![xs[0], xs[1], xs[2], 0, xs[3], 0], ..x.clone() };
         let sink = View { strides: vec![ys[0], ys[1], ys[2] * scale[0], ys[2], ys[3] * scale[1], ys[3]], ..y.clone() };
         self.copy(&shape, &source, &sink, 0)
+    }
+
+    /// Nearest-neighbour upsampling that repeats some pixels more often than others.
+    fn upsample_to_size(&mut self, from: &[usize], to: &[usize], x: &View, y: &View) -> Result<(), RunError> {
+        let kernel = self.kernel("upsample_nearest", Flags::NONE)?;
+        let blocks = to[1].div_ceil(BLOCK);
+        let mut params = Params::new(kernel);
+        params.set("blocks", blocks);
+        params.set("height", to[2]);
+        params.set("width", to[3]);
+        params.set("last_row", from[2] - 1);
+        params.set("last_column", from[3] - 1);
+        params.float("row_ratio", from[2] as f32 / to[2] as f32);
+        params.float("column_ratio", from[3] as f32 / to[3] as f32);
+        for (name, view) in [("x", x), ("y", y)] {
+            set_image(&mut params, name, view, &block_strides(view, &[2, 3]));
+        }
+        self.dispatch_invocations(kernel, params, vec![("x", x.resource), ("y", y.resource)], to[0] * to[2] * to[3] * blocks);
+        Ok(())
     }
 
     pub(super) fn pad(&mut self, node: &Node, padding: &[[usize; 2]], value: f32) -> Result<(), RunError> {

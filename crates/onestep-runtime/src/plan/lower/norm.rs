@@ -27,7 +27,7 @@ fn chunk_rows() -> Result<usize, RunError> {
 }
 
 /// Sets start and strides of an image among a kernel's parameters.
-fn set_image(params: &mut Params, name: &str, view: &View, strides: &[usize]) {
+pub(super) fn set_image(params: &mut Params, name: &str, view: &View, strides: &[usize]) {
     params.set(&format!("{name}_start"), view.start / BLOCK);
     params.set(&format!("{name}_n"), view.strides[0] / BLOCK);
     params.set(&format!("{name}_y"), strides[0]);

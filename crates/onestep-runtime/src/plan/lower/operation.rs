@@ -68,7 +68,7 @@ impl Lowering<'_> {
             Op::Attention { scale, causal } => self.attention(node, *scale, *causal),
             Op::Softmax { axis } => self.softmax(node, *axis),
             Op::Embedding => self.embedding(node),
-            Op::UpsampleNearest { scale } => self.upsample(node, *scale),
+            Op::UpsampleNearest => self.upsample(node),
             Op::Geglu => self.geglu(node),
             Op::Reduce { reduce, axis } => self.reduce(node, reduce_constant(*reduce), *axis),
             Op::Unary { unary } => self.unary(node, unary_constant(*unary), 0.0, 0.0),

@@ -139,7 +139,7 @@ pub(super) fn bands_of_other_operations(cases: &mut Vec<Case>) {
     });
     banded(cases, "moves", Tolerance::Exact, [8192, 0], &|sketch| {
         let (x, z) = (sketch.input(&[2, 3, 9, 11]), sketch.input(&[1, 5, 17, 13]));
-        let up = sketch.op(Op::UpsampleNearest { scale: [3, 2] }, &[x], &[2, 3, 27, 22]);
+        let up = sketch.op(Op::UpsampleNearest, &[x], &[2, 3, 27, 22]);
         sketch.output(up);
         let turned = sketch.op(Op::Permute { axes: vec![3, 0, 2, 1] }, &[z], &[13, 1, 17, 5]);
         let part = sketch.op(Op::Slice { start: vec![2, 0, 1, 1] }, &[turned], &[10, 1, 15, 3]);

@@ -84,7 +84,20 @@ pub(super) fn moves(cases: &mut Vec<Case>) {
     });
     exact(cases, "upsample_nearest: rows and columns differ", &|sketch| {
         let x = sketch.input(&[2, 3, 4, 5]);
-        sketch.op(Op::UpsampleNearest { scale: [2, 3] }, &[x], &[2, 3, 8, 15])
+        sketch.op(Op::UpsampleNearest, &[x], &[2, 3, 8, 15])
+    });
+    for (channels, from, to) in [(3, [4, 5], [7, 9]), (8, [4, 5], [9, 11]), (5, [3, 7], [6, 8]), (1, [14, 1], [46, 3])] {
+        exact(cases, &format!("upsample_nearest: {channels} channels, {from:?} to {to:?}"), &|sketch| {
+            let x = sketch.input(&[2, channels, from[0], from[1]]);
+            sketch.op(Op::UpsampleNearest, &[x], &[2, channels, to[0], to[1]])
+        });
+    }
+    exact(cases, "upsample_nearest: into a part of a concatenation", &|sketch| {
+        let (x, skip) = (sketch.input(&[1, 8, 3, 4]), sketch.input(&[1, 4, 5, 7]));
+        let x = sketch.op(Op::Unary { unary: UnaryKind::Neg }, &[x], &[1, 8, 3, 4]);
+        let skip = sketch.op(Op::Unary { unary: UnaryKind::Neg }, &[skip], &[1, 4, 5, 7]);
+        let up = sketch.op(Op::UpsampleNearest, &[x], &[1, 8, 5, 7]);
+        sketch.op(Op::Concat { axis: 1 }, &[skip, up], &[1, 12, 5, 7])
     });
     for dtype in [DType::F32, DType::F16] {
         exact(cases, &format!("embedding: ids outside the table, {dtype:?}"), &|sketch| {

@@ -17,7 +17,7 @@ export const CHUNK_BYTES = 16 << 20;
  */
 export async function readManifest(bytes) {
   const manifest = parse(bytes);
-  const { title, license, generation, components, weights, card, tokenizer, files } = manifest;
+  const { title, license, generation, components, weights, card, files } = manifest;
   const size = generation?.image;
   if (
     typeof title !== "string" ||
@@ -30,7 +30,8 @@ export async function readManifest(bytes) {
   if (!Array.isArray(size) || size.length !== 2 || !size.every(isCount)) {
     throw damaged("it says no size of images");
   }
-  const needed = new Set([...Object.values(components ?? {}), ...weights, card, tokenizer]);
+  const { tokenizer, tokenizer_2 } = manifest;
+  const needed = new Set([...Object.values(components ?? {}), ...weights, card, tokenizer, tokenizer_2]);
   let total = 0;
   /** @type {Chunk[]} */
   const chunks = [];

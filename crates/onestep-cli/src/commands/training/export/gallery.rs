@@ -10,8 +10,9 @@ use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
 use onestep_train::image_grid::rgb;
 use onestep_train::pipeline_folder::{ModelOptions, PipelineFolder};
+use onestep_train::prompt_encoder::PromptEncoder;
 use onestep_train::run_folder::model_of;
-use onestep_train::sampler::{Sampler, Start, encode_prompts, noises};
+use onestep_train::sampler::{Sampler, Start, noises};
 use serde::Serialize;
 
 use super::bundle_destination::{GALLERY, GALLERY_FORMAT};
@@ -104,8 +105,9 @@ impl Gallery {
         let device = device::select(Some("cpu"))?;
         let teacher = PipelineFolder::open_with(&model_of(&self.teacher)?, &self.opening)?;
         teacher.check()?;
-        let (unet, vae, text_encoder) = (teacher.unet(&device)?, teacher.vae(&device)?, teacher.text_encoder(&device)?);
-        let (tokenizer, schedule, latent) = (teacher.tokenizer()?, teacher.schedule()?, teacher.image_sizes()?.latent);
+        let (unet, decoder) = (teacher.unet(&device)?, teacher.decoder(&device)?);
+        let (schedule, latent) = (teacher.schedule()?, teacher.image_sizes()?.latent);
+        let prompt_encoder = PromptEncoder::open(&teacher, self.guidance, &device)?;
         if student.manifest().generation.latent != latent {
             return Err(Failure::new(
                 Exit::Usage,
@@ -125,7 +127,7 @@ impl Gallery {
         }
         let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };
         let evaluations = sampler.evaluations().map_err(|error| Failure::new(Exit::Usage, format!("--steps {}: {error}", self.steps)))?;
-        let empty = encode_prompts(&text_encoder, &tokenizer, &[""], &device)?;
+        let empty = prompt_encoder.unconditional(&device)?;
 
         let mut images = Vec::new();
         for (prompt, seed) in self.prompt.into_iter().zip(self.seed..) {
@@ -134,11 +136,11 @@ impl Gallery {
             pollster::block_on(student.generate(&options, &mut clock))?;
             let generated = pollster::block_on(student.generate(&options, &mut clock))?;
             let begun = Instant::now();
-            let condition = encode_prompts(&text_encoder, &tokenizer, &[&prompt], &device)?;
+            let condition = prompt_encoder.encode(&[&prompt], &device)?;
             let latents = sampler
                 .sample(Start::Noise(noises(&[seed], latent, &device)), &[seed], condition, &empty, |_| Ok(()))
                 .map_err(|error: ConfigError| Failure::new(Exit::Usage, error.to_string()))?;
-            let image = vae.decode(vae.from_model_space(latents));
+            let image = decoder.forward(latents);
             if image.to_data().iter::<f32>().any(|value| !value.is_finite()) {
                 let message =
                     format!("the teacher's image of {prompt:?}, seed {seed}, holds NaN or an infinite value; try another --guidance or --steps");

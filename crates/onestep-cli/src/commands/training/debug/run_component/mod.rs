@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use onestep::Backend;
 use onestep_compile::{Compiled, Names, Options, compile};
-use onestep_nets::{AddedConditions, AutoencoderKl, ClipTextModel, Init, UNet2DConditionModel, weights};
+use onestep_nets::{AddedConditions, AutoencoderKl, ClipTextModel, Conditioning, Init, UNet2DConditionModel, weights};
 use onestep_pipeline::{Layout, OpenOptions, Part, Pipeline};
 use onestep_program::{DType, Program, TensorRef, manifest};
 use onestep_store::{FileDestination, FileFormat, tensor_bytes};
@@ -141,7 +141,6 @@ impl RunComponent {
         let batch = sample.shape[0];
         let timestep = need_rank::<1>(inputs, "timestep")?;
         expect("sample", sample.shape[1] == config.in_channels, &format!("[B,{},H,W]", config.in_channels), &sample.shape)?;
-        self.halves("sample", sample, config.block_out_channels.len())?;
         expect("timestep", [1, batch].contains(&timestep.shape[0]), &format!("[1] or [{batch}], as sample has {batch}"), &timestep.shape)?;
         let widths = config.cross_attention_dim.expand(config.block_out_channels.len()).unwrap_or_default();
         let width = widths.first().copied().unwrap_or_default();
@@ -170,10 +169,17 @@ impl RunComponent {
             tensors.push(Input::floats("text_embeds", embeds));
             tensors.push(Input::floats("time_ids", ids));
         }
+        let guided = config.time_cond_proj_dim.is_some();
+        if let Some(size) = config.time_cond_proj_dim {
+            let embedding = need_rank::<2>(inputs, "timestep_cond")?;
+            expect("timestep_cond", embedding.shape == [batch, size], &format!("[{batch},{size}]"), &embedding.shape)?;
+            tensors.push(Input::floats("timestep_cond", embedding));
+        }
         self.evaluate(&net, &tensors, device, |net, source| {
             let (sample, timestep, text) = (source.float("sample"), source.float("timestep"), source.float("encoder_hidden_states"));
             let added = added.then(|| AddedConditions { text_embeds: source.float("text_embeds"), time_ids: source.float("time_ids") });
-            let out = net.forward(sample, timestep, text, added);
+            let guidance = guided.then(|| source.float("timestep_cond"));
+            let out = net.forward(sample, timestep, Conditioning { states: text, added, guidance });
             source.output("sample", "out_sample", out);
         })
     }
@@ -186,7 +192,6 @@ impl RunComponent {
             expect("sample", sample.shape[1] == config.in_channels, &format!("[B,{},H,W]", config.in_channels), &sample.shape)?;
             let least = config.downscale();
             expect("sample", sample.shape[2].min(sample.shape[3]) >= least, &format!("at least {least} rows and columns"), &sample.shape)?;
-            self.halves("sample", sample, config.block_out_channels.len())?;
             return self.evaluate(&net, &[Input::floats("sample", sample)], device, |net, source| {
                 let distribution = net.encode(source.float("sample"));
                 source.output("mean", "mean", distribution.mean);
@@ -237,13 +242,6 @@ impl RunComponent {
             outputs.insert("text_embeds".into(), to_host(projected));
         }
         Ok(outputs)
-    }
-
-    /// Refuses sizes that the levels cannot halve evenly, which programs require; burn rounds.
-    fn halves(&self, name: &str, given: &HostTensor, levels: usize) -> Result<(), Failure> {
-        let step = 1usize << levels.saturating_sub(1).min(16);
-        let fits = self.device == ComponentDevice::Burn || given.shape[2..].iter().all(|length| length.is_multiple_of(step));
-        expect(name, fits, &format!("rows and columns that are multiples of {step} (--device burn takes others)"), &given.shape)
     }
 
     /// Runs `forward` on burn, or captures it for these shapes, compiles it and runs the program.

@@ -1,0 +1,199 @@
+//! Prompts as conditions of a denoiser, for every family of pipelines.
+
+use burn::tensor::{Device, Tensor};
+use onestep_nets::{AddedConditions, ClipTextModel, ClipTextOutput, Conditioning, UNet2DConditionModel, guidance_features};
+
+use crate::{
+    data::CaptionTokenizer,
+    error::TrainError,
+    pipeline_folder::PipelineFolder,
+    sampler::{encode_prompts, prompt_ids},
+};
+
+/// A text encoder with its tokenizer.
+pub struct TextEncoder {
+    /// The network.
+    pub network: ClipTextModel,
+    /// Its tokenizer.
+    pub tokenizer: CaptionTokenizer,
+}
+
+/// What Stable Diffusion XL has besides the first text encoder.
+pub struct SecondTextEncoder {
+    /// The encoder, a network with projection.
+    pub encoder: TextEncoder,
+    /// True if the unconditional prediction gets states of zeros instead of those of the empty prompt (`force_zeros_for_empty_prompt`).
+    pub zero_unconditional: bool,
+    /// Height and width in pixels that images are generated at.
+    pub image: [usize; 2],
+}
+
+/// The text encoders of a pipeline, which turn prompts into conditions of its denoiser.
+///
+/// - With one text encoder (Stable Diffusion 1 and 2) the conditions are its last hidden states, normalised.
+/// - With two (Stable Diffusion XL) they are the penultimate hidden states of both, joined along the features, the projected pooled text of the
+///   second, and the time ids of an image that was neither scaled nor cropped.
+/// - A denoiser that takes the guidance scale as an input (`time_cond_proj_dim`) also gets its features.
+pub struct PromptEncoder {
+    first: TextEncoder,
+    second: Option<SecondTextEncoder>,
+    /// Features of the guidance scale, [1, size].
+    guidance: Option<Tensor<2>>,
+}
+
+impl PromptEncoder {
+    /// The encoder of these networks.
+    ///
+    /// # Errors
+    /// A second text encoder without projection, or with prompts of another length than the first one's.
+    pub fn new(first: TextEncoder, second: Option<SecondTextEncoder>) -> Result<Self, TrainError> {
+        if let Some(SecondTextEncoder { encoder, .. }) = &second {
+            if encoder.network.text_projection.is_none() {
+                return Err(TrainError::input(
+                    "text_encoder_2: expected a CLIPTextModelWithProjection, found a network without text_projection; use the second text encoder \
+                     of Stable Diffusion XL",
+                ));
+            }
+            let lengths = [first.tokenizer.length(), encoder.tokenizer.length()];
+            if lengths[0] != lengths[1] {
+                return Err(TrainError::input(format!(
+                    "tokenizer and tokenizer_2 give {} and {} tokens for a prompt, expected the same number, since their states are joined token by \
+                     token; set model_max_length of both alike",
+                    lengths[0], lengths[1]
+                )));
+            }
+        }
+        Ok(Self { first, second, guidance: None })
+    }
+
+    /// The text encoders of a pipeline. `guidance` is the guidance scale that a denoiser with `time_cond_proj_dim` is told.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used; those of [`new`](Self::new).
+    pub fn open(pipeline: &PipelineFolder, guidance: f64, device: &Device) -> Result<Self, TrainError> {
+        let first = TextEncoder { network: pipeline.text_encoder(device)?, tokenizer: pipeline.tokenizer()? };
+        let second = match (pipeline.text_encoder_2(device)?, pipeline.tokenizer_2()?) {
+            (Some(network), Some(tokenizer)) => Some(SecondTextEncoder {
+                encoder: TextEncoder { network, tokenizer },
+                zero_unconditional: pipeline.pipeline().force_zeros_for_empty_prompt(),
+                image: [pipeline.sizes()?.image; 2],
+            }),
+            _ => None,
+        };
+        let size = pipeline.unet_config()?.time_cond_proj_dim;
+        let encoder = Self::new(first, second)?;
+        Ok(Self { guidance: size.map(|size| guidance_features(guidance, size, device)), ..encoder })
+    }
+
+    /// The conditions of prompts.
+    ///
+    /// # Errors
+    /// A prompt that a tokenizer refuses.
+    pub fn encode(&self, prompts: &[&str], device: &Device) -> Result<Conditioning, TrainError> {
+        let TextEncoder { network, tokenizer } = &self.first;
+        let count = prompts.len();
+        let conditions = match &self.second {
+            None => encode_prompts(network, tokenizer, prompts, device)?,
+            Some(SecondTextEncoder { encoder, image: [height, width], .. }) => {
+                let first = network.forward(prompt_ids(tokenizer, prompts, device)?);
+                let ids = prompt_ids(&encoder.tokenizer, prompts, device)?;
+                let second = encoder.network.forward(ids.clone());
+                let pooled = encoder.network.pool(second.last_hidden_state.clone(), ids);
+                let text_embeds = encoder.network.project(pooled.clone()).unwrap_or(pooled);
+                // Original size, crop and target size.
+                let ids = [*height, *width, 0, 0, *height, *width].map(|pixels| pixels as f32);
+                let time_ids = Tensor::<1>::from_data(ids, device).reshape([1, 6]).repeat_dim(0, count);
+                let states = Tensor::cat(vec![penultimate(&first), penultimate(&second)], 2);
+                Conditioning { states, added: Some(AddedConditions { text_embeds, time_ids }), guidance: None }
+            }
+        };
+        let guidance = self.guidance.clone().map(|features| Tensor::from_data(features.into_data(), device).repeat_dim(0, count));
+        Ok(Conditioning { guidance, ..conditions })
+    }
+
+    /// The conditions of the unconditional prediction for one image, where no negative prompt is given.
+    ///
+    /// # Errors
+    /// A tokenizer that refuses the empty prompt.
+    pub fn unconditional(&self, device: &Device) -> Result<Conditioning, TrainError> {
+        let conditions = self.encode(&[""], device)?;
+        if !self.second.as_ref().is_some_and(|second| second.zero_unconditional) {
+            return Ok(conditions);
+        }
+        let added = conditions.added.map(|added| AddedConditions { text_embeds: added.text_embeds.zeros_like(), ..added });
+        Ok(Conditioning { states: conditions.states.zeros_like(), added, ..conditions })
+    }
+}
+
+/// The hidden states before the last layer, not normalised.
+fn penultimate(output: &ClipTextOutput) -> Tensor<3> {
+    output.hidden_states[output.hidden_states.len().saturating_sub(2)].clone()
+}
+
+/// True if a denoiser takes the guidance scale as an input. Such a denoiser has no unconditional prediction.
+pub fn takes_guidance(unet: &UNet2DConditionModel) -> bool {
+    unet.time_embedding.cond_proj.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onestep_nets::{ClipTextConfig, Init, weights};
+    use onestep_program::TensorFile;
+
+    const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/sdxl");
+
+    fn read(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{FIXTURE}/{name}")).unwrap()
+    }
+
+    fn text_encoder(name: &str, device: &Device) -> TextEncoder {
+        let config = ClipTextConfig::from_json(&String::from_utf8(read(&format!("{name}.json"))).unwrap()).unwrap();
+        let bytes = read(&format!("{name}.safetensors"));
+        let network = weights::load(config.init(device), &[weights::Shard::new(name, &bytes)]).unwrap();
+        TextEncoder { network, tokenizer: CaptionTokenizer::from_json(&read("tokenizer.json")).unwrap() }
+    }
+
+    fn encoder(zero_unconditional: bool, device: &Device) -> PromptEncoder {
+        let second = SecondTextEncoder { encoder: text_encoder("text_encoder_2", device), zero_unconditional, image: [72, 80] };
+        PromptEncoder::new(text_encoder("text_encoder", device), Some(second)).unwrap()
+    }
+
+    fn compare<const D: usize>(name: &str, found: Tensor<D>) {
+        let bytes = read("case.safetensors");
+        let file = TensorFile::read(&bytes, "case.safetensors").unwrap();
+        let expected = file.get(name).unwrap();
+        assert_eq!(found.dims()[..], expected.shape[..], "{name}");
+        let (found, expected) = (found.into_data().try_into_vec::<f32>().unwrap(), expected.to_f32().unwrap());
+        let square = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
+        let error = square(&mut found.iter().zip(&expected).map(|(a, b)| a - b)).sqrt();
+        assert!(error <= 1e-5 * square(&mut expected.iter().copied()).sqrt(), "{name}: {error:.2e}");
+    }
+
+    /// The fixture is written by tests/reference/sdxl.py.
+    #[test]
+    fn conditions_of_stable_diffusion_xl_are_those_of_diffusers() {
+        let device = Device::flex();
+        let zeros = encoder(true, &device);
+        let conditions = zeros.encode(&["red square", "a green square, blue"], &device).unwrap();
+        let added = conditions.added.unwrap();
+        compare("states", conditions.states);
+        compare("text_embeds", added.text_embeds);
+        compare("time_ids", added.time_ids);
+        for (name, encoder) in [("zeros", &zeros), ("empty", &encoder(false, &device))] {
+            let unconditional = encoder.unconditional(&device).unwrap();
+            compare(&format!("{name}.states"), unconditional.states);
+            let added = unconditional.added.unwrap();
+            compare(&format!("{name}.text_embeds"), added.text_embeds);
+            assert_eq!(added.time_ids.to_data().iter::<f32>().collect::<Vec<_>>(), [72.0, 80.0, 0.0, 0.0, 72.0, 80.0]);
+        }
+    }
+
+    #[test]
+    fn a_second_text_encoder_without_projection_is_refused() {
+        let device = Device::flex();
+        let second = SecondTextEncoder { encoder: text_encoder("text_encoder", &device), zero_unconditional: true, image: [8, 8] };
+        let refused = PromptEncoder::new(text_encoder("text_encoder", &device), Some(second)).map(|_| ()).unwrap_err();
+        assert!(refused.to_string().contains("text_encoder_2"), "{refused}");
+    }
+}
