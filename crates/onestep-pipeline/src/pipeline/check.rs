@@ -1,6 +1,6 @@
 //! Checks that the parts of a pipeline fit, before anything is computed.
 
-use super::{Component, ComponentConfig, Part, Pipeline, open::SCHEDULER_CONFIG};
+use super::{ComponentConfig, Part, Pipeline, open::SCHEDULER_CONFIG};
 use crate::error::PipelineError;
 
 /// Channels of an image.
@@ -175,9 +175,6 @@ impl Pipeline {
         }
         if unet.time_cond_proj_dim.is_some() {
             return Err(self.refuse(Part::Unet, "time_cond_proj_dim is set: models that take the guidance as a condition cannot be exported yet"));
-        }
-        if matches!(self.component(Part::Vae).map(Component::config), Ok(ComponentConfig::TinyAutoencoder(_))) {
-            return Err(self.refuse(Part::Vae, "a model with AutoencoderTiny cannot be exported yet"));
         }
         Ok(())
     }

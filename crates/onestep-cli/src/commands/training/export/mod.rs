@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use onestep_compile::{Compiled, Names, Options, Storage, bundle_weights, compile};
-use onestep_nets::{Decoder, Generator, weights};
+use onestep_nets::{Generator, weights};
 use onestep_program::{BundleWriter, Generation};
 use onestep_store::FolderDestination;
 use onestep_train::pipeline_folder::PipelineFolder;
@@ -165,7 +165,7 @@ fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, F
     })
     .map_err(refused)?;
 
-    let decoder = Decoder::new(model.vae(&device)?);
+    let decoder = model.decoder(&device)?;
     let decoder = compile("decoder", &decoder, &names(weights::parameters(&decoder)), &options, |net, ports| {
         let latents = ports.float("latents", [1, channels, rows, columns]);
         ports.output("sample", net.forward(latents));
