@@ -13,7 +13,6 @@ pub struct EvaluateOptions {
     /// Run or model folder of the teacher.
     pub teacher: PathBuf,
     /// How the model is opened.
-    #[command(flatten)]
     pub model: ModelOptions,
     /// Run or model folders of the students, at least one.
     pub students: Vec<PathBuf>,
