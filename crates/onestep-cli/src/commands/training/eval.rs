@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use onestep_train::evaluate::{EvaluateOptions, evaluate};
+use onestep_train::pipeline_folder::ModelOptions;
 
 use crate::commands::training::options::RunOptions;
 use crate::exit::Failure;
@@ -20,6 +21,9 @@ pub struct Eval {
     /// Run or model folder of the teacher
     #[arg(long, value_name = "DIR", help_heading = "Inputs")]
     teacher: Option<PathBuf>,
+    /// How the teacher is opened
+    #[command(flatten)]
+    opening: ModelOptions,
     /// Run or model folder of a student; may be repeated, all students are compared with the same images of the teacher
     #[arg(long = "student", value_name = "DIR")]
     students: Vec<PathBuf>,
@@ -68,6 +72,8 @@ impl Eval {
         let mut options: EvaluateOptions = self.run.base()?;
         options.out = self.run.out();
         options.teacher = self.teacher.unwrap_or(options.teacher);
+        options.model.variant = self.opening.variant.or(options.model.variant);
+        options.model.size = self.opening.size.or(options.model.size);
         if !self.students.is_empty() {
             options.students = self.students;
         }
