@@ -109,6 +109,8 @@ def cases():
     for name in [*classes, "LCMScheduler"]:
         yield case(name, {}, 20)
         yield case(name, {**SD, "steps_offset": 1, "set_alpha_to_one": False}, 10)
+        for spacing in SPACINGS:
+            yield case(name, {**SD, "timestep_spacing": spacing}, 7)
         yield case(name, {"beta_schedule": "squaredcos_cap_v2"}, 10)
         yield case(name, {"trained_betas": [0.01 + 0.0007 * i for i in range(100)], "num_train_timesteps": 100}, 7)
     for name in classes.keys() - {"PNDMScheduler"} | {"LCMScheduler"}:
@@ -148,7 +150,7 @@ def cases():
         yield case(dpm, {**SD, "lower_order_final": lower, "final_sigmas_type": "sigma_min", "solver_order": 3}, 10)
     yield case(dpm, {"lambda_min_clipped": -5.1, "beta_schedule": "squaredcos_cap_v2"}, 10)
     yield case(dpm, {**SD, "algorithm_type": "deis", "solver_type": "logrho", "final_sigmas_type": "sigma_min"}, 10)
-    yield case("LCMScheduler", {"original_inference_steps": 40, "timestep_scaling": 3.0}, 7)
+    yield case("LCMScheduler", {"original_inference_steps": 40, "timestep_scaling": 0.003}, 7)
     # Another class for the same file.
     published = {**SD, "skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1, "trained_betas": None, "clip_sample": False}
     for name in [*classes, "LCMScheduler"]:
@@ -178,7 +180,7 @@ def one_steps():
         trailing = {**SD, "timestep_spacing": "trailing"}
         yield one_step("turbo", "EulerDiscreteScheduler", trailing, prediction)
         yield one_step("lcm", "LCMScheduler", SD, prediction)
-        yield one_step("lcm", "LCMScheduler", {**SD, "original_inference_steps": 40, "timestep_scaling": 2.0}, prediction)
+        yield one_step("lcm", "LCMScheduler", {**SD, "original_inference_steps": 40, "timestep_scaling": 0.002}, prediction)
         yield one_step("dmd2", "LCMScheduler", SD, prediction, timesteps=[399])
         leading = {**SD, "clip_sample": False, "timestep_spacing": "leading", "steps_offset": 800}
         yield one_step("x0", "DDIMScheduler", leading, prediction, timestep=800)

@@ -204,7 +204,7 @@ fn open_students(options: &EvaluateOptions, teacher: &PipelineFolder, sizes: &Si
                 continue;
             }
             return Err(TrainError::input(format!(
-                "{} has another {component} than {}: evaluate a student with the teacher that it was distilled from; only their denoisers differ",
+                "{} has another {component} than {}: evaluate a student with the teacher that it was distilled from; only denoiser and scheduler may differ",
                 folder.display(),
                 options.teacher.display()
             )));
