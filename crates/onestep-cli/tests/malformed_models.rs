@@ -683,10 +683,10 @@ fn weights_in_other_layouts() {
     for (name, bytes) in [
         ("text", b"weights".to_vec()),
         ("nothing in it", Vec::new()),
-        ("tensors of nobody", tensor_bytes(&[("a".into(), vec![1], vec![1.0])])),
+        ("unrelated tensors", tensor_bytes(&[("a".into(), vec![1], vec![1.0])])),
         ("code", RUNS_CODE.as_bytes().to_vec()),
         ("code in an archive", archive(&[("archive/data.pkl", RUNS_CODE.as_bytes())])),
-        ("a picture of tensors", b"GGUF\x03\0\0\0".to_vec()),
+        ("GGUF", b"GGUF\x03\0\0\0".to_vec()),
     ] {
         rows.push(row(format!("a file of {name}"), &["layouts-"], move |model| {
             remove(model);
@@ -762,7 +762,7 @@ fn tokenizers() {
             ),
             of_files("vocabulary and merges: no end", &["vocab.json"], Some(b"{\"a\": 0}"), Some(MERGES)),
             of_files("vocabulary and merges: a merge of one", &["merges.txt"], Some(IDS), Some(b"#version: 0.2\nab\n")),
-            of_files("vocabulary and merges: a merge of strangers", &["merges.txt"], Some(IDS), Some(b"#version: 0.2\nq w\n")),
+            of_files("vocabulary and merges: a merge of unknown tokens", &["merges.txt"], Some(IDS), Some(b"#version: 0.2\nq w\n")),
             of_files("vocabulary and merges: not UTF-8", &["merges.txt"], Some(IDS), Some(b"#version: 0.2\n\xff a\n")),
         ],
     );
