@@ -102,7 +102,7 @@ fn merged_weights_are_those_of_diffusers_and_peft() {
                 worst = worst.max(difference(&values, expected));
             }
         }
-        println!("{name}: {worst:.1e} (unmerged {smallest:.1e})");
+        eprintln!("{name}: {worst:.1e} (unmerged {smallest:.1e})");
         assert!(worst <= 1e-6, "{name}: {worst:e}");
         assert!(smallest > 1e-3, "{name}: a change of {smallest:e} would not be seen");
         let before = vec![1.0; 4];

@@ -372,3 +372,31 @@ fn original_names_are_told_from_diffusers_names_alone() {
         }
     }
 }
+
+#[test]
+fn very_many_names_are_refused_in_time() {
+    let start = std::time::Instant::now();
+    for name in [
+        "model.diffusion_model.input_blocks.#.0.op.weight",
+        "model.diffusion_model.input_blocks.#.0.in_layers.0.weight",
+        "model.diffusion_model.middle_block.1.transformer_blocks.#.norm1.weight",
+        "down_blocks.#.resnets.0.conv1.weight",
+        "down_blocks.0.resnets.#.conv1.weight",
+        "first_stage_model.encoder.down.#.block.0.conv1.weight",
+        "first_stage_model.encoder.down.0.block.#.conv1.weight",
+        "cond_stage_model.model.transformer.resblocks.#.ln_1.weight",
+        "text_model.encoder.layers.#.layer_norm1.weight",
+    ] {
+        let shapes: Shapes = (0..50_000).map(|index| (name.replace('#', &index.to_string()), vec![32, 32, 3, 3])).collect();
+        read(&shapes).expect_err(name);
+    }
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_missing_tokenizer_is_asked_for() {
+    let file = read(&Model::read("sdxl-small").stored).unwrap();
+    let sentence = file.tokenizers[1].to_string();
+    assert!(sentence.contains("--tokenizer") && sentence.contains("vocab.json") && sentence.ends_with("tokenizer_2/"), "{sentence}");
+    assert_eq!(file.tokenizers[1].model_max_length, 16);
+}

@@ -455,7 +455,7 @@ impl<'a> Reader<'a> {
             }
             let Some(transform) = place.transform(name, shape, stored_shape) else {
                 let (key, found, expected) = (key.clone(), stored_shape.clone(), place.stored_shape(shape));
-                return Err(SingleFileError::Shape { component, key, found, expected, name: name.to_owned(), shape: shape.to_vec() });
+                return Err(SingleFileError::Shape { component, key, found, expected, target: format!("{name} {shape:?}") });
             };
             self.used.insert(key);
             let tensor = StoredTensor { key: key.clone(), stored_shape: stored_shape.clone(), shape: shape.to_vec(), transform };

@@ -66,7 +66,7 @@ pub enum SingleFileError {
         key: String,
     },
     /// A tensor has another shape than the network needs.
-    #[error("the tensor {key:?} of {component} has the shape {found:?}, but {expected:?} is needed for {name} {shape:?}")]
+    #[error("the tensor {key:?} of {component} has the shape {found:?}, but {expected:?} is needed for {target}")]
     Shape {
         /// The network.
         component: Part,
@@ -76,10 +76,8 @@ pub enum SingleFileError {
         found: Vec<usize>,
         /// The shape that fits.
         expected: Vec<usize>,
-        /// diffusers' name of the tensor that is made from it.
-        name: String,
-        /// The shape of that tensor.
-        shape: Vec<usize>,
+        /// diffusers' name and the shape of the tensor that is made from it.
+        target: String,
     },
     /// Two networks of the file do not fit, or one is of a kind that is not supported.
     #[error("{0}")]

@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 /// Names with their shapes.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
+/// The tensors of a network: the shape, and the checksum of its values if there is one.
+pub type Network = BTreeMap<String, (Vec<usize>, Option<String>)>;
+
 /// The path of a fixture.
 pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
@@ -14,13 +17,13 @@ pub fn fixture(name: &str) -> PathBuf {
 pub struct Model {
     #[allow(dead_code)] // Not of interest to every test.
     pub stored: Shapes,
-    pub networks: BTreeMap<String, BTreeMap<String, (Vec<usize>, Option<String>)>>,
+    pub networks: BTreeMap<String, Network>,
 }
 
 impl Model {
     pub fn read(name: &str) -> Self {
         let text = std::fs::read_to_string(fixture(&format!("single_file/{name}.txt"))).unwrap();
-        let mut sections: BTreeMap<String, BTreeMap<String, (Vec<usize>, Option<String>)>> = BTreeMap::new();
+        let mut sections: BTreeMap<String, Network> = BTreeMap::new();
         let (mut section, mut before) = (String::new(), String::new());
         for line in text.lines() {
             if let Some(name) = line.strip_prefix("= ") {
