@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use onestep_pipeline::tokenizer::TokenizerError;
 use onestep_store::{StoreError, StoreErrorKind};
 
 use crate::data::DataError;
@@ -74,6 +75,15 @@ pub fn check_options(rules: impl IntoIterator<Item = Rule>) -> Result<(), TrainE
 impl From<DataError> for TrainError {
     fn from(error: DataError) -> Self {
         Self::input(error.to_string())
+    }
+}
+
+impl From<TokenizerError> for TrainError {
+    fn from(error: TokenizerError) -> Self {
+        match error {
+            TokenizerError::Content(error) => Self::input(error.to_string()),
+            TokenizerError::File(error) => error.into(),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     observer::Observer,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, LOCK, model_of},
-    sampler::{Sampler, encode_prompts, noises, solver},
+    sampler::{Sampler, encode_prompts, noises, note_long_captions, solver},
     store::{self, sha256},
     training_loop::check_elements,
 };
@@ -192,6 +192,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     index.forget_damaged(&options.out, observer);
 
     let pair_sampler = PairSampler::new(&teacher, options, device)?;
+    note_long_captions(&pair_sampler.tokenizer, index.prompts.iter().map(String::as_str), observer)?;
     observer.begin("sampling pairs", options.count, index.finished_pairs());
     for shard in 0..index.shards.len() {
         if index.shards[shard].is_empty() {

@@ -6,7 +6,7 @@
 //! unet/config.json               unet/diffusion_pytorch_model.safetensors
 //! text_encoder/config.json       text_encoder/model.safetensors
 //! scheduler/scheduler_config.json
-//! tokenizer/tokenizer.json
+//! tokenizer/tokenizer.json, or vocab.json and merges.txt
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ use onestep_nets::{
     UNet2DConditionConfig, UNet2DConditionModel, config_object,
     weights::{self, Shard},
 };
+use onestep_pipeline::tokenizer::{self, TokenizerFiles};
 use onestep_program::{TensorFile, limits, printable};
 use onestep_store::{FolderKind, recorded_folder_kind};
 use serde_json::{Value, json};
@@ -26,7 +27,6 @@ use serde_json::{Value, json};
 use crate::{
     data::CaptionTokenizer,
     error::TrainError,
-    guard::guarded,
     sampler::STUDENT_TIMESTEP,
     store::{self, sha256},
 };
@@ -91,7 +91,7 @@ pub struct Sizes {
 pub struct PipelineFolder {
     location: String,
     files: BTreeMap<String, Vec<u8>>,
-    /// For each missing file, files in its folder that may be meant instead: weights under other names, other forms of a tokenizer.
+    /// For each missing file, files in its folder that may be meant instead: weights under other names.
     others: BTreeMap<String, Vec<String>>,
 }
 
@@ -111,7 +111,6 @@ impl PipelineFolder {
             (UNET_CONFIG, config),
             (TEXT_CONFIG, config),
             (SCHEDULER_CONFIG, config),
-            (TOKENIZER, limits::TOKENIZER_BYTES.max),
             (VAE_WEIGHTS, u64::MAX),
             (UNET_WEIGHTS, u64::MAX),
             (TEXT_WEIGHTS, u64::MAX),
@@ -121,6 +120,12 @@ impl PipelineFolder {
                 folder.files.insert(name.to_owned(), onestep_store::read_at_most(&file, most)?);
             } else {
                 folder.others.insert(name.to_owned(), alike(&file));
+            }
+        }
+        for name in tokenizer::FILES {
+            let file = path.join("tokenizer").join(name);
+            if file.exists() {
+                folder.files.insert(format!("tokenizer/{name}"), onestep_store::read_at_most(&file, limits::TOKENIZER_BYTES.max)?);
             }
         }
         Ok(folder)
@@ -139,25 +144,27 @@ impl PipelineFolder {
         self.files.get(name).map(Vec::as_slice).ok_or_else(|| {
             let others = self.others.get(name).filter(|others| !others.is_empty());
             let others = others.map_or_else(String::new, |others| {
-                let read = if name == TOKENIZER {
-                    "only the form of one file is read; save the tokenizer with a newer version of transformers, or as PreTrainedTokenizerFast"
-                } else {
-                    "only a single file of that name is read, in f32, f16 or bf16; save the component as one"
-                };
+                let read = "only a single file of that name is read, in f32, f16 or bf16; save the component as one";
                 format!(", only {}: {read}", others.join(", "))
             });
             TrainError::input(format!("{} has no {name}{others}", self.location))
         })
     }
 
-    /// The files of a component: contents by path.
+    /// The files of a component to save: contents by path. Those of a tokenizer are its one form.
     pub fn component(&self, name: &str) -> Vec<(String, Vec<u8>)> {
+        if name == "tokenizer"
+            && let Ok(tokenizer) = self.tokenizer()
+        {
+            return tokenizer.files().collect();
+        }
         self.files_of(name).map(|(path, bytes)| (path.clone(), bytes.clone())).collect()
     }
 
     /// Whether the files of a component are identical in another pipeline.
     pub fn has_same(&self, name: &str, other: &Self) -> bool {
-        self.files_of(name).eq(other.files_of(name))
+        // A student has its teacher's tokenizer in another form.
+        if name == "tokenizer" { self.component(name) == other.component(name) } else { self.files_of(name).eq(other.files_of(name)) }
     }
 
     fn files_of(&self, component: &str) -> impl Iterator<Item = (&String, &Vec<u8>)> {
@@ -236,6 +243,7 @@ impl PipelineFolder {
         let (unet, vae, text, tokenizer) = (self.unet_config()?, self.vae_config()?, self.text_config()?, self.tokenizer()?);
         self.schedule()?;
         let refuse = |message: String| Err(TrainError::input(format!("{}: {message}", self.location)));
+        let tokens = if self.files.contains_key(TOKENIZER) { TOKENIZER } else { "tokenizer/vocab.json" };
         let index = config_object("the pipeline", &self.text(INDEX)?).map_err(|error| self.refuse(INDEX, error))?;
         if let Some(component) = COMPONENTS.iter().find(|component| index.get(**component).is_none_or(|named| named[0].is_null())) {
             return refuse(format!("{INDEX} does not name the component {component}"));
@@ -258,14 +266,14 @@ impl PipelineFolder {
         }
         if tokenizer.length() > text.max_position_embeddings {
             return refuse(format!(
-                "{TOKENIZER} gives {} tokens for a prompt and {TEXT_CONFIG} has max_position_embeddings = {}: there must be no more tokens than positions",
+                "{tokens} gives {} tokens for a prompt and {TEXT_CONFIG} has max_position_embeddings = {}: there must be no more tokens than positions",
                 tokenizer.length(),
                 text.max_position_embeddings
             ));
         }
         if tokenizer.vocabulary_size() > text.vocab_size {
             return refuse(format!(
-                "{TOKENIZER} has {} ids and {TEXT_CONFIG} has vocab_size = {}: every id needs an embedding; resize the embeddings of the text encoder, \
+                "{tokens} has {} ids and {TEXT_CONFIG} has vocab_size = {}: every id needs an embedding; resize the embeddings of the text encoder, \
                  or use the tokenizer that it was trained with",
                 tokenizer.vocabulary_size(),
                 text.vocab_size
@@ -428,9 +436,11 @@ impl PipelineFolder {
     /// # Errors
     /// A file that is missing or cannot be used.
     pub fn tokenizer(&self) -> Result<CaptionTokenizer, TrainError> {
-        let json = self.file(TOKENIZER)?;
-        let location = format!("{}/{TOKENIZER}", self.location);
-        guarded(location, "the tokenizers library", || CaptionTokenizer::from_json(json))?.map_err(|error| self.refuse(TOKENIZER, error))
+        let files = self.files_of("tokenizer").filter_map(|(path, bytes)| Some((path.split_once('/')?.1, bytes.clone())));
+        // A configuration that cannot be read is reported when the text encoder is asked for.
+        let positions = self.text_config().ok().map(|config| config.max_position_embeddings);
+        let tokenizer = TokenizerFiles::new(format!("{}/tokenizer", self.location), files).open(positions)?;
+        CaptionTokenizer::new(tokenizer).map_err(|error| TrainError::input(error.to_string()))
     }
 
     fn load<M: Module>(&self, module: M, name: &str) -> Result<M, TrainError> {
@@ -442,9 +452,8 @@ impl PipelineFolder {
 /// Files in the folder of a `missing` one that may be meant instead, as paths within the pipeline folder.
 pub fn alike(missing: &Path) -> Vec<String> {
     let Some(folder) = missing.parent() else { return Vec::new() };
-    let (component, tokenizer) = (folder.file_name().unwrap_or_default().to_string_lossy(), missing.ends_with(TOKENIZER));
+    let component = folder.file_name().unwrap_or_default().to_string_lossy();
     let is_alike = |name: &str| match Path::new(name).extension().and_then(|extension| extension.to_str()) {
-        _ if tokenizer => ["vocab.json", "merges.txt"].contains(&name),
         Some("safetensors" | "bin" | "pt" | "pth" | "ckpt" | "msgpack" | "h5" | "onnx" | "gguf") => true,
         Some("json") => name.contains(".index."),
         _ => false,

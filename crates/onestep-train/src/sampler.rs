@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use onestep_nets::{ClipTextModel, ConfigError, DdimStep, Generator, NoiseProcess, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::standard_normal;
 
-use crate::{data::CaptionTokenizer, error::TrainError, guard::guarded};
+use crate::{data::CaptionTokenizer, error::TrainError, observer::Observer};
 
 /// The conditions of prompts: [N, tokens, features].
 ///
@@ -21,9 +21,24 @@ pub fn encode_prompts(
 ) -> Result<Tensor<3>, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
-        ids.extend(guarded(format!("tokenizer.json with the prompt {prompt:?}"), "the tokenizers library", || tokenizer.encode(prompt))??);
+        ids.extend(tokenizer.encode(prompt)?);
     }
     Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state)
+}
+
+/// Tells how many captions are longer than the tokenizer reads, if there are any.
+///
+/// # Errors
+/// A caption above 64 KiB.
+pub fn note_long_captions<'a>(
+    tokenizer: &CaptionTokenizer,
+    captions: impl IntoIterator<Item = &'a str>,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    if let Some(long) = tokenizer.long_captions(captions)? {
+        observer.note(&long.to_string());
+    }
+    Ok(())
 }
 
 /// Token ids as [N, tokens].

@@ -25,10 +25,10 @@ use crate::{
     error::{TrainError, check_options},
     image_grid::ImageGrid,
     observer::Observer,
-    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, model_index},
     presets::{self, Preset},
     run_folder::{Entry, RunFolder, model_of},
-    sampler::{Sampler, encode_prompts, id_tensor, noises},
+    sampler::{Sampler, encode_prompts, id_tensor, noises, note_long_captions},
     store::sha256,
     training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
@@ -176,6 +176,8 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
             .load(net, &|name| Ok(onestep_store::read(&initial.join(name))?))
             .map_err(|error| TrainError::new(error.kind(), format!("--initial {}: {error}", initial.display())))?;
     }
+    let captions = (0..images.len()).flat_map(|index| images.train_prompts(index));
+    note_long_captions(&tokenizer, captions.map(String::as_str), observer)?;
     observer.note(&format!("{} images, {} token ids, {} parameters", images.len(), tokenizer.vocabulary_size(), net.num_params()));
     let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()).as_bytes());
     let net = training_loop::train(&task, net, &data, &mut folder, observer)?;
@@ -183,7 +185,7 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     let mut files = task.files(&net);
     files.extend(autoencoder.component("vae"));
     files.push(("scheduler/scheduler_config.json".into(), preset.scheduler.to_json().into_bytes()));
-    files.push((TOKENIZER.into(), tokenizer.to_json().as_bytes().to_vec()));
+    files.extend(tokenizer.files());
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
     PipelineFolder::new(files).write(&options.out.join("model"))?;
     crate::report_page::write(&options.out)

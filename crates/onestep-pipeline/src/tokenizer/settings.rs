@@ -56,7 +56,9 @@ impl Settings {
                     settings.read_added(&added, &files.location_of(ADDED_TOKENS))?;
                 }
             }
-            Some(other) => return Err(TokenizerError::malformed(&location, format!("added_tokens_decoder is {other}, expected an object of tokens by id"))),
+            Some(other) => {
+                return Err(TokenizerError::malformed(&location, format!("added_tokens_decoder is {other}, expected an object of tokens by id")));
+            }
         }
         Ok(settings)
     }

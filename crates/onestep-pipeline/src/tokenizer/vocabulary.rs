@@ -47,6 +47,10 @@ pub(super) fn convert(files: &TokenizerFiles, settings: &mut Settings) -> Result
         settings.default_role(role, content);
     }
     limits::check(limits::TOKENIZER_ENTRIES, vocabulary.len() as u64, &vocabulary_location)?;
+    if let Some((token, id)) = vocabulary.iter().find(|(_, id)| id.as_u64().is_none_or(|id| u32::try_from(id).is_err())) {
+        let message = format!("gives the token {token:?} the id {id}, expected a number below 2^32");
+        return Err(TokenizerError::malformed(&vocabulary_location, message));
+    }
     let merges = read_merges(merges, &vocabulary, &merges_location)?;
     let unknown = settings.role("unk_token").map_or(END, |token| &token.content);
     if !vocabulary.contains_key(unknown) {

@@ -4,9 +4,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
     error::TrainError,
+    observer::Observer,
     pairs::Pairs,
     pipeline_folder::PipelineFolder,
-    sampler::{encode_prompts, noises},
+    sampler::{encode_prompts, noises, note_long_captions},
 };
 
 /// The text encoder's output for every prompt of a pair set, computed once because the text encoder is frozen.
@@ -18,8 +19,9 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    pub fn new(teacher: &PipelineFolder, pairs: &Pairs, device: &Device) -> Result<Self, TrainError> {
+    pub fn new(teacher: &PipelineFolder, pairs: &Pairs, device: &Device, observer: &mut dyn Observer) -> Result<Self, TrainError> {
         let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
+        note_long_captions(&tokenizer, pairs.index.prompts.iter().map(String::as_str), observer)?;
         let (mut values, mut shape) = (Vec::new(), [0, 0]);
         for prompts in pairs.index.prompts.chunks(64) {
             let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
