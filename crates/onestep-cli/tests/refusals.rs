@@ -250,7 +250,7 @@ fn other_weight_files_are_named_where_the_one_that_is_read_is_missing() {
 }
 
 #[test]
-fn tokenizer_files_that_are_missing_or_do_not_fit_are_named() {
+fn tokenizer_contents_that_are_missing_or_do_not_fit_are_named() {
     let path = changed("vocabulary", &[]);
     fs::remove_file(path.join(TOKENIZER)).expect("a file");
     refused_by_both("vocabulary", &["vocabulary/tokenizer: expected tokenizer.json, or vocab.json with merges.txt, found neither"]);

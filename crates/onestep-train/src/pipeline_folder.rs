@@ -19,7 +19,7 @@ use onestep_nets::{
     UNet2DConditionConfig, UNet2DConditionModel, config_object,
     weights::{self, Shard},
 };
-use onestep_pipeline::tokenizer::{self, TokenizerFiles};
+use onestep_pipeline::tokenizer::{self, TokenizerContents};
 use onestep_program::{TensorFile, limits, printable};
 use onestep_store::{FolderKind, recorded_folder_kind};
 use serde_json::{Value, json};
@@ -439,7 +439,7 @@ impl PipelineFolder {
         let files = self.files_of("tokenizer").filter_map(|(path, bytes)| Some((path.split_once('/')?.1, bytes.clone())));
         // A configuration that cannot be read is reported when the text encoder is asked for.
         let positions = self.text_config().ok().map(|config| config.max_position_embeddings);
-        let tokenizer = TokenizerFiles::new(format!("{}/tokenizer", self.location), files).open(positions)?;
+        let tokenizer = TokenizerContents::new(format!("{}/tokenizer", self.location), files).open(positions)?;
         CaptionTokenizer::new(tokenizer).map_err(|error| TrainError::input(error.to_string()))
     }
 

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use onestep::{ErrorKind, PromptReader};
 use onestep_fuzz_support::{mutate_json, within};
-use onestep_pipeline::tokenizer::TokenizerFiles;
+use onestep_pipeline::tokenizer::TokenizerContents;
 
 const NAMES: [&str; 5] = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 /// Positions of the text encoder.
@@ -16,7 +16,7 @@ mutate_json!();
 fuzz_target!(|bytes: &[u8]| {
     let parts = bytes.split(|&byte| byte == 0);
     let files = NAMES.into_iter().zip(parts).filter(|(_, part)| !part.is_empty()).map(|(name, part)| (name, part.to_vec()));
-    let files = TokenizerFiles::new("folder", files);
+    let files = TokenizerContents::new("folder", files);
     let tokenizer = match within(bytes.len(), 512, || files.open(Some(POSITIONS))) {
         Ok(tokenizer) => tokenizer,
         Err(error) => {
@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
     };
-    let again = TokenizerFiles::new("folder", tokenizer.files()).open(None).expect("what is written is read again");
+    let again = TokenizerContents::new("folder", tokenizer.files()).open(None).expect("what is written is read again");
     assert_eq!(again.files(), tokenizer.files());
     assert!([tokenizer.start_id(), tokenizer.end_id(), tokenizer.pad_id()].iter().all(|&id| (id as usize) < tokenizer.vocabulary_size()));
     match PromptReader::new(tokenizer.json().as_bytes(), tokenizer.location(), tokenizer.length(), tokenizer.vocabulary_size()) {

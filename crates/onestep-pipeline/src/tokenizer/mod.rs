@@ -9,11 +9,11 @@ mod added_token;
 mod settings;
 mod template;
 mod tokenizer;
+mod tokenizer_contents;
 mod tokenizer_error;
-mod tokenizer_files;
 mod tokenizer_json;
 mod vocabulary;
 
 pub use tokenizer::Tokenizer;
+pub use tokenizer_contents::{FILES, TokenizerContents, open_folder};
 pub use tokenizer_error::TokenizerError;
-pub use tokenizer_files::{FILES, TokenizerFiles, open_folder};

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    TokenizerError, TokenizerFiles,
+    TokenizerContents, TokenizerError,
     added_token::AddedToken,
-    tokenizer_files::{ADDED_TOKENS, CONFIG, SPECIAL_TOKENS},
+    tokenizer_contents::{ADDED_TOKENS, CONFIG, SPECIAL_TOKENS},
 };
 
 /// Keys of special tokens, in the order in which transformers adds them.
@@ -38,7 +38,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the files as transformers 5 does: `special_tokens_map.json` takes precedence over `tokenizer_config.json`, unless the latter has
     /// `added_tokens_decoder`; then the former is ignored.
-    pub fn read(files: &TokenizerFiles) -> Result<Self, TokenizerError> {
+    pub fn read(files: &TokenizerContents) -> Result<Self, TokenizerError> {
         let config = files.json(CONFIG)?.unwrap_or_default();
         let location = files.location_of(CONFIG);
         let mut settings = Self { max_length: max_length(&config, &location)?, ..Self::default() };

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    TokenizerError, TokenizerFiles,
+    TokenizerContents, TokenizerError,
     settings::Settings,
-    tokenizer_files::{CONFIG, TOKENIZER, VOCABULARY},
+    tokenizer_contents::{CONFIG, TOKENIZER, VOCABULARY},
     tokenizer_json::TokenizerJson,
     vocabulary,
 };
@@ -70,7 +70,7 @@ impl Tokenizer {
     }
 }
 
-pub(super) fn open(files: &TokenizerFiles, positions: Option<usize>) -> Result<Tokenizer, TokenizerError> {
+pub(super) fn open(files: &TokenizerContents, positions: Option<usize>) -> Result<Tokenizer, TokenizerError> {
     let mut settings = Settings::read(files)?;
     let settings_location = files.location_of(CONFIG);
     let (mut file, location) = match files.json(TOKENIZER)? {

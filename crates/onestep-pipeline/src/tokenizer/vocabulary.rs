@@ -4,9 +4,9 @@ use onestep_program::limits;
 use serde_json::{Map, Value, json};
 
 use super::{
-    TokenizerError, TokenizerFiles,
+    TokenizerContents, TokenizerError,
     settings::Settings,
-    tokenizer_files::{CONFIG, MERGES, VOCABULARY, without_mark},
+    tokenizer_contents::{CONFIG, MERGES, VOCABULARY, without_mark},
 };
 
 /// Classes whose rules these are. Others have the same two files and split texts in other ways.
@@ -23,7 +23,7 @@ pub(super) fn is_clip(class: Option<&str>) -> bool {
 }
 
 /// The content of `tokenizer.json`, but for added tokens and the template around prompts; the settings get CLIP's special tokens by default.
-pub(super) fn convert(files: &TokenizerFiles, settings: &mut Settings) -> Result<Map<String, Value>, TokenizerError> {
+pub(super) fn convert(files: &TokenizerContents, settings: &mut Settings) -> Result<Map<String, Value>, TokenizerError> {
     let (vocabulary_location, merges_location) = (files.location_of(VOCABULARY), files.location_of(MERGES));
     let (Some(vocabulary), Some(merges)) = (files.json(VOCABULARY)?, files.get(MERGES)) else {
         let (has, missing) = if files.get(VOCABULARY).is_some() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use onestep::PromptReader;
-use onestep_pipeline::tokenizer::{Tokenizer, TokenizerFiles};
+use onestep_pipeline::tokenizer::{Tokenizer, TokenizerContents};
 use onestep_program::limits;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Sequence as Normalizers};
@@ -108,7 +108,7 @@ impl CaptionTokenizer {
         let tokenizer = assemble(ids, learned.merges, options.length).map_err(|e| DataError::internal(doing, e.to_string()))?;
         let json = tokenizer.to_string(false).map_err(|e| DataError::internal("writing a tokenizer", e.to_string()))?;
         // Use the tokenizer that readers of the file will get.
-        let files = TokenizerFiles::new("the new tokenizer", [("tokenizer.json", json.into_bytes())]);
+        let files = TokenizerContents::new("the new tokenizer", [("tokenizer.json", json.into_bytes())]);
         let tokenizer = files.open(None).map_err(|e| DataError::internal(doing, e.to_string()))?;
         Self::new(tokenizer).map_err(|e| DataError::internal(doing, e.to_string()))
     }
@@ -420,7 +420,7 @@ mod tests {
     fn the_plain_library_reads_it_and_encodes_the_same() {
         let ours = trained();
         let plain = library(&ours);
-        let files = TokenizerFiles::new("t", ours.tokenizer.files());
+        let files = TokenizerContents::new("t", ours.tokenizer.files());
         let again = CaptionTokenizer::new(files.open(Some(77)).unwrap()).unwrap();
         for prompt in CAPTIONS.into_iter().chain(["", " ", "a heart of cake!!", "xyz", "日本", "<|endoftext|> x", "a\u{0}b", "ǅ İ"]) {
             let ids = plain.encode(prompt, true).unwrap().get_ids().to_vec();
@@ -481,7 +481,7 @@ mod tests {
         assert!(CaptionTokenizer::train([], &TokenizerOptions::default()).is_err());
         assert!(CaptionTokenizer::train(["", "  "], &TokenizerOptions::default()).is_err());
         let refused = |json: &str| {
-            let tokenizer = TokenizerFiles::new("t", [("tokenizer.json", json.as_bytes().to_vec())]).open(None).map_err(|e| e.to_string());
+            let tokenizer = TokenizerContents::new("t", [("tokenizer.json", json.as_bytes().to_vec())]).open(None).map_err(|e| e.to_string());
             tokenizer.and_then(|tokenizer| CaptionTokenizer::new(tokenizer).map_err(|e| e.to_string())).unwrap_err()
         };
         let json = trained().to_json().to_owned();

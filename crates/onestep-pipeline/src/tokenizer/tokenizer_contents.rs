@@ -26,20 +26,20 @@ pub const FILES: [&str; 6] = [TOKENIZER, VOCABULARY, MERGES, CONFIG, SPECIAL_TOK
 
 /// The files of one tokenizer, in memory.
 #[derive(Clone, Debug)]
-pub struct TokenizerFiles {
+pub struct TokenizerContents {
     location: String,
     files: BTreeMap<&'static str, Vec<u8>>,
 }
 
-/// Opens the tokenizer in a folder: [`TokenizerFiles::read`], then [`TokenizerFiles::open`].
+/// Opens the tokenizer in a folder: [`TokenizerContents::read`], then [`TokenizerContents::open`].
 ///
 /// # Errors
 /// Those of both.
 pub fn open_folder(folder: &Path, positions: Option<usize>) -> Result<Tokenizer, TokenizerError> {
-    TokenizerFiles::read(folder)?.open(positions)
+    TokenizerContents::read(folder)?.open(positions)
 }
 
-impl TokenizerFiles {
+impl TokenizerContents {
     /// Reads the files of a folder that are there.
     ///
     /// # Errors
