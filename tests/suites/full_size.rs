@@ -7,7 +7,9 @@ use std::{fs, path::PathBuf, time::Instant};
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_compile::{Compiled, Names, Options, Ports, Storage, compile};
 use onestep_cpu::CpuProgram;
-use onestep_nets::{AutoencoderKlConfig, Decoder, Generator, Init, NoiseSchedule, PerBlock, SchedulerConfig, UNet2DConditionConfig, weights};
+use onestep_nets::{
+    AutoencoderKlConfig, Decoder, Generator, Init, NoiseSchedule, OneStepRule, PerBlock, SchedulerConfig, UNet2DConditionConfig, weights,
+};
 use onestep_noise::standard_normal;
 use onestep_program::{Program, TensorRef};
 use onestep_runtime::{Capabilities, Executor, Gpu, GpuOptions, Plan};
@@ -127,19 +129,19 @@ fn runs() {
     {
         let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
         let config = UNet2DConditionConfig { cross_attention_dim: PerBlock::One(768), ..UNet2DConditionConfig::default() };
-        let module = Generator::new(config.init(&device), &schedule, 999).unwrap();
+        let module = Generator::new(config.init(&device), OneStepRule::noise(&schedule, 999).unwrap());
         let names = Names::explicit(weights::parameters(&module).into_iter().map(|parameter| (parameter.id, parameter.name)));
         let (z, text) = (noise(&[1, 4, 64, 64], 1), noise(&[1, 77, 768], 2));
         let began = Instant::now();
         let expected = module
-            .forward(Tensor::from_data(on(&z, &[1, 4, 64, 64]), &device), Tensor::from_data(on(&text, &[1, 77, 768]), &device), None)
+            .forward(Tensor::from_data(on(&z, &[1, 4, 64, 64]), &device), Tensor::<3>::from_data(on(&text, &[1, 77, 768]), &device))
             .into_data()
             .try_into_vec::<f32>()
             .unwrap();
         eprintln!("generator by burn: {:.1?}", began.elapsed());
         let compiled = compile("generator", &module, &names, &options, |net, ports: &mut Ports| {
             let (z, text) = (ports.float("noise", [1, 4, 64, 64]), ports.float("encoder_hidden_states", [1, 77, 768]));
-            ports.output("latents", net.forward(z, text, None));
+            ports.output("latents", net.forward(z, text));
         })
         .unwrap();
         drop(module);

@@ -17,9 +17,6 @@ use serde_json::json;
 
 type Failed = Box<dyn Error>;
 
-/// The one-step generator's timestep.
-const TIMESTEP: usize = 999;
-
 struct Side {
     device: Device,
     text_encoder: ClipTextModel,
@@ -75,7 +72,7 @@ fn main() -> Result<(), Failed> {
     let device = onestep_train::device::select(Some(device))?;
     let side = Side {
         text_encoder: folder.text_encoder(&device)?,
-        generator: Generator::new(folder.unet(&device)?, &folder.schedule()?, TIMESTEP)?,
+        generator: Generator::new(folder.unet(&device)?, folder.one_step_rule()?),
         decoder: Decoder::new(folder.vae(&device)?),
         device,
     };
@@ -84,11 +81,11 @@ fn main() -> Result<(), Failed> {
         let device = &side.device;
         match name {
             "text_encoder" => host(side.text_encoder.forward(ids.ids_on(device)).last_hidden_state),
-            "generator" => host(side.generator.forward(noise.on(device), states.on(device), None)),
+            "generator" => host(side.generator.forward(noise.on(device), states.on(device))),
             "decoder" => host(side.decoder.forward(latents.on(device))),
             "image" => {
                 let states = side.text_encoder.forward(ids.ids_on(device)).last_hidden_state;
-                host(side.decoder.forward(side.generator.forward(noise.on(device), states, None)))
+                host(side.decoder.forward(side.generator.forward(noise.on(device), states)))
             }
             other => Err(format!("no component {other:?}").into()),
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use onestep_pipeline::{PipelineError, PipelineErrorKind};
 use onestep_store::{StoreError, StoreErrorKind};
 
 /// An exit code. The numbers are a promise.
@@ -71,6 +72,17 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        let exit = match error.kind() {
+            PipelineErrorKind::Input => Exit::Input,
+            PipelineErrorKind::Usage => Exit::Usage,
+            _ => Exit::Storage,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {

@@ -21,8 +21,7 @@ use exit::{Exit, Failure};
 fn main() -> ExitCode {
     // A panic is a bug of onestep and is reported as one, without a backtrace. A panic of a guarded reader becomes a refusal of the file.
     panic::set_hook(Box::new(|panic| {
-        #[cfg(feature = "train")]
-        if onestep_train::guard::is_active() {
+        if onestep_pipeline::guard::is_active() {
             return;
         }
         let location = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();

@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, Init, UNet2DConditionConfig, weights};
 use onestep_program::{FileEntry, Manifest};
 use onestep_train::data::{CaptionTokenizer, TokenizerOptions};
-use onestep_train::pipeline_folder::{PipelineFolder, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};
+use onestep_train::pipeline_folder::{MODEL, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};
 use onestep_train::store::{self, tensor_bytes};
 use serde_json::{Value, json};
 use support::{text, write_images};
@@ -29,7 +29,7 @@ fn folder() -> &'static Path {
     FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
         write_images(&folder.join("images"), 16);
-        PipelineFolder::new(sound().clone()).write(&folder.join("base")).expect("a write");
+        store::write_folder(&folder.join("base"), MODEL, sound()).expect("a write");
         succeed(&folder, &["export", "--model", "base", "--out", "bundle"]);
         folder
     })
@@ -146,7 +146,8 @@ fn refused_by_both(name: &str, parts: &[&str]) {
 fn changed(name: &str, files: &[(&str, Vec<u8>)]) -> PathBuf {
     let all = sound().iter().filter(|(path, _)| !files.iter().any(|(other, _)| other == path)).cloned();
     let path = folder().join(name);
-    PipelineFolder::new(all.chain(files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())))).write(&path).expect("a write");
+    let all: Vec<_> = all.chain(files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone()))).collect();
+    store::write_folder(&path, MODEL, &all).expect("a write");
     path
 }
 
@@ -250,10 +251,10 @@ fn other_weight_files_are_named_where_the_one_that_is_read_is_missing() {
 }
 
 #[test]
-fn tokenizer_contents_that_are_missing_or_do_not_fit_are_named() {
+fn tokenizer_files_that_are_missing_or_do_not_fit_are_named() {
     let path = changed("vocabulary", &[]);
     fs::remove_file(path.join(TOKENIZER)).expect("a file");
-    refused_by_both("vocabulary", &["vocabulary/tokenizer: expected tokenizer.json, or vocab.json with merges.txt, found neither"]);
+    refused_by_both("vocabulary", &["vocabulary has no tokenizer/tokenizer.json, nor tokenizer/vocab.json with tokenizer/merges.txt"]);
     fs::copy(tokenizer_fixture("vocab.json"), path.join("tokenizer/vocab.json")).expect("a copy");
     refused_by_both("vocabulary", &["found only vocab.json; fetch merges.txt"]);
     fs::write(path.join("tokenizer/merges.txt"), "#version: 0.2\ni n\nin ☃\n").expect("a write");

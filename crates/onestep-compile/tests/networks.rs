@@ -9,7 +9,8 @@ use burn::{
 use common::{Eager, noise};
 use onestep_compile::{Compiled, Names, Options, Passes, Ports, Storage, bundle_weights, compile};
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, Init, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
+    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Conditioning, Decoder, Generator, Init, NoiseSchedule, OneStepRule, SchedulerConfig,
+    UNet2DConditionConfig, weights,
 };
 use onestep_program::{DType, Op, WeightFile};
 
@@ -50,7 +51,7 @@ fn unet_config() -> UNet2DConditionConfig {
 fn generator(config: &UNet2DConditionConfig) -> Generator {
     config.validate().unwrap();
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
-    stir(Generator::new(config.init(&Device::flex()), &schedule, 999).unwrap())
+    stir(Generator::new(config.init(&Device::flex()), OneStepRule::noise(&schedule, 999).unwrap()))
 }
 
 /// No operation is left of what a fused one stands for.
@@ -68,7 +69,7 @@ fn generator_like_stable_diffusion() {
     let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
         let z = io.float("noise", [1, 4, 16, 16]);
         let text = io.float("text", [1, 7, 24]);
-        io.output("latents", net.forward(z, text, None));
+        io.output("latents", net.forward(z, text));
     });
     assert_fused(&compiled);
     let found = compiled.histogram();
@@ -110,7 +111,7 @@ fn parameters_keep_their_published_names_and_layout() {
     let passes = new.iter().fold(Passes::all(), |passes, name| passes.without(name).unwrap());
     let compiled = compile("generator", &module, &names(&module), &Options { passes, ..Options::default() }, |net, ports| {
         let (z, text) = (ports.float("noise", [1, 4, 8, 8]), ports.float("text", [1, 7, 24]));
-        ports.output("latents", net.forward(z, text, None));
+        ports.output("latents", net.forward(z, text));
     })
     .unwrap();
     let mut found = 0;
@@ -146,7 +147,10 @@ fn generator_like_the_larger_one() {
         let text = io.float("text", [2, 5, 24]);
         let pooled = io.float("pooled", [2, 10]);
         let size = Tensor::<2>::from_data([[64.0, 96.0, 0.0, 0.0, 64.0, 96.0], [64.0, 96.0, 0.0, 0.0, 64.0, 96.0]], io.device());
-        io.output("latents", net.forward(z, text, Some(AddedConditions { text_embeds: pooled, time_ids: size })));
+        io.output(
+            "latents",
+            net.forward(z, Conditioning { states: text, added: Some(AddedConditions { text_embeds: pooled, time_ids: size }), guidance: None }),
+        );
     });
     let found = compiled.histogram();
     assert_eq!((found.count("mat_mul"), found.count("softmax"), found.count("reduce")), (0, 0, 0), "{found}");
@@ -232,7 +236,7 @@ fn a_bundle_in_half_precision() {
         });
         let unet = compile("generator", &unet, &names(&unet), &options, |net, ports| {
             let (z, text) = (ports.float("noise", [1, 4, 8, 8]), ports.float("text", [1, 11, 24]));
-            ports.output("latents", net.forward(z, text, None));
+            ports.output("latents", net.forward(z, text));
         });
         let vae = compile("decoder", &vae, &names(&vae), &options, |net, ports: &mut Ports| {
             let latents = ports.float("latents", [1, 4, 8, 8]);
@@ -258,7 +262,7 @@ fn a_bundle_in_half_precision() {
     // Rounded weights change the result by what eleven bits of them are worth.
     let mut expected = Eager::new(0);
     let (z, given) = (expected.float("noise", [1, 4, 8, 8]), expected.float("text", [1, 11, 24]));
-    let latents = unet.forward(z, given, None);
+    let latents = unet.forward(z, given);
     expected.output("latents", latents);
     let found = common::run(&programs[1], &expected.inputs);
     let error = common::relative(&found[0].1, &expected.outputs[0].1);
@@ -271,14 +275,14 @@ fn a_bundle_in_half_precision() {
 fn full_size() {
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let config = UNet2DConditionConfig { cross_attention_dim: onestep_nets::PerBlock::One(768), ..UNet2DConditionConfig::default() };
-    let module = Generator::new(config.init(&Device::flex()), &schedule, 999).unwrap();
+    let module = Generator::new(config.init(&Device::flex()), OneStepRule::noise(&schedule, 999).unwrap());
     let options = Options { storage: Storage::F16, ..Options::default() };
     // The lazy initialisation of the parameters is not what is measured.
     let module = module.valid();
     let began = std::time::Instant::now();
     let compiled = compile("generator", &module, &names(&module), &options, |net, ports| {
         let (z, text) = (ports.float("noise", [1, 4, 64, 64]), ports.float("text", [1, 77, 768]));
-        ports.output("latents", net.forward(z, text, None));
+        ports.output("latents", net.forward(z, text));
     })
     .unwrap();
     eprintln!(

@@ -12,14 +12,15 @@
 mod blocks;
 mod classifier;
 mod clip;
+mod conditioning;
 mod decoder;
 mod discriminator;
 mod generator;
 mod inception;
 mod init;
 mod latent_lpips;
+mod noising;
 mod precision;
-mod schedule;
 mod unet;
 mod vae;
 pub mod weights;
@@ -32,18 +33,23 @@ pub use clip::{
     CLIP_MEAN, CLIP_STD, ClipAttention, ClipConfig, ClipEmbeddings, ClipEncoder, ClipEncoderLayer, ClipModel, ClipTextModel, ClipTextOutput,
     ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionTransformer,
 };
+pub use conditioning::Conditioning;
 pub use decoder::Decoder;
 pub use discriminator::{Discriminator, DiscriminatorParts, Readout, Readouts};
 pub use generator::Generator;
 pub use inception::{InceptionA, InceptionB, InceptionC, InceptionConv, InceptionD, InceptionE, InceptionLayout, InceptionPool, InceptionV3};
 pub use init::Init;
 pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
+pub use noising::add_noise;
 pub use onestep_pipeline::config::{
     AutoencoderKlConfig, BetaSchedule, ClipActivation, ClipTextConfig, ConfigError, DownBlockType, NoiseProcess, PerBlock, SchedulerConfig,
     TimestepSpacing, UNet2DConditionConfig, UpBlockType, object as config_object,
 };
+pub use onestep_pipeline::{
+    one_step::OneStepRule,
+    schedule::{DdimStep, NoiseSchedule},
+};
 pub use precision::in_dtype;
-pub use schedule::{DdimStep, NoiseSchedule};
 pub use unet::{
     AddedConditions, BasicTransformerBlock, DownBlock, Encoded, FeedForward, FeedForwardNet, Geglu, MidBlock, Transformer2d, UNet2DConditionModel,
     UpBlock,

@@ -11,7 +11,8 @@ use burn::{
 use burn_capture::{CaptureBackend, CapturedGraph, TensorId};
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Decoder, Generator, Init, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, weights,
+    AddedConditions, AutoencoderKlConfig, ClipTextConfig, Conditioning, Decoder, Generator, Init, NoiseSchedule, OneStepRule, SchedulerConfig,
+    UNet2DConditionConfig, weights,
 };
 
 /// Operations that the exported networks may consist of: what `onestep-compile` has to know.
@@ -76,7 +77,7 @@ fn capture_generator(name: &'static str) -> BTreeMap<String, usize> {
     let config = UNet2DConditionConfig::from_json(&Fixture::open(name).config).unwrap();
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let host = Device::flex();
-    let generator = Generator::new(config.init(&host), &schedule, 999).unwrap();
+    let generator = Generator::new(config.init(&host), OneStepRule::noise(&schedule, 999).unwrap());
     let parameters = weights::parameters(&generator).len();
     let device = Device::capture();
     let captured = device
@@ -92,7 +93,7 @@ fn capture_generator(name: &'static str) -> BTreeMap<String, usize> {
                 inputs.extend([float(&text_embeds), float(&time_ids)]);
                 AddedConditions { text_embeds, time_ids }
             });
-            let out = generator.forward(z, text, added);
+            let out = generator.forward(z, Conditioning { states: text, added, guidance: None });
             scope.complete(inputs, [float(&out)])
         })
         .unwrap();

@@ -8,8 +8,8 @@ use burn::{
 };
 use fixture::Fixture;
 use onestep_nets::{
-    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Decoder, Generator, Init, NoiseSchedule, SchedulerConfig,
-    UNet2DConditionConfig, UNet2DConditionModel, weights,
+    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Decoder, Generator, Init, NoiseSchedule, OneStepRule,
+    SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 
 fn unet(fixture: &Fixture, device: &Device) -> UNet2DConditionModel {
@@ -56,9 +56,9 @@ fn the_generator_is_the_prediction_of_the_clean_latent() {
     let fixture = Fixture::open("unet-sd15");
     let device = Device::flex();
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
-    let generator = Generator::new(unet(&fixture, &device), &schedule, 999).unwrap();
+    let generator = Generator::new(unet(&fixture, &device), OneStepRule::noise(&schedule, 999).unwrap());
     let text = fixture.tensor("encoder_hidden_states", &device);
-    fixture.compare("generator", generator.forward(fixture.tensor("sample", &device), text, None));
+    fixture.compare("generator", generator.forward(fixture.tensor("sample", &device), text));
 }
 
 fn autoencoder(fixture: &Fixture, device: &Device) -> AutoencoderKl {

@@ -7,7 +7,9 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 use fixture::{Fixture, computed::uniform_tensor};
-use onestep_nets::{Discriminator, DiscriminatorParts, Generator, Init, NoiseSchedule, SchedulerConfig, UNet2DConditionConfig, in_dtype, weights};
+use onestep_nets::{
+    Discriminator, DiscriminatorParts, Generator, Init, NoiseSchedule, OneStepRule, SchedulerConfig, UNet2DConditionConfig, in_dtype, weights,
+};
 
 fn teacher(device: &Device) -> (onestep_nets::UNet2DConditionModel, UNet2DConditionConfig) {
     let fixture = Fixture::open("unet-sd15");
@@ -33,11 +35,11 @@ fn the_student_in_16_bits_is_close_and_teaches_its_own_parameters() {
     let (unet, config) = teacher(&device);
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let (x, z, c) = inputs(&config, &device);
-    let generator = |unet| Generator::new(unet, &schedule, 999).unwrap();
+    let generator = |unet| Generator::new(unet, OneStepRule::noise(&schedule, 999).unwrap());
     let gradient = |half: bool| {
         let computing = if half { in_dtype(&unet, DType::BF16) } else { unet.clone() };
         assert_eq!(computing.conv_in.weight.dtype(), if half { DType::BF16 } else { DType::F32 });
-        let latent = generator(computing).forward(z.clone(), c.clone(), None);
+        let latent = generator(computing).forward(z.clone(), c.clone());
         assert_eq!(latent.dtype(), DType::F32);
         let gradients = (latent.clone() - x.clone()).square().mean().backward();
         let of = |conv: &Conv2d| conv.weight.val().grad(&gradients).unwrap();

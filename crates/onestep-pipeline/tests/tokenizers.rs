@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use onestep::PromptReader;
-use onestep_pipeline::tokenizer::{Tokenizer, TokenizerContents, TokenizerError, open_folder};
+use onestep_pipeline::PipelineError;
+use onestep_pipeline::tokenizer::{Tokenizer, TokenizerContents, open_folder};
 use serde_json::{Value, json};
 
 const TEXTS: usize = 100_000;
@@ -43,7 +44,7 @@ fn files_of(case: &Value) -> Files {
     files
 }
 
-fn opened(files: &[(String, Vec<u8>)]) -> Result<Tokenizer, TokenizerError> {
+fn opened(files: &[(String, Vec<u8>)]) -> Result<Tokenizer, PipelineError> {
     TokenizerContents::new("t", files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()))).open(Some(POSITIONS))
 }
 

@@ -33,6 +33,7 @@ pub struct TensorEntry {
 #[derive(Clone, Debug)]
 pub struct TensorHeader {
     tensors: BTreeMap<String, TensorEntry>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl TensorHeader {
@@ -56,7 +57,7 @@ impl TensorHeader {
             return Err(invalid(format!("its header takes {data} bytes and the file has {size}; it is cut off, fetch it again")));
         }
         let text = usize::try_from(data).ok().and_then(|end| beginning.get(8..end)).ok_or_else(|| invalid("it ends inside its header".into()))?;
-        let entries = entries(text).map_err(|error| invalid(error.to_string()))?;
+        let (entries, metadata) = entries(text).map_err(|error| invalid(error.to_string()))?;
         limits::check(limits::TENSORS, entries.len() as u64, location)?;
 
         let mut tensors = BTreeMap::new();
@@ -78,7 +79,12 @@ impl TensorHeader {
             tensors.insert(name, TensorEntry { shape: lengths, element, start: data.saturating_add(start), size: bytes });
         }
         check_ranges(&tensors, data, size).map_err(invalid)?;
-        Ok(Self { tensors })
+        Ok(Self { tensors, metadata })
+    }
+
+    /// The texts of `__metadata__`; empty if there is none.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// The tensor of that name.
@@ -163,25 +169,25 @@ struct Entry {
     data_offsets: [u64; 2],
 }
 
-/// The entries of a header. JSON allows duplicate names, of which most readers keep the last; here they are an error.
-fn entries(text: &[u8]) -> Result<BTreeMap<String, Entry>, serde_json::Error> {
+/// The entries and the metadata of a header. JSON allows duplicate names, of which most readers keep the last; here they are an error.
+fn entries(text: &[u8]) -> Result<(BTreeMap<String, Entry>, BTreeMap<String, String>), serde_json::Error> {
     struct Header;
 
     impl<'de> Visitor<'de> for Header {
-        type Value = BTreeMap<String, Entry>;
+        type Value = (BTreeMap<String, Entry>, BTreeMap<String, String>);
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a JSON object of tensors")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let (mut entries, mut has_metadata) = (BTreeMap::new(), false);
+            let (mut entries, mut metadata) = (BTreeMap::new(), None);
             while let Some(name) = map.next_key::<String>()? {
                 let twice = |what: &str| A::Error::custom(format!("{what} is named twice in its header"));
                 if name == "__metadata__" {
                     let wrong = |error: A::Error| A::Error::custom(format!("__metadata__: {error}"));
-                    map.next_value::<Option<BTreeMap<String, String>>>().map_err(wrong)?;
-                    if std::mem::replace(&mut has_metadata, true) {
+                    let texts = map.next_value::<Option<BTreeMap<String, String>>>().map_err(wrong)?;
+                    if metadata.replace(texts.unwrap_or_default()).is_some() {
                         return Err(twice("__metadata__"));
                     }
                     continue;
@@ -192,7 +198,7 @@ fn entries(text: &[u8]) -> Result<BTreeMap<String, Entry>, serde_json::Error> {
                 }
                 entries.insert(name, entry);
             }
-            Ok(entries)
+            Ok((entries, metadata.unwrap_or_default()))
         }
     }
 

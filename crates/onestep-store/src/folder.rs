@@ -123,13 +123,31 @@ impl FolderDestination {
     /// # Errors
     /// Storage.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut file = self.create(name)?;
+        file.write_all(bytes).map_err(|error| StoreError::storage("writing", &self.scratch.join(name), &error))
+    }
+
+    /// Copies a file from elsewhere, without its permissions; `name` is a path within the folder, `/` between its parts.
+    ///
+    /// # Errors
+    /// Those of [`open`](crate::open); storage.
+    pub fn copy(&mut self, name: &str, from: &Path) -> Result<(), StoreError> {
+        let (mut source, _) = crate::open(from)?;
+        let mut file = self.create(name)?;
+        io::copy(&mut source, &mut file).map_err(|error| StoreError::storage("copying", from, &error))?;
+        Ok(())
+    }
+
+    /// Creates a file to be written piece by piece; `name` is a path within the folder, `/` between its parts.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn create(&mut self, name: &str) -> Result<File, StoreError> {
         let path = self.begin()?.join(name);
         if let Some(parent) = path.parent() {
             crate::create_folder(parent)?;
         }
-        let storage = |error: io::Error| StoreError::storage("writing", &path, &error);
-        let mut file = File::create_new(&path).map_err(storage)?;
-        file.write_all(bytes).map_err(storage)
+        File::create_new(&path).map_err(|error| StoreError::storage("writing", &path, &error))
     }
 
     /// Syncs everything to disk and moves the folder to its destination in one step; the replaced folder is removed afterwards.

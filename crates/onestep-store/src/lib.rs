@@ -6,7 +6,7 @@
 //! - [`FileDestination`]: a result that is one file (an image, tensors), likewise.
 //! - [`Lock`] and [`replace_file`]: for folders that grow over hours (training runs, pair sets). Their files are replaced one by one while the
 //!   folder is locked.
-//! - [`read`]: reads a whole file.
+//! - [`read`]: reads a whole file; [`open`] opens one to read parts of it.
 //!
 //! What may be replaced: a folder that is empty, or that names itself a folder of the same [`FolderKind`] and holds nothing else; a file that
 //! is empty or of the same [`FileFormat`]. Never a source of the result, a folder that contains one, or a path inside one.
@@ -26,7 +26,7 @@ pub use file::{FileDestination, FileFormat, replace_file};
 pub use folder::{FolderDestination, FolderKind, check_folder, lock_folder, refuse_foreign};
 pub use lock::Lock;
 pub use overlap::refuse_overlap;
-pub use reading::{read, read_at_most};
+pub use reading::{open, read, read_at_most};
 pub use record::{RECORD_FILE, is_marked, mark_folder, record_files};
 pub use stale_scratch::remove_stale_scratch;
 pub use tensors::tensor_bytes;

@@ -19,26 +19,45 @@ pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 /// # Errors
 /// Those of [`read`]; [`StoreErrorKind::Input`] for a larger file, without reading it.
 pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
-    let input = |message: String| StoreError::new(StoreErrorKind::Input, format!("reading {}: {message}", path.display()));
-    let refuse = |error: std::io::Error| match error.kind() {
-        _ if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => input("expected a file, found a link that leads nowhere".into()),
-        ErrorKind::NotFound => input("expected a file, found nothing there; check the path".into()),
-        ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename => input(format!("expected a file's path, found {error}")),
-        _ => StoreError::new(StoreErrorKind::Storage, format!("reading {} failed: {error}", path.display())),
-    };
-    let found = fs::metadata(path).map_err(refuse)?;
+    let too_large = |size: String| input(path, &format!("expected a file of at most {limit} bytes, found {size}"));
+    let (file, size) = open(path)?;
+    if size > limit {
+        return Err(too_large(size.to_string()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    // A file may have grown since; no more than one byte too many is taken.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| refused(path, &error))?;
+    if bytes.len() as u64 > limit { Err(too_large(format!("more than {limit}"))) } else { Ok(bytes) }
+}
+
+/// Opens a regular file for reading and returns its size in bytes. Links are followed.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn open(path: &Path) -> Result<(File, u64), StoreError> {
+    let found = fs::metadata(path).map_err(|error| refused(path, &error))?;
     if !found.is_file() {
         let what = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
-        return Err(input(format!("expected a file, found {what}")));
+        return Err(input(path, &format!("expected a file, found {what}")));
     }
-    let too_large = |size: String| input(format!("expected a file of at most {limit} bytes, found {size}"));
-    if found.len() > limit {
-        return Err(too_large(found.len().to_string()));
+    Ok((File::open(path).map_err(|error| refused(path, &error))?, found.len()))
+}
+
+fn input(path: &Path, message: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Input, format!("reading {}: {message}", path.display()))
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        _ if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) && !path.exists() => {
+            input(path, "expected a file, found a link that leads nowhere")
+        }
+        ErrorKind::NotFound => input(path, "expected a file, found nothing there; check the path"),
+        ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename => {
+            input(path, &format!("expected a file's path, found {error}"))
+        }
+        _ => StoreError::new(StoreErrorKind::Storage, format!("reading {} failed: {error}", path.display())),
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
-    // A file may have grown since; no more than one byte too many is taken.
-    File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)).map_err(refuse)?;
-    if bytes.len() as u64 > limit { Err(too_large(format!("more than {limit}"))) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
     error::{TrainError, check_options},
     image_grid::ImageGrid,
     observer::Observer,
-    pipeline_folder::{MODEL, PipelineFolder, VAE_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, VAE_WEIGHTS, component_files, model_index},
     presets,
     run_folder::{Entry, RunFolder},
     training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
@@ -145,7 +145,7 @@ pub fn train(
     };
     let mut files = component_files("vae/config.json", config.to_json(), VAE_WEIGHTS, &net);
     files.push(model_index(&["vae"]));
-    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    crate::store::write_folder(&options.out.join("model"), MODEL, &files)?;
     onestep_store::replace_json(&options.out.join("report.json"), &report)?;
     crate::report_page::write(&options.out)?;
     Ok(report)

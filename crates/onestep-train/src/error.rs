@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use onestep_pipeline::tokenizer::TokenizerError;
+use onestep_pipeline::{PipelineError, PipelineErrorKind};
 use onestep_store::{StoreError, StoreErrorKind};
 
 use crate::data::DataError;
@@ -78,12 +78,14 @@ impl From<DataError> for TrainError {
     }
 }
 
-impl From<TokenizerError> for TrainError {
-    fn from(error: TokenizerError) -> Self {
-        match error {
-            TokenizerError::Content(error) => Self::input(error.to_string()),
-            TokenizerError::File(error) => error.into(),
-        }
+impl From<PipelineError> for TrainError {
+    fn from(error: PipelineError) -> Self {
+        let kind = match error.kind() {
+            PipelineErrorKind::Input => TrainErrorKind::Input,
+            PipelineErrorKind::Usage => TrainErrorKind::Usage,
+            _ => TrainErrorKind::Storage,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{ClipTextModel, NoiseSchedule, UNet2DConditionModel};
+use onestep_nets::{ClipTextModel, Conditioning, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::{Philox, Stream};
 use onestep_program::{ElementType, TensorFile, limits};
 use onestep_store::{
@@ -179,7 +179,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     options.check_memory(sizes.latent)?;
     solver(&teacher.schedule()?, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     let images = ImageFolder::open_trained(&options.data, sizes.image)?;
-    let requested = PairIndex::new(options, &teacher, sizes.latent, &images);
+    let requested = PairIndex::new(options, teacher.hash()?, sizes.latent, &images);
     json_bytes(&requested, &options.out.join(INDEX))?;
 
     create_folder(&options.out)?;
@@ -207,7 +207,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
 
 impl PairIndex {
     /// The index of a set without any shard.
-    fn new(options: &PairsOptions, teacher: &PipelineFolder, latent: [usize; 3], images: &ImageFolder) -> Self {
+    fn new(options: &PairsOptions, teacher: String, latent: [usize; 3], images: &ImageFolder) -> Self {
         let phrasings = (0..images.len()).flat_map(|index| images.train_prompts(index).iter().map(move |prompt| (prompt, index)));
         // Images of one name have the same prompts.
         let mut seen = BTreeSet::new();
@@ -216,7 +216,7 @@ impl PairIndex {
             .map(|(prompt, index)| (prompt.clone(), images.entries()[index].text.clone()))
             .unzip();
         let shards = vec![String::new(); options.shards() as usize];
-        Self { version: 1, teacher: teacher.hash(), options: options.clone(), shape: latent, prompts, names, shards }
+        Self { version: 1, teacher, options: options.clone(), shape: latent, prompts, names, shards }
     }
 
     /// This index, or that of the folder if it has one of the same pairs and is resumed.
@@ -270,8 +270,8 @@ struct PairSampler<'a> {
     schedule: NoiseSchedule,
     text_encoder: ClipTextModel,
     tokenizer: CaptionTokenizer,
-    /// The condition of the empty prompt: [1, tokens, features].
-    empty: Tensor<3>,
+    /// The conditions of the empty prompt.
+    empty: Conditioning,
 }
 
 impl<'a> PairSampler<'a> {
@@ -453,7 +453,7 @@ impl Pairs {
     /// See [`open`](Self::open); pairs of another teacher.
     pub fn open_of(folder: &Path, teacher: &PipelineFolder) -> Result<Self, TrainError> {
         let pairs = Self::open(folder)?;
-        if pairs.index.teacher != teacher.hash() {
+        if pairs.index.teacher != teacher.hash()? {
             return Err(TrainError::input(format!(
                 "the pairs in {} are of another teacher than the given one; give that teacher, or make pairs with this one",
                 folder.display()

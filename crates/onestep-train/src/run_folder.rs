@@ -165,19 +165,19 @@ pub(crate) fn in_run(path: &Path, name: &str, file: &str) -> PathBuf {
     if inside.join(file).exists() { inside } else { path.to_owned() }
 }
 
-/// The pipeline folder of a run, or `path` itself if it is a pipeline folder.
+/// The pipeline folder of a run, or `path` itself if it is a model: a pipeline folder, a component's folder, a single file.
 ///
 /// # Errors
 /// Names what is missing.
 pub fn model_of(path: &Path) -> Result<PathBuf, TrainError> {
     let found = in_run(path, "model", "model_index.json");
-    if found.join("model_index.json").exists() {
+    if found.join("model_index.json").exists() || found.join("config.json").exists() || found.is_file() {
         return Ok(found);
     }
     let state = if path.join("config.toml").exists() && path.join("checkpoints").exists() {
         "the run there is not finished; continue it with its command and --resume"
     } else if fs::exists(path).unwrap_or(false) {
-        "expected a run folder with model/ inside, or a folder with model_index.json"
+        "expected a run folder with model/ inside, a folder with model_index.json, or a single file of weights"
     } else {
         "there is no such folder"
     };

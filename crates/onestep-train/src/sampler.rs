@@ -4,12 +4,12 @@
 //! scheduler.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use onestep_nets::{ClipTextModel, ConfigError, DdimStep, Generator, NoiseProcess, NoiseSchedule, UNet2DConditionModel};
+use onestep_nets::{ClipTextModel, Conditioning, ConfigError, DdimStep, Generator, NoiseProcess, NoiseSchedule, OneStepRule, UNet2DConditionModel};
 use onestep_noise::standard_normal;
 
 use crate::{data::CaptionTokenizer, error::TrainError, observer::Observer};
 
-/// The conditions of prompts: [N, tokens, features].
+/// The conditions of prompts.
 ///
 /// # Errors
 /// A prompt that the tokenizer refuses.
@@ -18,12 +18,12 @@ pub fn encode_prompts(
     tokenizer: &CaptionTokenizer,
     prompts: &[&str],
     device: &Device,
-) -> Result<Tensor<3>, TrainError> {
+) -> Result<Conditioning, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
         ids.extend(tokenizer.encode(prompt)?);
     }
-    Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state)
+    Ok(text_encoder.forward(id_tensor(&ids, tokenizer.length(), device)).last_hidden_state.into())
 }
 
 /// Tells how many captions are longer than the tokenizer reads, if there are any.
@@ -94,7 +94,15 @@ impl Solver for Ddim<'_> {
     }
 
     fn step(&self, x: Tensor<4>, prediction: Tensor<4>, index: usize) -> Tensor<4> {
-        self.schedule.step(x, prediction, self.steps[index])
+        let step = self.steps[index];
+        let (alpha, sigma) = (self.schedule.alpha(step.timestep), self.schedule.sigma(step.timestep));
+        let level = match step.previous {
+            Some(previous) => self.schedule.alphas_cumprod()[previous],
+            None if self.schedule.config().set_alpha_to_one => 1.0,
+            None => self.schedule.alphas_cumprod()[0],
+        };
+        let original = (x - prediction.clone().mul_scalar(sigma)).div_scalar(alpha);
+        original.mul_scalar(level.sqrt()) + prediction.mul_scalar((1.0 - level).sqrt())
     }
 }
 
@@ -116,22 +124,22 @@ impl Sampler<'_> {
         evaluations(self.steps, self.guidance)
     }
 
-    /// Integrates noise `z` [N,C,H,W] with `condition` [N,L,D] to model-space latents [N,C,H,W]. `empty` [1,L,D] is the condition of the empty
-    /// prompt.
+    /// Integrates noise `z` [N,C,H,W] with the conditions of N prompts to model-space latents [N,C,H,W]. `empty` is the condition of the
+    /// empty prompt, or of a negative one.
     ///
     /// # Errors
     /// See [`solver`].
-    pub fn latents(&self, z: Tensor<4>, condition: Tensor<3>, empty: &Tensor<3>) -> Result<Tensor<4>, ConfigError> {
+    pub fn latents(&self, z: Tensor<4>, condition: Conditioning, empty: &Conditioning) -> Result<Tensor<4>, ConfigError> {
         let solver = solver(self.schedule, self.steps)?;
         let count = z.dims()[0];
         let device = z.device();
         let guided = is_guided(self.guidance);
-        let context = if guided { Tensor::cat(vec![empty.clone().repeat_dim(0, count), condition], 0) } else { condition };
+        let context = if guided { empty.clone().repeat(count).cat(condition) } else { condition };
         let mut x = z;
         for index in 0..solver.steps() {
             let input = if guided { x.clone().repeat_dim(0, 2) } else { x.clone() };
             let time = Tensor::<1>::from_data(TensorData::new(vec![solver.timestep(index)], [1]), &device);
-            let output = self.unet.forward(input, time, context.clone(), None);
+            let output = self.unet.forward(input, time, context.states.clone(), context.added.clone());
             let prediction = if guided {
                 let unconditional = output.clone().narrow(0, 0, count);
                 let conditional = output.narrow(0, count, count);
@@ -157,16 +165,15 @@ fn is_guided(guidance: f64) -> bool {
 /// The timestep of the student's evaluation, the noisiest.
 pub const STUDENT_TIMESTEP: usize = 999;
 
-/// The student's latents for noise `z` [N,C,H,W] and `condition` [N,L,D]: one evaluation of a [`Generator`] at t = 999.
-pub fn one_step(unet: &UNet2DConditionModel, schedule: &NoiseSchedule, z: Tensor<4>, condition: Tensor<3>) -> Tensor<4> {
-    let (alpha, sigma) = (schedule.alpha(STUDENT_TIMESTEP), schedule.sigma(STUDENT_TIMESTEP));
-    Generator { unet: unet.clone(), timestep: STUDENT_TIMESTEP, alpha, sigma }.forward(z, condition, None)
+/// The student's latents for noise `z` [N,C,H,W] and the conditions of N prompts: one evaluation of a [`Generator`].
+pub fn one_step(unet: &UNet2DConditionModel, rule: OneStepRule, z: Tensor<4>, condition: Conditioning) -> Tensor<4> {
+    Generator::new(unet.clone(), rule).forward(z, condition)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onestep_nets::SchedulerConfig;
+    use onestep_nets::{SchedulerConfig, add_noise};
     use onestep_noise::{Stream, normal};
 
     /// With the exact ε of a single data point x₀, every step ends on the line α x₀ + σ ε, and the last one at x₀.
@@ -179,7 +186,7 @@ mod tests {
         for steps in [1, 4, 50] {
             let solver = solver(&schedule, steps).unwrap();
             assert_eq!((solver.steps(), solver.timestep(0)), (steps, 999.0));
-            let mut x = schedule.add_noise(point.clone(), noise.clone(), &[999]);
+            let mut x = add_noise(&schedule, point.clone(), noise.clone(), &[999]);
             for index in 0..steps {
                 x = solver.step(x, noise.clone(), index);
             }

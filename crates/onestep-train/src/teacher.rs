@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{
-    AutoencoderKl, ClipTextModel, Init, NoiseSchedule, UNet2DConditionModel,
+    AutoencoderKl, ClipTextModel, Init, NoiseSchedule, UNet2DConditionModel, add_noise,
     weights::{self, Shard},
 };
 use onestep_noise::{Philox, Stream, normal};
@@ -25,7 +25,7 @@ use crate::{
     error::{TrainError, check_options},
     image_grid::ImageGrid,
     observer::Observer,
-    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, in_memory, model_index, write_model},
     presets::{self, Preset},
     run_folder::{Entry, RunFolder, model_of},
     sampler::{Sampler, encode_prompts, id_tensor, noises, note_long_captions},
@@ -179,15 +179,16 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
     let captions = (0..images.len()).flat_map(|index| images.train_prompts(index));
     note_long_captions(&tokenizer, captions.map(String::as_str), observer)?;
     observer.note(&format!("{} images, {} token ids, {} parameters", images.len(), tokenizer.vocabulary_size(), net.num_params()));
-    let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()).as_bytes());
+    let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()?).as_bytes());
     let net = training_loop::train(&task, net, &data, &mut folder, observer)?;
 
     let mut files = task.files(&net);
-    files.extend(autoencoder.component("vae"));
     files.push(("scheduler/scheduler_config.json".into(), preset.scheduler.to_json().into_bytes()));
     files.extend(tokenizer.files());
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
-    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    let mut files: Vec<_> = in_memory(files).collect();
+    files.extend(autoencoder.component("vae")?);
+    write_model(&options.out.join("model"), &files)?;
     crate::report_page::write(&options.out)
 }
 
@@ -287,7 +288,7 @@ impl Task for NoisePrediction<'_> {
         let x = tensor(indices.iter().flat_map(|&index| self.latents[index * elements..(index + 1) * elements].iter().copied()).collect());
         let noise = tensor(normal(seed, Stream::Training, step, batch * elements));
 
-        let noisy = self.schedule.add_noise(x, noise.clone(), &timesteps);
+        let noisy = add_noise(&self.schedule, x, noise.clone(), &timesteps);
         let time =
             Tensor::<1>::from_data(TensorData::new(timesteps.iter().map(|&timestep| timestep as f32).collect::<Vec<_>>(), [batch]), &self.device);
         let context = net.text_encoder.forward(id_tensor(&ids, self.tokenizer.length(), &self.device)).last_hidden_state;

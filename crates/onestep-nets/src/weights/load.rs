@@ -6,11 +6,11 @@ use burn::{
     module::{Module, ModuleMapper, Param},
     tensor::{Tensor, TensorData},
 };
+use onestep_pipeline::weights::{WeightMap, former_names, is_ignored};
 use onestep_program::{ElementType, StoredTensor, TensorFile, element::coordinates};
 
 use super::{
     LoadError, StateTensor, TensorProblem,
-    former_names::{batch_counter, former_names, is_ignored},
     parameter_path::{ParameterPath, transposed},
     parameters,
 };
@@ -77,10 +77,31 @@ pub fn load_state<M: Module>(module: M, state: Vec<StateTensor>) -> Result<M, Lo
     loaded(module, tensors, Vec::new(), |_| false)
 }
 
+/// Loads every parameter of `module` from `map`, one tensor after the other: no more than one is in memory besides the module.
+///
+/// # Errors
+/// Those of [`load`]; a tensor that cannot be read.
+pub fn load_map<M: Module>(module: M, map: &WeightMap) -> Result<M, LoadError> {
+    let tensors = map.iter().map(|(name, info)| (name.to_owned(), Source::Mapped { map, shape: info.shape.clone(), file: map.location(name) }));
+    loaded(module, tensors.collect(), map.files().map(|file| file.location().to_owned()).collect(), |_| false)
+}
+
 /// A tensor of a file or of a state.
 enum Source<'a> {
-    Stored { file: &'a str, tensor: StoredTensor<'a> },
-    Floats { shape: Vec<usize>, data: Vec<f32> },
+    Stored {
+        file: &'a str,
+        tensor: StoredTensor<'a>,
+    },
+    Floats {
+        shape: Vec<usize>,
+        data: Vec<f32>,
+    },
+    /// Read when it is needed.
+    Mapped {
+        map: &'a WeightMap,
+        shape: Vec<usize>,
+        file: &'a str,
+    },
 }
 
 /// The files, their headers checked.
@@ -107,10 +128,15 @@ impl Source<'_> {
     /// The name of its file; empty if there is none.
     fn file(&self) -> String {
         match self {
-            Self::Stored { file, .. } => (*file).to_owned(),
+            Self::Stored { file, .. } | Self::Mapped { file, .. } => (*file).to_owned(),
             Self::Floats { .. } => String::new(),
         }
     }
+}
+
+/// The name of PyTorch's batch counter of the batch normalisation that has the statistics `name`.
+fn batch_counter(name: &str) -> Option<String> {
+    name.strip_suffix("running_mean").map(|module| format!("{module}num_batches_tracked"))
 }
 
 struct Loader<'a> {
@@ -164,20 +190,25 @@ impl Loader<'_> {
         let file = source.file();
         let found = match &source {
             Source::Stored { tensor, .. } => tensor.shape.to_vec(),
-            Source::Floats { shape, .. } => shape.clone(),
+            Source::Floats { shape, .. } | Source::Mapped { shape, .. } => shape.clone(),
         };
         if found != expected {
             return Err(TensorProblem::Shape { name, expected, found, file });
         }
+        let unread = |element: ElementType| format!("its elements are {}, only F32, F16 and BF16 are read", element.name());
         let data = match source {
-            Source::Floats { data, .. } => data,
-            Source::Stored { tensor, .. } => match tensor.to_f32().filter(|_| ElementType::WEIGHTS.contains(&tensor.element)) {
-                Some(data) => data,
-                None => {
-                    let reason = format!("its elements are {}, only F32, F16 and BF16 are read", tensor.element.name());
-                    return Err(TensorProblem::Data { name, reason, file });
-                }
+            Source::Floats { data, .. } => Ok(data),
+            Source::Stored { tensor, .. } => {
+                tensor.to_f32().filter(|_| ElementType::WEIGHTS.contains(&tensor.element)).ok_or_else(|| unread(tensor.element))
+            }
+            Source::Mapped { map, .. } => match map.read(&name) {
+                Ok(tensor) => tensor.to_f32().filter(|_| ElementType::WEIGHTS.contains(&tensor.element)).ok_or_else(|| unread(tensor.element)),
+                Err(error) => Err(error.to_string()),
             },
+        };
+        let data = match data {
+            Ok(data) => data,
+            Err(reason) => return Err(TensorProblem::Data { name, reason, file }),
         };
         let count: usize = expected.iter().product();
         if data.len() != count {

@@ -11,14 +11,13 @@
 //! Two kinds of surplus tensors are ignored, which PyTorch and transformers save although no network uses them: `position_ids`, and
 //! `num_batches_tracked` of batch normalisations.
 
-mod former_names;
 mod load;
 mod load_error;
 mod parameter_path;
 mod save;
 mod state;
 
-pub use load::{Shard, load, load_state};
+pub use load::{Shard, load, load_map, load_state};
 pub(crate) use load::{load_part, names};
 pub use load_error::{LoadError, TensorProblem};
 pub use save::save;

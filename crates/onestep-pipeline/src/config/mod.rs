@@ -1,6 +1,7 @@
 //! Configurations: reading a `config.json` key by key, and refusing what is not implemented.
 
 mod autoencoder_kl_config;
+mod autoencoder_tiny_config;
 mod clip_text_config;
 mod config_error;
 mod config_reader;
@@ -10,6 +11,7 @@ mod scheduler_config;
 mod unet2d_condition_config;
 
 pub use autoencoder_kl_config::AutoencoderKlConfig;
+pub use autoencoder_tiny_config::AutoencoderTinyConfig;
 pub use clip_text_config::{ClipActivation, ClipTextConfig};
 pub use config_error::ConfigError;
 pub use config_reader::{ConfigReader, object, parse, written};

@@ -31,7 +31,6 @@ const FIXED: &[(&str, &[&str])] = &[
     ("resnet_skip_time_act", &["false"]),
     ("resnet_time_scale_shift", &["\"default\""]),
     ("reverse_transformer_layers_per_block", &["null"]),
-    ("time_cond_proj_dim", &["null"]),
     ("time_embedding_act_fn", &["null"]),
     ("time_embedding_type", &["\"positional\""]),
     ("timestep_post_act", &["null"]),
@@ -108,6 +107,8 @@ pub struct UNet2DConditionConfig {
     pub projection_class_embeddings_input_dim: Option<usize>,
     /// Size of the time embedding, four times the first level's channels if not given.
     pub time_embedding_dim: Option<usize>,
+    /// Features of the guidance scale, which students of latent consistency take as a condition; `None` for networks without it.
+    pub time_cond_proj_dim: Option<usize>,
     /// Kernel of the first convolution.
     pub conv_in_kernel: usize,
     /// Kernel of the last convolution.
@@ -139,6 +140,7 @@ impl Default for UNet2DConditionConfig {
             addition_time_embed_dim: None,
             projection_class_embeddings_input_dim: None,
             time_embedding_dim: None,
+            time_cond_proj_dim: None,
             conv_in_kernel: 3,
             conv_out_kernel: 3,
         }
@@ -177,6 +179,7 @@ impl TryFrom<Map<String, Value>> for UNet2DConditionConfig {
             addition_time_embed_dim: keys.read("addition_time_embed_dim", d.addition_time_embed_dim)?,
             projection_class_embeddings_input_dim: keys.read("projection_class_embeddings_input_dim", d.projection_class_embeddings_input_dim)?,
             time_embedding_dim: keys.read("time_embedding_dim", d.time_embedding_dim)?,
+            time_cond_proj_dim: keys.read("time_cond_proj_dim", d.time_cond_proj_dim)?,
             conv_in_kernel: keys.read("conv_in_kernel", d.conv_in_kernel)?,
             conv_out_kernel: keys.read("conv_out_kernel", d.conv_out_kernel)?,
         };
@@ -275,6 +278,9 @@ impl UNet2DConditionConfig {
         if let Some(size) = self.time_embedding_dim {
             within("time_embedding_dim", size, 1, 65536)?;
             even("time_embedding_dim", size)?;
+        }
+        if let Some(size) = self.time_cond_proj_dim {
+            within("time_cond_proj_dim", size, 2, 65536)?;
         }
         match self.addition_embed_type.as_deref() {
             None => Ok(()),

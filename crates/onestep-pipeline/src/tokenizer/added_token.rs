@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::TokenizerError;
+use super::refused;
+use crate::PipelineError;
 
 /// An added token without its id. The flags are those of `tokenizer.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +23,9 @@ impl AddedToken {
     }
 
     /// Reads a token as a text or as an object with its flags; `what` names it in errors.
-    pub fn read(value: &Value, special: Option<bool>, what: &str, location: &str) -> Result<Self, TokenizerError> {
-        let refuse = |found: &dyn std::fmt::Display| {
-            TokenizerError::malformed(location, format!("{what} is {found}, expected a text or an object with its \"content\""))
-        };
+    pub fn read(value: &Value, special: Option<bool>, what: &str, location: &str) -> Result<Self, PipelineError> {
+        let refuse =
+            |found: &dyn std::fmt::Display| refused(location, format!("{what} is {found}, expected a text or an object with its \"content\""));
         let object = match value {
             Value::String(content) => return Ok(Self::new(content, special.unwrap_or(true))),
             Value::Object(object) => object,
@@ -35,7 +35,7 @@ impl AddedToken {
         let flag = |key: &str, default: bool| match object.get(key) {
             None | Some(Value::Null) => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(TokenizerError::malformed(location, format!("{what} has {key} = {other}, expected true or false"))),
+            Some(other) => Err(refused(location, format!("{what} has {key} = {other}, expected true or false"))),
         };
         let mut token = Self::new(content, special.map_or_else(|| flag("special", false), Ok)?);
         for (key, value) in FLAGS.into_iter().zip(&mut token.flags) {

@@ -10,10 +10,15 @@ mod settings;
 mod template;
 mod tokenizer;
 mod tokenizer_contents;
-mod tokenizer_error;
 mod tokenizer_json;
 mod vocabulary;
 
 pub use tokenizer::Tokenizer;
 pub use tokenizer_contents::{FILES, TokenizerContents, open_folder};
-pub use tokenizer_error::TokenizerError;
+
+use crate::PipelineError;
+
+/// An error about a file of a tokenizer.
+fn refused(location: &str, message: impl std::fmt::Display) -> PipelineError {
+    PipelineError::input(format!("{location}: {message}"))
+}

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    TokenizerContents, TokenizerError,
+    TokenizerContents,
     added_token::AddedToken,
+    refused,
     tokenizer_contents::{ADDED_TOKENS, CONFIG, SPECIAL_TOKENS},
 };
+use crate::PipelineError;
 
 /// Keys of special tokens, in the order in which transformers adds them.
 const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
@@ -38,7 +40,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the files as transformers 5 does: `special_tokens_map.json` takes precedence over `tokenizer_config.json`, unless the latter has
     /// `added_tokens_decoder`; then the former is ignored.
-    pub fn read(files: &TokenizerContents) -> Result<Self, TokenizerError> {
+    pub fn read(files: &TokenizerContents) -> Result<Self, PipelineError> {
         let config = files.json(CONFIG)?.unwrap_or_default();
         let location = files.location_of(CONFIG);
         let mut settings = Self { max_length: max_length(&config, &location)?, ..Self::default() };
@@ -57,7 +59,7 @@ impl Settings {
                 }
             }
             Some(other) => {
-                return Err(TokenizerError::malformed(&location, format!("added_tokens_decoder is {other}, expected an object of tokens by id")));
+                return Err(refused(&location, format!("added_tokens_decoder is {other}, expected an object of tokens by id")));
             }
         }
         Ok(settings)
@@ -78,7 +80,7 @@ impl Settings {
         ROLES.iter().filter_map(|role| self.roles.get(role)).chain(&self.further)
     }
 
-    fn read_tokens(&mut self, keys: &Map<String, Value>, location: &str) -> Result<(), TokenizerError> {
+    fn read_tokens(&mut self, keys: &Map<String, Value>, location: &str) -> Result<(), PipelineError> {
         for role in ROLES {
             if let Some(value) = keys.get(role).filter(|value| !value.is_null()) {
                 self.roles.insert(role, AddedToken::read(value, Some(true), role, location)?);
@@ -90,34 +92,34 @@ impl Settings {
                 Some(Value::Array(tokens)) => tokens.iter().collect(),
                 // By names of the model's own.
                 Some(Value::Object(tokens)) => tokens.values().collect(),
-                Some(other) => return Err(TokenizerError::malformed(location, format!("{key} is {other}, expected a list of tokens"))),
+                Some(other) => return Err(refused(location, format!("{key} is {other}, expected a list of tokens"))),
             };
             self.further = tokens.into_iter().map(|token| AddedToken::read(token, Some(true), key, location)).collect::<Result<_, _>>()?;
         }
         Ok(())
     }
 
-    fn read_decoder(&mut self, decoder: &Map<String, Value>, location: &str) -> Result<(), TokenizerError> {
+    fn read_decoder(&mut self, decoder: &Map<String, Value>, location: &str) -> Result<(), PipelineError> {
         for (key, token) in decoder {
             let what = format!("the token {key:?} of added_tokens_decoder");
-            let id = key.parse().map_err(|_| TokenizerError::malformed(location, format!("{what} has no number for an id")))?;
+            let id = key.parse().map_err(|_| refused(location, format!("{what} has no number for an id")))?;
             self.numbered.insert(id, AddedToken::read(token, None, &what, location)?);
         }
         Ok(())
     }
 
-    fn read_added(&mut self, added: &Map<String, Value>, location: &str) -> Result<(), TokenizerError> {
+    fn read_added(&mut self, added: &Map<String, Value>, location: &str) -> Result<(), PipelineError> {
         for (content, id) in added {
             let special = self.special_tokens().any(|token| token.content == *content);
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-            let id = id.ok_or_else(|| TokenizerError::malformed(location, format!("gives the token {content:?} no id")))?;
+            let id = id.ok_or_else(|| refused(location, format!("gives the token {content:?} no id")))?;
             self.numbered.insert(id, AddedToken::new(content, special));
         }
         Ok(())
     }
 }
 
-fn max_length(config: &Map<String, Value>, location: &str) -> Result<Option<usize>, TokenizerError> {
+fn max_length(config: &Map<String, Value>, location: &str) -> Result<Option<usize>, PipelineError> {
     let value = match config.get("model_max_length") {
         None | Some(Value::Null) => return Ok(None),
         Some(value) => value,
@@ -125,23 +127,23 @@ fn max_length(config: &Map<String, Value>, location: &str) -> Result<Option<usiz
     match value.as_f64() {
         Some(number) if number >= NO_LIMIT => Ok(None),
         Some(number) if number >= 1.0 && number.fract() == 0.0 => Ok(Some(number as usize)),
-        _ => Err(TokenizerError::malformed(location, format!("model_max_length is {value}, expected the number of tokens per prompt"))),
+        _ => Err(refused(location, format!("model_max_length is {value}, expected the number of tokens per prompt"))),
     }
 }
 
-fn text<'a>(config: &'a Map<String, Value>, key: &str, location: &str) -> Result<Option<&'a str>, TokenizerError> {
+fn text<'a>(config: &'a Map<String, Value>, key: &str, location: &str) -> Result<Option<&'a str>, PipelineError> {
     match config.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(TokenizerError::malformed(location, format!("{key} is {other}, expected a text"))),
+        Some(other) => Err(refused(location, format!("{key} is {other}, expected a text"))),
     }
 }
 
-fn side(config: &Map<String, Value>, key: &str, location: &str) -> Result<Option<bool>, TokenizerError> {
+fn side(config: &Map<String, Value>, key: &str, location: &str) -> Result<Option<bool>, PipelineError> {
     match text(config, key, location)? {
         None => Ok(None),
         Some("right") => Ok(Some(false)),
         Some("left") => Ok(Some(true)),
-        Some(other) => Err(TokenizerError::malformed(location, format!("{key} is {other:?}, expected \"right\" or \"left\""))),
+        Some(other) => Err(refused(location, format!("{key} is {other:?}, expected \"right\" or \"left\""))),
     }
 }

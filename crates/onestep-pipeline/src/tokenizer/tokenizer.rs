@@ -3,12 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    TokenizerContents, TokenizerError,
+    TokenizerContents, refused,
     settings::Settings,
     tokenizer_contents::{CONFIG, TOKENIZER, VOCABULARY},
     tokenizer_json::TokenizerJson,
     vocabulary,
 };
+use crate::PipelineError;
 
 /// Most ids per prompt.
 const MOST_TOKENS: usize = 1024;
@@ -70,7 +71,7 @@ impl Tokenizer {
     }
 }
 
-pub(super) fn open(files: &TokenizerContents, positions: Option<usize>) -> Result<Tokenizer, TokenizerError> {
+pub(super) fn open(files: &TokenizerContents, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
     let mut settings = Settings::read(files)?;
     let settings_location = files.location_of(CONFIG);
     let (mut file, location) = match files.json(TOKENIZER)? {
@@ -91,20 +92,20 @@ pub(super) fn open(files: &TokenizerContents, positions: Option<usize>) -> Resul
     let template = file.template();
     let (Some(&start_id), Some(&end_id)) = (template.before.first(), template.after.first()) else {
         let message = "its post_processor puts no special token before or behind a prompt; text encoders expect a start and an end token";
-        return Err(TokenizerError::unsupported(&location, message));
+        return Err(refused(&location, message));
     };
     let fallback = || file.id(vocabulary::END).filter(|_| vocabulary::is_clip(settings.class.as_deref()));
     let id_of = |role: &str| settings.role(role).and_then(|token| file.id(&token.content));
     let Some(pad_id) = id_of("pad_token").map_or_else(|| file.pad_id(), |id| Ok(Some(id)))?.or_else(fallback) else {
         let message = format!("has no padding, and {CONFIG} beside it has no pad_token: name the token that fills short prompts there");
-        return Err(TokenizerError::malformed(&location, message));
+        return Err(refused(&location, message));
     };
     let Some(pad_token) = file.token(pad_id).map(str::to_owned) else {
-        return Err(TokenizerError::malformed(&location, format!("padding.pad_id is {pad_id}, but no token has this id")));
+        return Err(refused(&location, format!("padding.pad_id is {pad_id}, but no token has this id")));
     };
     let Some(length) = settings.max_length.map_or_else(|| file.length(), |length| Ok(Some(length)))?.or(positions) else {
         let message = format!("states no number of tokens per prompt; write it as model_max_length into {CONFIG}, such as 77");
-        return Err(TokenizerError::malformed(&location, message));
+        return Err(refused(&location, message));
     };
     if length <= template.len() || length > MOST_TOKENS {
         let (at, key) = match settings.max_length {
@@ -112,7 +113,7 @@ pub(super) fn open(files: &TokenizerContents, positions: Option<usize>) -> Resul
             None => (&location, "the number of tokens per prompt"),
         };
         let message = format!("{key} is {length}, expected {} to {MOST_TOKENS}: {} of them are special tokens", template.len() + 1, template.len());
-        return Err(TokenizerError::malformed(at, message));
+        return Err(refused(at, message));
     }
     file.fix_length(length, pad_id, &pad_token, &settings)?;
     let config = config(&file, length, [start_id, end_id, pad_id]);

@@ -6,7 +6,8 @@ use std::path::Path;
 use onestep_program::limits;
 use serde_json::{Map, Value};
 
-use super::{Tokenizer, TokenizerError};
+use super::Tokenizer;
+use crate::PipelineError;
 
 /// The tokenizer as one file.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
@@ -35,7 +36,7 @@ pub struct TokenizerContents {
 ///
 /// # Errors
 /// Those of both.
-pub fn open_folder(folder: &Path, positions: Option<usize>) -> Result<Tokenizer, TokenizerError> {
+pub fn open_folder(folder: &Path, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
     TokenizerContents::read(folder)?.open(positions)
 }
 
@@ -44,7 +45,7 @@ impl TokenizerContents {
     ///
     /// # Errors
     /// A file that is unreadable or above [`limits::TOKENIZER_BYTES`].
-    pub fn read(folder: &Path) -> Result<Self, TokenizerError> {
+    pub fn read(folder: &Path) -> Result<Self, PipelineError> {
         let mut files = BTreeMap::new();
         for name in FILES {
             let path = folder.join(name);
@@ -69,7 +70,7 @@ impl TokenizerContents {
     ///
     /// # Errors
     /// Missing files, malformed ones, a class of tokenizer that is not implemented, no length at all.
-    pub fn open(&self, positions: Option<usize>) -> Result<Tokenizer, TokenizerError> {
+    pub fn open(&self, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
         super::tokenizer::open(self, positions)
     }
 
@@ -88,7 +89,7 @@ impl TokenizerContents {
     }
 
     /// The object in a JSON file, if the file is there.
-    pub(super) fn json(&self, name: &str) -> Result<Option<Map<String, Value>>, TokenizerError> {
+    pub(super) fn json(&self, name: &str) -> Result<Option<Map<String, Value>>, PipelineError> {
         let parse = |bytes: &[u8]| limits::parse_tokenizer(without_mark(bytes), &self.location_of(name));
         Ok(self.get(name).map(parse).transpose()?)
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use onestep_program::limits;
 use serde_json::{Map, Value, json};
 
-use super::{TokenizerError, added_token::AddedToken, settings::Settings, template::Template};
+use super::{added_token::AddedToken, refused, settings::Settings, template::Template};
+use crate::PipelineError;
 
 /// A side of prompts, as the file calls it.
 fn direction(at_start: bool) -> &'static str {
@@ -22,7 +23,7 @@ pub(super) struct TokenizerJson {
 
 impl TokenizerJson {
     /// Takes a file. Forms of older versions become that of the newest: a model without a type, merges that are texts.
-    pub fn new(mut file: Map<String, Value>, location: String) -> Result<Self, TokenizerError> {
+    pub fn new(mut file: Map<String, Value>, location: String) -> Result<Self, PipelineError> {
         let mut added = HashMap::new();
         for token in file.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {
             if let (Some(content), Some(id)) = (token["content"].as_str(), token["id"].as_u64().and_then(|id| u32::try_from(id).ok())) {
@@ -30,7 +31,7 @@ impl TokenizerJson {
             }
         }
         let Some(Value::Object(model)) = file.get_mut("model") else {
-            return Err(TokenizerError::malformed(&location, "has no model; expected a tokenizer.json of the tokenizers library"));
+            return Err(refused(&location, "has no model; expected a tokenizer.json of the tokenizers library"));
         };
         if !model.contains_key("type") && model.get("vocab").is_some_and(Value::is_object) && model.contains_key("merges") {
             model.insert("type".into(), "BPE".into());
@@ -66,13 +67,13 @@ impl TokenizerJson {
     }
 
     /// Adds the tokens of the settings that the file does not have as added tokens.
-    pub fn add_tokens(&mut self, settings: &Settings, settings_location: &str) -> Result<(), TokenizerError> {
+    pub fn add_tokens(&mut self, settings: &Settings, settings_location: &str) -> Result<(), PipelineError> {
         let mut new: Vec<(AddedToken, u32)> = Vec::new();
         for (&id, token) in &settings.numbered {
             match self.id(&token.content) {
                 Some(other) if other != id => {
                     let message = format!("gives the token {:?} the id {id}, {} the id {other}", token.content, self.location);
-                    return Err(TokenizerError::malformed(settings_location, message));
+                    return Err(refused(settings_location, message));
                 }
                 _ if self.added.contains_key(&token.content) => {}
                 _ => {
@@ -95,7 +96,7 @@ impl TokenizerJson {
             let next = self.added.values().map(|&id| u64::from(id) + 1).max().unwrap_or(0).max(count as u64);
             let id = match self.id(content) {
                 Some(id) => id,
-                None => u32::try_from(next).map_err(|_| TokenizerError::malformed(settings_location, format!("leaves no id for {content:?}")))?,
+                None => u32::try_from(next).map_err(|_| refused(settings_location, format!("leaves no id for {content:?}")))?,
             };
             self.added.insert(content.to_owned(), id);
             new.push((flags[content].clone(), id));
@@ -125,12 +126,12 @@ impl TokenizerJson {
     }
 
     /// The number of ids that padding and truncation state, if they do.
-    pub fn length(&self) -> Result<Option<usize>, TokenizerError> {
+    pub fn length(&self) -> Result<Option<usize>, PipelineError> {
         let stated = |key: &str, value: &Value| match value {
             Value::Null => Ok(None),
             value => match value.as_u64().and_then(|length| usize::try_from(length).ok()) {
                 Some(length) => Ok(Some(length)),
-                None => Err(TokenizerError::malformed(&self.location, format!("{key} is {value}, expected a number of tokens"))),
+                None => Err(refused(&self.location, format!("{key} is {value}, expected a number of tokens"))),
             },
         };
         let null = &Value::Null;
@@ -140,39 +141,39 @@ impl TokenizerJson {
         match (padded, cut) {
             (Some(padded), Some(cut)) if padded != cut => {
                 let message = format!("pads prompts to {padded} tokens and truncates them to {cut}: expected the same number");
-                Err(TokenizerError::malformed(&self.location, message))
+                Err(refused(&self.location, message))
             }
             (padded, cut) => Ok(padded.or(cut)),
         }
     }
 
     /// The id that padding states, if it does.
-    pub fn pad_id(&self) -> Result<Option<u32>, TokenizerError> {
+    pub fn pad_id(&self) -> Result<Option<u32>, PipelineError> {
         match self.file.get("padding") {
             None | Some(Value::Null) => Ok(None),
             Some(padding) => match padding["pad_id"].as_u64().and_then(|id| u32::try_from(id).ok()) {
                 Some(id) => Ok(Some(id)),
-                None => Err(TokenizerError::malformed(&self.location, format!("padding.pad_id is {}, expected an id", padding["pad_id"]))),
+                None => Err(refused(&self.location, format!("padding.pad_id is {}, expected an id", padding["pad_id"]))),
             },
         }
     }
 
     /// Sets padding and truncation to a fixed length.
-    pub fn fix_length(&mut self, length: usize, pad_id: u32, pad_token: &str, settings: &Settings) -> Result<(), TokenizerError> {
+    pub fn fix_length(&mut self, length: usize, pad_id: u32, pad_token: &str, settings: &Settings) -> Result<(), PipelineError> {
         let side = |key: &str, setting: Option<bool>| match (setting, self.file.get(key).map_or(&Value::Null, |part| &part["direction"])) {
             (Some(at_start), _) => Ok(direction(at_start)),
             (None, Value::Null) => Ok(direction(false)),
             (None, value) => match value.as_str() {
                 Some("Left") => Ok("Left"),
                 Some("Right") => Ok("Right"),
-                _ => Err(TokenizerError::malformed(&self.location, format!("{key}.direction is {value}, expected \"Right\" or \"Left\""))),
+                _ => Err(refused(&self.location, format!("{key}.direction is {value}, expected \"Right\" or \"Left\""))),
             },
         };
         let (padding_side, truncation_side) = (side("padding", settings.pads_start)?, side("truncation", settings.truncates_start)?);
         let multiple = self.file.get("padding").map_or(&Value::Null, |padding| &padding["pad_to_multiple_of"]);
         if !multiple.is_null() && multiple.as_u64().is_none_or(|multiple| multiple == 0 || length as u64 % multiple != 0) {
             let message = format!("padding.pad_to_multiple_of is {multiple}, expected null, because prompts have {length} tokens");
-            return Err(TokenizerError::malformed(&self.location, message));
+            return Err(refused(&self.location, message));
         }
         let truncation = json!({ "direction": truncation_side, "max_length": length, "strategy": "LongestFirst", "stride": 0 });
         let padding = json!({
@@ -195,7 +196,7 @@ impl TokenizerJson {
     }
 
     /// The text of the file.
-    pub fn into_text(self) -> Result<String, TokenizerError> {
+    pub fn into_text(self) -> Result<String, PipelineError> {
         let text = Value::Object(self.file).to_string();
         limits::check(limits::TOKENIZER_BYTES, text.len() as u64, &self.location)?;
         Ok(text)

@@ -4,10 +4,11 @@ use onestep_program::limits;
 use serde_json::{Map, Value, json};
 
 use super::{
-    TokenizerContents, TokenizerError,
+    TokenizerContents, refused,
     settings::Settings,
     tokenizer_contents::{CONFIG, MERGES, VOCABULARY, without_mark},
 };
+use crate::PipelineError;
 
 /// Classes whose rules these are. Others have the same two files and split texts in other ways.
 const CLASSES: [&str; 2] = ["CLIPTokenizer", "CLIPTokenizerFast"];
@@ -23,7 +24,7 @@ pub(super) fn is_clip(class: Option<&str>) -> bool {
 }
 
 /// The content of `tokenizer.json`, but for added tokens and the template around prompts; the settings get CLIP's special tokens by default.
-pub(super) fn convert(files: &TokenizerContents, settings: &mut Settings) -> Result<Map<String, Value>, TokenizerError> {
+pub(super) fn convert(files: &TokenizerContents, settings: &mut Settings) -> Result<Map<String, Value>, PipelineError> {
     let (vocabulary_location, merges_location) = (files.location_of(VOCABULARY), files.location_of(MERGES));
     let (Some(vocabulary), Some(merges)) = (files.json(VOCABULARY)?, files.get(MERGES)) else {
         let (has, missing) = if files.get(VOCABULARY).is_some() {
@@ -34,14 +35,14 @@ pub(super) fn convert(files: &TokenizerContents, settings: &mut Settings) -> Res
             ("neither".to_owned(), "the files")
         };
         let expected = format!("expected tokenizer.json, or {VOCABULARY} with {MERGES}, found {has}; fetch {missing} of the same model too");
-        return Err(TokenizerError::malformed(files.location(), expected));
+        return Err(refused(files.location(), expected));
     };
     if let Some(class) = settings.class.as_deref().filter(|class| !is_clip(Some(class))) {
         let message = format!(
             "tokenizer_class is {class:?}; {VOCABULARY} with {MERGES} is read for {} only; save the tokenizer as tokenizer.json",
             CLASSES.join(" and ")
         );
-        return Err(TokenizerError::unsupported(&files.location_of(CONFIG), message));
+        return Err(refused(&files.location_of(CONFIG), message));
     }
     for (role, content) in [("bos_token", START), ("eos_token", END), ("unk_token", END), ("pad_token", END)] {
         settings.default_role(role, content);
@@ -49,13 +50,13 @@ pub(super) fn convert(files: &TokenizerContents, settings: &mut Settings) -> Res
     limits::check(limits::TOKENIZER_ENTRIES, vocabulary.len() as u64, &vocabulary_location)?;
     if let Some((token, id)) = vocabulary.iter().find(|(_, id)| id.as_u64().is_none_or(|id| u32::try_from(id).is_err())) {
         let message = format!("gives the token {token:?} the id {id}, expected a number below 2^32");
-        return Err(TokenizerError::malformed(&vocabulary_location, message));
+        return Err(refused(&vocabulary_location, message));
     }
     let merges = read_merges(merges, &vocabulary, &merges_location)?;
     let unknown = settings.role("unk_token").map_or(END, |token| &token.content);
     if !vocabulary.contains_key(unknown) {
         let message = format!("has no {unknown:?}, the token for what is unknown (unk_token)");
-        return Err(TokenizerError::malformed(&vocabulary_location, message));
+        return Err(refused(&vocabulary_location, message));
     }
     let file = json!({
         "version": "1.0",
@@ -94,11 +95,11 @@ pub(super) fn template(start: u32, end: u32, settings: &Settings) -> Value {
 }
 
 /// The pairs of `merges.txt`: a line each, perhaps behind a line with a version.
-fn read_merges(bytes: &[u8], vocabulary: &Map<String, Value>, location: &str) -> Result<Vec<[String; 2]>, TokenizerError> {
+fn read_merges(bytes: &[u8], vocabulary: &Map<String, Value>, location: &str) -> Result<Vec<[String; 2]>, PipelineError> {
     limits::check(limits::TOKENIZER_BYTES, bytes.len() as u64, location)?;
-    let refuse = |line: usize, message: String| Err(TokenizerError::malformed(location, format!("line {line} {message}")));
+    let refuse = |line: usize, message: String| Err(refused(location, format!("line {line} {message}")));
     let text = std::str::from_utf8(without_mark(bytes))
-        .map_err(|_| TokenizerError::malformed(location, "is not UTF-8; expected two tokens in each line, with a space between them"))?;
+        .map_err(|_| refused(location, "is not UTF-8; expected two tokens in each line, with a space between them"))?;
     let mut merges = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if line.is_empty() || line.starts_with("#version") {

@@ -1,6 +1,7 @@
 //! Inputs of the student: conditions and noises of pairs.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use onestep_nets::Conditioning;
 
 use crate::{
     error::TrainError,
@@ -25,19 +26,19 @@ impl Conditions {
         let (mut values, mut shape) = (Vec::new(), [0, 0]);
         for prompts in pairs.index.prompts.chunks(64) {
             let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-            let context = encode_prompts(&text_encoder, &tokenizer, &texts, device)?;
+            let context = encode_prompts(&text_encoder, &tokenizer, &texts, device)?.states;
             shape = [context.dims()[1], context.dims()[2]];
             values.extend(context.to_data().try_to_vec::<f32>().unwrap_or_default());
         }
         Ok(Self { values, shape })
     }
 
-    /// The conditions of some pairs: [N, tokens, features].
-    pub fn of(&self, pairs: &Pairs, indices: impl ExactSizeIterator<Item = usize>, device: &Device) -> Tensor<3> {
+    /// The conditions of some pairs.
+    pub fn of(&self, pairs: &Pairs, indices: impl ExactSizeIterator<Item = usize>, device: &Device) -> Conditioning {
         let elements = self.shape[0] * self.shape[1];
         let count = indices.len();
         let values: Vec<f32> = indices.flat_map(|pair| self.values[pairs.rows[pair] * elements..][..elements].iter().copied()).collect();
-        Tensor::from_data(TensorData::new(values, [count, self.shape[0], self.shape[1]]), device)
+        Tensor::<3>::from_data(TensorData::new(values, [count, self.shape[0], self.shape[1]]), device).into()
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{
-    AutoencoderKl, Discriminator, NoiseSchedule, UNet2DConditionModel,
+    AutoencoderKl, Conditioning, Discriminator, OneStepRule, UNet2DConditionModel,
     weights::{self, Shard},
 };
 
@@ -39,7 +39,8 @@ pub(super) struct Distillation<'a> {
     pub options: &'a DistilOptions,
     /// The student's configuration as JSON.
     pub config: String,
-    pub schedule: NoiseSchedule,
+    /// How the student's network is read.
+    pub rule: OneStepRule,
     /// Frozen, on the autodiff device.
     pub vae: AutoencoderKl,
     pub pairs: &'a Pairs,
@@ -92,8 +93,8 @@ struct GeneratorMetrics {
 }
 
 impl Distillation<'_> {
-    /// Noise z [N,C,H,W], condition c [N,tokens,features] and the teacher's latent x [N,C,H,W] of some pairs.
-    fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<4>, Tensor<3>, Tensor<4>) {
+    /// Noise z [N,C,H,W], condition c and the teacher's latent x [N,C,H,W] of some pairs.
+    fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<4>, Conditioning, Tensor<4>) {
         let z = noises_of(self.pairs, indices.iter().copied(), device);
         (z, self.conditions.of(self.pairs, indices.iter().copied(), device), self.pairs.targets(indices, device))
     }
@@ -125,13 +126,13 @@ impl Distillation<'_> {
             let inner = self.device.clone().inner();
             let inner_z = noises_of(self.pairs, indices.iter().copied(), &inner);
             let inner_c = self.conditions.of(self.pairs, indices.iter().copied(), &inner);
-            let latents = one_step(&student, &self.schedule, inner_z, inner_c);
+            let latents = one_step(&student, self.rule, inner_z, inner_c);
             let fakes = adversarial.mix.fake_samples(indices, &self.labels, training.seed, number);
             let (fake_z, fake_c, fake_x) = self.fake_batch(&fakes, latents);
 
             let cast = self.options.precision.cast(&discriminator);
-            let real = cast.forward(x, z, &c);
-            let fake = cast.forward(fake_x, fake_z, &fake_c);
+            let real = cast.forward(x, z, &c.states);
+            let fake = cast.forward(fake_x, fake_z, &fake_c.states);
             let loss = (loss_real(&real) + loss_fake(&fake)).mul_scalar(fraction);
             metrics.loss += scalar(&loss);
             metrics.real_logits += scalar(&score(&real)) / real.len() as f64 * fraction;
@@ -145,7 +146,7 @@ impl Distillation<'_> {
         // Lazy R1 on one real sample. It is always f32: 16 bits would hardly resolve the difference of the two scores.
         if adversarial.r1_gamma > 0.0 && (step - start).is_multiple_of(adversarial.r1_every) {
             let (z, c, x) = self.batch(&indices[..1], &self.device);
-            if let Some(r1) = r1_penalty(|x| score(&discriminator.forward(x, z.clone(), &c)), x, adversarial.r1_gamma) {
+            if let Some(r1) = r1_penalty(|x| score(&discriminator.forward(x, z.clone(), &c.states)), x, adversarial.r1_gamma) {
                 finite("the R1 penalty", r1.value, step)?;
                 let loss = r1.loss.mul_scalar(adversarial.r1_every as f64);
                 gradients = gradients.plus(FlatGradients::take(&discriminator, &mut loss.backward()));
@@ -161,7 +162,7 @@ impl Distillation<'_> {
     }
 
     /// z, c and x of fake samples. `latents` [N,C,H,W] are the student's, one for each sample.
-    fn fake_batch(&self, fakes: &[FakeSample], latents: Tensor<4>) -> (Tensor<4>, Tensor<3>, Tensor<4>) {
+    fn fake_batch(&self, fakes: &[FakeSample], latents: Tensor<4>) -> (Tensor<4>, Conditioning, Tensor<4>) {
         let device = &self.device;
         let z = noises_of(self.pairs, fakes.iter().map(|fake| fake.noise), device);
         let c = self.conditions.of(self.pairs, fakes.iter().map(|fake| fake.prompt), device);
@@ -195,7 +196,7 @@ impl Distillation<'_> {
         let mut metrics = GeneratorMetrics::default();
         for (number, fraction, indices) in self.micro_batches(indices, step) {
             let (z, c, x) = self.batch(indices, &self.device);
-            let latents = one_step(&self.options.precision.cast(&net), &self.schedule, z.clone(), c.clone());
+            let latents = one_step(&self.options.precision.cast(&net), self.rule, z.clone(), c.clone());
 
             let input = latents.clone().detach().require_grad();
             let distance = self.distance.mean(input.clone(), x, number, &self.vae);
@@ -205,7 +206,7 @@ impl Distillation<'_> {
 
             if let Some(discriminator) = &discriminator {
                 let input = latents.clone().detach().require_grad();
-                let loss = loss_real(&discriminator.forward(input.clone(), z, &c));
+                let loss = loss_real(&discriminator.forward(input.clone(), z, &c.states));
                 metrics.adversarial = Some(metrics.adversarial.unwrap_or_default() + scalar(&loss) * fraction);
                 if let Some(adversarial_gradient) = input.grad(&loss.backward()) {
                     let norms = [norm(&gradient), norm(&adversarial_gradient)];
@@ -309,7 +310,7 @@ impl Trainee for Distillation<'_> {
         let mut grid = ImageGrid::new(self.image_size);
         grid.row(&decode(x));
         if let Some(net) = &self.average {
-            grid.row(&decode(one_step(net, &self.schedule, z, context)));
+            grid.row(&decode(one_step(net, self.rule, z, context)));
         }
         Some(grid)
     }

@@ -9,7 +9,7 @@ use crate::{
     observer::Observer,
     optimizer::Optimizer,
     pairs::Pairs,
-    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, model_index},
+    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, in_memory, model_index, write_model},
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
     training_loop::{self, RunIdentity},
@@ -42,7 +42,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let mut distillation = Distillation {
         options,
         config: config.to_json(),
-        schedule: teacher.schedule()?,
+        rule: teacher.one_step_rule()?,
         vae: burn::module::Module::no_grad(teacher.vae(&autodiff)?),
         pairs: &pairs,
         conditions,
@@ -58,16 +58,17 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
         ratio: GradientRatio::default(),
         device: autodiff,
     };
-    let data = sha256(format!("{} {} {}", pairs.hash(), teacher.hash(), distillation.distance.hash()).as_bytes());
+    let data = sha256(format!("{} {} {}", pairs.hash(), teacher.hash()?, distillation.distance.hash()).as_bytes());
     training_loop::run(&mut distillation, &options.training, &RunIdentity::new(options, &data), &mut folder, observer)?;
 
     let student = distillation.average.as_ref().ok_or_else(|| TrainError::input("nothing was trained"))?;
-    let mut files = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
+    let student = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
+    let index = model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]);
+    let mut files: Vec<_> = in_memory(student.into_iter().chain([index])).collect();
     for component in ["vae", "text_encoder", "scheduler", "tokenizer"] {
-        files.extend(teacher.component(component));
+        files.extend(teacher.component(component)?);
     }
-    files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
-    PipelineFolder::new(files).write(&options.out.join("model"))?;
+    write_model(&options.out.join("model"), &files)?;
     crate::report_page::write(&options.out)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AutoencoderKl, ClipTextModel, NoiseSchedule, UNet2DConditionModel};
+use onestep_nets::{AutoencoderKl, ClipTextModel, Conditioning, NoiseSchedule, OneStepRule, UNet2DConditionModel};
 
 use super::requests::{EvaluatedModel, RequestList};
 use crate::{
@@ -38,13 +38,14 @@ impl Generated {
 /// The networks of all models, and the progress over all of their images.
 pub(super) struct ImageSampler<'a> {
     teacher: UNet2DConditionModel,
-    students: Vec<UNet2DConditionModel>,
+    /// Each student's network, and how it is read.
+    students: Vec<(UNet2DConditionModel, OneStepRule)>,
     vae: AutoencoderKl,
     text_encoder: ClipTextModel,
     tokenizer: CaptionTokenizer,
     schedule: NoiseSchedule,
-    /// Conditioning of the empty prompt, [1,L,D].
-    empty: Tensor<3>,
+    /// Conditions of the empty prompt.
+    empty: Conditioning,
     guidance: f64,
     /// Channels, rows and columns of a latent.
     latent: [usize; 3],
@@ -69,7 +70,7 @@ impl<'a> ImageSampler<'a> {
         let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
         Ok(Self {
             teacher: teacher.unet(device)?,
-            students: students.iter().map(|student| student.unet(device)).collect::<Result<_, _>>()?,
+            students: students.iter().map(|student| Ok((student.unet(device)?, student.one_step_rule()?))).collect::<Result<_, TrainError>>()?,
             vae: teacher.vae(device)?,
             schedule: teacher.schedule()?,
             empty: encode_prompts(&text_encoder, &tokenizer, &[""], device)?,
@@ -110,7 +111,10 @@ impl<'a> ImageSampler<'a> {
             let condition = encode_prompts(&self.text_encoder, &self.tokenizer, &prompts, self.device)?;
             let z = noises(&seeds, self.latent, self.device);
             let latents = match model {
-                EvaluatedModel::Student(index) => one_step(&self.students[index], &self.schedule, z, condition),
+                EvaluatedModel::Student(index) => {
+                    let (unet, rule) = &self.students[index];
+                    one_step(unet, *rule, z, condition)
+                }
                 EvaluatedModel::Teacher { steps } => Sampler { unet: &self.teacher, schedule: &self.schedule, steps, guidance: self.guidance }
                     .latents(z, condition, &self.empty)
                     .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,

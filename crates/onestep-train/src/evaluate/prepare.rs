@@ -201,7 +201,10 @@ fn open_students(options: &EvaluateOptions, teacher: &PipelineFolder, sizes: &Si
                 options.teacher.display()
             )));
         }
-        if let Some(component) = SHARED_COMPONENTS.into_iter().find(|component| !student.has_same(component, teacher)) {
+        for component in SHARED_COMPONENTS {
+            if student.has_same(component, teacher)? {
+                continue;
+            }
             return Err(TrainError::input(format!(
                 "{} has another {component} than {}: evaluate a student with the teacher that it was distilled from; only their denoisers differ",
                 folder.display(),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The crates that are documented: those that are published.
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "onestep",
     "onestep-compile",
     "onestep-cpu",

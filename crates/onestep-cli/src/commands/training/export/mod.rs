@@ -12,7 +12,6 @@ use onestep_program::{BundleWriter, Generation};
 use onestep_store::FolderDestination;
 use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
-use onestep_train::sampler::STUDENT_TIMESTEP;
 
 use crate::bundle_folder;
 use crate::exit::{Exit, Failure};
@@ -158,11 +157,11 @@ fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, F
     .map_err(refused)?;
     let features = text_encoder.program.value(text_encoder.program.outputs[0].value).shape[2];
 
-    let generator = Generator::new(model.unet(&device)?, &model.schedule()?, STUDENT_TIMESTEP).map_err(refused)?;
+    let generator = Generator::new(model.unet(&device)?, model.one_step_rule()?);
     let generator = compile("generator", &generator, &names(weights::parameters(&generator)), &options, |net, ports| {
         let noise = ports.float("noise", [1, channels, rows, columns]);
         let states = ports.float("encoder_hidden_states", [1, tokens, features]);
-        ports.output("latents", net.forward(noise, states, None));
+        ports.output("latents", net.forward(noise, states));
     })
     .map_err(refused)?;
 

@@ -1,7 +1,6 @@
 //! `onestep debug run-component`: one component on given tensors, for debugging and for comparison with other systems.
 
 mod checks;
-mod component_folder;
 mod source;
 
 use std::collections::BTreeMap;
@@ -11,9 +10,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use onestep::Backend;
 use onestep_compile::{Compiled, Names, Options, compile};
-use onestep_nets::{
-    AddedConditions, AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Init, UNet2DConditionConfig, UNet2DConditionModel, weights,
-};
+use onestep_nets::{AddedConditions, AutoencoderKl, ClipTextModel, Init, UNet2DConditionModel, weights};
+use onestep_pipeline::{Layout, OpenOptions, Part, Pipeline};
 use onestep_program::{DType, Program, TensorRef, manifest};
 use onestep_store::{FileDestination, FileFormat, tensor_bytes};
 
@@ -22,7 +20,6 @@ use crate::shared::Shared;
 use crate::tensors::{self, HostTensor, Tensors};
 use crate::{bundle_folder, output};
 use checks::{expect, need, need_rank, rows, shape_error, whole};
-use component_folder::{component_folder, config, load};
 use source::{Input, Source, float, ints, to_host};
 
 /// Run one component on given tensors, to compare with other systems.
@@ -32,15 +29,19 @@ use source::{Input, Source, float, ints, to_host};
     (SDXL also text_embeds, time_ids) -> sample\n  \
     vae_encoder   sample [B,C,H,W] -> mean, logvar\n  \
     vae_decoder   latents [B,C,H,W] -> sample\n  \
-    text_encoder  input_ids [B,L] -> last_hidden_state, pooler_output (text_embeds)\n\
+    text_encoder  input_ids [B,L] -> last_hidden_state, pooler_output (text_embeds)\n  \
+    text_encoder_2  the same of the second text encoder of SDXL\n\
     Components of a bundle: as `onestep inspect` names them.\n\n\
     Example:\n  onestep debug run-component unet --model runs/teacher/model \\\n    --inputs in.safetensors --out out.safetensors --device webgpu")]
 pub struct RunComponent {
     /// Name of the component
     component: String,
-    /// Pipeline folder, component folder (config.json and weights), or bundle
-    #[arg(long, value_name = "DIR")]
+    /// Pipeline folder, component folder (config.json and weights), single file, or bundle
+    #[arg(long, value_name = "PATH")]
     model: PathBuf,
+    /// Variant of the weight files, such as fp16; by default files without one, or the only one
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Safetensors file with the inputs
     #[arg(long, value_name = "FILE")]
     inputs: PathBuf,
@@ -116,21 +117,26 @@ impl RunComponent {
 
     fn of_folder(&self, inputs: &Tensors) -> Result<Tensors, Failure> {
         let device = Device::flex();
+        let pipeline = Pipeline::open(&self.model, &OpenOptions { variant: self.variant.clone() })?;
         match self.component.as_str() {
-            "unet" => self.unet(inputs, &device),
-            "vae_encoder" | "vae_decoder" => self.vae(inputs, &device),
-            "text_encoder" => self.text_encoder(inputs, &device),
+            "unet" => self.unet(&pipeline, inputs, &device),
+            "vae_encoder" | "vae_decoder" => self.vae(&pipeline, inputs, &device),
+            // The folder of one component has either.
+            "text_encoder" if pipeline.layout() == Layout::ComponentFolder && pipeline.has(Part::TextEncoder2) => {
+                self.text_encoder(&pipeline, Part::TextEncoder2, inputs, &device)
+            }
+            "text_encoder" => self.text_encoder(&pipeline, Part::TextEncoder, inputs, &device),
+            "text_encoder_2" => self.text_encoder(&pipeline, Part::TextEncoder2, inputs, &device),
             other => Err(Failure::new(
                 Exit::Usage,
-                format!("no component {other:?} in a pipeline folder; there are unet, vae_encoder, vae_decoder and text_encoder"),
+                format!("no component {other:?} in a pipeline folder; there are unet, vae_encoder, vae_decoder, text_encoder and text_encoder_2"),
             )),
         }
     }
 
-    fn unet(&self, inputs: &Tensors, device: &Device) -> Result<Tensors, Failure> {
-        let folder = component_folder(&self.model, "unet")?;
-        let config = config(&folder, UNet2DConditionConfig::from_json)?;
-        let net: UNet2DConditionModel = load(&folder, config.init(device))?;
+    fn unet(&self, pipeline: &Pipeline, inputs: &Tensors, device: &Device) -> Result<Tensors, Failure> {
+        let config = pipeline.unet_config()?;
+        let net: UNet2DConditionModel = load(pipeline, Part::Unet, config.init(device))?;
         let (sample, text) = (need_rank::<4>(inputs, "sample")?, need_rank::<3>(inputs, "encoder_hidden_states")?);
         let batch = sample.shape[0];
         let timestep = need_rank::<1>(inputs, "timestep")?;
@@ -141,7 +147,7 @@ impl RunComponent {
         let width = widths.first().copied().unwrap_or_default();
         if widths.iter().any(|other| *other != width) {
             let message = format!("cross_attention_dim is {widths:?}: levels that take texts of different widths cannot be evaluated here");
-            return Err(Failure::new(Exit::Input, format!("{}: {message}", folder.join("config.json").display())));
+            return Err(Failure::new(Exit::Input, format!("{}: {message}", self.model.display())));
         }
         let fits = text.shape[0] == batch && text.shape[2] == width;
         expect(
@@ -172,10 +178,9 @@ impl RunComponent {
         })
     }
 
-    fn vae(&self, inputs: &Tensors, device: &Device) -> Result<Tensors, Failure> {
-        let folder = component_folder(&self.model, "vae")?;
-        let config = config(&folder, AutoencoderKlConfig::from_json)?;
-        let net: AutoencoderKl = load(&folder, config.init(device))?;
+    fn vae(&self, pipeline: &Pipeline, inputs: &Tensors, device: &Device) -> Result<Tensors, Failure> {
+        let config = pipeline.vae_config()?;
+        let net: AutoencoderKl = load(pipeline, Part::Vae, config.init(device))?;
         if self.component == "vae_encoder" {
             let sample = need_rank::<4>(inputs, "sample")?;
             expect("sample", sample.shape[1] == config.in_channels, &format!("[B,{},H,W]", config.in_channels), &sample.shape)?;
@@ -196,10 +201,9 @@ impl RunComponent {
         })
     }
 
-    fn text_encoder(&self, inputs: &Tensors, device: &Device) -> Result<Tensors, Failure> {
-        let folder = component_folder(&self.model, "text_encoder")?;
-        let config = config(&folder, ClipTextConfig::from_json)?;
-        let net: ClipTextModel = load(&folder, config.init(device))?;
+    fn text_encoder(&self, pipeline: &Pipeline, part: Part, inputs: &Tensors, device: &Device) -> Result<Tensors, Failure> {
+        let config = pipeline.text_config(part)?;
+        let net: ClipTextModel = load(pipeline, part, config.init(device))?;
         let ids = need_rank::<2>(inputs, "input_ids")?;
         expect(
             "input_ids",
@@ -266,6 +270,11 @@ impl RunComponent {
         let outputs = run_program(&compiled.program, &|name| compiled.weight(name), backend, tensors)?;
         Ok(outputs.into_iter().map(|(port, tensor)| (renamed.get(&port).cloned().unwrap_or(port), tensor)).collect())
     }
+}
+
+/// Loads the weights of a component.
+fn load<M: Module>(pipeline: &Pipeline, part: Part, net: M) -> Result<M, Failure> {
+    weights::load_map(net, pipeline.weights(part)?).map_err(|error| Failure::new(Exit::Input, error.to_string()))
 }
 
 /// Runs a program on a backend.

@@ -1,8 +1,6 @@
-//! Cumulative noise levels, noising, and the deterministic DDIM step.
+//! The noise levels of a scheduler's configuration.
 
-use burn::tensor::{DType, Tensor, TensorData};
-
-use onestep_pipeline::config::{BetaSchedule, ConfigError, SchedulerConfig, TimestepSpacing};
+use crate::config::{BetaSchedule, ConfigError, SchedulerConfig, TimestepSpacing};
 
 /// One step of a sampler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,43 +91,5 @@ impl NoiseSchedule {
         };
         timesteps.iter().try_for_each(|&timestep| self.check(timestep))?;
         Ok(timesteps.into_iter().map(|timestep| DdimStep { timestep, previous: timestep.checked_sub(length) }).collect())
-    }
-
-    /// `alpha_t sample + sigma_t noise`, with one timestep for each element of the batch (or one for all).
-    ///
-    /// # Panics
-    /// If a timestep does not pass [`Self::check`], or their number is neither 1 nor the batch's.
-    pub fn add_noise(&self, sample: Tensor<4>, noise: Tensor<4>, timesteps: &[usize]) -> Tensor<4> {
-        let device = sample.device();
-        let dtype = sample.dtype();
-        let column = |values: Vec<f32>| {
-            let column = Tensor::<4>::from_data(TensorData::new(values, [timesteps.len(), 1, 1, 1]), (&device, DType::F32));
-            if dtype == DType::F32 { column } else { column.cast(dtype) }
-        };
-        let alpha = column(timesteps.iter().map(|&t| self.alpha(t) as f32).collect());
-        let sigma = column(timesteps.iter().map(|&t| self.sigma(t) as f32).collect());
-        sample * alpha + noise * sigma
-    }
-
-    /// The predicted clean latent x̂₀ of `sample` at `timestep` if `eps` is its noise: `(sample - sigma eps) / alpha`.
-    ///
-    /// # Panics
-    /// If `timestep` does not pass [`Self::check`].
-    pub fn predict_original(&self, sample: Tensor<4>, eps: Tensor<4>, timestep: usize) -> Tensor<4> {
-        (sample - eps.mul_scalar(self.sigma(timestep))).div_scalar(self.alpha(timestep))
-    }
-
-    /// One deterministic DDIM step (eta = 0, nothing clipped): `alpha' x̂_0 + sigma' eps`.
-    ///
-    /// # Panics
-    /// If the step belongs to another schedule.
-    pub fn step(&self, sample: Tensor<4>, eps: Tensor<4>, step: DdimStep) -> Tensor<4> {
-        let level = match step.previous {
-            Some(previous) => self.alphas_cumprod[previous],
-            None if self.config.set_alpha_to_one => 1.0,
-            None => self.alphas_cumprod[0],
-        };
-        let original = self.predict_original(sample, eps.clone(), step.timestep);
-        original.mul_scalar(level.sqrt()) + eps.mul_scalar((1.0 - level).sqrt())
     }
 }

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use onestep_program::printable;
 
-use crate::error::TrainError;
+use crate::error::PipelineError;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -27,7 +27,7 @@ pub fn is_active() -> bool {
 ///
 /// # Errors
 /// A panic in `work`, with its message.
-pub fn guarded<T>(location: impl Display, reader: &str, work: impl FnOnce() -> T) -> Result<T, TrainError> {
+pub fn guarded<T>(location: impl Display, reader: &str, work: impl FnOnce() -> T) -> Result<T, PipelineError> {
     struct Inside;
     impl Drop for Inside {
         fn drop(&mut self) {
@@ -42,14 +42,14 @@ pub fn guarded<T>(location: impl Display, reader: &str, work: impl FnOnce() -> T
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         let message =
             format!("{location}: {reader} cannot read this file and gave up inside ({said}); the file is damaged or of a kind that it does not know");
-        TrainError::input(printable(&message))
+        PipelineError::input(printable(&message))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::TrainErrorKind;
+    use crate::error::PipelineErrorKind;
 
     #[test]
     fn a_panic_becomes_an_error_and_ends_the_guard() {
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(guarded("here", "the reader", || (is_active(), 7)).unwrap(), (true, 7));
         let words: Vec<usize> = Vec::new();
         let error = guarded("a.pth", "pytorch-reader", || guarded("inner", "it", || 1).map(|one| words[one])).unwrap_err();
-        assert_eq!(error.kind(), TrainErrorKind::Input);
+        assert_eq!(error.kind(), PipelineErrorKind::Input);
         assert!(error.to_string().starts_with("a.pth: pytorch-reader cannot read this file and gave up inside (index out of bounds"), "{error}");
         assert!(!is_active());
     }

@@ -1,0 +1,19 @@
+//! Opens a model and checks that its parts fit.
+
+mod check;
+mod component;
+mod family;
+mod folder;
+mod index;
+mod open;
+mod sizes;
+mod tokenizer_files;
+
+pub use check::Use;
+pub use component::{Component, ComponentClass, ComponentConfig, Part};
+pub use family::Family;
+pub use folder::Source;
+pub use index::model_index;
+pub use open::{Layout, OpenOptions, Pipeline};
+pub use sizes::Sizes;
+pub use tokenizer_files::TokenizerFiles;
