@@ -16,8 +16,7 @@ import warnings
 import numpy
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
-from peft import LoraConfig
-from peft.utils import set_peft_model_state_dict
+from peft import LoraConfig, inject_adapter_in_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -141,7 +140,9 @@ def kohya(pipe, unet_name, wanted, prefixes, rank=3):
             down, up = pair_shapes(shape, rank + index % 2)
             tensors[f"{prefix}{flat(module)}.lora_down.weight"] = down
             tensors[f"{prefix}{flat(module)}.lora_up.weight"] = up
-            alphas[f"{prefix}{flat(module)}.alpha"] = [1.0, 2.0, 0.5][index % 3]
+            # diffusers gives attention and text encoders the commonest alpha of the file, whatever their own is.
+            same = component != "unet" or "attn" in module
+            alphas[f"{prefix}{flat(module)}.alpha"] = 2.0 if same or index % 3 == 0 else 0.5
     return tensors, alphas
 
 
@@ -157,23 +158,16 @@ def peft_case(name, family, strength, wanted, saved, **options):
     for component, parts in wanted.items():
         model = getattr(pipe, component)
         configs[component] = LoraConfig(target_modules=list(modules(model, parts)), init_lora_weights=False, **options)
-        model.add_adapter(configs[component])
-        shapes = {key: value for key, value in model.state_dict().items() if ".lora_" in key}
-        state = {key.replace(".default", ""): value for key, value in shapes.items()}
-        # Named as they will be in the file.
-        prefix = "text_model." if component.startswith("text") and not any(key.startswith("text_model.") for key in state) else ""
-        layers[component] = {key: weights(f"{component}.{prefix}{key}", list(value.shape)) for key, value in state.items()}
-        set_peft_model_state_dict(model, layers[component])
-    base = {component: {} for component in networks(pipe)}
-    for component, model in networks(pipe).items():
-        fresh = getattr(pipeline(family), component)
-        base[component] = {key: value.clone() for key, value in fresh.state_dict().items()}
+        inject_adapter_in_model(configs[component], model)
+        layers[component] = {}
+        for key, parameter in model.named_parameters():
+            if ".lora_" in key:
+                prefix = "text_model." if component.startswith("text") and not key.startswith("text_") else ""
+                key = prefix + key.replace(".default", "")
+                parameter.data.copy_(weights(f"{component}.{key}", list(parameter.shape)))
+                layers[component][key] = parameter.data.clone()
     with tempfile.TemporaryDirectory() as folder:
-        by_component = {}
-        for component, state in layers.items():
-            prefix = "text_model." if component.startswith("text") and not any(key.startswith("text_model.") for key in state) else ""
-            by_component[component] = {prefix + key: value for key, value in state.items()}
-        keywords = {f"{component}_lora_layers": state for component, state in by_component.items()}
+        keywords = {f"{component}_lora_layers": state for component, state in layers.items()}
         if saved:
             keywords.update({f"{component}_lora_adapter_metadata": config.to_dict() for component, config in configs.items()})
         type(pipe).save_lora_weights(folder, **keywords)
@@ -198,7 +192,6 @@ def peft_case(name, family, strength, wanted, saved, **options):
             if key.endswith(".base_layer.weight"):
                 key = key.replace(".base_layer", "")
                 prefix = "text_model." if component.startswith("text") and not key.startswith("text_") else ""
-                assert not torch.equal(value, base[component][key])
                 merged.setdefault(component, {})[prefix + key] = products(value)
     write(name, family, tensors, {}, metadata, strength, merged)
     # diffusers reads the same out of the file.
@@ -207,6 +200,23 @@ def peft_case(name, family, strength, wanted, saved, **options):
     for component, found in merged.items():
         for key, value in found.items():
             assert numpy.allclose(value, again[component][key], rtol=1e-4, atol=1e-4), (component, key)
+
+
+def alphas_case():
+    """Each module with its own alpha, as kohya trains and merges: weight + strength * alpha / rank * up @ down."""
+    pipe = pipeline("sd1")
+    tensors, alphas = kohya(pipe, lambda name: name, {"unet": ["mid_block.attentions"], "text_encoder": TEXT}, {"unet": "lora_unet_", "text_encoder": "lora_te_"})
+    alphas = {key: [1.0, 2.0, -0.5, 3.25][index % 4] for index, key in enumerate(alphas)}
+    merged = {}
+    for component, prefix in [("unet", "lora_unet_"), ("text_encoder", "lora_te_")]:
+        for name, tensor in networks(pipe)[component].named_parameters():
+            name = name if component == "unet" or name.startswith("text_") else "text_model." + name
+            key = prefix + flat(name.removesuffix(".weight"))
+            if f"{key}.alpha" in alphas and name.endswith(".weight"):
+                down, up = (weights(f"{key}.lora_{part}.weight", tensors[f"{key}.lora_{part}.weight"]).double() for part in ["down", "up"])
+                change = (up.flatten(1) @ down.flatten(1)).reshape(tensor.shape) * alphas[f"{key}.alpha"] / down.shape[0]
+                merged.setdefault(component, {})[name] = products(tensor.double() + 0.75 * change)
+    write("kohya-alphas", "sd1", {**tensors, **{key: [] for key in alphas}}, alphas, {}, 0.75, merged)
 
 
 def middle_case():
@@ -285,6 +295,7 @@ def main():
     peft_case("peft-without-metadata", "sd1", 1.0, wanted, False, r=4, lora_alpha=6)
     peft_case("peft-xl", "xl", 0.6, {"unet": LINEAR[:3], "text_encoder": TEXT[:2], "text_encoder_2": [*TEXT[:2], "text_projection"]}, True, r=2, lora_alpha=2)
     middle_case()
+    alphas_case()
 
 
 if __name__ == "__main__":

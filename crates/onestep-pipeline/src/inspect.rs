@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::pipeline::{Part, Pipeline, Use};
+use crate::{
+    Part,
+    pipeline::{Pipeline, Use},
+};
 
 /// A report about a model. It serialises to JSON.
 #[derive(Clone, Debug, Serialize)]

@@ -16,10 +16,12 @@
 pub mod config;
 mod error;
 pub mod expected_tensors;
+mod family;
 pub mod guard;
 pub mod inspect;
 pub mod lora;
 pub mod one_step;
+mod part;
 mod pipeline;
 pub mod schedule;
 pub mod single_file;
@@ -27,6 +29,6 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use error::{PipelineError, PipelineErrorKind};
-pub use pipeline::{
-    Component, ComponentClass, ComponentConfig, Family, Layout, OpenOptions, Part, Pipeline, Sizes, Source, TokenizerFiles, Use, model_index,
-};
+pub use family::Family;
+pub use part::Part;
+pub use pipeline::{Component, ComponentClass, ComponentConfig, Layout, OpenOptions, Pipeline, Sizes, Source, TokenizerFiles, Use, model_index};

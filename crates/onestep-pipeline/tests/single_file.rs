@@ -4,10 +4,10 @@ mod names;
 
 use std::collections::BTreeMap;
 
-use names::{Model, Shapes, fixture};
+use names::{Model, Shapes, fixture, numbers};
 use onestep_pipeline::{
-    Part,
-    single_file::{Family, Known, PredictionType, SingleFile, SingleFileError, StoredTensor, Transform, UNetBlocks, Undecided},
+    Family, Part,
+    single_file::{Known, PredictionType, SingleFile, SingleFileError, StoredTensor, Transform, UNetBlocks, Undecided},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,12 +16,12 @@ use sha2::{Digest, Sha256};
 const F32: usize = 4;
 
 const MODELS: [(&str, Family); 6] = [
-    ("sd15-full", Family::Sd1),
-    ("sd21-full", Family::Sd2),
-    ("sdxl-full", Family::Xl),
-    ("sd1-small", Family::Sd1),
-    ("sd2-small", Family::Sd2),
-    ("sdxl-small", Family::Xl),
+    ("sd15-full", Family::StableDiffusion1),
+    ("sd21-full", Family::StableDiffusion2),
+    ("sdxl-full", Family::StableDiffusionXl),
+    ("sd1-small", Family::StableDiffusion1),
+    ("sd2-small", Family::StableDiffusion2),
+    ("sdxl-small", Family::StableDiffusionXl),
 ];
 
 const V: Known = Known { family: None, prediction_type: Some(PredictionType::V) };
@@ -48,17 +48,9 @@ fn networks(file: &SingleFile) -> BTreeMap<&'static str, (&BTreeMap<String, Stor
     networks
 }
 
-fn crc32(text: &str) -> u32 {
-    !text
-        .bytes()
-        .fold(!0_u32, |crc, byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 }))
-}
-
 /// The bytes of a stored tensor, as the script computes them.
 fn values(name: &str, shape: &[usize]) -> Vec<u8> {
-    let start = u64::from(crc32(name));
-    let number = |index: u64| (start + index * 2_654_435_761) % (1 << 24);
-    (0..shape.iter().product::<usize>() as u64).flat_map(|index| (number(index) as f32).to_le_bytes()).collect()
+    numbers(name, shape).flat_map(|number| (number as f32).to_le_bytes()).collect()
 }
 
 #[test]
@@ -146,16 +138,16 @@ fn configurations_are_those_of_the_models() {
         }
         let scheduler = file.scheduler.unwrap();
         let class = match family {
-            Family::Sd1 => "PNDMScheduler",
-            Family::Sd2 => "DDIMScheduler",
-            Family::Xl => "EulerDiscreteScheduler",
+            Family::StableDiffusion1 => "PNDMScheduler",
+            Family::StableDiffusion2 => "DDIMScheduler",
+            Family::StableDiffusionXl => "EulerDiscreteScheduler",
         };
         assert_eq!((&scheduler["_class_name"], &scheduler["prediction_type"]), (&json!(class), &json!("v_prediction")));
         let pads: Vec<_> = file.tokenizers.iter().map(|tokenizer| (tokenizer.folder, tokenizer.pads_with_end)).collect();
         match family {
-            Family::Sd1 => assert_eq!(pads, [("tokenizer", true)]),
-            Family::Sd2 => assert_eq!(pads, [("tokenizer", false)]),
-            Family::Xl => assert_eq!(pads, [("tokenizer", true), ("tokenizer_2", false)]),
+            Family::StableDiffusion1 => assert_eq!(pads, [("tokenizer", true)]),
+            Family::StableDiffusion2 => assert_eq!(pads, [("tokenizer", false)]),
+            Family::StableDiffusionXl => assert_eq!(pads, [("tokenizer", true), ("tokenizer_2", false)]),
         }
     }
 }
@@ -188,7 +180,7 @@ fn what_a_file_does_not_say_is_asked_for() {
     // The autoencoders of 1.x and of XL have the same shapes and different factors.
     let vae: Shapes = only(&Model::read("sdxl-small").stored, "first_stage_model.", "");
     assert_eq!(read(&vae, &[], nothing).undecided, [Undecided::ScalingFactor]);
-    let file = read(&vae, &[], Known { family: Some(Family::Xl), ..nothing });
+    let file = read(&vae, &[], Known { family: Some(Family::StableDiffusionXl), ..nothing });
     assert_eq!((&*file.undecided, file.vae.unwrap().config.scaling_factor), (&[][..], 0.13025));
 
     let yaml = "model:\n  params:\n    parameterization: \"v\"  # velocity\n    linear_start: 0.00085\n";
@@ -228,7 +220,7 @@ fn parts_are_read_with_and_without_prefix() {
 
     // Files of one network with diffusers' names, as one-step U-Nets are published.
     let unet = read(&Model::read("sdxl-full").network("unet")).unwrap();
-    assert_eq!((unet.family, unet.unet.unwrap().tensors.len()), (Some(Family::Xl), 1680));
+    assert_eq!((unet.family, unet.unet.unwrap().tensors.len()), (Some(Family::StableDiffusionXl), 1680));
     let mut vae = model.network("vae");
     assert_eq!(read(&vae).unwrap().vae.unwrap().tensors.len(), 200);
     // With the names before 0.18, and matrices as convolutions.

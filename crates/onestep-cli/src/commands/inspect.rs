@@ -1,9 +1,10 @@
-//! `onestep inspect`: what a bundle contains and what it costs to run.
+//! `onestep inspect`: what a model or a bundle contains, and what can be done with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onestep::plan;
-use onestep_program::limits;
+use onestep_pipeline::{OpenOptions, Pipeline, inspect::Report};
+use onestep_program::{limits, manifest};
 use serde_json::json;
 
 use crate::bundle_folder::{self, SmokeTest};
@@ -11,16 +12,24 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::shared::Shared;
 
-/// Show what a bundle contains: operations, shapes, parameters, FLOPs, memory, kernels.
+/// Show what a model or a bundle contains, and what can be done with it.
 ///
-/// Verifies the hashes of all files and reads them as `onestep generate` does, with the same exit codes. Of a small bundle, one image is computed on
-/// the CPU.
+/// Of a model (a folder of diffusers, the folder of one component, a single file) it shows family, classes, parameters, element types and bytes of the
+/// components without reading weights, and for `sample`, `distil` and `export` whether they are possible, or why not.
+///
+/// Of a bundle it shows operations, shapes, parameters, FLOPs, memory and kernels. It verifies the hashes of all files and reads them as
+/// `onestep generate` does, with the same exit codes. Of a small bundle, one image is computed on the CPU.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan")]
+#[command(
+    after_help = "Examples:\n  onestep inspect models/emoji\n  onestep inspect models/emoji --plan\n  onestep inspect stable-diffusion-v1-5 --variant fp16"
+)]
 pub struct Inspect {
-    /// Folder of the bundle; by default models/emoji or bundle, here or next to the program
-    #[arg(value_name = "DIR")]
-    bundle: Option<PathBuf>,
+    /// Model, run folder or bundle; by default the bundle models/emoji or bundle, here or next to the program
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// Variant of a model's weight files, such as fp16; by default files without one, or the only one
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// List every dispatch
     #[arg(long)]
     plan: bool,
@@ -32,10 +41,27 @@ pub struct Inspect {
     limits: bool,
 }
 
+/// The model at `path`, or in the run folder there; `None` if it holds a bundle or nothing that is known.
+fn model_of(path: &Path) -> Option<PathBuf> {
+    if path.join(manifest::FILE_NAME).is_file() {
+        return None;
+    }
+    let inside = path.join("model");
+    if inside.join("model_index.json").exists() {
+        return Some(inside);
+    }
+    let is_model = path.is_file() || ["model_index.json", "config.json"].iter().any(|name| path.join(name).exists());
+    is_model.then(|| path.to_owned())
+}
+
 impl Inspect {
-    /// Prints what the bundle contains.
+    /// Prints the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let folder = bundle_folder::find(self.bundle.as_deref())?;
+        if let Some(path) = self.path.as_deref().and_then(model_of) {
+            let report = Report::new(&Pipeline::open(&path, &OpenOptions { variant: self.variant })?);
+            return if shared.json { output::json(&json!(report)) } else { output::text(&report.to_string()) };
+        }
+        let folder = bundle_folder::find(self.path.as_deref())?;
         let bundle = bundle_folder::open(&folder)?;
         bundle_folder::check(&folder, &bundle)?;
         let smoke_test = bundle_folder::smoke_test(bundle.clone())?;

@@ -37,7 +37,6 @@ const OTHER_KINDS: &[(&str, &str)] = &[
     (".a1.weight", "a GLoRA"),
     (".b1.weight", "a GLoRA"),
     (".on_input", "an IA3"),
-    (".diff", "full differences (LyCORIS)"),
     (".w_norm", "trained norms (LyCORIS)"),
     (".b_norm", "trained norms (LyCORIS)"),
     ("bundle_emb.", "a bundled embedding of textual inversion"),
@@ -74,7 +73,9 @@ const PROCESSORS: &[(&str, &str, &str)] = &[
 /// The module and the part of the tensor `key`. The module is as the file names it, but for the names of attention that
 /// diffusers has no more.
 pub(super) fn parse(key: &str) -> Result<(String, Role), LoraError> {
-    if let Some((_, kind)) = OTHER_KINDS.iter().find(|(part, _)| key.contains(part)) {
+    let difference = [".diff", ".diff_b"].iter().any(|end| key.ends_with(end)).then_some("full differences (LyCORIS)");
+    let other = OTHER_KINDS.iter().find(|(part, _)| key.contains(part)).map(|(_, kind)| *kind);
+    if let Some(kind) = difference.or(other) {
         return Err(LoraError::OtherKind { key: key.to_owned(), kind });
     }
     if let Some((module, role)) = ENDS.iter().find_map(|(end, role)| Some((key.strip_suffix(end)?, *role))) {

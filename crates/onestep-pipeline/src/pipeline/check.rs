@@ -1,7 +1,7 @@
 //! Checks that the parts of a pipeline fit, before anything is computed.
 
-use super::{Component, ComponentConfig, Part, Pipeline, open::SCHEDULER_CONFIG};
-use crate::error::PipelineError;
+use super::{Component, ComponentConfig, Pipeline, open::SCHEDULER_CONFIG};
+use crate::{Part, error::PipelineError};
 
 /// Channels of an image.
 const COLOURS: usize = 3;

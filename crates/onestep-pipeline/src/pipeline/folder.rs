@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use onestep_store::FolderDestination;
 use sha2::{Digest, Sha256};
 
-use super::{Part, Pipeline, open::SCHEDULER_CONFIG};
-use crate::{error::PipelineError, weights::WeightMap};
+use super::{Pipeline, open::SCHEDULER_CONFIG};
+use crate::{Part, error::PipelineError, weights::WeightMap};
 
 /// The content of a file that is to be written into a model's folder.
 #[derive(Clone, Debug)]

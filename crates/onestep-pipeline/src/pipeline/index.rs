@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ComponentClass, Part};
-use crate::config::SchedulerConfig;
+use super::ComponentClass;
+use crate::{Part, config::SchedulerConfig};
 
 /// Components that a pipeline may have and that are ignored, because they do not influence a latent.
 const UNUSED: [&str; 3] = ["safety_checker", "feature_extractor", "image_encoder"];

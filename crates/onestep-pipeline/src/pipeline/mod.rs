@@ -2,16 +2,16 @@
 
 mod check;
 mod component;
-mod family;
+mod file;
 mod folder;
 mod index;
+mod lora_overlay;
 mod open;
 mod sizes;
 mod tokenizer_files;
 
 pub use check::Use;
-pub use component::{Component, ComponentClass, ComponentConfig, Part};
-pub use family::Family;
+pub use component::{Component, ComponentClass, ComponentConfig};
 pub use folder::Source;
 pub use index::model_index;
 pub use open::{Layout, OpenOptions, Pipeline};

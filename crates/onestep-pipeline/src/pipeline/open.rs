@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use onestep_program::limits;
 
 use super::{
-    Component, ComponentClass, ComponentConfig, Family, Part, TokenizerFiles,
-    family::is_xl,
+    Component, ComponentClass, ComponentConfig, TokenizerFiles,
     index::{Index, Named},
 };
 use crate::{
+    Family, Part,
     config::{AutoencoderKlConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig, object},
     error::PipelineError,
+    family::is_xl,
+    lora::LoraOption,
+    single_file::PredictionType,
     tokenizer::Tokenizer,
     weights::WeightMap,
 };
@@ -44,10 +47,20 @@ impl Layout {
 }
 
 /// How a model is opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenOptions {
-    /// The variant of the weight files, such as `fp16`; by default files without a variant, or those of the only one.
+    /// The variant of weight files, such as `fp16` of `model.fp16.safetensors`; by default files without one, or the only variant there is.
     pub variant: Option<String>,
+    /// LoRA files that are merged when weights are read, in this order.
+    pub loras: Vec<LoraOption>,
+    /// A component's folder, a model or a file with the U-Net to use in place of the model's.
+    pub unet: Option<PathBuf>,
+    /// The same for the autoencoder.
+    pub vae: Option<PathBuf>,
+    /// Folder of the tokenizer of all text encoders, in place of the model's. Single files have none.
+    pub tokenizer: Option<PathBuf>,
+    /// What the U-Net of a single file predicts, where the file does not say it.
+    pub prediction_type: Option<PredictionType>,
 }
 
 /// A model that was opened: configurations and the headers of weights. No weights were read.
@@ -70,8 +83,28 @@ impl Pipeline {
     /// Opens a pipeline folder, a component's folder or a single file.
     ///
     /// # Errors
-    /// A path that is none of these; an index that is damaged.
+    /// A path that is none of these; an index that is damaged; a replacement or a LoRA that does not fit.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, PipelineError> {
+        let mut pipeline = Self::open_plain(path, options)?;
+        for (part, replacement) in [(Part::Unet, &options.unet), (Part::Vae, &options.vae)] {
+            if let Some(replacement) = replacement {
+                let other = Self::open_plain(replacement, options)?;
+                let component = other.component(part)?.clone();
+                pipeline.components.insert(part, Ok(component));
+            }
+        }
+        if let Some(folder) = &options.tokenizer {
+            for part in [Part::TextEncoder, Part::TextEncoder2].into_iter().filter(|part| pipeline.has(*part)).collect::<Vec<_>>() {
+                pipeline.set_tokenizer(part, folder)?;
+            }
+        }
+        for lora in &options.loras {
+            pipeline.add_lora(lora)?;
+        }
+        Ok(pipeline)
+    }
+
+    fn open_plain(path: &Path, options: &OpenOptions) -> Result<Self, PipelineError> {
         let variant = options.variant.as_deref();
         if path.join(INDEX).exists() {
             return Self::open_folder(path, variant);
@@ -80,31 +113,13 @@ impl Pipeline {
             return Self::open_component(path, variant);
         }
         if path.is_file() {
-            return Self::open_file(path);
+            return Self::open_file(path, options);
         }
         let found = if path.is_dir() { "a folder with neither" } else { "nothing there" };
         Err(PipelineError::input(format!(
             "opening the model {}: expected a folder with {INDEX}, a component's folder with config.json, or a single file of weights; found {found}",
             path.display()
         )))
-    }
-
-    /// A pipeline of components that are parts of one file. `scheduler` is the text of a `scheduler_config.json`.
-    pub fn of_file(
-        path: &Path,
-        family: Family,
-        components: impl IntoIterator<Item = (Part, Result<Component, PipelineError>)>,
-        scheduler: Option<String>,
-    ) -> Self {
-        Self {
-            path: path.to_owned(),
-            layout: Layout::SingleFile,
-            index: Index::default(),
-            is_xl: Ok(family == Family::StableDiffusionXl),
-            components: components.into_iter().collect(),
-            scheduler: scheduler.map(Ok),
-            tokenizers: BTreeMap::new(),
-        }
     }
 
     fn open_folder(path: &Path, variant: Option<&str>) -> Result<Self, PipelineError> {
@@ -157,12 +172,6 @@ impl Pipeline {
             scheduler: None,
             tokenizers: BTreeMap::new(),
         })
-    }
-
-    fn open_file(path: &Path) -> Result<Self, PipelineError> {
-        let file = WeightMap::open(&[path.to_owned()])?;
-        let message = format!("{} has {} tensors, which are not those of a whole model", path.display(), file.names().count());
-        Err(PipelineError::input(message))
     }
 
     /// The path that was opened.

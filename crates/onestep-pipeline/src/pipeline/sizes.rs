@@ -2,8 +2,8 @@
 
 use onestep_program::limits;
 
-use super::{ComponentConfig, Part, Pipeline};
-use crate::{config::PerBlock, error::PipelineError};
+use super::{ComponentConfig, Pipeline};
+use crate::{Part, config::PerBlock, error::PipelineError};
 
 /// Sizes of images and latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,21 +1,11 @@
 //! Which family of models a file is of.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::SingleFileError;
-
-/// A family of models that are opened as single files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Stable Diffusion 1.x: CLIP ViT-L, 512² pixels, predicts the noise.
-    Sd1,
-    /// Stable Diffusion 2.x: OpenCLIP ViT-H without its last layer, 512² or 768² pixels.
-    Sd2,
-    /// Stable Diffusion XL base: CLIP ViT-L and OpenCLIP ViT-bigG, 1024² pixels.
-    Xl,
-}
+use crate::Family;
 
 /// What the U-Net predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,17 +54,17 @@ impl Family {
     /// The factor of latents, as published with the family.
     pub fn scaling_factor(self) -> f64 {
         match self {
-            Self::Sd1 | Self::Sd2 => 0.18215,
-            Self::Xl => 0.13025,
+            Self::StableDiffusion1 | Self::StableDiffusion2 => 0.18215,
+            Self::StableDiffusionXl => 0.13025,
         }
     }
 
     /// Side of the images that the family is made for, in pixels.
     pub fn image_size(self, prediction: PredictionType) -> usize {
         match (self, prediction) {
-            (Self::Sd1, _) | (Self::Sd2, PredictionType::Epsilon) => 512,
-            (Self::Sd2, PredictionType::V) => 768,
-            (Self::Xl, _) => 1024,
+            (Self::StableDiffusion1, _) | (Self::StableDiffusion2, PredictionType::Epsilon) => 512,
+            (Self::StableDiffusion2, PredictionType::V) => 768,
+            (Self::StableDiffusionXl, _) => 1024,
         }
     }
 
@@ -82,9 +72,9 @@ impl Family {
     pub fn scheduler(self, prediction: PredictionType, zero_terminal_snr: bool) -> Map<String, Value> {
         let (class, key, value) = match self {
             // diffusers' PNDMScheduler knows no zero terminal SNR.
-            Self::Sd1 if !zero_terminal_snr => ("PNDMScheduler", "skip_prk_steps", json!(true)),
-            Self::Sd1 | Self::Sd2 => ("DDIMScheduler", "clip_sample", json!(false)),
-            Self::Xl => ("EulerDiscreteScheduler", "interpolation_type", json!("linear")),
+            Self::StableDiffusion1 if !zero_terminal_snr => ("PNDMScheduler", "skip_prk_steps", json!(true)),
+            Self::StableDiffusion1 | Self::StableDiffusion2 => ("DDIMScheduler", "clip_sample", json!(false)),
+            Self::StableDiffusionXl => ("EulerDiscreteScheduler", "interpolation_type", json!("linear")),
         };
         let mut keys = Map::new();
         for (key, value) in [
@@ -101,23 +91,13 @@ impl Family {
         ] {
             keys.insert(key.to_owned(), value);
         }
-        if self != Self::Xl {
+        if self != Self::StableDiffusionXl {
             keys.insert("set_alpha_to_one".to_owned(), json!(false));
         }
         if zero_terminal_snr {
             keys.insert("rescale_betas_zero_snr".to_owned(), json!(true));
         }
         keys
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sd1 => "Stable Diffusion 1.x",
-            Self::Sd2 => "Stable Diffusion 2.x",
-            Self::Xl => "Stable Diffusion XL",
-        })
     }
 }
 

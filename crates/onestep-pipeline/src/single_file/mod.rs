@@ -25,13 +25,13 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-pub use family::{Family, PredictionType};
+pub use family::PredictionType;
 pub use original_names::{Place, UNetBlocks, former_autoencoder, open_clip, original_autoencoder};
 pub use single_file_error::SingleFileError;
 pub use stored_tensor::{StoredTensor, Transform};
 
 use crate::{
-    Part,
+    Family, Part,
     config::{AutoencoderKlConfig, ClipTextConfig, ConfigError, UNet2DConditionConfig},
     expected_tensors::{Visit, autoencoder_tensors, text_encoder_tensors, unet_tensors},
 };
@@ -146,8 +146,8 @@ impl SingleFile {
         let said = metadata.get("modelspec.prediction_type").and_then(|name| PredictionType::from_name(name));
         let prediction_type = known.prediction_type.or(said).or(match family {
             _ if tensors.contains_key("v_pred") => Some(PredictionType::V),
-            Some(Family::Sd1 | Family::Xl) => Some(PredictionType::Epsilon),
-            Some(Family::Sd2) | None => None,
+            Some(Family::StableDiffusion1 | Family::StableDiffusionXl) => Some(PredictionType::Epsilon),
+            Some(Family::StableDiffusion2) | None => None,
         });
         let image = family.zip(prediction_type).map(|(family, prediction)| family.image_size(prediction));
         let unet = match &source {
@@ -156,9 +156,9 @@ impl SingleFile {
         };
         let (text_encoder, text_encoder_2) = reader.text_encoders(family)?;
         let family = family.or(known.family).or(match (&text_encoder, &text_encoder_2) {
-            (_, Some(_)) => Some(Family::Xl),
-            (Some(_), None) if reader.has_prefix("cond_stage_model.model.") => Some(Family::Sd2),
-            (Some(_), None) if reader.has_prefix("cond_stage_model.transformer.") => Some(Family::Sd1),
+            (_, Some(_)) => Some(Family::StableDiffusionXl),
+            (Some(_), None) if reader.has_prefix("cond_stage_model.model.") => Some(Family::StableDiffusion2),
+            (Some(_), None) if reader.has_prefix("cond_stage_model.transformer.") => Some(Family::StableDiffusion1),
             _ => None,
         });
         let vae = reader.autoencoder(family, image)?;
@@ -181,8 +181,11 @@ impl SingleFile {
         let tokenizer = |part: &Option<Network<ClipTextConfig>>, folder, pads_with_end| {
             part.as_ref().map(|part| TokenizerNeed { folder, pads_with_end, model_max_length: part.config.max_position_embeddings })
         };
-        let tokenizers =
-            tokenizer(&text_encoder, "tokenizer", family != Some(Family::Sd2)).into_iter().chain(tokenizer(&text_encoder_2, "tokenizer_2", false));
+        let tokenizers = tokenizer(&text_encoder, "tokenizer", family != Some(Family::StableDiffusion2)).into_iter().chain(tokenizer(
+            &text_encoder_2,
+            "tokenizer_2",
+            false,
+        ));
         let file = Self {
             family,
             prediction_type,
@@ -227,7 +230,7 @@ impl SingleFile {
         let widths = [Some(first), self.text_encoder_2.as_ref()].map(|part| part.map(|part| part.config.hidden_size));
         let gives: usize = widths.iter().flatten().sum();
         // One of XL's encoders may lie elsewhere.
-        if gives == takes || (self.family == Some(Family::Xl) && self.text_encoder_2.is_none()) {
+        if gives == takes || (self.family == Some(Family::StableDiffusionXl) && self.text_encoder_2.is_none()) {
             return Ok(());
         }
         let many = if self.text_encoder_2.is_some() { "text encoders" } else { "text encoder" };
@@ -300,11 +303,11 @@ impl<'a> Reader<'a> {
             return match (added.get(1), text) {
                 (Some(2560), _) => Err(SingleFileError::OtherFamily { family: "the refiner of Stable Diffusion XL", key }),
                 (Some(1536 | 2048), Some(1024)) => Err(SingleFileError::OtherFamily { family: "Stable unCLIP", key }),
-                _ => Ok(Family::Xl),
+                _ => Ok(Family::StableDiffusionXl),
             };
         }
         let linear = shape("mid_block.attentions.0.proj_in.weight").is_some_and(|shape| shape.len() == 2);
-        Ok(if linear { Family::Sd2 } else { Family::Sd1 })
+        Ok(if linear { Family::StableDiffusion2 } else { Family::StableDiffusion1 })
     }
 
     fn unet(&mut self, source: &UNetSource, image: Option<usize>) -> Result<Network<UNet2DConditionConfig>, SingleFileError> {
@@ -354,7 +357,7 @@ impl<'a> Reader<'a> {
         let first = self.one_of(Part::TextEncoder, &places)?;
         let second = self.has_prefix("conditioner.embedders.1.model.").then_some(("conditioner.embedders.1.model.", true));
         // The activation is not in the file: OpenCLIP's models have the exact one.
-        let (xl, sd2) = (family == Some(Family::Xl), family == Some(Family::Sd2));
+        let (xl, sd2) = (family == Some(Family::StableDiffusionXl), family == Some(Family::StableDiffusion2));
         if let Some((prefix, _)) = first.filter(|(prefix, _)| xl && prefix.starts_with("cond_stage")) {
             return Err(SingleFileError::Structure(format!(
                 "the U-Net of the file is of Stable Diffusion XL, but its text encoder is named {prefix}*, as in 1.x and 2.x"

@@ -12,6 +12,7 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// A model: the stored tensors, and the tensors of each network with the checksum of their values if there is one.
 pub struct Model {
+    #[allow(dead_code)] // Not of interest to every test.
     pub stored: Shapes,
     pub networks: BTreeMap<String, BTreeMap<String, (Vec<usize>, Option<String>)>>,
 }
@@ -45,4 +46,16 @@ impl Model {
     pub fn network(&self, name: &str) -> Shapes {
         self.networks[name].iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect()
     }
+}
+
+/// Whole numbers below 2^24, other ones for each name and place: the script computes the same.
+pub fn numbers(name: &str, shape: &[usize]) -> impl Iterator<Item = u32> {
+    let start = u64::from(crc32(name));
+    (0..shape.iter().product::<usize>() as u64).map(move |index| ((start + index * 2_654_435_761) % (1 << 24)) as u32)
+}
+
+fn crc32(text: &str) -> u32 {
+    !text
+        .bytes()
+        .fold(!0_u32, |crc, byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 }))
 }

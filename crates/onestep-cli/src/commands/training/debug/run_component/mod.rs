@@ -117,7 +117,7 @@ impl RunComponent {
 
     fn of_folder(&self, inputs: &Tensors) -> Result<Tensors, Failure> {
         let device = Device::flex();
-        let pipeline = Pipeline::open(&self.model, &OpenOptions { variant: self.variant.clone() })?;
+        let pipeline = Pipeline::open(&self.model, &OpenOptions { variant: self.variant.clone(), ..OpenOptions::default() })?;
         match self.component.as_str() {
             "unet" => self.unet(&pipeline, inputs, &device),
             "vae_encoder" | "vae_decoder" => self.vae(&pipeline, inputs, &device),

@@ -11,6 +11,12 @@ pub enum Family {
     StableDiffusionXl,
 }
 
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl Family {
     /// The name for reports.
     pub fn name(self) -> &'static str {
@@ -74,7 +80,7 @@ const OTHERS: [(&str, &str); 30] = [
 ///
 /// # Errors
 /// Any other class, with its family if it is known.
-pub(super) fn is_xl(class: &str) -> Result<bool, String> {
+pub(crate) fn is_xl(class: &str) -> Result<bool, String> {
     if STABLE_DIFFUSION.contains(&class) {
         return Ok(false);
     }
