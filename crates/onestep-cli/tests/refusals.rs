@@ -2,6 +2,8 @@
 //! the culprit, before anything is computed.
 
 mod support;
+#[path = "support/tiny_pipeline.rs"]
+mod tiny_pipeline;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,17 +13,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::Device;
-use onestep_nets::{AutoencoderKlConfig, ClipTextConfig, Init, UNet2DConditionConfig, weights};
+use onestep_nets::{Init, UNet2DConditionConfig, weights};
 use onestep_program::{FileEntry, Manifest};
-use onestep_train::data::{CaptionTokenizer, TokenizerOptions};
-use onestep_train::pipeline_folder::{MODEL, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};
+use onestep_train::pipeline_folder::{MODEL, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};
 use onestep_train::store::{self, tensor_bytes};
 use serde_json::{Value, json};
 use support::{text, write_images};
-
-/// Width of the texts, tokens of a prompt.
-const WIDTH: usize = 8;
-const TOKENS: usize = 16;
+use tiny_pipeline::{TOKENS, scheduler_config, sound, tokenizer, unet_config, vae_config, with};
 
 /// A sound pipeline with random weights in `base`, images in `images` and a bundle of it in `bundle`.
 fn folder() -> &'static Path {
@@ -33,64 +31,6 @@ fn folder() -> &'static Path {
         succeed(&folder, &["export", "--model", "base", "--out", "bundle"]);
         folder
     })
-}
-
-fn unet_config() -> Value {
-    json!({
-        "_class_name": "UNet2DConditionModel", "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 4,
-        "block_out_channels": [8, 8], "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
-        "cross_attention_dim": WIDTH, "attention_head_dim": 2,
-    })
-}
-
-fn vae_config() -> Value {
-    json!({
-        "_class_name": "AutoencoderKL", "sample_size": 16, "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 4, "block_out_channels": [8, 8],
-        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
-    })
-}
-
-fn scheduler_config() -> Value {
-    json!({
-        "_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false,
-        "num_train_timesteps": 1000, "prediction_type": "epsilon", "set_alpha_to_one": true, "steps_offset": 0, "timestep_spacing": "trailing",
-    })
-}
-
-fn tokenizer(length: usize) -> CaptionTokenizer {
-    let options = TokenizerOptions { length, ..TokenizerOptions::default() };
-    CaptionTokenizer::train(["red square", "a green square", "blue"], &options).expect("a tokenizer")
-}
-
-/// The files of the sound pipeline, with random weights. Made once: concurrent tests share the source of random numbers.
-fn sound() -> &'static Vec<(String, Vec<u8>)> {
-    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
-    FILES.get_or_init(pipeline)
-}
-
-fn pipeline() -> Vec<(String, Vec<u8>)> {
-    let device = Device::flex();
-    let tokenizer = tokenizer(TOKENS);
-    let text = json!({
-        "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "vocab_size": tokenizer.vocabulary_size(), "hidden_size": WIDTH,
-        "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": TOKENS, "eos_token_id": tokenizer.end_id(),
-    });
-    let (unet, vae) = (unet_config(), vae_config());
-    let unet_net = UNet2DConditionConfig::from_json(&unet.to_string()).expect("a configuration").init(&device);
-    let vae_net = AutoencoderKlConfig::from_json(&vae.to_string()).expect("a configuration").init(&device);
-    let text_net = ClipTextConfig::from_json(&text.to_string()).expect("a configuration").init(&device);
-    let none = BTreeMap::new();
-    vec![
-        ("unet/config.json".into(), unet.to_string().into_bytes()),
-        (UNET_WEIGHTS.into(), weights::save(&unet_net, &none)),
-        ("vae/config.json".into(), vae.to_string().into_bytes()),
-        (VAE_WEIGHTS.into(), weights::save(&vae_net, &none)),
-        ("text_encoder/config.json".into(), text.to_string().into_bytes()),
-        (TEXT_WEIGHTS.into(), weights::save(&text_net, &none)),
-        ("scheduler/scheduler_config.json".into(), scheduler_config().to_string().into_bytes()),
-        (TOKENIZER.into(), tokenizer.to_json().as_bytes().to_vec()),
-        model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]),
-    ]
 }
 
 fn run(folder: &Path, words: &[&str]) -> Output {
@@ -149,11 +89,6 @@ fn changed(name: &str, files: &[(&str, Vec<u8>)]) -> PathBuf {
     let all: Vec<_> = all.chain(files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone()))).collect();
     store::write_folder(&path, MODEL, &all).expect("a write");
     path
-}
-
-fn with(mut config: Value, key: &str, value: Value) -> Vec<u8> {
-    config[key] = value;
-    config.to_string().into_bytes()
 }
 
 fn unet_weights(config: &[u8]) -> Vec<u8> {
@@ -551,6 +486,51 @@ fn an_index_of_shards_agrees_with_its_shards() {
     ] {
         write(&map);
         refused(&[&words[..], &["never.safetensors"]].concat(), 3, &[&["index.json"], &parts[..]].concat());
+    }
+}
+
+#[test]
+fn prompts_come_from_a_file() {
+    let file = |name: &str, bytes: &str| fs::write(folder().join(name), bytes).expect("a write");
+    file("prompts.txt", "red square\r\n\r\na green square\r\nred square\r\n");
+    file("prompts.jsonl", "{\"caption\": \"red square\"}\n{\"caption\": \"a green square\"}\n{\"caption\": \"red square\"}\n");
+    file("prompts.csv", "\u{feff}id,Prompt,short\n1,red square,red\n2,\"a green square\",\n3,red square,\n");
+    file("prompts-short.csv", "short\nred\n");
+    const COMMAND: [&str; 14] =
+        ["pairs", "--teacher", "base", "--count", "7", "--shard", "4", "--batch", "4", "--steps", "5", "--device", "cpu", "--prompts"];
+    let shards = |name: &str| {
+        succeed(folder(), &[&COMMAND[..], &[name, "--out", &format!("of-{name}")]].concat());
+        [0, 1].map(|number| fs::read(folder().join(format!("of-{name}/pairs-0000{number}-of-00002.safetensors"))).expect("a shard"))
+    };
+    let of_text = shards("prompts.txt");
+    assert!(of_text == shards("prompts.jsonl") && of_text == shards("prompts.csv"));
+    let index: Value = serde_json::from_slice(&fs::read(folder().join("of-prompts.txt/index.json")).expect("an index")).expect("JSON");
+    assert_eq!((&index["prompts"], &index["names"]), (&json!(["red square", "a green square", "red square"]), &json!([])));
+    // A student is trained on them: conditions by prompts, labels by their texts.
+    let distil =
+        ["distil", "--teacher", "base", "--pairs", "of-prompts.txt", "--distance", "mse", "--no-discriminator", "--steps", "2", "--batch", "4"];
+    succeed(folder(), &[&distil[..], &["--device", "cpu", "--out", "student-of-prompts"]].concat());
+
+    let again = |name: &str| [&COMMAND[..], &[name, "--out", "of-prompts.txt", "--resume"]].concat();
+    fs::remove_file(folder().join("of-prompts.txt/pairs-00001-of-00002.safetensors")).expect("a shard");
+    succeed(folder(), &again("prompts.jsonl"));
+    assert!(fs::read(folder().join("of-prompts.txt/pairs-00001-of-00002.safetensors")).expect("a shard") == of_text[1]);
+    file("prompts.txt", "red square\na blue square\nred square\n");
+    refused(&again("prompts.txt"), 2, &["of-prompts.txt", "their prompts are others", "--prompts"]);
+    let column = [&COMMAND[..], &["prompts.csv", "--caption-column", "short", "--out", "never"]].concat();
+    succeed(folder(), &[&COMMAND[..], &["prompts.csv", "--caption-column", "short", "--out", "of-column"]].concat());
+    refused(&[&column[..], &["--data", "images"]].concat(), 2, &["--data", "--prompts"]);
+    let without = &COMMAND[..COMMAND.len() - 1];
+    refused(&[without, &["--out", "never"]].concat(), 2, &["--data", "--prompts FILE"]);
+    refused(&[without, &["--data", "images", "--caption-column", "x", "--out", "never"]].concat(), 2, &["--caption-column"]);
+    for (name, more, parts) in [
+        ("prompts.txt", vec!["--caption-column", "x"], vec!["prompts.txt", "no columns"]),
+        ("prompts.csv", vec!["--caption-column", "x"], vec!["prompts.csv", "a column x", "\"short\""]),
+        ("prompts-short.csv", vec![], vec!["prompts-short.csv, line 1", "--caption-column"]),
+        ("nowhere.txt", vec![], vec!["nowhere.txt", "nothing there"]),
+        ("images", vec![], vec!["images", "a folder"]),
+    ] {
+        refused(&[&COMMAND[..], &[name, "--out", "never"], &more[..]].concat(), 3, &parts);
     }
 }
 

@@ -10,6 +10,7 @@
 //! - [`expected_tensors`]: the names and shapes of the tensors that a configuration implies.
 //! - [`single_file`]: whole models in one file, in the original key layout.
 //! - [`lora`]: small changes of weights, merged when these are read.
+//! - [`prompts`]: files of prompts as text, JSON Lines, CSV or Parquet (feature `prompts`).
 //!
 //! The crate depends on no tensor library: networks are in `onestep-nets`.
 
@@ -23,6 +24,8 @@ pub mod lora;
 pub mod one_step;
 mod part;
 mod pipeline;
+#[cfg(feature = "prompts")]
+pub mod prompts;
 pub mod schedule;
 pub mod single_file;
 pub mod tokenizer;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use names::{Model, Shapes, fixture, numbers};
 use onestep_pipeline::{
-    Component,
+    Part,
     lora::{Lora, LoraError, LoraOption, Targets},
 };
 use serde::Deserialize;
@@ -41,10 +41,10 @@ impl Case {
     }
 }
 
-const COMPONENTS: [Component; 3] = [Component::UNet, Component::TextEncoder, Component::TextEncoder2];
+const COMPONENTS: [Part; 3] = [Part::Unet, Part::TextEncoder, Part::TextEncoder2];
 
-fn component(folder: &str) -> Component {
-    COMPONENTS.into_iter().find(|component| component.folder() == folder).unwrap()
+fn component(folder: &str) -> Part {
+    COMPONENTS.into_iter().find(|component| component.name() == folder).unwrap()
 }
 
 fn targets(model: &str) -> Targets {
@@ -107,7 +107,7 @@ fn merged_weights_are_those_of_diffusers_and_peft() {
         assert!(smallest > 1e-3, "{name}: a change of {smallest:e} would not be seen");
         let before = vec![1.0; 4];
         let mut values = before.clone();
-        assert_eq!(lora.merge(Component::Vae, "conv_in.weight", &mut values, 1.0, &mut |key| case.tensor(key)), Ok(false));
+        assert_eq!(lora.merge(Part::Vae, "conv_in.weight", &mut values, 1.0, &mut |key| case.tensor(key)), Ok(false));
         assert_eq!(values, before);
     }
 }
@@ -117,7 +117,7 @@ fn several_loras_add_up_in_order() {
     let case = Case::read("kohya-sd1");
     let lora = case.lora().unwrap();
     let (component, tensor, ..) = lora.changes().next().unwrap();
-    let shape = &Model::read("sd1-small").networks[component.folder()][tensor].0;
+    let shape = &Model::read("sd1-small").networks[component.name()][tensor].0;
     let base = weights(tensor, shape);
     let merged = |strengths: &[f64]| {
         let mut values = base.clone();
@@ -241,7 +241,7 @@ fn tensors_without_a_layer_are_refused_by_name() {
     }
     // A U-Net alone has no text encoder.
     let case = Case::read("kohya-sd1");
-    let unet = Targets::new(BTreeMap::from([(Component::UNet, Model::read("sd1-small").network("unet"))]));
+    let unet = Targets::new(BTreeMap::from([(Part::Unet, Model::read("sd1-small").network("unet"))]));
     let error = Lora::read(&case.tensors, &case.metadata, &unet, &mut |key| case.tensor(key)).unwrap_err();
     assert!(matches!(&error, LoraError::NoTarget { wanted, .. } if wanted == "the text encoder"), "{error}");
 }
@@ -323,7 +323,7 @@ fn a_tensor_that_cannot_be_read_or_is_too_short_is_named() {
     let case = Case::read("kohya-sd1");
     let lora = case.lora().unwrap();
     let (component, tensor, ..) = lora.changes().next().unwrap();
-    let shape = &Model::read("sd1-small").networks[component.folder()][tensor].0;
+    let shape = &Model::read("sd1-small").networks[component.name()][tensor].0;
     let mut values = weights(tensor, shape);
     for read in [(|_: &str| Err("the disk is gone".to_owned())) as fn(&str) -> _, |_: &str| Ok(vec![1.0])] {
         let error = lora.merge(component, tensor, &mut values, 1.0, &mut { read }).unwrap_err();

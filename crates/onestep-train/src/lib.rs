@@ -26,6 +26,7 @@ pub mod latent_metric;
 pub mod measures;
 pub mod observer;
 pub mod optimizer;
+mod pair_prompts;
 pub mod pairs;
 pub mod parameters;
 pub mod pipeline_folder;

@@ -8,7 +8,8 @@
 //! pairs-00000-of-00020.safetensors    latent [n,C,H,W] f32 · seed [n] i64 · prompt [n] i64 (row of the prompt list)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
@@ -23,9 +24,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    data::{CaptionTokenizer, ImageFolder},
+    data::CaptionTokenizer,
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
+    pair_prompts::PairPrompts,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, LOCK, model_of},
     sampler::{Sampler, encode_prompts, noises, note_long_captions, solver},
@@ -40,9 +42,16 @@ pub struct PairsOptions {
     /// Run or model folder of the teacher.
     #[arg(long, value_name = "DIR")]
     pub teacher: PathBuf,
-    /// The image folder, for its prompts.
-    #[arg(long, value_name = "DIR")]
+    /// The image folder whose captions are the prompts; its images are not read.
+    #[arg(long, value_name = "DIR", conflicts_with = "prompts")]
     pub data: PathBuf,
+    /// File of prompts, instead of --data: text with one prompt per line, .jsonl, .csv, .tsv or .parquet.
+    #[arg(long, value_name = "FILE")]
+    pub prompts: PathBuf,
+    /// Key or column of --prompts; by default text, caption or prompt.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_column: Option<String>,
     /// The folder of the pair set.
     #[arg(skip)]
     pub out: PathBuf,
@@ -71,6 +80,8 @@ impl Default for PairsOptions {
         Self {
             teacher: PathBuf::new(),
             data: PathBuf::new(),
+            prompts: PathBuf::new(),
+            caption_column: None,
             out: PathBuf::new(),
             count: 20_000,
             shard: 1000,
@@ -96,7 +107,7 @@ pub struct PairIndex {
     pub shape: [usize; 3],
     /// The list of prompts.
     pub prompts: Vec<String>,
-    /// For each prompt, the name of the image that it describes.
+    /// For each prompt, the name of the image that it describes. Empty for prompts of a file, each of which is its own name.
     pub names: Vec<String>,
     /// SHA-256 of each shard; empty until the shard is finished.
     pub shards: Vec<String>,
@@ -113,11 +124,22 @@ impl PairIndex {
         format!("pairs-{shard:05}-of-{:05}.safetensors", self.shards.len())
     }
 
+    /// The numbers of the pairs of one shard.
+    fn range(&self, shard: usize) -> Range<u64> {
+        let first = shard as u64 * self.options.shard;
+        first..first.saturating_add(self.options.shard).min(self.options.count)
+    }
+
+    /// The number of pairs of one shard.
+    fn pairs_in(&self, shard: usize) -> u64 {
+        let range = self.range(shard);
+        range.end - range.start
+    }
+
     /// Seeds of one shard, and rows of its prompts in the list.
     fn seeds_and_rows(&self, shard: usize) -> (Vec<u64>, Vec<usize>) {
         let options = &self.options;
-        let first = shard as u64 * options.shard;
-        let range = first..(first + options.shard).min(options.count);
+        let range = self.range(shard);
         let count = self.prompts.len() as u64;
         let (mut round, mut order) = (u64::MAX, Vec::new());
         let rows = range.clone().map(|pair| {
@@ -142,6 +164,13 @@ impl PairsOptions {
 
     /// Refuses options that cannot work.
     fn check(&self) -> Result<(), TrainError> {
+        let usage = |message: &str| Err(TrainError::new(TrainErrorKind::Usage, message));
+        match (self.data.as_os_str().is_empty(), self.prompts.as_os_str().is_empty()) {
+            (true, true) => return usage("--data and --prompts are missing: give --data DIR or --prompts FILE, or a --config that has one of them"),
+            (false, false) => return usage("--data and --prompts are both given, one of them in the file of --config perhaps; give one"),
+            (false, true) if self.caption_column.is_some() => return usage("--caption-column is for --prompts; leave it out with --data"),
+            _ => {}
+        }
         let at_least_1 = |name: &str, value: u64| (format!("{name} {value}"), value > 0, "at least 1");
         check_options([at_least_1("--count", self.count), at_least_1("--shard", self.shard), at_least_1("--batch", self.batch as u64)])?;
         if self.shards() > MOST_SHARDS {
@@ -178,8 +207,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     let sizes = teacher.sizes()?;
     options.check_memory(sizes.latent)?;
     solver(&teacher.schedule()?, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
-    let images = ImageFolder::open_trained(&options.data, sizes.image)?;
-    let requested = PairIndex::new(options, teacher.hash()?, sizes.latent, &images);
+    let requested = PairIndex::new(options, teacher.hash()?, sizes.latent, PairPrompts::read(options, observer)?);
     json_bytes(&requested, &options.out.join(INDEX))?;
 
     create_folder(&options.out)?;
@@ -207,14 +235,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
 
 impl PairIndex {
     /// The index of a set without any shard.
-    fn new(options: &PairsOptions, teacher: String, latent: [usize; 3], images: &ImageFolder) -> Self {
-        let phrasings = (0..images.len()).flat_map(|index| images.train_prompts(index).iter().map(move |prompt| (prompt, index)));
-        // Images of one name have the same prompts.
-        let mut seen = BTreeSet::new();
-        let (prompts, names) = phrasings
-            .filter(|(prompt, _)| seen.insert(prompt.as_str()))
-            .map(|(prompt, index)| (prompt.clone(), images.entries()[index].text.clone()))
-            .unzip();
+    fn new(options: &PairsOptions, teacher: String, latent: [usize; 3], PairPrompts { prompts, names }: PairPrompts) -> Self {
         let shards = vec![String::new(); options.shards() as usize];
         Self { version: 1, teacher, options: options.clone(), shape: latent, prompts, names, shards }
     }
@@ -228,20 +249,23 @@ impl PairIndex {
         let found = read_index(folder)?;
         let message = match entry {
             Entry::New => "continue with the same command and --resume",
-            Entry::Resume if found.identity() == self.identity() => {
+            Entry::Resume if found.identity() != self.identity() => "they were made by another teacher or with other options; give the same ones",
+            Entry::Resume if (&found.prompts, &found.names) != (&self.prompts, &self.names) => {
+                "their prompts are others than those of --data or --prompts, which has changed since; give the same prompts"
+            }
+            Entry::Resume => {
                 check_shape(folder, &found, self.shape)?;
                 return Ok(found);
             }
-            Entry::Resume => "they were made by another teacher or with other options; give the same ones",
         };
         let message = format!("{} holds pairs already; {message}, or choose another --out", folder.display());
         Err(TrainError::new(TrainErrorKind::Usage, message))
     }
 
-    /// All that the pairs depend on.
+    /// All that the pairs depend on besides the prompts.
     fn identity(&self) -> impl PartialEq + use<> {
         let PairsOptions { count, shard, batch, steps, guidance, base_seed, .. } = self.options;
-        (self.teacher.clone(), self.prompts.clone(), self.names.clone(), count, shard, batch, steps, guidance.to_bits(), base_seed)
+        (self.teacher.clone(), count, shard, batch, steps, guidance.to_bits(), base_seed)
     }
 
     /// Clears the hashes of shards that are missing or damaged, so that they are made again.
@@ -258,7 +282,7 @@ impl PairIndex {
     /// The number of pairs in finished shards.
     fn finished_pairs(&self) -> u64 {
         let finished = (0..self.shards.len()).filter(|&shard| !self.shards[shard].is_empty());
-        finished.map(|shard| self.seeds_and_rows(shard).0.len() as u64).sum()
+        finished.map(|shard| self.pairs_in(shard)).sum()
     }
 }
 
@@ -322,7 +346,7 @@ fn read_index(folder: &Path) -> Result<PairIndex, TrainError> {
     }
     let fits = !index.prompts.is_empty()
         && index.options.count > 0
-        && index.names.len() == index.prompts.len()
+        && (index.names.len() == index.prompts.len() || index.names.is_empty())
         && index.options.shard > 0
         && index.shards.len() as u64 == index.options.count.div_ceil(index.options.shard);
     if fits {
@@ -423,7 +447,7 @@ impl Pairs {
                 }
                 Ok(found)
             };
-            let expected = pairs.index.seeds_and_rows(shard).0.len();
+            let expected = pairs.index.pairs_in(shard) as usize;
             let latent = tensor("latent", ElementType::F32, &[channels, rows, columns])?;
             let (seeds, prompts) = (tensor("seed", ElementType::I64, &[])?, tensor("prompt", ElementType::I64, &[])?);
             for (name, found) in [("latent", latent.shape), ("seed", seeds.shape), ("prompt", prompts.shape)] {
@@ -463,12 +487,11 @@ impl Pairs {
         Ok(pairs)
     }
 
-    /// The class label of each pair: equal numbers for equal names of images.
+    /// The class label of each pair: equal numbers for equal names of images, or for equal prompts where prompts have no names.
     pub fn labels(&self) -> Vec<usize> {
+        let PairIndex { prompts, names, .. } = &self.index;
         let mut numbers = BTreeMap::new();
-        let label_of_prompt: Vec<usize> = self
-            .index
-            .names
+        let label_of_prompt: Vec<usize> = if names.is_empty() { prompts } else { names }
             .iter()
             .map(|name| {
                 let next = numbers.len();

@@ -58,7 +58,7 @@ impl Inspect {
     /// Prints the report.
     pub fn run(self, shared: &Shared) -> Result<(), Failure> {
         if let Some(path) = self.path.as_deref().and_then(model_of) {
-            let report = Report::new(&Pipeline::open(&path, &OpenOptions { variant: self.variant })?);
+            let report = Report::new(&Pipeline::open(&path, &OpenOptions { variant: self.variant, ..OpenOptions::default() })?);
             return if shared.json { output::json(&json!(report)) } else { output::text(&report.to_string()) };
         }
         let folder = bundle_folder::find(self.path.as_deref())?;

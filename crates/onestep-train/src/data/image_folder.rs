@@ -30,6 +30,21 @@ pub struct ImageEntry {
     pub split: Split,
 }
 
+impl From<ListedImage> for ImageEntry {
+    fn from(listed: ListedImage) -> Self {
+        let ListedImage { path, text, phrasings, held_out, split, .. } = listed;
+        Self { path, text, phrasings, held_out, split }
+    }
+}
+
+/// The captions of the training images of a folder, sorted by path. No image is read.
+///
+/// # Errors
+/// The first problem with a caption, an image without one, a folder without training images.
+pub fn training_captions(path: &Path) -> Result<Vec<ImageEntry>, DataError> {
+    Ok(list(path, true)?.into_iter().map(ImageEntry::from).collect())
+}
+
 /// Images and captions in memory, sorted by path; all indices refer to this order.
 #[derive(Debug, Clone)]
 pub struct ImageFolder {
@@ -57,20 +72,11 @@ impl ImageFolder {
     }
 
     fn read(path: &Path, size: usize, only_trained: bool, max_bytes: u64) -> Result<Self, DataError> {
-        let doing = || format!("reading the image folder {}", path.display());
+        let doing = || reading(path);
         if !(1..=MAX_SIDE as usize).contains(&size) {
             return Err(DataError::input(doing(), format!("a size from 1 to {MAX_SIDE}"), format!("{size}")).at(path));
         }
-        let mut listed = list_images(path, &mut Err)?;
-        if only_trained {
-            trained(listed.iter().map(|one| one.split)).map_err(|error| error.at(path))?;
-            listed.retain(|one| one.split == Split::Train);
-        }
-        if listed.is_empty() {
-            return Err(DataError::input(doing(), "images (NAME.png with NAME.txt, or metadata.jsonl)", "none")
-                .advise("make a folder with onestep data emoji, or look at this one with onestep data check")
-                .at(path));
-        }
+        let listed = list(path, only_trained)?;
         let values = 3 * size * size;
         let total = (listed.len() as u64).saturating_mul(values as u64);
         let bytes = total.saturating_mul(4);
@@ -84,10 +90,7 @@ impl ImageFolder {
             .at(path));
         }
         let pixels = read_all(&listed, size, total as usize)?;
-        let entries: Vec<ImageEntry> = listed
-            .into_iter()
-            .map(|l| ImageEntry { path: l.path, text: l.text, phrasings: l.phrasings, held_out: l.held_out, split: l.split })
-            .collect();
+        let entries: Vec<ImageEntry> = listed.into_iter().map(ImageEntry::from).collect();
         let content_hash = hash(size, &entries, &pixels);
         Ok(Self { size, entries, pixels, content_hash })
     }
@@ -159,6 +162,25 @@ impl ImageFolder {
     pub fn content_hash(&self) -> &str {
         &self.content_hash
     }
+}
+
+fn reading(path: &Path) -> String {
+    format!("reading the image folder {}", path.display())
+}
+
+/// The images of a folder or its training images; never none.
+fn list(path: &Path, only_trained: bool) -> Result<Vec<ListedImage>, DataError> {
+    let mut listed = list_images(path, &mut Err)?;
+    if only_trained {
+        trained(listed.iter().map(|one| one.split)).map_err(|error| error.at(path))?;
+        listed.retain(|one| one.split == Split::Train);
+    }
+    if listed.is_empty() {
+        return Err(DataError::input(reading(path), "images (NAME.png with NAME.txt, or metadata.jsonl)", "none")
+            .advise("make a folder with onestep data emoji, or look at this one with onestep data check")
+            .at(path));
+    }
+    Ok(listed)
 }
 
 /// Refuses a folder without training images.

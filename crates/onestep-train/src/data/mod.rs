@@ -20,6 +20,6 @@ pub use emoji::{EmojiOptions, EmojiReport, EmojiSubset, make_emoji_folder};
 pub use error::{DataError, DataErrorKind};
 pub use folder_check::{CheckReport, ImageProblem, check_image_folder, contact_sheet};
 pub use image::square_pixels;
-pub use image_folder::{ImageEntry, ImageFolder, Split};
+pub use image_folder::{ImageEntry, ImageFolder, Split, training_captions};
 pub use resample::resize_planes;
 pub use tokenizer::{CaptionTokenizer, LongCaptions, TokenizerOptions};

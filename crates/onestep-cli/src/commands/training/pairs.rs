@@ -1,7 +1,5 @@
 //! `onestep pairs`: noise–latent pairs of the teacher.
 
-use std::path::Path;
-
 use onestep_train::pairs::{PairsOptions, make};
 
 use crate::commands::training::options::{Flags, RunOptions};
@@ -13,7 +11,8 @@ use crate::shared::Shared;
 ///
 /// With --resume, missing and damaged shards are sampled again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs")]
+#[command(after_help = "Examples:\n  onestep pairs --teacher runs/teacher --data emoji --count 20000 --out runs/pairs\n  \
+    onestep pairs --teacher stable-diffusion-v1-5 --prompts prompts.parquet --caption-column Prompt --out runs/pairs")]
 pub struct Pairs {
     #[command(flatten)]
     flags: Flags<PairsOptions>,
@@ -27,8 +26,10 @@ impl Pairs {
         let mut options = self.run.options(&self.flags)?;
         options.out = self.run.out();
         let entry = self.run.entry();
-        let needed: [(&str, &Path); 2] = [("--teacher", &options.teacher), ("--data", &options.data)];
-        let done = self.run.go(shared, &options, &needed, &[], |options, device, _, progress| make(options, entry, device, progress))?;
+        let sources = [options.data.clone(), options.prompts.clone()];
+        let done = self.run.go(shared, &options, &[("--teacher", &options.teacher)], &sources, |options, device, _, progress| {
+            make(options, entry, device, progress)
+        })?;
         done.map_or(Ok(()), |()| output::path(shared, &options.out))
     }
 }

@@ -1,0 +1,70 @@
+//! Collects the prompts of a file within the limits.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use onestep_program::limits::PROMPT_BYTES;
+
+use super::refusal::refusal;
+use super::{MAX_PROMPTS, MAX_TEXT_BYTES, PromptFile};
+use crate::error::PipelineError;
+
+/// The prompts read so far.
+pub(super) struct Collector<'a> {
+    path: &'a Path,
+    prompts: Vec<String>,
+    blank: u64,
+    bytes: usize,
+}
+
+impl<'a> Collector<'a> {
+    pub fn new(path: &'a Path) -> Self {
+        Self { path, prompts: Vec::new(), blank: 0, bytes: 0 }
+    }
+
+    /// The file, for errors.
+    pub fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    /// An error at a line or row.
+    pub fn refuse(&self, place: impl Display, expected: impl Display, found: impl Display, advice: &str) -> PipelineError {
+        refusal(self.path, place, expected, found, advice)
+    }
+
+    /// Counts a line or row without a prompt.
+    pub fn skip(&mut self) {
+        self.blank += 1;
+    }
+
+    /// Adds the prompt of a line or row.
+    pub fn add(&mut self, prompt: &str, place: impl Display) -> Result<(), PipelineError> {
+        let prompt = prompt.trim();
+        if prompt.is_empty() {
+            self.skip();
+            return Ok(());
+        }
+        if let Some(at) = prompt.find('\0') {
+            return Err(self.refuse(place, "text", format_args!("a zero byte after {at} bytes"), "give a file of text"));
+        }
+        self.check(prompt.len() as u64 <= PROMPT_BYTES.max, &place, format_args!("a prompt of at most {} bytes", PROMPT_BYTES.max), prompt.len())?;
+        self.check(self.prompts.len() < MAX_PROMPTS, &place, format_args!("at most {MAX_PROMPTS} prompts"), "more")?;
+        self.bytes += prompt.len();
+        self.check(self.bytes <= MAX_TEXT_BYTES, &place, format_args!("at most {} MiB of prompts", MAX_TEXT_BYTES >> 20), "more")?;
+        self.prompts.push(prompt.to_owned());
+        Ok(())
+    }
+
+    fn check(&self, holds: bool, place: &dyn Display, expected: impl Display, found: impl Display) -> Result<(), PipelineError> {
+        if holds { Ok(()) } else { Err(self.refuse(place, expected, found, "split the file or shorten the prompt")) }
+    }
+
+    /// The prompts; none is an error.
+    pub fn finish(self) -> Result<PromptFile, PipelineError> {
+        if self.prompts.is_empty() {
+            let found = if self.blank == 0 { "none".to_owned() } else { format!("{} blank lines or rows", self.blank) };
+            return Err(refusal(self.path, "", "prompts", found, "write one prompt per line"));
+        }
+        Ok(PromptFile { prompts: self.prompts, blank: self.blank })
+    }
+}
