@@ -246,6 +246,7 @@ fn hostile_files_are_refused_by_file_and_key() {
         (replaced("vocab.json", "{\"a\": 1"), &["t/vocab.json"]),
         (vocabulary(|all| drop(all.as_object_mut().unwrap().remove("<|endoftext|>"))), &["t/vocab.json", "<|endoftext|>", "unk_token"]),
         (vocabulary(|all| all["<|endoftext|>"] = json!(-1)), &["t/vocab.json", "<|endoftext|>"]),
+        (vocabulary(|all| all["a"] = json!(0)), &["t/vocab.json", "\"!\"", "\"a\"", "id 0"]),
         (vocabulary(|all| all["a"] = json!("x")), &["t/vocab.json", "\"a\""]),
         (vocabulary(|all| all["a"] = json!(1u64 << 32)), &["t/vocab.json", "\"a\""]),
         (config(|config| config["tokenizer_class"] = "GPT2Tokenizer".into()), &["t/tokenizer_config.json", "tokenizer_class", "GPT2Tokenizer"]),

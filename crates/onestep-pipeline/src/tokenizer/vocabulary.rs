@@ -1,5 +1,7 @@
 //! `vocab.json` and `merges.txt` of CLIP, as a `tokenizer.json`.
 
+use std::collections::HashMap;
+
 use onestep_program::limits;
 use serde_json::{Map, Value, json};
 
@@ -27,15 +29,13 @@ pub(super) fn is_clip(class: Option<&str>) -> bool {
 pub(super) fn convert(files: &TokenizerContents, settings: &mut Settings) -> Result<Map<String, Value>, PipelineError> {
     let (vocabulary_location, merges_location) = (files.location_of(VOCABULARY), files.location_of(MERGES));
     let (Some(vocabulary), Some(merges)) = (files.json(VOCABULARY)?, files.get(MERGES)) else {
-        let (has, missing) = if files.get(VOCABULARY).is_some() {
-            (format!("only {VOCABULARY}"), MERGES)
-        } else if files.get(MERGES).is_some() {
-            (format!("only {MERGES}"), VOCABULARY)
-        } else {
-            ("neither".to_owned(), "the files")
+        let (found, missing, location) = match (files.get(VOCABULARY), files.get(MERGES)) {
+            (Some(_), _) => (format!("only {VOCABULARY}"), MERGES, files.location_of(MERGES)),
+            (_, Some(_)) => (format!("only {MERGES}"), VOCABULARY, files.location_of(VOCABULARY)),
+            _ => ("neither".to_owned(), "the files", files.location().to_owned()),
         };
-        let expected = format!("expected tokenizer.json, or {VOCABULARY} with {MERGES}, found {has}; fetch {missing} of the same model too");
-        return Err(refused(files.location(), expected));
+        let message = format!("expected tokenizer.json, or {VOCABULARY} with {MERGES}, found {found}; fetch {missing} of the same model too");
+        return Err(refused(&location, message));
     };
     if let Some(class) = settings.class.as_deref().filter(|class| !is_clip(Some(class))) {
         let message = format!(
@@ -51,6 +51,10 @@ pub(super) fn convert(files: &TokenizerContents, settings: &mut Settings) -> Res
     if let Some((token, id)) = vocabulary.iter().find(|(_, id)| id.as_u64().is_none_or(|id| u32::try_from(id).is_err())) {
         let message = format!("gives the token {token:?} the id {id}, expected a number below 2^32");
         return Err(refused(&vocabulary_location, message));
+    }
+    let mut tokens = HashMap::new();
+    if let Some((token, id, other)) = vocabulary.iter().find_map(|(token, id)| Some((token, id, tokens.insert(id.as_u64(), token)?))) {
+        return Err(refused(&vocabulary_location, format!("gives the tokens {other:?} and {token:?} the same id {id}")));
     }
     let merges = read_merges(merges, &vocabulary, &merges_location)?;
     let unknown = settings.role("unk_token").map_or(END, |token| &token.content);
