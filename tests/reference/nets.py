@@ -156,40 +156,6 @@ def clip(name, seed, dtype, ids, projecting, prefix, **options):
     write(name, keys, weights, dtype, tensors, grads)
 
 
-def schedules():
-    """Numbers of DDIMScheduler, as JSON."""
-    cases = []
-    for options in [
-        dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="trailing",
-             set_alpha_to_one=False, steps_offset=1),
-        dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading",
-             set_alpha_to_one=False, steps_offset=1),
-        dict(beta_start=0.0001, beta_end=0.02, beta_schedule="linear", timestep_spacing="leading", set_alpha_to_one=True),
-        dict(beta_start=0.0001, beta_end=0.02, beta_schedule="linear", timestep_spacing="trailing",
-             set_alpha_to_one=True, num_train_timesteps=400),
-    ]:
-        schedule = DDIMScheduler(clip_sample=False, **options)
-        case = {"config": json.loads(schedule.to_json_string())}
-        abar = schedule.alphas_cumprod.double()
-        picks = [0, 1, 19, 199, len(abar) // 2, len(abar) - 1]
-        case["alphas_cumprod"] = [[i, abar[i].item()] for i in picks]
-        case["timesteps"], case["steps"] = {}, []
-        sample, eps = normal(1, 1, 1, 2, 2), normal(2, 1, 1, 2, 2)
-        case["sample"], case["eps"] = sample.flatten().tolist(), eps.flatten().tolist()
-        for n in [1, 2, 3, 4, 7, 30, 50, 400]:
-            schedule.set_timesteps(n)
-            case["timesteps"][str(n)] = schedule.timesteps.tolist()
-            if n in (1, 7, 50):
-                for t in {schedule.timesteps[0].item(), schedule.timesteps[n // 2].item(), schedule.timesteps[-1].item()}:
-                    previous = schedule.step(eps, t, sample).prev_sample
-                    case["steps"].append({"n": n, "t": t, "previous": previous.flatten().tolist()})
-        case["steps"].sort(key=lambda step: (step["n"], -step["t"]))
-        noisy = schedule.add_noise(sample.float().expand(2, 1, 2, 2), eps.float().expand(2, 1, 2, 2), torch.tensor([17, 399]))
-        case["noisy_17_399"] = noisy.flatten().tolist()
-        cases.append(case)
-    (OUT / "schedules.json").write_text(json.dumps(cases, indent=None, separators=(",", ":")).replace("},{", "},\n{") + "\n")
-
-
 def main():
     torch.manual_seed(0)
     shutil.rmtree(OUT, ignore_errors=True)
@@ -248,7 +214,6 @@ def main():
         max_position_embeddings=7, hidden_act="gelu", eos_token_id=20, bos_token_id=1, pad_token_id=0, projection_dim=10,
         layer_norm_eps=1e-4,
     )
-    schedules()
 
 
 if __name__ == "__main__":

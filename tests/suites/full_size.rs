@@ -129,7 +129,7 @@ fn runs() {
     {
         let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
         let config = UNet2DConditionConfig { cross_attention_dim: PerBlock::One(768), ..UNet2DConditionConfig::default() };
-        let module = Generator::new(config.init(&device), OneStepRule::noise(&schedule, 999).unwrap());
+        let module = Generator::new(config.init(&device), OneStepRule::at(&schedule, 999).unwrap());
         let names = Names::explicit(weights::parameters(&module).into_iter().map(|parameter| (parameter.id, parameter.name)));
         let (z, text) = (noise(&[1, 4, 64, 64], 1), noise(&[1, 77, 768], 2));
         let began = Instant::now();

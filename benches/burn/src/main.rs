@@ -72,7 +72,7 @@ fn main() -> Result<(), Failed> {
     let device = onestep_train::device::select(Some(device))?;
     let side = Side {
         text_encoder: folder.text_encoder(&device)?,
-        generator: Generator::new(folder.unet(&device)?, folder.one_step_rule()?),
+        generator: Generator::new(folder.unet(&device)?, folder.one_step_rule(None, None)?),
         decoder: Decoder::new(folder.vae(&device)?),
         device,
     };

@@ -198,13 +198,13 @@ fn a_run_is_not_resumed_as_another_task_or_with_another_metric() {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// Networks that the sampler cannot feed, and schedules without the student's timestep, are refused before anything is sampled.
+/// Networks that the sampler cannot feed, and predictions that it cannot read, are refused before anything is sampled.
 #[test]
 fn teachers_that_cannot_be_sampled_are_refused() {
     let folder = &journey().folder;
     let changes = [
         ("unet/config.json", "addition_embed_type", serde_json::json!("text_time"), "SDXL"),
-        ("scheduler/scheduler_config.json", "num_train_timesteps", serde_json::json!(500), "timestep 999"),
+        ("scheduler/scheduler_config.json", "prediction_type", serde_json::json!("flow_prediction"), "prediction_type"),
     ];
     for (number, (file, key, value, told)) in changes.into_iter().enumerate() {
         let (name, pairs) = (format!("unfit-{number}"), format!("unfit-pairs-{number}"));

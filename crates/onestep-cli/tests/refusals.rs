@@ -106,14 +106,18 @@ fn schedulers_are_known_by_their_class() {
     euler["_class_name"] = "EulerDiscreteScheduler".into();
     euler.as_object_mut().expect("an object").remove("timestep_spacing");
     changed("euler", &[(FILE, euler.to_string().into_bytes())]);
-    refused_by_both("euler", &[FILE, "timestep_spacing", "linspace", "EulerDiscreteScheduler"]);
-    // As diffusers saves it: with a word that is no JSON for a key that does not matter.
+    // The class's own default: linspace.
+    let written = with(euler, "timestep_spacing", json!("linspace"));
+    changed("euler-linspace", &[(FILE, written)]);
+    assert!(pairs("euler") == pairs("euler-linspace") && pairs("euler") != *base_pairs());
+    // As diffusers saves it: with a word that is no JSON for a key that does not matter. Of first order, it is DDIM.
     let mut solver = scheduler_config();
     for key in ["clip_sample", "set_alpha_to_one"] {
         solver.as_object_mut().expect("an object").remove(key);
     }
     solver["_class_name"] = "DPMSolverMultistepScheduler".into();
     solver["lambda_min_clipped"] = "HERE".into();
+    solver["solver_order"] = 1.into();
     changed("solver", &[(FILE, solver.to_string().replace("\"HERE\"", "-Infinity").into_bytes())]);
     assert!(pairs("solver") == *base_pairs(), "the same variances and timesteps give the same latents");
 }
@@ -511,9 +515,7 @@ fn prompts_come_from_a_file() {
         ["distil", "--teacher", "base", "--pairs", "of-prompts.txt", "--distance", "mse", "--no-discriminator", "--steps", "2", "--batch", "4"];
     succeed(folder(), &[&distil[..], &["--device", "cpu", "--out", "student-of-prompts"]].concat());
 
-    fn again(name: &str) -> Vec<&str> {
-        [&COMMAND[..], &[name, "--out", "of-prompts.txt", "--resume"]].concat()
-    }
+    let again = |name: &'static str| [&COMMAND[..], &[name, "--out", "of-prompts.txt", "--resume"]].concat();
     fs::remove_file(folder().join("of-prompts.txt/pairs-00001-of-00002.safetensors")).expect("a shard");
     succeed(folder(), &again("prompts.jsonl"));
     assert!(fs::read(folder().join("of-prompts.txt/pairs-00001-of-00002.safetensors")).expect("a shard") == of_text[1]);

@@ -51,7 +51,7 @@ fn unet_config() -> UNet2DConditionConfig {
 fn generator(config: &UNet2DConditionConfig) -> Generator {
     config.validate().unwrap();
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
-    stir(Generator::new(config.init(&Device::flex()), OneStepRule::noise(&schedule, 999).unwrap()))
+    stir(Generator::new(config.init(&Device::flex()), OneStepRule::at(&schedule, 999).unwrap()))
 }
 
 /// No operation is left of what a fused one stands for.
@@ -275,7 +275,7 @@ fn a_bundle_in_half_precision() {
 fn full_size() {
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let config = UNet2DConditionConfig { cross_attention_dim: onestep_nets::PerBlock::One(768), ..UNet2DConditionConfig::default() };
-    let module = Generator::new(config.init(&Device::flex()), OneStepRule::noise(&schedule, 999).unwrap());
+    let module = Generator::new(config.init(&Device::flex()), OneStepRule::at(&schedule, 999).unwrap());
     let options = Options { storage: Storage::F16, ..Options::default() };
     // The lazy initialisation of the parameters is not what is measured.
     let module = module.valid();

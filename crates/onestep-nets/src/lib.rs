@@ -42,12 +42,12 @@ pub use init::Init;
 pub use latent_lpips::{FEATURES, LatentClassifier, LatentLpips, LatentLpipsConfig, LatentScaling, LatentVgg, MetricSpace, NormKind};
 pub use noising::add_noise;
 pub use onestep_pipeline::config::{
-    AutoencoderKlConfig, BetaSchedule, ClipActivation, ClipTextConfig, ConfigError, DownBlockType, NoiseProcess, PerBlock, SchedulerConfig,
-    TimestepSpacing, UNet2DConditionConfig, UpBlockType, object as config_object,
+    AutoencoderKlConfig, BetaSchedule, ClipActivation, ClipTextConfig, ConfigError, DownBlockType, PerBlock, SchedulerConfig, TimestepSpacing,
+    UNet2DConditionConfig, UpBlockType, object as config_object,
 };
 pub use onestep_pipeline::{
-    one_step::OneStepRule,
-    schedule::{DdimStep, NoiseSchedule},
+    one_step::{OneStep, OneStepRule},
+    schedule::NoiseSchedule,
 };
 pub use precision::in_dtype;
 pub use unet::{

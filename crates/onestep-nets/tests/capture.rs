@@ -77,7 +77,7 @@ fn capture_generator(name: &'static str) -> BTreeMap<String, usize> {
     let config = UNet2DConditionConfig::from_json(&Fixture::open(name).config).unwrap();
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let host = Device::flex();
-    let generator = Generator::new(config.init(&host), OneStepRule::noise(&schedule, 999).unwrap());
+    let generator = Generator::new(config.init(&host), OneStepRule::at(&schedule, 999).unwrap());
     let parameters = weights::parameters(&generator).len();
     let device = Device::capture();
     let captured = device

@@ -56,7 +56,7 @@ fn the_generator_is_the_prediction_of_the_clean_latent() {
     let fixture = Fixture::open("unet-sd15");
     let device = Device::flex();
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
-    let generator = Generator::new(unet(&fixture, &device), OneStepRule::noise(&schedule, 999).unwrap());
+    let generator = Generator::new(unet(&fixture, &device), OneStepRule::at(&schedule, 999).unwrap());
     let text = fixture.tensor("encoder_hidden_states", &device);
     fixture.compare("generator", generator.forward(fixture.tensor("sample", &device), text));
 }

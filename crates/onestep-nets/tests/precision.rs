@@ -35,7 +35,7 @@ fn the_student_in_16_bits_is_close_and_teaches_its_own_parameters() {
     let (unet, config) = teacher(&device);
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let (x, z, c) = inputs(&config, &device);
-    let generator = |unet| Generator::new(unet, OneStepRule::noise(&schedule, 999).unwrap());
+    let generator = |unet| Generator::new(unet, OneStepRule::at(&schedule, 999).unwrap());
     let gradient = |half: bool| {
         let computing = if half { in_dtype(&unet, DType::BF16) } else { unet.clone() };
         assert_eq!(computing.conv_in.weight.dtype(), if half { DType::BF16 } else { DType::F32 });

@@ -26,4 +26,6 @@ pub enum Stream {
     MixAndMatch = 9,
     /// Distortions of images on which a metric is calibrated.
     Distortion = 10,
+    /// Fresh noise in the steps of a sampler.
+    Sampler = 11,
 }

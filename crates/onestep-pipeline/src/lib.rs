@@ -6,6 +6,7 @@
 //! - [`config`]: the configuration of each component, read key by key.
 //! - [`tokenizer`]: the files of a tokenizer, converted to one form.
 //! - [`schedule`]: the noise levels of a scheduler's configuration.
+//! - [`solver`]: sampling in a fixed number of evaluations of a network.
 //! - [`one_step`]: how one evaluation of a network becomes a latent.
 //! - [`expected_tensors`]: the names and shapes of the tensors that a configuration implies.
 //! - [`single_file`]: whole models in one file, in the original key layout.
@@ -28,6 +29,7 @@ mod pipeline;
 pub mod prompts;
 pub mod schedule;
 pub mod single_file;
+pub mod solver;
 pub mod tokenizer;
 pub mod weights;
 

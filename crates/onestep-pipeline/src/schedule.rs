@@ -1,43 +1,71 @@
 //! The noise levels of a scheduler's configuration.
 
-use crate::config::{BetaSchedule, ConfigError, SchedulerConfig, TimestepSpacing};
-
-/// One step of a sampler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DdimStep {
-    /// The timestep that the network is conditioned on.
-    pub timestep: usize,
-    /// The timestep of the noise level that the step ends at; `None` at the end of sampling (see `set_alpha_to_one`).
-    pub previous: Option<usize>,
-}
+use crate::config::{ConfigError, PredictionType, SchedulerConfig};
 
 /// The noise levels of a configuration, computed in f64.
 ///
-/// `x_t = alpha_t x_0 + sigma_t eps`, with `alpha_t² + sigma_t² = 1` and `alpha_t² = Π_{s <= t} (1 - beta_s)`.
+/// `x_t = alpha_t x_0 + sigma_t eps`, with `alpha_t² + sigma_t² = 1` and `alpha_t² = Π_{s <= t} (1 - beta_s)` (Ho et al. 2020).
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoiseSchedule {
     config: SchedulerConfig,
     alphas_cumprod: Vec<f64>,
 }
 
+/// The coefficients of one noise level.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// Coefficient of the signal, α.
+    pub alpha: f64,
+    /// Coefficient of the noise, σ; α² + σ² = 1.
+    pub sigma: f64,
+}
+
+impl Level {
+    /// The level of α².
+    pub fn of(alpha_cumprod: f64) -> Self {
+        Self { alpha: alpha_cumprod.sqrt(), sigma: (1.0 - alpha_cumprod).sqrt() }
+    }
+
+    /// The level of a ratio σ/α.
+    pub fn of_ratio(ratio: f64) -> Self {
+        let alpha = 1.0 / ratio.mul_add(ratio, 1.0).sqrt();
+        Self { alpha, sigma: ratio * alpha }
+    }
+
+    /// The ratio σ/α, which diffusers' Euler samplers call sigma.
+    pub fn ratio(self) -> f64 {
+        self.sigma / self.alpha
+    }
+
+    /// Coefficients of sample and network output in the predicted clean latent x̂₀.
+    pub fn original(self, prediction: PredictionType) -> [f64; 2] {
+        let Self { alpha, sigma } = self;
+        match prediction {
+            PredictionType::Epsilon => [1.0 / alpha, -sigma / alpha],
+            PredictionType::VPrediction => [alpha, -sigma],
+            PredictionType::Sample => [0.0, 1.0],
+        }
+    }
+
+    /// Coefficients of sample and network output in the predicted noise ε̂.
+    pub fn noise(self, prediction: PredictionType) -> [f64; 2] {
+        let Self { alpha, sigma } = self;
+        match prediction {
+            PredictionType::Epsilon => [0.0, 1.0],
+            PredictionType::VPrediction => [sigma, alpha],
+            PredictionType::Sample => [1.0 / sigma, -alpha / sigma],
+        }
+    }
+}
+
 impl NoiseSchedule {
     /// The schedule that `config` describes.
+    ///
+    /// # Errors
+    /// See [`SchedulerConfig::validate`].
     pub fn new(config: &SchedulerConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        let count = config.num_train_timesteps;
-        let at = |from: f64, to: f64, i: usize| from + (to - from) * i as f64 / (count - 1).max(1) as f64;
-        let mut product = 1.0;
-        let alphas_cumprod = (0..count)
-            .map(|i| {
-                let beta = match config.beta_schedule {
-                    BetaSchedule::Linear => at(config.beta_start, config.beta_end, i),
-                    BetaSchedule::ScaledLinear => at(config.beta_start.sqrt(), config.beta_end.sqrt(), i).powi(2),
-                };
-                product *= 1.0 - beta;
-                product
-            })
-            .collect();
-        Ok(Self { config: config.clone(), alphas_cumprod })
+        Ok(Self { config: config.clone(), alphas_cumprod: config.noise_levels()? })
     }
 
     /// The configuration.
@@ -51,6 +79,9 @@ impl NoiseSchedule {
     }
 
     /// Refuses a timestep that the schedule does not have.
+    ///
+    /// # Errors
+    /// The timestep is not below `num_train_timesteps`.
     pub fn check(&self, timestep: usize) -> Result<(), ConfigError> {
         let count = self.alphas_cumprod.len();
         if timestep < count {
@@ -59,12 +90,35 @@ impl NoiseSchedule {
         Err(ConfigError::Request(format!("timestep {timestep} is not below num_train_timesteps = {count}")))
     }
 
+    /// Refuses a timestep at which the network's prediction does not determine the clean latent: ε where there is no signal, as at the last
+    /// timestep with `rescale_betas_zero_snr`.
+    ///
+    /// # Errors
+    /// Such a timestep, or one that the schedule does not have.
+    pub fn check_prediction(&self, timestep: usize) -> Result<(), ConfigError> {
+        self.check(timestep)?;
+        if self.alphas_cumprod[timestep] > 0.0 || self.config.prediction_type != PredictionType::Epsilon {
+            return Ok(());
+        }
+        Err(ConfigError::Request(format!(
+            "timestep {timestep} holds no signal (rescale_betas_zero_snr), so prediction_type = epsilon says nothing about the image there; expected v_prediction or sample"
+        )))
+    }
+
+    /// The coefficients of a timestep.
+    ///
+    /// # Panics
+    /// If `timestep` does not pass [`Self::check`].
+    pub fn level(&self, timestep: usize) -> Level {
+        Level::of(self.alphas_cumprod[timestep])
+    }
+
     /// The coefficient of the signal, `sqrt(alpha_cumprod)`.
     ///
     /// # Panics
     /// If `timestep` does not pass [`Self::check`].
     pub fn alpha(&self, timestep: usize) -> f64 {
-        self.alphas_cumprod[timestep].sqrt()
+        self.level(timestep).alpha
     }
 
     /// The coefficient of the noise, `sqrt(1 - alpha_cumprod)`.
@@ -72,24 +126,6 @@ impl NoiseSchedule {
     /// # Panics
     /// If `timestep` does not pass [`Self::check`].
     pub fn sigma(&self, timestep: usize) -> f64 {
-        (1.0 - self.alphas_cumprod[timestep]).sqrt()
-    }
-
-    /// The steps of a sampler of `steps` steps, noisiest first, as diffusers' `DDIMScheduler` takes them.
-    pub fn timesteps(&self, steps: usize) -> Result<Vec<DdimStep>, ConfigError> {
-        let count = self.alphas_cumprod.len();
-        if !(1..=count).contains(&steps) {
-            return Err(ConfigError::Request(format!("a sampler cannot have {steps} steps, only 1 to num_train_timesteps = {count}")));
-        }
-        let length = count / steps;
-        let timesteps: Vec<usize> = match self.config.timestep_spacing {
-            TimestepSpacing::Leading => (0..steps).rev().map(|i| i * length + self.config.steps_offset).collect(),
-            TimestepSpacing::Trailing => {
-                let length = count as f64 / steps as f64;
-                (0..steps).map(|i| ((count as f64 - i as f64 * length).round_ties_even() as usize).max(1) - 1).collect()
-            }
-        };
-        timesteps.iter().try_for_each(|&timestep| self.check(timestep))?;
-        Ok(timesteps.into_iter().map(|timestep| DdimStep { timestep, previous: timestep.checked_sub(length) }).collect())
+        self.level(timestep).sigma
     }
 }

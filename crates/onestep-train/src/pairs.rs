@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{ClipTextModel, Conditioning, NoiseSchedule, UNet2DConditionModel};
 use onestep_noise::{Philox, Stream};
+use onestep_pipeline::config::TimestepSpacing;
 use onestep_program::{ElementType, TensorFile, limits};
 use onestep_store::{
     Lock, RECORD_FILE, create_folder, is_marked, json_bytes, mark_folder, refuse_foreign, remove_stale_scratch, replace_file, replace_json,
@@ -30,7 +31,7 @@ use crate::{
     pair_prompts::PairPrompts,
     pipeline_folder::PipelineFolder,
     run_folder::{Entry, LOCK, model_of},
-    sampler::{Sampler, encode_prompts, noises, note_long_captions, solver},
+    sampler::{Sampler, check_deterministic, encode_prompts, noises, note_long_captions},
     store::{self, sha256},
     training_loop::check_elements,
 };
@@ -70,6 +71,12 @@ pub struct PairsOptions {
     /// Guidance scale; 1 for none.
     #[arg(long)]
     pub guidance: f64,
+    /// Scheduler in place of the teacher's: a scheduler_config.json, or ddim, pndm, euler or dpm-multistep.
+    #[arg(long, value_name = "FILE|NAME")]
+    pub scheduler: Option<String>,
+    /// Timesteps of the ODE solver, in place of the teacher's: linspace, leading or trailing.
+    #[arg(long, value_name = "SPACING", value_parser = timestep_spacing)]
+    pub spacing: Option<TimestepSpacing>,
     /// Seed of pair 0. The default is far from the small numbers that people choose, so that these stay unseen in training.
     #[arg(long)]
     pub base_seed: u64,
@@ -88,6 +95,8 @@ impl Default for PairsOptions {
             batch: 32,
             steps: 50,
             guidance: 2.0,
+            scheduler: None,
+            spacing: None,
             base_seed: 1 << 32,
         }
     }
@@ -194,6 +203,19 @@ impl PairsOptions {
     }
 }
 
+/// A timestep spacing of an option.
+fn timestep_spacing(name: &str) -> Result<TimestepSpacing, String> {
+    let known = [TimestepSpacing::Linspace, TimestepSpacing::Leading, TimestepSpacing::Trailing];
+    known.into_iter().find(|spacing| spacing.name() == name).ok_or_else(|| "expected linspace, leading or trailing".to_owned())
+}
+
+/// Refuses a number of steps that the solver cannot take (a usage error), and a scheduler whose latents a student cannot learn.
+fn check_solver(schedule: &NoiseSchedule, options: &PairsOptions) -> Result<(), TrainError> {
+    onestep_pipeline::solver::timesteps(schedule, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+    check_deterministic(schedule, options.steps)
+        .map_err(|error| TrainError::input(format!("the teacher {}: {error}; give one with --scheduler", options.teacher.display())))
+}
+
 /// Samples all pairs of a set that are missing.
 ///
 /// # Errors
@@ -202,12 +224,14 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     options.check()?;
     let check_folder = || if is_marked(&options.out, PAIR_SET) { Ok(()) } else { refuse_foreign(&options.out, "the pairs", &[LOCK, RECORD_FILE]) };
     check_folder()?;
-    let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    let stored = PipelineFolder::open(&model_of(&options.teacher)?)?;
+    let mut teacher = stored.clone();
+    teacher.use_scheduler(options.scheduler.as_deref(), options.spacing)?;
     teacher.check()?;
     let sizes = teacher.sizes()?;
     options.check_memory(sizes.latent)?;
-    solver(&teacher.schedule()?, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
-    let requested = PairIndex::new(options, teacher.hash()?, sizes.latent, PairPrompts::read(options, observer)?);
+    check_solver(&teacher.schedule()?, options)?;
+    let requested = PairIndex::new(options, stored.hash()?, sizes.latent, PairPrompts::read(options, observer)?);
     json_bytes(&requested, &options.out.join(INDEX))?;
 
     create_folder(&options.out)?;
@@ -235,6 +259,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
 
 impl PairIndex {
     /// The index of a set without any shard.
+    /// `teacher` is the hash of its files.
     fn new(options: &PairsOptions, teacher: String, latent: [usize; 3], PairPrompts { prompts, names }: PairPrompts) -> Self {
         let shards = vec![String::new(); options.shards() as usize];
         Self { version: 1, teacher, options: options.clone(), shape: latent, prompts, names, shards }

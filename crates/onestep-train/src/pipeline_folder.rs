@@ -7,13 +7,18 @@ use std::sync::OnceLock;
 use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, Init, LatentScaling, NoiseSchedule, OneStepRule, UNet2DConditionConfig, UNet2DConditionModel,
-    weights,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, ConfigError, Init, LatentScaling, NoiseSchedule, OneStep, OneStepRule, SchedulerConfig,
+    UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
+use onestep_pipeline::config::{SchedulerClass, TimestepSpacing};
 use onestep_pipeline::{OpenOptions, Part, Pipeline, Source, Use};
+use onestep_program::limits;
 use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind};
 
-use crate::{data::CaptionTokenizer, error::TrainError, sampler::STUDENT_TIMESTEP};
+use crate::{
+    data::CaptionTokenizer,
+    error::{TrainError, TrainErrorKind},
+};
 
 pub use onestep_pipeline::model_index;
 
@@ -28,6 +33,9 @@ pub const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 pub const TEXT_WEIGHTS: &str = "text_encoder/model.safetensors";
 /// The tokenizer.
 pub const TOKENIZER: &str = "tokenizer/tokenizer.json";
+
+/// The scheduler of a pipeline.
+pub(crate) const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// Sizes of square images and of their latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,17 +223,61 @@ impl PipelineFolder {
     /// A file that is missing or cannot be used.
     pub fn schedule(&self) -> Result<NoiseSchedule, TrainError> {
         let config = self.pipeline.scheduler_config()?;
-        let schedule = NoiseSchedule::new(&config).map_err(|error| self.pipeline.refuse_scheduler(&error.to_string()))?;
-        schedule.check(STUDENT_TIMESTEP).map_err(|error| self.pipeline.refuse_scheduler(&error.to_string()))?;
-        Ok(schedule)
+        NoiseSchedule::new(&config).map_err(|error| self.pipeline.refuse_scheduler(&error.to_string()).into())
     }
 
-    /// How the student's network is read, in one step.
+    /// Reads the teacher with another scheduler than its own, from now on: `scheduler` is a `scheduler_config.json`, or the name of a class, which
+    /// keeps the keys of the teacher's file (see `SchedulerConfig::from_json_as`). `spacing` then replaces its timestep spacing.
     ///
     /// # Errors
-    /// A file that is missing or cannot be used.
-    pub fn one_step_rule(&self) -> Result<OneStepRule, TrainError> {
-        OneStepRule::noise(&self.schedule()?, STUDENT_TIMESTEP).map_err(|error| self.pipeline.refuse_scheduler(&error.to_string()).into())
+    /// A file that is missing or cannot be used, a name that is neither.
+    pub fn use_scheduler(&mut self, scheduler: Option<&str>, spacing: Option<TimestepSpacing>) -> Result<(), TrainError> {
+        if scheduler.is_none() && spacing.is_none() {
+            return Ok(());
+        }
+        let refuse = |error: ConfigError| TrainError::from(self.pipeline.refuse_scheduler(&error.to_string()));
+        let mut config = match scheduler {
+            None => self.pipeline.scheduler_config()?,
+            Some(given) => match SchedulerClass::from_name(given) {
+                Some(class) => SchedulerConfig::from_json_as(&self.pipeline.scheduler_json()?, class).map_err(refuse)?,
+                None => scheduler_file(given)?,
+            },
+        };
+        if let Some(spacing) = spacing {
+            config.timestep_spacing = spacing;
+        }
+        self.pipeline.set_scheduler(config.to_json());
+        Ok(())
+    }
+
+    /// How the network is read in one step: by `kind` if given, else as the files say, else as a student at the last timestep. `timestep` replaces
+    /// the kind's own.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used; a timestep that the schedule does not have.
+    pub fn one_step_rule(&self, kind: Option<OneStep>, timestep: Option<usize>) -> Result<OneStepRule, TrainError> {
+        let schedule = self.schedule()?;
+        let kind = kind
+            .or_else(|| {
+                let guided = self.pipeline.unet_config().ok().and_then(|config| config.time_cond_proj_dim);
+                OneStep::detect(schedule.config(), self.pipeline.class(), guided)
+            })
+            .unwrap_or(OneStep::Student);
+        kind.rule(&schedule, timestep).map_err(|error| self.pipeline.refuse_scheduler(&error.to_string()).into())
+    }
+
+    /// The scheduler of a one-step student of this teacher that is evaluated at `timestep` (the last one if None), and how its network is read.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used; a timestep that the schedule does not have.
+    pub fn student_scheduler(&self, timestep: Option<usize>) -> Result<(SchedulerConfig, OneStepRule), TrainError> {
+        let schedule = self.schedule()?;
+        let timestep = timestep.unwrap_or(schedule.config().num_train_timesteps - 1);
+        let refuse = |error: ConfigError| TrainError::from(self.pipeline.refuse_scheduler(&error.to_string()));
+        schedule.check(timestep).map_err(refuse)?;
+        let config = schedule.config().of_student(timestep);
+        let rule = NoiseSchedule::new(&config).and_then(|schedule| OneStep::Student.rule(&schedule, None)).map_err(refuse)?;
+        Ok((config, rule))
     }
 
     /// The tokenizer.
@@ -257,6 +309,17 @@ pub fn write_model(path: &Path, files: &[(String, Source)]) -> Result<(), TrainE
 /// Files in memory as files of a model's folder.
 pub fn in_memory(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> impl Iterator<Item = (String, Source)> {
     files.into_iter().map(|(name, bytes)| (name, Source::Bytes(bytes)))
+}
+
+/// The scheduler of a file that is given by its path.
+fn scheduler_file(path: &str) -> Result<SchedulerConfig, TrainError> {
+    if !Path::new(path).is_file() {
+        let names = SchedulerClass::ALL.map(|(short, _)| short).join(", ");
+        let message = format!("--scheduler {path}: expected a scheduler_config.json or one of {names}, found neither a file nor such a name");
+        return Err(TrainError::new(TrainErrorKind::Usage, message));
+    }
+    let bytes = onestep_store::read_at_most(Path::new(path), limits::CONFIG_BYTES.max)?;
+    SchedulerConfig::from_json(&String::from_utf8_lossy(&bytes)).map_err(|error| TrainError::input(format!("{path}: {error}")))
 }
 
 /// The files of a component: configuration and weights.

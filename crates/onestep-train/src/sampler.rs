@@ -1,11 +1,9 @@
-//! Sampling with a teacher: integrates the probability-flow ODE from noise to a latent, with classifier-free guidance.
-//!
-//! The result is a deterministic function of noise and prompt. [`Solver`] is the numerical method, [`solver`] chooses one by the teacher's
-//! scheduler.
+//! Sampling with a teacher: from noise to a latent by the solver of its scheduler (`onestep_pipeline::solver`), with classifier-free guidance.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use onestep_nets::{ClipTextModel, Conditioning, ConfigError, DdimStep, Generator, NoiseProcess, NoiseSchedule, OneStepRule, UNet2DConditionModel};
-use onestep_noise::standard_normal;
+use onestep_nets::{ClipTextModel, Conditioning, ConfigError, Generator, NoiseSchedule, OneStepRule, UNet2DConditionModel};
+use onestep_noise::{Stream, normal, standard_normal};
+use onestep_pipeline::solver::{self, Latents, first_evaluation, solver};
 
 use crate::{data::CaptionTokenizer, error::TrainError, observer::Observer};
 
@@ -54,55 +52,21 @@ pub fn noises(seeds: &[u64], shape: [usize; 3], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(data, [seeds.len(), shape[0], shape[1], shape[2]]), device)
 }
 
-/// A numerical method that integrates the probability-flow ODE from noise to a latent in a fixed number of steps.
-pub trait Solver {
-    /// Number of steps. Each evaluates the network once (twice with guidance).
-    fn steps(&self) -> usize;
-    /// The timestep that the network is told in step `index`; index 0 is the noisiest.
-    fn timestep(&self, index: usize) -> f32;
-    /// The latents after step `index`, from the latents before it and the network's prediction for them, all [N,C,H,W].
-    fn step(&self, x: Tensor<4>, prediction: Tensor<4>, index: usize) -> Tensor<4>;
-}
+/// Latents [N,C,H,W] as solvers take them.
+#[derive(Clone)]
+struct TensorLatents(Tensor<4>);
 
-/// The solver for a teacher's noise process.
-///
-/// This match is the only place that depends on the scheduler. For flow matching with Euler steps, `FlowMatchEulerDiscreteScheduler` becomes a
-/// scheduler class that `SchedulerConfig` reads, with a new [`NoiseProcess`]; the compiler then asks for an arm here, which returns an
-/// Euler [`Solver`]. Two other places use the noise process: the teacher's loss (`teacher::NoisePrediction`) and [`one_step`].
-///
-/// # Errors
-/// More steps than the schedule has timesteps, or none.
-pub fn solver(schedule: &NoiseSchedule, steps: usize) -> Result<Box<dyn Solver + '_>, ConfigError> {
-    match schedule.config().process() {
-        NoiseProcess::VariancePreserving => Ok(Box::new(Ddim { schedule, steps: schedule.timesteps(steps)? })),
-    }
-}
-
-/// DDIM with η = 0 (Song et al. 2021), for networks that predict ε. It is the Euler method in the variables x/α and σ/α.
-struct Ddim<'a> {
-    schedule: &'a NoiseSchedule,
-    steps: Vec<DdimStep>,
-}
-
-impl Solver for Ddim<'_> {
-    fn steps(&self) -> usize {
-        self.steps.len()
+impl Latents for TensorLatents {
+    fn scale(self, factor: f64) -> Self {
+        Self(self.0.mul_scalar(factor))
     }
 
-    fn timestep(&self, index: usize) -> f32 {
-        self.steps[index].timestep as f32
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
     }
 
-    fn step(&self, x: Tensor<4>, prediction: Tensor<4>, index: usize) -> Tensor<4> {
-        let step = self.steps[index];
-        let (alpha, sigma) = (self.schedule.alpha(step.timestep), self.schedule.sigma(step.timestep));
-        let level = match step.previous {
-            Some(previous) => self.schedule.alphas_cumprod()[previous],
-            None if self.schedule.config().set_alpha_to_one => 1.0,
-            None => self.schedule.alphas_cumprod()[0],
-        };
-        let original = (x - prediction.clone().mul_scalar(sigma)).div_scalar(alpha);
-        original.mul_scalar(level.sqrt()) + prediction.mul_scalar((1.0 - level).sqrt())
+    fn clamp(self, limit: f64) -> Self {
+        Self(self.0.clamp(-limit, limit))
     }
 }
 
@@ -110,60 +74,134 @@ impl Solver for Ddim<'_> {
 pub struct Sampler<'a> {
     /// The denoiser.
     pub unet: &'a UNet2DConditionModel,
-    /// Its noise schedule.
+    /// Its noise schedule, whose configuration decides the solver.
     pub schedule: &'a NoiseSchedule,
     /// Steps of the solver.
     pub steps: usize,
-    /// Guidance scale w of `ε(∅) + w·(ε(c) − ε(∅))` (Ho and Salimans 2022); 1 evaluates the conditional prediction only.
+    /// Guidance scale w of `ε(∅) + w·(ε(c) − ε(∅))` (Ho and Salimans 2022); 1 evaluates the conditional prediction only, and so do networks
+    /// that are told the guidance (`Conditioning::guidance`).
     pub guidance: f64,
 }
 
+/// Where sampling begins.
+pub enum Start {
+    /// Unit Gaussian noise [N,C,H,W].
+    Noise(Tensor<4>),
+    /// An image's latents [N,C,H,W] with noise of the same shape.
+    Image {
+        /// The model-space latents of the images.
+        latents: Tensor<4>,
+        /// Unit Gaussian noise.
+        noise: Tensor<4>,
+        /// Fraction of the steps that are taken, 0 to 1; 0 keeps the image.
+        strength: f64,
+    },
+}
+
+/// One evaluation of a sampler.
+pub struct Evaluation<'a> {
+    /// Its index; an initial image skips the first ones.
+    pub index: usize,
+    /// Number of evaluations of the whole solver.
+    pub count: usize,
+    /// The latents after it, [N,C,H,W], in the units of the solver: those of Euler's have the noise's standard deviation σ/α until the last step.
+    pub latents: &'a Tensor<4>,
+}
+
 impl Sampler<'_> {
-    /// Evaluations of the network per image.
-    pub fn evaluations(&self) -> usize {
-        evaluations(self.steps, self.guidance)
+    /// Evaluations of the network per image: twice as many with guidance.
+    ///
+    /// # Errors
+    /// A number of steps that the scheduler's class cannot take.
+    pub fn evaluations(&self) -> Result<usize, ConfigError> {
+        let count = solver::timesteps(self.schedule, self.steps)?.len();
+        Ok(if is_guided(self.guidance) { 2 * count } else { count })
     }
 
     /// Integrates noise `z` [N,C,H,W] with the conditions of N prompts to model-space latents [N,C,H,W]. `empty` is the condition of the
     /// empty prompt, or of a negative one.
     ///
     /// # Errors
-    /// See [`solver`].
+    /// See [`check_deterministic`].
     pub fn latents(&self, z: Tensor<4>, condition: Conditioning, empty: &Conditioning) -> Result<Tensor<4>, ConfigError> {
-        let solver = solver(self.schedule, self.steps)?;
-        let count = z.dims()[0];
-        let device = z.device();
-        let guided = is_guided(self.guidance);
+        check_deterministic(self.schedule, self.steps)?;
+        self.sample(Start::Noise(z), &[], condition, empty, |_| Ok(()))
+    }
+
+    /// As [`latents`](Self::latents), from noise or from images, with any solver. Its fresh noise is that of `seeds`, one for each image.
+    /// `observe` is called after each evaluation and can end the sampling by an error.
+    ///
+    /// # Errors
+    /// A number of steps that the scheduler's class cannot take; the error of `observe`.
+    ///
+    /// # Panics
+    /// If a stochastic solver has fewer seeds than images.
+    pub fn sample<E: From<ConfigError>>(
+        &self,
+        start: Start,
+        seeds: &[u64],
+        condition: Conditioning,
+        empty: &Conditioning,
+        mut observe: impl FnMut(Evaluation<'_>) -> Result<(), E>,
+    ) -> Result<Tensor<4>, E> {
+        let mut solver = solver::<TensorLatents>(self.schedule, self.steps)?;
+        let timesteps = solver.timesteps().to_vec();
+        let (mut x, first) = match start {
+            Start::Noise(z) => (z.mul_scalar(solver.init_noise_sigma()), 0),
+            Start::Image { latents, noise, strength } => {
+                let first = first_evaluation(self.steps, strength);
+                if first == self.steps {
+                    return Ok(latents);
+                }
+                let level = solver.noising(first);
+                (latents.mul_scalar(level.alpha) + noise.mul_scalar(level.sigma), first)
+            }
+        };
+        let [count, channels, rows, columns] = x.dims();
+        let device = x.device();
+        let guided = is_guided(self.guidance) && condition.guidance.is_none();
         let context = if guided { empty.clone().repeat(count).cat(condition) } else { condition };
-        let mut x = z;
-        for index in 0..solver.steps() {
-            let input = if guided { x.clone().repeat_dim(0, 2) } else { x.clone() };
-            let time = Tensor::<1>::from_data(TensorData::new(vec![solver.timestep(index)], [1]), &device);
+        for (index, &timestep) in timesteps.iter().enumerate().skip(first) {
+            let input = x.clone().mul_scalar(solver.input_scale(index));
+            let input = if guided { input.repeat_dim(0, 2) } else { input };
+            let time = Tensor::<1>::from_data(TensorData::new(vec![timestep as f32], [1]), &device);
             let output = self.unet.forward(input, time, context.states.clone(), context.added.clone());
-            let prediction = if guided {
+            let output = if guided {
                 let unconditional = output.clone().narrow(0, 0, count);
                 let conditional = output.narrow(0, count, count);
                 unconditional.clone() + (conditional - unconditional).mul_scalar(self.guidance)
             } else {
                 output
             };
-            x = solver.step(x, prediction, index);
+            let mut fresh = || {
+                let elements = channels * rows * columns;
+                let data = seeds[..count].iter().flat_map(|&seed| normal(seed, Stream::Sampler, index as u64, elements)).collect::<Vec<f32>>();
+                TensorLatents(Tensor::from_data(TensorData::new(data, [count, channels, rows, columns]), &device))
+            };
+            x = solver.step(index, TensorLatents(x), TensorLatents(output), &mut fresh).0;
+            observe(Evaluation { index, count: timesteps.len(), latents: &x })?;
         }
         Ok(x)
     }
 }
 
-/// Evaluations of the network per image: one for each solver step, twice that with guidance.
-pub fn evaluations(steps: usize, guidance: f64) -> usize {
-    if is_guided(guidance) { 2 * steps } else { steps }
+/// Refuses a solver that adds fresh noise: its latents are no function of the initial noise, so that a student cannot learn them.
+///
+/// # Errors
+/// Such a solver; a number of steps that the scheduler's class cannot take.
+pub fn check_deterministic(schedule: &NoiseSchedule, steps: usize) -> Result<(), ConfigError> {
+    if !solver::<TensorLatents>(schedule, steps)?.is_stochastic() {
+        return Ok(());
+    }
+    Err(ConfigError::Request(format!(
+        "{} in {steps} steps adds fresh noise, so that its latents are no function of the initial noise; expected a deterministic scheduler, such as DDIMScheduler",
+        schedule.config().class.name()
+    )))
 }
 
 fn is_guided(guidance: f64) -> bool {
     (guidance - 1.0).abs() > f64::EPSILON
 }
-
-/// The timestep of the student's evaluation, the noisiest.
-pub const STUDENT_TIMESTEP: usize = 999;
 
 /// The student's latents for noise `z` [N,C,H,W] and the conditions of N prompts: one evaluation of a [`Generator`].
 pub fn one_step(unet: &UNet2DConditionModel, rule: OneStepRule, z: Tensor<4>, condition: Conditioning) -> Tensor<4> {
@@ -174,25 +212,31 @@ pub fn one_step(unet: &UNet2DConditionModel, rule: OneStepRule, z: Tensor<4>, co
 mod tests {
     use super::*;
     use onestep_nets::{SchedulerConfig, add_noise};
-    use onestep_noise::{Stream, normal};
+    use onestep_pipeline::config::SchedulerClass;
 
     /// With the exact ε of a single data point x₀, every step ends on the line α x₀ + σ ε, and the last one at x₀.
     #[test]
-    fn ddim_integrates_the_ode_of_one_point_exactly() {
-        let schedule = NoiseSchedule::new(&SchedulerConfig { set_alpha_to_one: true, ..SchedulerConfig::default() }).unwrap();
+    fn solvers_integrate_the_ode_of_one_point_exactly() {
         let device = Device::flex();
         let tensor = |index| Tensor::<4>::from_data(TensorData::new(normal(5, Stream::Training, index, 48), [1, 3, 4, 4]), &device);
         let (point, noise) = (tensor(0), tensor(1));
-        for steps in [1, 4, 50] {
-            let solver = solver(&schedule, steps).unwrap();
-            assert_eq!((solver.steps(), solver.timestep(0)), (steps, 999.0));
-            let mut x = add_noise(&schedule, point.clone(), noise.clone(), &[999]);
-            for index in 0..steps {
-                x = solver.step(x, noise.clone(), index);
+        for class in [SchedulerClass::Ddim, SchedulerClass::EulerDiscrete, SchedulerClass::DpmSolverMultistep] {
+            let config = SchedulerConfig { class, set_alpha_to_one: true, ..SchedulerConfig::default() };
+            let schedule = NoiseSchedule::new(&config).unwrap();
+            for steps in [1, 4, 50] {
+                let mut solver = solver::<TensorLatents>(&schedule, steps).unwrap();
+                assert_eq!((solver.timesteps().len(), solver.timesteps()[0]), (steps, 999.0));
+                let mut x = add_noise(&schedule, point.clone(), noise.clone(), &[999]);
+                if class == SchedulerClass::EulerDiscrete {
+                    x = x.div_scalar(schedule.alpha(999));
+                }
+                for index in 0..steps {
+                    x = solver.step(index, TensorLatents(x), TensorLatents(noise.clone()), &mut || unreachable!("fresh noise")).0;
+                }
+                let error: f32 = (x - point.clone()).abs().max().into_scalar();
+                assert!(error < 1e-3, "{class:?} in {steps} steps: {error}");
             }
-            let error: f32 = (x - point.clone()).abs().max().into_scalar();
-            assert!(error < 1e-3, "{steps} steps: {error}");
+            assert!(solver::<TensorLatents>(&schedule, 0).is_err() && solver::<TensorLatents>(&schedule, 1001).is_err());
         }
-        assert!(solver(&schedule, 0).is_err() && solver(&schedule, 1001).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! Shared by all targets: an allocator that limits memory in proportion to the input, and mutations of JSON.
+//! Shared by all targets: an allocator that limits memory in proportion to the input, mutations of JSON, and headers.
 
+pub mod header;
 pub mod json;
 
 use std::{

@@ -7,6 +7,7 @@ mod config_error;
 mod config_reader;
 mod per_block;
 mod python_json;
+mod scheduler_class;
 mod scheduler_config;
 mod unet2d_condition_config;
 
@@ -16,5 +17,6 @@ pub use clip_text_config::{ClipActivation, ClipTextConfig};
 pub use config_error::ConfigError;
 pub use config_reader::{ConfigReader, object, parse, written};
 pub use per_block::PerBlock;
-pub use scheduler_config::{BetaSchedule, NoiseProcess, SchedulerConfig, TimestepSpacing};
+pub use scheduler_class::{BetaSchedule, FinalSigma, PredictionType, SchedulerClass, SigmaSpacing, TimestepSpacing};
+pub use scheduler_config::SchedulerConfig;
 pub use unet2d_condition_config::{DownBlockType, UNet2DConditionConfig, UpBlockType};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onestep_program::limits;
+use serde_json::Value;
 
 use super::{
     Component, ComponentClass, ComponentConfig, TokenizerFiles,
@@ -292,12 +293,40 @@ impl Pipeline {
         }
     }
 
-    /// The scheduler's configuration.
+    /// The text of the scheduler's configuration as the pipeline's class uses it.
+    ///
+    /// diffusers' Stable Diffusion pipelines replace two keys of whatever scheduler they are given, `steps_offset` by 1 and `clip_sample` by false;
+    /// those of latent consistency models and of XL do not (diffusers 0.42.1, `StableDiffusionPipeline.__init__`).
+    ///
+    /// # Errors
+    /// It is missing, or no JSON object.
+    pub fn scheduler_json(&self) -> Result<String, PipelineError> {
+        let text = self.scheduler_text()?;
+        if !self.class().is_some_and(|class| class.starts_with("StableDiffusion") && !class.starts_with("StableDiffusionXL")) {
+            return Ok(text.to_owned());
+        }
+        let mut keys = object("the scheduler", text).map_err(|error| self.refuse_file(SCHEDULER_CONFIG, &error.to_string()))?;
+        let is_clipping = |class: Option<&Value>| {
+            class.and_then(Value::as_str).is_some_and(|class| class.starts_with("DDIM") || class.starts_with("DDPM") || class.starts_with("LCM"))
+        };
+        if is_clipping(keys.get("_class_name")) || keys.contains_key("clip_sample") {
+            keys.insert("clip_sample".to_owned(), Value::Bool(false));
+        }
+        keys.insert("steps_offset".to_owned(), Value::from(1));
+        Ok(Value::Object(keys).to_string())
+    }
+
+    /// The scheduler's configuration, see [`scheduler_json`](Self::scheduler_json).
     ///
     /// # Errors
     /// It is missing, or not implemented.
     pub fn scheduler_config(&self) -> Result<SchedulerConfig, PipelineError> {
-        SchedulerConfig::from_json(self.scheduler_text()?).map_err(|error| self.refuse_file(SCHEDULER_CONFIG, &error.to_string()))
+        SchedulerConfig::from_json(&self.scheduler_json()?).map_err(|error| self.refuse_file(SCHEDULER_CONFIG, &error.to_string()))
+    }
+
+    /// Replaces the scheduler by a `scheduler_config.json` with this text.
+    pub fn set_scheduler(&mut self, text: String) {
+        self.scheduler = Some(Ok(text));
     }
 
     /// The files of the tokenizer of a text encoder.

@@ -92,7 +92,7 @@ pub struct Network<C> {
 
 type TextEncoder = Network<ClipTextConfig>;
 
-/// A tokenizer that a model needs. Its vocabulary is in no single file.
+/// A tokenizer that a model needs. Its vocabulary is in no single file; all families have the same one, that of CLIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenizerNeed {
     /// Its folder in a pipeline folder.
@@ -101,6 +101,18 @@ pub struct TokenizerNeed {
     pub pads_with_end: bool,
     /// Longest text, in tokens.
     pub model_max_length: usize,
+}
+
+/// What is to be done about a tokenizer that is missing.
+impl fmt::Display for TokenizerNeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder = self.folder;
+        write!(
+            f,
+            "a single file has no tokenizer: name a folder that has CLIP's vocab.json and merges.txt with --tokenizer, such as the tokenizer folder \
+             of any Stable Diffusion model, or put it beside the file as {folder}/"
+        )
+    }
 }
 
 /// What is in a single file.

@@ -1,5 +1,8 @@
 //! diffusers' names of tensors in the original layout, that of the first release of Stable Diffusion.
 
+/// One more level than any U-Net has that is accepted: more are not counted, because work grows with their square.
+const MAX_LEVELS: usize = 17;
+
 /// The blocks of a U-Net, which say where each of its layers stands in the original layout.
 ///
 /// There the blocks are numbered through: `input_blocks.0` is the first convolution, and then each residual block (with
@@ -18,7 +21,7 @@ impl UNetBlocks {
     pub fn of(has: impl Fn(&str) -> bool) -> Self {
         // Every count ends at the first name that is missing, so that no more names are asked for than there are.
         let count = |prefix: &str, suffix: &str| (0..).take_while(|index| has(&format!("{prefix}{index}{suffix}"))).count();
-        let levels = count("down_blocks.", ".resnets.0.conv1.weight");
+        let levels = count("down_blocks.", ".resnets.0.conv1.weight").min(MAX_LEVELS);
         Self {
             layers: (0..levels).map(|level| count(&format!("down_blocks.{level}.resnets."), ".conv1.weight")).collect(),
             attention: (0..levels).map(|index| has(&format!("up_blocks.{index}.attentions.0.norm.weight"))).collect(),
@@ -29,7 +32,7 @@ impl UNetBlocks {
     pub fn of_original(has: impl Fn(&str) -> bool) -> Self {
         let mut layers = vec![0];
         for block in 1.. {
-            if has(&format!("input_blocks.{block}.0.op.weight")) {
+            if has(&format!("input_blocks.{block}.0.op.weight")) && layers.len() < MAX_LEVELS {
                 layers.push(0);
             } else if has(&format!("input_blocks.{block}.0.in_layers.0.weight")) {
                 *layers.last_mut().unwrap_or(&mut 0) += 1;

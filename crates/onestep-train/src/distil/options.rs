@@ -53,6 +53,9 @@ pub struct DistilOptions {
     /// Augmentation of E-LatentLPIPS.
     #[command(flatten)]
     pub e_latent_lpips: ELatentLpipsOptions,
+    /// Timestep of the student's evaluation; the last one (999) by default.
+    #[arg(long, value_name = "T")]
+    pub timestep: Option<usize>,
     /// Gradient accumulation steps: split each batch into N micro-batches.
     #[arg(long, value_name = "N")]
     pub accumulate: usize,
@@ -162,6 +165,7 @@ impl Default for DistilOptions {
             metric: PathBuf::new(),
             encoder: None,
             e_latent_lpips: ELatentLpipsOptions::default(),
+            timestep: None,
             accumulate: 1,
             gradient_checkpointing: false,
             precision: Precision::F32,

@@ -9,7 +9,7 @@ use crate::{
     observer::Observer,
     optimizer::Optimizer,
     pairs::Pairs,
-    pipeline_folder::{MODEL, PipelineFolder, UNET_WEIGHTS, component_files, in_memory, model_index, write_model},
+    pipeline_folder::{MODEL, PipelineFolder, SCHEDULER_CONFIG, UNET_WEIGHTS, component_files, in_memory, model_index, write_model},
     run_folder::{Entry, RunFolder, model_of},
     store::sha256,
     training_loop::{self, RunIdentity},
@@ -24,6 +24,8 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let teacher = PipelineFolder::open(&model_of(&options.teacher)?)?;
     teacher.check()?;
     let pairs = Pairs::open_of(&options.pairs, &teacher)?;
+    let (mut scheduler, rule) = teacher.student_scheduler(options.timestep)?;
+    scheduler.teacher_timestep_spacing = pairs.index.options.spacing.or(scheduler.teacher_timestep_spacing);
     options.training.check_batch(pairs.index.shape)?;
     let autodiff = if options.gradient_checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &autodiff)?;
@@ -42,7 +44,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let mut distillation = Distillation {
         options,
         config: config.to_json(),
-        rule: teacher.one_step_rule()?,
+        rule,
         vae: burn::module::Module::no_grad(teacher.vae(&autodiff)?),
         pairs: &pairs,
         conditions,
@@ -64,8 +66,9 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let student = distillation.average.as_ref().ok_or_else(|| TrainError::input("nothing was trained"))?;
     let student = component_files("unet/config.json", distillation.config.clone(), UNET_WEIGHTS, student);
     let index = model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]);
-    let mut files: Vec<_> = in_memory(student.into_iter().chain([index])).collect();
-    for component in ["vae", "text_encoder", "scheduler", "tokenizer"] {
+    let scheduler = (SCHEDULER_CONFIG.to_owned(), scheduler.to_json().into_bytes());
+    let mut files: Vec<_> = in_memory(student.into_iter().chain([index, scheduler])).collect();
+    for component in ["vae", "text_encoder", "tokenizer"] {
         files.extend(teacher.component(component)?);
     }
     write_model(&options.out.join("model"), &files)?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AutoencoderKl, ClipTextModel, Conditioning, NoiseSchedule, OneStepRule, UNet2DConditionModel};
+use onestep_nets::{AutoencoderKl, ClipTextModel, Conditioning, ConfigError, NoiseSchedule, OneStepRule, UNet2DConditionModel};
 
 use super::requests::{EvaluatedModel, RequestList};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     features::LabelledPrompt,
     observer::Observer,
     pipeline_folder::PipelineFolder,
-    sampler::{Sampler, encode_prompts, evaluations, noises, one_step},
+    sampler::{Sampler, Start, encode_prompts, noises, one_step},
 };
 
 /// Images per batch.
@@ -70,7 +70,10 @@ impl<'a> ImageSampler<'a> {
         let (text_encoder, tokenizer) = (teacher.text_encoder(device)?, teacher.tokenizer()?);
         Ok(Self {
             teacher: teacher.unet(device)?,
-            students: students.iter().map(|student| Ok((student.unet(device)?, student.one_step_rule()?))).collect::<Result<_, TrainError>>()?,
+            students: students
+                .iter()
+                .map(|student| Ok((student.unet(device)?, student.one_step_rule(None, None)?)))
+                .collect::<Result<_, TrainError>>()?,
             vae: teacher.vae(device)?,
             schedule: teacher.schedule()?,
             empty: encode_prompts(&text_encoder, &tokenizer, &[""], device)?,
@@ -84,11 +87,16 @@ impl<'a> ImageSampler<'a> {
         })
     }
 
+    fn sampler(&self, steps: usize) -> Sampler<'_> {
+        Sampler { unet: &self.teacher, schedule: &self.schedule, steps, guidance: self.guidance }
+    }
+
     /// Evaluations of the denoiser per image.
     pub fn evaluations(&self, model: EvaluatedModel) -> usize {
         match model {
             EvaluatedModel::Student(_) => 1,
-            EvaluatedModel::Teacher { steps } => evaluations(steps, self.guidance),
+            // Numbers of steps that the teacher's scheduler refuses are refused before.
+            EvaluatedModel::Teacher { steps } => self.sampler(steps).evaluations().unwrap_or(steps),
         }
     }
 
@@ -115,9 +123,10 @@ impl<'a> ImageSampler<'a> {
                     let (unet, rule) = &self.students[index];
                     one_step(unet, *rule, z, condition)
                 }
-                EvaluatedModel::Teacher { steps } => Sampler { unet: &self.teacher, schedule: &self.schedule, steps, guidance: self.guidance }
-                    .latents(z, condition, &self.empty)
-                    .map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,
+                EvaluatedModel::Teacher { steps } => self
+                    .sampler(steps)
+                    .sample(Start::Noise(z), &seeds, condition, &self.empty, |_| Ok(()))
+                    .map_err(|error: ConfigError| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,
             };
             let decoded = self.decode(latents);
             if decoded.iter().flatten().any(|value| !value.is_finite()) {

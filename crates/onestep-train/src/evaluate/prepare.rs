@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Pipeline components that a student takes unchanged from its teacher.
-const SHARED_COMPONENTS: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
+const SHARED_COMPONENTS: [&str; 3] = ["vae", "text_encoder", "tokenizer"];
 
 /// Everything that an evaluation reads, checked.
 pub(super) struct Inputs {
@@ -219,7 +219,7 @@ fn open_students(options: &EvaluateOptions, teacher: &PipelineFolder, sizes: &Si
 fn check_steps(options: &EvaluateOptions, teacher: &PipelineFolder) -> Result<(), TrainError> {
     let schedule = teacher.schedule()?;
     for &steps in options.teacher_steps.iter().chain([&options.steps]) {
-        schedule.timesteps(steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
+        onestep_pipeline::solver::timesteps(&schedule, steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     }
     Ok(())
 }

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use onestep::{Backend, GenerateOptions};
+use onestep_nets::ConfigError;
 use onestep_store::{FileDestination, lock_folder};
 use onestep_train::device;
 use onestep_train::image_grid::rgb;
 use onestep_train::pipeline_folder::PipelineFolder;
 use onestep_train::run_folder::model_of;
-use onestep_train::sampler::{Sampler, encode_prompts, noises};
+use onestep_train::sampler::{Sampler, Start, encode_prompts, noises};
 use serde::Serialize;
 
 use super::bundle_destination::{GALLERY, GALLERY_FORMAT};
@@ -112,7 +113,6 @@ impl Gallery {
                 ),
             ));
         }
-        schedule.timesteps(self.steps).map_err(|error| Failure::new(Exit::Usage, format!("--steps {}: {error}", self.steps)))?;
         if !self.guidance.is_finite() || self.seed.checked_add(self.prompt.len() as u64).is_none() {
             let given = format!("--guidance {} and --seed {}", self.guidance, self.seed);
             return Err(Failure::new(
@@ -121,6 +121,7 @@ impl Gallery {
             ));
         }
         let sampler = Sampler { unet: &unet, schedule: &schedule, steps: self.steps, guidance: self.guidance };
+        let evaluations = sampler.evaluations().map_err(|error| Failure::new(Exit::Usage, format!("--steps {}: {error}", self.steps)))?;
         let empty = encode_prompts(&text_encoder, &tokenizer, &[""], &device)?;
 
         let mut images = Vec::new();
@@ -131,8 +132,9 @@ impl Gallery {
             let generated = pollster::block_on(student.generate(&options, &mut clock))?;
             let begun = Instant::now();
             let condition = encode_prompts(&text_encoder, &tokenizer, &[&prompt], &device)?;
-            let latents =
-                sampler.latents(noises(&[seed], latent, &device), condition, &empty).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+            let latents = sampler
+                .sample(Start::Noise(noises(&[seed], latent, &device)), &[seed], condition, &empty, |_| Ok(()))
+                .map_err(|error: ConfigError| Failure::new(Exit::Usage, error.to_string()))?;
             let image = vae.decode(vae.from_model_space(latents));
             if image.to_data().iter::<f32>().any(|value| !value.is_finite()) {
                 let message =
@@ -150,7 +152,7 @@ impl Gallery {
                 seed: seed.to_string(),
                 size: [generated.width, generated.height],
                 student: TimedImage::new(&onestep::png::encode(&generated, None)?, 1, generated.timings.total),
-                teacher: TimedImage::new(&onestep::png::rgba(generated.width, generated.height, &opaque)?, sampler.evaluations(), took),
+                teacher: TimedImage::new(&onestep::png::rgba(generated.width, generated.height, &opaque)?, evaluations, took),
             });
         }
         let json = serde_json::to_vec(&File { format: 2, images }).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;

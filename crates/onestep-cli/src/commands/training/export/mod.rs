@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use onestep_compile::{Compiled, Names, Options, Storage, bundle_weights, compile};
-use onestep_nets::{Decoder, Generator, weights};
+use onestep_nets::{Decoder, Generator, OneStep, OneStepRule, weights};
 use onestep_program::{BundleWriter, Generation};
 use onestep_store::FolderDestination;
 use onestep_train::pipeline_folder::PipelineFolder;
@@ -33,6 +33,12 @@ pub struct Export {
     /// Bundle folder to write; replaces a bundle
     #[arg(long, value_name = "DIR", required = true)]
     out: Option<PathBuf>,
+    /// How the network is read in one step; by default as the model's files say, else at its last timestep
+    #[arg(long, value_name = "turbo|lcm|dmd2|instaflow|x0", value_parser = one_step)]
+    one_step: Option<OneStep>,
+    /// Timestep of the one step, in place of the model's own
+    #[arg(long, value_name = "T")]
+    timestep: Option<usize>,
     /// Name of the model
     #[arg(long, default_value = "onestep model", help_heading = "Contents")]
     title: String,
@@ -83,7 +89,8 @@ impl Export {
             WeightStorage::F16 => Storage::F16,
             WeightStorage::F32 => Storage::F32,
         };
-        let programs = compiled(&model, storage)?;
+        let rule = model.one_step_rule(self.one_step, self.timestep)?;
+        let programs = compiled(&model, rule, storage)?;
         let weights = bundle_weights(&programs.iter().collect::<Vec<_>>()).map_err(refused)?;
         let card = match &self.card {
             Some(path) => String::from_utf8(onestep_store::read(path)?)
@@ -136,13 +143,18 @@ impl Export {
     }
 }
 
+/// A one-step rule of an option.
+fn one_step(name: &str) -> Result<OneStep, String> {
+    OneStep::from_name(name).ok_or_else(|| format!("expected {}", OneStep::NAMES.map(|(name, _)| name).join(", ")))
+}
+
 fn refused(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Input, format!("compiling the model: {error}"))
 }
 
 /// The three programs of a text-to-image model: text encoder (token ids to hidden states), generator (noise and hidden states to latents), decoder
 /// (latents to image).
-fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, Failure> {
+fn compiled(model: &PipelineFolder, rule: OneStepRule, storage: Storage) -> Result<Vec<Compiled>, Failure> {
     let device = burn::tensor::Device::flex();
     let options = Options { storage, ..Options::default() };
     let (sizes, tokens) = (model.sizes()?, model.tokenizer()?.length());
@@ -157,7 +169,7 @@ fn compiled(model: &PipelineFolder, storage: Storage) -> Result<Vec<Compiled>, F
     .map_err(refused)?;
     let features = text_encoder.program.value(text_encoder.program.outputs[0].value).shape[2];
 
-    let generator = Generator::new(model.unet(&device)?, model.one_step_rule()?);
+    let generator = Generator::new(model.unet(&device)?, rule);
     let generator = compile("generator", &generator, &names(weights::parameters(&generator)), &options, |net, ports| {
         let noise = ports.float("noise", [1, channels, rows, columns]);
         let states = ports.float("encoder_hidden_states", [1, tokens, features]);
