@@ -13,9 +13,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::Device;
-use onestep_nets::{Init, UNet2DConditionConfig, weights};
+use onestep_nets::{ClipTextConfig, Init, UNet2DConditionConfig, weights};
 use onestep_program::{FileEntry, Manifest};
-use onestep_train::pipeline_folder::{MODEL, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};
+use onestep_train::pipeline_folder::{MODEL, TEXT_WEIGHTS, TOKENIZER, UNET_WEIGHTS, VAE_WEIGHTS, model_index};
 use onestep_train::store::{self, tensor_bytes};
 use serde_json::{Value, json};
 use support::{text, write_images};
@@ -200,12 +200,66 @@ fn weights_are_found_under_every_name() {
     refused_by_both("pickled", &["unet/diffusion_pytorch_model.bin", "not a checkpoint of PyTorch"]);
     fs::rename(path.join("unet/diffusion_pytorch_model.bin"), path.join("unet/weights.gguf")).expect("a move");
     refused_by_both("pickled", &["pickled/unet: expected weights", "only weights.gguf"]);
+}
+
+#[test]
+fn tokenizer_files_that_are_missing_or_do_not_fit_are_named() {
     let path = changed("vocabulary", &[]);
     fs::remove_file(path.join(TOKENIZER)).expect("a file");
-    for other in ["vocab.json", "merges.txt"] {
-        fs::write(path.join("tokenizer").join(other), "{}").expect("a write");
+    refused_by_both("vocabulary", &["vocabulary has no tokenizer/tokenizer.json, nor tokenizer/vocab.json with tokenizer/merges.txt"]);
+    fs::copy(tokenizer_fixture("vocab.json"), path.join("tokenizer/vocab.json")).expect("a copy");
+    refused_by_both("vocabulary", &["found only vocab.json; fetch merges.txt"]);
+    fs::write(path.join("tokenizer/merges.txt"), "#version: 0.2\ni n\nin ☃\n").expect("a write");
+    refused_by_both("vocabulary", &["tokenizer/merges.txt: line 3", "\"☃\""]);
+    fs::copy(tokenizer_fixture("merges.txt"), path.join("tokenizer/merges.txt")).expect("a copy");
+    refused_by_both("vocabulary", &["tokenizer/vocab.json has 1258 ids", "vocab_size = "]);
+    fs::write(path.join("tokenizer/tokenizer_config.json"), "{\"model_max_length\": 77}").expect("a write");
+    refused_by_both("vocabulary", &["tokenizer/vocab.json gives 77 tokens", "max_position_embeddings = 16"]);
+}
+
+fn tokenizer_fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tokenizers").join(name)
+}
+
+/// A tokenizer as published Stable Diffusion folders have it goes through `pairs`, `distil` and `export`, and the bundle's is that of the student.
+#[test]
+fn a_published_tokenizer_is_read_and_long_captions_are_counted() {
+    let mut text_config: Value =
+        serde_json::from_slice(&fs::read(folder().join("base/text_encoder/config.json")).expect("a file")).expect("a configuration");
+    text_config["vocab_size"] = 1258.into();
+    let net = ClipTextConfig::from_json(&text_config.to_string()).expect("a configuration").init(&Device::flex());
+    let path = changed(
+        "published",
+        &[("text_encoder/config.json", text_config.to_string().into_bytes()), (TEXT_WEIGHTS, weights::save(&net, &BTreeMap::new()))],
+    );
+    fs::remove_file(path.join(TOKENIZER)).expect("a file");
+    for name in ["vocab.json", "merges.txt"] {
+        fs::copy(tokenizer_fixture(name), path.join("tokenizer").join(name)).expect("a copy");
     }
-    refused_by_both("vocabulary", &[TOKENIZER, "tokenizer/vocab.json, tokenizer/merges.txt"]);
+    fs::write(path.join("tokenizer/tokenizer_config.json"), "{\"model_max_length\": 16, \"pad_token\": \"!\"}").expect("a write");
+
+    write_images(&folder().join("long"), 16);
+    let metadata = folder().join("long/metadata.jsonl");
+    let long = fs::read_to_string(&metadata).expect("a file").replace("\"a red square\"", &format!("\"{}\"", "red square ".repeat(9).trim()));
+    fs::write(metadata, long).expect("a write");
+    let note = "1 of 16 captions is longer than the 16 tokens that are read; the first: red square red square";
+    let told = |words: &[&str]| {
+        let output = run(folder(), words);
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let pairs = "pairs --teacher published --data long --count 4 --shard 4 --batch 4 --steps 2 --device cpu --out published-pairs";
+    let distil = "distil --teacher published --pairs published-pairs --distance mse --no-discriminator --steps 1 --batch 2 --device cpu --out published-student";
+    for words in [pairs, distil] {
+        let told = told(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!(told.matches(note).count(), 1, "{told}");
+    }
+    told(&["export", "--model", "published-student", "--out", "published-bundle"]);
+    let [bundle, student] = ["published-bundle/tokenizer.json", "published-student/model/tokenizer/tokenizer.json"]
+        .map(|name| fs::read(folder().join(name)).expect("a file"));
+    assert!(bundle == student, "the bundle has another tokenizer");
+    told(&["export", "--model", "published", "--out", "published-bundle-2"]);
+    assert!(fs::read(folder().join("published-bundle-2/tokenizer.json")).expect("a file") == bundle, "the teacher's bundle has another tokenizer");
 }
 
 #[test]

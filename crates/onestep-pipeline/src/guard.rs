@@ -1,6 +1,6 @@
 //! Converts a panic of a library that reads a user's file into an error.
 //!
-//! Files for such libraries (PyTorch checkpoints, tokenizers) are checked beforehand where that is possible. The libraries may still panic on a
+//! Files for such libraries (PyTorch checkpoints) are checked beforehand where that is possible. The libraries may still panic on a
 //! damaged file. The program's panic hook asks [`is_active`] and prints nothing then, because the error says it. Aborts (stack overflow, out of
 //! memory) cannot be caught.
 

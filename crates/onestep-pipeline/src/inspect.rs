@@ -92,7 +92,7 @@ impl Report {
 
 fn of_tokenizers(pipeline: &Pipeline) -> Result<(), crate::PipelineError> {
     let encoders = pipeline.parts().iter().filter(|part| matches!(part, Part::TextEncoder | Part::TextEncoder2));
-    encoders.into_iter().try_for_each(|part| pipeline.tokenizer(*part).map(|_| ()))
+    encoders.into_iter().try_for_each(|part| pipeline.check_tokenizer(*part))
 }
 
 fn of_component(pipeline: &Pipeline, part: Part) -> Option<ComponentReport> {

@@ -4,6 +4,7 @@
 //! - [`inspect`]: what a model is and what can be done with it, from configurations and headers alone.
 //! - [`weights`]: tensors on disk, read one by one.
 //! - [`config`]: the configuration of each component, read key by key.
+//! - [`tokenizer`]: the files of a tokenizer, converted to one form.
 //! - [`schedule`]: the noise levels of a scheduler's configuration.
 //! - [`solver`]: sampling in a fixed number of evaluations of a network.
 //! - [`one_step`]: how one evaluation of a network becomes a latent.
@@ -29,12 +30,12 @@ pub mod prompts;
 pub mod schedule;
 pub mod single_file;
 pub mod solver;
+pub mod tokenizer;
 pub mod weights;
 
 pub use error::{PipelineError, PipelineErrorKind};
 pub use family::Family;
 pub use part::Part;
 pub use pipeline::{
-    Component, ComponentClass, ComponentConfig, ImageSize, Layout, OpenOptions, Pipeline, Sizes, Source, TOKENIZER_FILES, TokenizerFiles, Use,
-    model_index,
+    Component, ComponentClass, ComponentConfig, ImageSize, Layout, OpenOptions, Pipeline, Sizes, Source, TokenizerFiles, Use, model_index,
 };

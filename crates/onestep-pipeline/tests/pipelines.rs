@@ -61,6 +61,16 @@ fn tensors(part: Part) -> Vec<Tensor> {
     vec![(name("weight"), vec![2, 3], vec![1.0, -2.0, 3.5, 0.0, 5.0, 6.0]), (name("bias"), vec![2], vec![0.5, 0.25])]
 }
 
+/// A `tokenizer.json` that gives `tokens` ids below `ids`.
+fn tokenizer(tokens: usize, ids: usize) -> Value {
+    json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "decoder": null,
+        "truncation": { "max_length": tokens }, "padding": { "strategy": { "Fixed": tokens }, "pad_id": 1 },
+        "post_processor": { "type": "RobertaProcessing", "cls": ["start", 0], "sep": ["end", 1] },
+        "model": { "type": "BPE", "vocab": { "start": 0, "end": 1, "last": ids - 1 }, "merges": [] },
+    })
+}
+
 fn write_json(path: &Path, value: &Value) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     fs::write(path, value.to_string()).expect("a write");
@@ -81,13 +91,13 @@ fn sound(folder: &Path, xl: bool) {
             unet[key] = value;
         }
         write_json(&folder.join("text_encoder_2/config.json"), &text_config("CLIPTextModelWithProjection", 10));
-        write_json(&folder.join("tokenizer_2/tokenizer.json"), &json!({}));
+        write_json(&folder.join("tokenizer_2/tokenizer.json"), &tokenizer(16, 83));
         fs::write(folder.join(Part::TextEncoder2.weights_name()), tensor_bytes(&tensors(Part::TextEncoder2))).expect("a write");
     }
     write_json(&folder.join("unet/config.json"), &unet);
     write_json(&folder.join("vae/config.json"), &vae_config());
     write_json(&folder.join("text_encoder/config.json"), &text_config("CLIPTextModel", 8));
-    write_json(&folder.join("tokenizer/tokenizer.json"), &json!({}));
+    write_json(&folder.join("tokenizer/tokenizer.json"), &tokenizer(16, 83));
     write_json(
         &folder.join("scheduler/scheduler_config.json"),
         &json!({"_class_name": "DDIMScheduler", "clip_sample": false, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}),
@@ -452,12 +462,18 @@ fn tokens_are_compared_with_embeddings() {
     let home = tempfile::tempdir().expect("a folder");
     sound(home.path(), false);
     let pipeline = open(home.path()).expect("a pipeline");
-    let check = |tokens, ids| pipeline.check_tokens(Part::TextEncoder, "tokenizer/tokenizer.json", tokens, ids).map_err(|error| error.to_string());
+    let check = |tokens, ids| {
+        write_json(&home.path().join("tokenizer/tokenizer.json"), &tokenizer(tokens, ids));
+        pipeline.check_tokenizer(Part::TextEncoder).map_err(|error| error.to_string())
+    };
     assert_eq!(check(16, 83), Ok(()));
-    assert!(
-        check(32, 83).expect_err("a refusal").contains("gives 32 tokens for a prompt and text_encoder/config.json has max_position_embeddings = 16")
-    );
-    assert!(check(16, 85).expect_err("a refusal").contains("has 85 ids and text_encoder/config.json has vocab_size = 83"));
+    let told = check(32, 83).expect_err("a refusal");
+    assert!(told.contains("tokenizer.json gives 32 tokens for a prompt and text_encoder/config.json has max_position_embeddings = 16"), "{told}");
+    let told = check(16, 85).expect_err("a refusal");
+    assert!(told.contains("tokenizer.json has 85 ids and text_encoder/config.json has vocab_size = 83"), "{told}");
+    fs::write(home.path().join("tokenizer/tokenizer.json"), "{}").expect("a write");
+    let report = Report::new(&pipeline);
+    assert!(report.uses.iter().all(|one| one.error.as_ref().is_some_and(|told| told.contains("tokenizer.json"))), "{report:?}");
     assert!(pipeline.tokenizer(Part::TextEncoder2).expect_err("none").to_string().contains("tokenizer_2/tokenizer.json"));
 }
 

@@ -39,6 +39,8 @@ limits! {
     TOKENIZER_BYTES = 8 << 20, "bytes of the tokenizer";
     TOKENIZER_ENTRIES = 300_000, "entries of the tokenizer's vocabulary";
     TOKENIZER_ENTRY_BYTES = 256, "bytes of one vocabulary entry";
+    TOKENIZER_OBJECTS = 50_000, "objects in the tokenizer";
+    TOKENIZER_LISTS = 600_000, "lists in the tokenizer";
     NAME_CHARACTERS = 100, "characters of a file name";
     PROMPT_BYTES = 64 << 10, "bytes of a prompt";
     IMAGE_SIDE = 4_096, "pixels of an image's side";
@@ -99,6 +101,21 @@ pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], size: Limit, loc
         return Err(refuse("expected a JSON object, which begins with {".into()));
     }
     serde_json::from_slice(bytes).map_err(|error| refuse(format!("not what is expected here: {error}")))
+}
+
+/// Parses a JSON file of a tokenizer.
+///
+/// Opening braces and brackets are counted first, including those in strings, because an object of eight bytes takes 700 in memory: the limit of
+/// the file's size alone would permit most of a gigabyte.
+///
+/// # Errors
+/// Those of [`parse_json`]; more objects or lists than the limits allow.
+pub fn parse_tokenizer(bytes: &[u8], location: &str) -> Result<serde_json::Map<String, serde_json::Value>, BundleError> {
+    check(TOKENIZER_BYTES, bytes.len() as u64, location)?;
+    for (limit, bracket) in [(TOKENIZER_OBJECTS, b'{'), (TOKENIZER_LISTS, b'[')] {
+        check(limit, bytes.iter().filter(|&&byte| byte == bracket).count() as u64, location)?;
+    }
+    parse_json(bytes, TOKENIZER_BYTES, location)
 }
 
 /// The deepest nesting of brackets outside strings. For malformed JSON the result is arbitrary, because the parser refuses it afterwards.

@@ -248,6 +248,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     index.forget_damaged(&options.out, observer);
 
     let pair_sampler = PairSampler::new(&teacher, options, device)?;
+    pair_sampler.prompt_encoder.note_long_captions(index.prompts.iter().map(String::as_str), observer)?;
     observer.begin("sampling pairs", options.count, index.finished_pairs());
     for shard in 0..index.shards.len() {
         if index.shards[shard].is_empty() {

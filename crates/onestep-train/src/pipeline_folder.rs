@@ -11,13 +11,10 @@ use onestep_nets::{
     SchedulerConfig, UNet2DConditionConfig, UNet2DConditionModel, weights,
 };
 use onestep_pipeline::config::{SchedulerClass, TimestepSpacing};
-use onestep_pipeline::{
-    ComponentConfig, ImageSize, OpenOptions, Part, Pipeline, Source, Use, guard::guarded, lora::LoraOption, single_file::PredictionType,
-};
+use onestep_pipeline::{ComponentConfig, ImageSize, OpenOptions, Part, Pipeline, Source, Use, lora::LoraOption, single_file::PredictionType};
 use onestep_program::limits;
 use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::{
     data::CaptionTokenizer,
@@ -182,17 +179,19 @@ impl PipelineFolder {
     /// A component that is missing or cannot be used, with its file; the first two components that do not fit, with both numbers.
     pub fn check(&self) -> Result<(), TrainError> {
         self.pipeline.check_for(Use::Distil)?;
-        let tokenizer = self.tokenizer()?;
+        self.pipeline.check_tokenizer(Part::TextEncoder)?;
+        // The conversion reads some features that encoding does not.
+        self.tokenizer()?;
         self.schedule()?;
-        self.pipeline.check_tokens(Part::TextEncoder, TOKENIZER, tokenizer.length(), tokenizer.vocabulary_size())?;
         if let Some(second) = self.tokenizer_2()? {
-            self.pipeline.check_tokens(Part::TextEncoder2, TOKENIZER_2, second.length(), second.vocabulary_size())?;
-            if second.length() != tokenizer.length() {
+            self.pipeline.check_tokenizer(Part::TextEncoder2)?;
+            let first = self.tokenizer()?;
+            if second.length() != first.length() {
                 return Err(TrainError::input(format!(
-                    "{}: {TOKENIZER} gives {} tokens for a prompt and {TOKENIZER_2} gives {}: they must be equal, since the states of both text \
+                    "{}: the first tokenizer gives {} tokens for a prompt and the second gives {}: they must be equal, since the states of both text \
                      encoders are joined token by token; set model_max_length of both alike",
                     self.pipeline.path().display(),
-                    tokenizer.length(),
+                    first.length(),
                     second.length()
                 )));
             }
@@ -394,7 +393,7 @@ impl PipelineFolder {
     /// # Errors
     /// A file that is missing or cannot be used.
     pub fn tokenizer(&self) -> Result<CaptionTokenizer, TrainError> {
-        self.tokenizer_of(Part::TextEncoder, TOKENIZER)
+        self.tokenizer_of(Part::TextEncoder)
     }
 
     /// The tokenizer of the second text encoder; none in models without one.
@@ -405,22 +404,12 @@ impl PipelineFolder {
         if !self.pipeline.has(Part::TextEncoder2) {
             return Ok(None);
         }
-        self.tokenizer_of(Part::TextEncoder2, TOKENIZER_2).map(Some)
+        self.tokenizer_of(Part::TextEncoder2).map(Some)
     }
 
-    fn tokenizer_of(&self, part: Part, name: &str) -> Result<CaptionTokenizer, TrainError> {
-        let files = self.pipeline.tokenizer(part)?;
-        let Some(path) = files.path("tokenizer.json") else {
-            return Err(TrainError::input(format!(
-                "{} has no {name}, only {}: only the form of one file is read; save the tokenizer with a newer version of transformers, or as \
-                 PreTrainedTokenizerFast",
-                self.pipeline.path().display(),
-                files.files.iter().map(|file| format!("{}/{file}", name.trim_end_matches("/tokenizer.json"))).collect::<Vec<_>>().join(", ")
-            )));
-        };
-        let json = onestep_store::read_at_most(&path, limits::TOKENIZER_BYTES.max)?;
-        guarded(path.display(), "the tokenizers library", || CaptionTokenizer::from_json(&json))?
-            .map_err(|error| TrainError::input(format!("{}: {error}", path.display())))
+    fn tokenizer_of(&self, part: Part) -> Result<CaptionTokenizer, TrainError> {
+        let tokenizer = self.pipeline.open_tokenizer(part)?;
+        CaptionTokenizer::new(tokenizer).map_err(|error| TrainError::input(error.to_string()))
     }
 
     fn load<M: Module>(&self, module: M, part: Part) -> Result<M, TrainError> {
@@ -443,20 +432,6 @@ pub fn write_model(path: &Path, files: &[(String, Source)]) -> Result<(), TrainE
 /// Files in memory as files of a model's folder.
 pub fn in_memory(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> impl Iterator<Item = (String, Source)> {
     files.into_iter().map(|(name, bytes)| (name, Source::Bytes(bytes)))
-}
-
-/// The files of a tokenizer, as libraries expect them: `tokenizer.json`, and a configuration that gives the length of prompts and the special tokens.
-/// Without it, pipelines of diffusers encode prompts that are too long for the text encoder.
-pub fn tokenizer_files(tokenizer: &CaptionTokenizer) -> Vec<(String, Vec<u8>)> {
-    let [start, end, unknown] = tokenizer.special_tokens();
-    let config = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": tokenizer.length(), "clean_up_tokenization_spaces": false,
-        "bos_token": start, "eos_token": end, "unk_token": unknown, "pad_token": end,
-    });
-    vec![
-        (TOKENIZER.into(), tokenizer.to_json().as_bytes().to_vec()),
-        ("tokenizer/tokenizer_config.json".into(), serde_json::to_vec_pretty(&config).unwrap_or_default()),
-    ]
 }
 
 /// The scheduler of a file that is given by its path.

@@ -6,8 +6,9 @@ use onestep_nets::{AddedConditions, ClipTextModel, ClipTextOutput, Conditioning,
 use crate::{
     data::CaptionTokenizer,
     error::TrainError,
+    observer::Observer,
     pipeline_folder::PipelineFolder,
-    sampler::{encode_prompts, prompt_ids},
+    sampler::{encode_prompts, note_long_captions, prompt_ids},
 };
 
 /// A text encoder with its tokenizer.
@@ -85,6 +86,14 @@ impl PromptEncoder {
         Ok(Self { guidance: size.map(|size| guidance_features(guidance, size, device)), ..encoder })
     }
 
+    /// Tells how many captions are longer than the text encoders read, if there are any.
+    ///
+    /// # Errors
+    /// A caption that a tokenizer refuses.
+    pub fn note_long_captions<'c>(&self, captions: impl IntoIterator<Item = &'c str>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        note_long_captions(&self.first.tokenizer, captions, observer)
+    }
+
     /// The conditions of prompts.
     ///
     /// # Errors
@@ -139,6 +148,7 @@ pub fn takes_guidance(unet: &UNet2DConditionModel) -> bool {
 mod tests {
     use super::*;
     use onestep_nets::{ClipTextConfig, Init, weights};
+    use onestep_pipeline::tokenizer::open_folder;
     use onestep_program::TensorFile;
 
     const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/sdxl");
@@ -151,7 +161,7 @@ mod tests {
         let config = ClipTextConfig::from_json(&String::from_utf8(read(&format!("{name}.json"))).unwrap()).unwrap();
         let bytes = read(&format!("{name}.safetensors"));
         let network = weights::load(config.init(device), &[weights::Shard::new(name, &bytes)]).unwrap();
-        TextEncoder { network, tokenizer: CaptionTokenizer::from_json(&read("tokenizer.json")).unwrap() }
+        TextEncoder { network, tokenizer: CaptionTokenizer::new(open_folder(FIXTURE.as_ref(), Some(77)).unwrap()).unwrap() }
     }
 
     fn encoder(zero_unconditional: bool, device: &Device) -> PromptEncoder {

@@ -5,9 +5,7 @@ use onestep_nets::{ClipTextModel, Conditioning, ConfigError, Generator, NoiseSch
 use onestep_noise::{Stream, normal, standard_normal};
 use onestep_pipeline::solver::{self, Latents, first_evaluation, solver};
 
-use onestep_pipeline::guard::guarded;
-
-use crate::{data::CaptionTokenizer, error::TrainError, prompt_encoder::takes_guidance};
+use crate::{data::CaptionTokenizer, error::TrainError, observer::Observer, prompt_encoder::takes_guidance};
 
 /// The conditions of prompts, by a single text encoder.
 ///
@@ -29,9 +27,24 @@ pub fn encode_prompts(
 pub fn prompt_ids(tokenizer: &CaptionTokenizer, prompts: &[&str], device: &Device) -> Result<Tensor<2, Int>, TrainError> {
     let mut ids = Vec::with_capacity(prompts.len() * tokenizer.length());
     for prompt in prompts {
-        ids.extend(guarded(format!("tokenizer.json with the prompt {prompt:?}"), "the tokenizers library", || tokenizer.encode(prompt))??);
+        ids.extend(tokenizer.encode(prompt)?);
     }
     Ok(id_tensor(&ids, tokenizer.length(), device))
+}
+
+/// Tells how many captions are longer than the tokenizer reads, if there are any.
+///
+/// # Errors
+/// A caption above 64 KiB.
+pub fn note_long_captions<'a>(
+    tokenizer: &CaptionTokenizer,
+    captions: impl IntoIterator<Item = &'a str>,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    if let Some(long) = tokenizer.long_captions(captions)? {
+        observer.note(&long.to_string());
+    }
+    Ok(())
 }
 
 /// Token ids as [N, tokens].

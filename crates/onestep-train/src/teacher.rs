@@ -25,12 +25,10 @@ use crate::{
     error::{TrainError, check_options},
     image_grid::ImageGrid,
     observer::Observer,
-    pipeline_folder::{
-        MODEL, ModelOptions, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, in_memory, model_index, tokenizer_files, write_model,
-    },
+    pipeline_folder::{MODEL, ModelOptions, PipelineFolder, TEXT_WEIGHTS, UNET_WEIGHTS, component_files, in_memory, model_index, write_model},
     presets::{self, Preset},
     run_folder::{Entry, RunFolder, model_of},
-    sampler::{Sampler, encode_prompts, id_tensor, noises},
+    sampler::{Sampler, encode_prompts, id_tensor, noises, note_long_captions},
     store::sha256,
     training_loop::{self, AveragingOptions, LoopOptions, RunOptions, Task},
 };
@@ -182,13 +180,15 @@ pub fn train(options: &TeacherOptions, entry: Entry, device: &Device, device_nam
             .load(net, &|name| Ok(onestep_store::read(&initial.join(name))?))
             .map_err(|error| TrainError::new(error.kind(), format!("--initial {}: {error}", initial.display())))?;
     }
+    let captions = (0..images.len()).flat_map(|index| images.train_prompts(index));
+    note_long_captions(&tokenizer, captions.map(String::as_str), observer)?;
     observer.note(&format!("{} images, {} token ids, {} parameters", images.len(), tokenizer.vocabulary_size(), net.num_params()));
     let data = sha256(format!("{} {}", images.content_hash(), autoencoder.hash()?).as_bytes());
     let net = training_loop::train(&task, net, &data, &mut folder, observer)?;
 
     let mut files = task.files(&net);
     files.push(("scheduler/scheduler_config.json".into(), preset.scheduler.to_json().into_bytes()));
-    files.extend(tokenizer_files(&tokenizer));
+    files.extend(tokenizer.files());
     files.push(model_index(&["vae", "unet", "text_encoder", "scheduler", "tokenizer"]));
     let mut files: Vec<_> = in_memory(files).collect();
     files.extend(autoencoder.component("vae")?);

@@ -78,7 +78,5 @@ pub use model::{GenerateOptions, Model, check_bundle};
 pub use model_loader::ModelLoader;
 pub use noise::Noise;
 pub use profile::KernelCost;
-#[cfg(fuzzing)]
-pub use prompt::read_prompt;
-pub use prompt::{Prompt, check_tokenizer};
+pub use prompt::{Prompt, PromptReader, check_tokenizer};
 pub use version::VERSION;

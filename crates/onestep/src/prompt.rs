@@ -2,11 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use onestep_program::{
-    BundleError,
-    error::BundleErrorKind,
-    limits::{self, Limit},
-};
+use onestep_program::{BundleError, error::BundleErrorKind, limits};
 use serde_json::Value as Json;
 
 use crate::{
@@ -16,12 +12,6 @@ use crate::{
 
 /// Joiners and variation selectors, which are invisible and therefore not reported as unknown.
 const INVISIBLE: [char; 4] = ['\u{200c}', '\u{200d}', '\u{fe0e}', '\u{fe0f}'];
-
-/// Opening braces of the file, including those in strings. An object of eight bytes takes 700 in memory, so the limit of the file's size alone
-/// would permit most of a gigabyte.
-const OBJECTS: Limit = Limit { what: "objects in the tokenizer", max: 50_000 };
-/// Opening brackets; each merge may be a list.
-const LISTS: Limit = Limit { what: "lists in the tokenizer", max: 2 * limits::TOKENIZER_ENTRIES.max };
 
 /// A tokenized prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,15 +41,6 @@ pub fn check_tokenizer(bytes: &[u8], location: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads `text` for a model of `length` ids per prompt that knows the ids below `rows`.
-///
-/// # Errors
-/// Those of opening a model and of reading a prompt.
-#[cfg(fuzzing)]
-pub fn read_prompt(tokenizer: &[u8], length: usize, rows: usize, text: &str) -> Result<Prompt> {
-    PromptReader::new(tokenizer, "tokenizer.json", length, rows)?.read(text)
-}
-
 /// A `tokenizer.json`, independent of a model.
 struct TokenizerFile {
     tokenizer: Tokenizer,
@@ -69,7 +50,7 @@ struct TokenizerFile {
 
 /// Reads prompts for one model.
 #[derive(Clone, Debug)]
-pub(crate) struct PromptReader {
+pub struct PromptReader {
     tokenizer: Tokenizer,
     /// The padding id.
     padding: u32,
@@ -90,11 +71,7 @@ struct Sides {
 impl TokenizerFile {
     fn parse(bytes: &[u8], location: &str) -> Result<Self, BundleError> {
         let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, location, message);
-        limits::check(limits::TOKENIZER_BYTES, bytes.len() as u64, location)?;
-        for (limit, bracket) in [(OBJECTS, b'{'), (LISTS, b'[')] {
-            limits::check(limit, bytes.iter().filter(|&&byte| byte == bracket).count() as u64, location)?;
-        }
-        let json: Json = limits::parse_json(bytes, limits::TOKENIZER_BYTES, location)?;
+        let json = Json::Object(limits::parse_tokenizer(bytes, location)?);
         let tokenizer = Tokenizer::new(&json, location)?;
         // The prompt length follows from the program's shapes; only the padding id and the sides are read from the file.
         let padding = match &json["padding"] {
@@ -122,8 +99,13 @@ impl TokenizerFile {
 }
 
 impl PromptReader {
-    /// `length` is the number of ids per prompt, `rows` the vocabulary size of the text encoder; `location` is the file's name in errors.
-    pub(crate) fn new(bytes: &[u8], location: &str, length: usize, rows: usize) -> Result<Self> {
+    /// Reads a `tokenizer.json`. `length` is the number of ids per prompt, `rows` the vocabulary size of the text encoder; `location` is the
+    /// file's name in errors.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidBundle`]: those of [`check_tokenizer`]; a file without padding, or with special tokens that the text encoder has no room
+    /// or no embedding for.
+    pub fn new(bytes: &[u8], location: &str, length: usize, rows: usize) -> Result<Self> {
         let malformed = |message: String| BundleError::new(BundleErrorKind::Malformed, location, message);
         let TokenizerFile { tokenizer, padding, at_start } = TokenizerFile::parse(bytes, location)?;
         let padding = padding.ok_or_else(|| malformed("has no padding token, which short prompts need".into()))?;
@@ -137,28 +119,36 @@ impl PromptReader {
         Ok(reader)
     }
 
-    /// Tokenizes a prompt.
+    /// Tokenizes a prompt from which an image is to be generated.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for a prompt that is empty, above the limit, or without any known token.
-    pub(crate) fn read(&self, text: &str) -> Result<Prompt> {
-        let refuse = |message: String| Error::new(ErrorKind::InvalidOption, message);
-        limits::check(limits::PROMPT_BYTES, text.len() as u64, "the prompt").map_err(|error| refuse(error.to_string()))?;
+    /// Those of [`encode`](Self::encode); [`ErrorKind::InvalidOption`] for a prompt that is empty or without any known token.
+    pub fn read(&self, text: &str) -> Result<Prompt> {
+        let refuse = |message: String| Err(Error::new(ErrorKind::InvalidOption, message));
         if text.trim().is_empty() {
-            return Err(refuse("the prompt is empty; describe the image in a few words".into()));
+            return refuse("the prompt is empty; describe the image in a few words".into());
         }
-        let whole = self.tokenizer.encode(text);
-        let unknown = self.unknown_characters(text, &whole);
-        let tokens = whole.iter().filter(|token| Some(token.id) != self.tokenizer.unknown() && !self.tokenizer.is_special(token.id)).count();
-        if tokens == 0 {
-            let characters: String = unknown.iter().take(16).collect();
-            let message = match characters.is_empty() {
+        let prompt = self.encode(text)?;
+        if prompt.tokens == 0 {
+            let characters: String = prompt.unknown.iter().take(16).collect();
+            return refuse(match characters.is_empty() {
                 true => format!("this model knows nothing of the prompt {text:?}"),
                 false => format!("this model knows nothing of the prompt: it has never seen {characters}"),
-            };
-            return Err(refuse(message));
+            });
         }
-        let truncated = whole.len() > self.room();
+        Ok(prompt)
+    }
+
+    /// Tokenizes any text, also an empty one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a text above the limit, [`ErrorKind::InvalidBundle`] for an id that the text encoder has no embedding for.
+    pub fn encode(&self, text: &str) -> Result<Prompt> {
+        limits::check(limits::PROMPT_BYTES, text.len() as u64, "the prompt")
+            .map_err(|error| Error::new(ErrorKind::InvalidOption, error.to_string()))?;
+        let whole = self.tokenizer.encode(text);
+        let tokens = whole.iter().filter(|token| Some(token.id) != self.tokenizer.unknown() && !self.tokenizer.is_special(token.id)).count();
+        let (unknown, truncated) = (self.unknown_characters(text, &whole), whole.len() > self.room());
         Ok(Prompt { ids: self.ids(&whole)?, ids_2: Vec::new(), unknown, truncated, tokens })
     }
 

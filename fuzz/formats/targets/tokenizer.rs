@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onestep::{Error, ErrorKind, Prompt, check_tokenizer, read_prompt};
+use onestep::{Error, ErrorKind, Prompt, PromptReader, check_tokenizer};
 use onestep_fuzz_support::{mutate_json, within};
 
 /// Token ids per prompt, and ids that the model knows.
@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     let checked = within(file.len(), 160, || check_tokenizer(file, "tokenizer.json"));
     let text = String::from_utf8_lossy(text.get(1..).unwrap_or_default());
     for prompt in [text.as_ref(), "A red 猫 <|unk|> don't, e\u{301}\u{fe0f} 1234\t\u{2581}re\0d", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
-        let read = within(bytes.len(), 512, || read_prompt(file, LENGTH, ROWS, prompt));
+        let read = within(bytes.len(), 512, || PromptReader::new(file, "tokenizer.json", LENGTH, ROWS)?.read(prompt));
         match (&checked, &read) {
             (_, Ok(prompt)) => check(prompt),
             (Ok(()), Err(_)) => {}

@@ -35,7 +35,7 @@ impl Use {
 
 impl Pipeline {
     /// Checks that all components are there, are implemented for that use, and fit together: channels, widths of texts, weights.
-    /// Tokenizers are checked by [`check_tokens`](Self::check_tokens). Call both before any computation. Values of weights are
+    /// Tokenizers are checked by [`check_tokenizer`](Self::check_tokenizer). Call both before any computation. Values of weights are
     /// checked when they are read.
     ///
     /// # Errors
@@ -52,13 +52,16 @@ impl Pipeline {
         self.parts().iter().try_for_each(|part| self.weights(*part).map(|_| ()))
     }
 
-    /// Checks the tokenizer of a text encoder: it gives `tokens` ids for a prompt, each below `ids`.
+    /// Checks the tokenizer of a text encoder.
     ///
     /// # Errors
-    /// More tokens than positions, or more ids than embeddings, with both numbers.
-    pub fn check_tokens(&self, part: Part, tokenizer: &str, tokens: usize, ids: usize) -> Result<(), PipelineError> {
+    /// Those of [`open_tokenizer`](Self::open_tokenizer); more tokens than positions, or more ids than embeddings, with both numbers.
+    pub fn check_tokenizer(&self, part: Part) -> Result<(), PipelineError> {
+        let opened = self.open_tokenizer(part)?;
+        let (tokens, ids) = (opened.length(), opened.vocabulary_size());
+        let tokenizer = opened.location();
         let (text, file) = (self.text_config(part)?, self.config_name(part));
-        let refuse = |message: String| Err(PipelineError::input(format!("{}: {message}", self.path.display())));
+        let refuse = |message: String| Err(PipelineError::input(message));
         if tokens > text.max_position_embeddings {
             return refuse(format!(
                 "{tokenizer} gives {tokens} tokens for a prompt and {file} has max_position_embeddings = {}: there must be no more tokens than positions",

@@ -62,14 +62,14 @@ impl Pipeline {
         }
     }
 
-    /// The files of the tokenizer of a text encoder, by their names in a pipeline's folder.
+    /// The files of the tokenizer of a text encoder in its one form, by their names in a pipeline's folder.
     ///
     /// # Errors
-    /// There are none.
+    /// There are none, or they cannot be read.
     pub fn tokenizer_files(&self, part: Part) -> Result<Vec<(String, Source)>, PipelineError> {
         let folder = if part == Part::TextEncoder2 { "tokenizer_2" } else { "tokenizer" };
-        let tokenizer = self.tokenizer(part)?;
-        Ok(tokenizer.files.iter().map(|file| (format!("{folder}/{file}"), Source::File(tokenizer.folder.join(file)))).collect())
+        let files = self.open_tokenizer(part)?.files();
+        Ok(files.into_iter().map(|(file, bytes)| (format!("{folder}/{file}"), Source::Bytes(bytes))).collect())
     }
 
     /// `model_index.json` of a folder with this model's components.

@@ -16,4 +16,4 @@ pub use folder::Source;
 pub use index::model_index;
 pub use open::{Layout, OpenOptions, Pipeline};
 pub use sizes::{ImageSize, Sizes};
-pub use tokenizer_files::{TOKENIZER_FILES, TokenizerFiles};
+pub use tokenizer_files::TokenizerFiles;

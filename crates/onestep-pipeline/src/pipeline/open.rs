@@ -17,6 +17,7 @@ use crate::{
     family::is_xl,
     lora::LoraOption,
     single_file::PredictionType,
+    tokenizer::Tokenizer,
     weights::WeightMap,
 };
 
@@ -338,6 +339,16 @@ impl Pipeline {
             let message = format!("{} has no {name}/tokenizer.json, nor {name}/vocab.json with {name}/merges.txt", self.path.display());
             PipelineError::input(message)
         })
+    }
+
+    /// Opens the tokenizer of a text encoder. Where its files state no length, prompts have as many tokens as the text encoder has positions.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn open_tokenizer(&self, part: Part) -> Result<Tokenizer, PipelineError> {
+        // A configuration that cannot be read is reported when the text encoder is asked for.
+        let positions = self.text_config(part).ok().map(|config| config.max_position_embeddings);
+        crate::tokenizer::open_folder(&self.tokenizer(part)?.folder, positions)
     }
 
     /// Uses the tokenizer in `folder` for a text encoder: for single files, which have none.

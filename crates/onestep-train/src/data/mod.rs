@@ -22,4 +22,4 @@ pub use folder_check::{CheckReport, ImageProblem, check_image_folder, contact_sh
 pub use image::square_pixels;
 pub use image_folder::{ImageEntry, ImageFolder, Split, training_captions};
 pub use resample::resize_planes;
-pub use tokenizer::{CaptionTokenizer, TokenizerOptions, unknown_characters};
+pub use tokenizer::{CaptionTokenizer, LongCaptions, TokenizerOptions};

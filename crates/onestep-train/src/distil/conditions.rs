@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{AddedConditions, Conditioning};
 
-use crate::{error::TrainError, pairs::Pairs, prompt_encoder::PromptEncoder, sampler::noises};
+use crate::{error::TrainError, observer::Observer, pairs::Pairs, prompt_encoder::PromptEncoder, sampler::noises};
 
 /// The conditions of every prompt of a pair set, computed once because the text encoders are frozen.
 pub(super) struct Conditions {
@@ -16,7 +16,8 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    pub fn new(encoder: &PromptEncoder, pairs: &Pairs, device: &Device) -> Result<Self, TrainError> {
+    pub fn new(encoder: &PromptEncoder, pairs: &Pairs, device: &Device, observer: &mut dyn Observer) -> Result<Self, TrainError> {
+        encoder.note_long_captions(pairs.index.prompts.iter().map(String::as_str), observer)?;
         let mut all = Self { states: Rows::default(), tokens: 0, text_embeds: None, time_ids: None, guidance: None };
         for prompts in pairs.index.prompts.chunks(64) {
             let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();

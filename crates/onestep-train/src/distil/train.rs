@@ -31,7 +31,7 @@ pub fn train(options: &DistilOptions, entry: Entry, device: &Device, device_name
     let autodiff = if options.gradient_checkpointing { device.clone().autodiff().gradient_checkpointing() } else { device.clone().autodiff() };
     let distance = Distance::open(options, &teacher, &autodiff)?;
     let mut folder = RunFolder::enter(&options.out, entry, options, device_name, ("model", MODEL))?;
-    let conditions = Conditions::new(&PromptEncoder::open(&teacher, pairs.index.options.guidance, device)?, &pairs, device)?;
+    let conditions = Conditions::new(&PromptEncoder::open(&teacher, pairs.index.options.guidance, device)?, &pairs, device, observer)?;
     let config = teacher.unet_config()?;
     let adversarial = &options.adversarial;
     device.seed(options.training.seed);

@@ -25,10 +25,12 @@ mod requests;
 mod seeds;
 mod write;
 
+use std::collections::BTreeSet;
+
 use burn::tensor::Device;
 use onestep_store::{FolderDestination, FolderKind, recorded_folder_kind};
 
-use crate::{error::TrainError, observer::Observer, run_folder::config_of};
+use crate::{error::TrainError, observer::Observer, run_folder::config_of, sampler::note_long_captions};
 use generate::ImageSampler;
 use measure::{FeatureSpace, RealImages, References, measure_models};
 use prepare::Inputs;
@@ -49,6 +51,8 @@ pub fn evaluate(options: &EvaluateOptions, device: &Device, observer: &mut dyn O
     let mut destination = FolderDestination::acquire(&options.out, EVALUATION, &[])?;
     let inputs = Inputs::open(options, device)?;
     let prompts = inputs.prompts();
+    let captions: BTreeSet<&str> = prompts.rows.iter().map(|row| row.prompt).collect();
+    note_long_captions(&inputs.teacher.tokenizer()?, captions, observer)?;
     let space = FeatureSpace::new(&inputs.networks, inputs.size, device);
     // Before sampling, so that a scorer that does not fit the folder's images fails now and not after hours.
     let real = RealImages::measure(&inputs, &space)?;

@@ -3,33 +3,26 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use onestep_nets::{
     CLIP_MEAN, CLIP_STD, ClipConfig, ClipModel, config_object,
     weights::{self, Shard},
 };
+use onestep_pipeline::tokenizer::open_folder;
 use onestep_program::limits;
-use tokenizers::Tokenizer;
 
 use super::network::{AlignmentScorer, FeatureNetwork, LabelledPrompt, resized};
-use onestep_pipeline::guard::guarded;
-
-use crate::error::TrainError;
+use crate::{data::CaptionTokenizer, error::TrainError, sampler::id_tensor};
 
 /// Prefix of every prompt, as in the evaluation of GigaGAN (Kang et al. 2023).
 const PROMPT_PREFIX: &str = "A photo depicts ";
 
-/// The library that reads `tokenizer.json`, for errors.
-const READER: &str = "the tokenizers library";
-
-/// A folder in transformers' layout: `config.json`, `model.safetensors`, `tokenizer.json`.
+/// A folder in transformers' layout: `config.json`, `model.safetensors`, and `tokenizer.json` or `vocab.json` with `merges.txt`.
 pub struct Clip {
     net: ClipModel,
-    tokenizer: Tokenizer,
+    tokenizer: CaptionTokenizer,
     /// Side of the input images in pixels.
     side: usize,
-    /// Tokens per text.
-    tokens: usize,
     device: Device,
 }
 
@@ -53,12 +46,13 @@ impl Clip {
         let bytes = onestep_store::read(&path)?;
         let net = weights::load(config.init(device), &[Shard::new(&path.display().to_string(), &bytes)])
             .map_err(|error| TrainError::input(error.to_string()))?;
-        let path = folder.join("tokenizer.json");
-        let bytes = onestep_store::read_at_most(&path, limits::TOKENIZER_BYTES.max)?;
-        // First the reader that is hardened against files of unknown origin.
-        onestep::check_tokenizer(&bytes, "tokenizer.json").map_err(|error| refuse("tokenizer.json", &error))?;
-        let tokenizer = guarded(path.display(), READER, || Tokenizer::from_bytes(bytes))?.map_err(|error| refuse("tokenizer.json", &error))?;
-        Ok(Self { net, tokenizer, side, tokens, device: device.clone() })
+        let tokenizer = CaptionTokenizer::new(open_folder(folder, Some(tokens))?).map_err(|error| TrainError::input(error.to_string()))?;
+        if tokenizer.length() > tokens {
+            let message =
+                format!("gives {} tokens for a text, expected at most max_position_embeddings = {tokens} of config.json", tokenizer.length());
+            return Err(TrainError::input(format!("{}: {message}", tokenizer.location())));
+        }
+        Ok(Self { net, tokenizer, side, device: device.clone() })
     }
 
     /// Features [N,projection] normalised to unit length.
@@ -75,21 +69,11 @@ impl Clip {
     }
 
     fn text_features(&self, prompts: &[LabelledPrompt<'_>]) -> Result<Tensor<2>, TrainError> {
-        let mut ids = Vec::with_capacity(prompts.len() * self.tokens);
+        let mut ids = Vec::with_capacity(prompts.len() * self.tokenizer.length());
         for LabelledPrompt { prompt, .. } in prompts {
-            let text = format!("{PROMPT_PREFIX}{prompt}");
-            let refuse = |error: &dyn std::fmt::Display| TrainError::input(format!("CLIP's tokenizer refuses {text:?}: {error}"));
-            let encoding =
-                guarded("CLIP's tokenizer.json", READER, || self.tokenizer.encode(text.as_str(), true))?.map_err(|error| refuse(&error))?;
-            let mut tokens: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
-            // The last token is the end token: it pads short texts and ends truncated ones.
-            let last = *tokens.last().ok_or_else(|| refuse(&"it has no tokens"))?;
-            tokens.truncate(self.tokens);
-            tokens.resize(self.tokens, last);
-            tokens[self.tokens - 1] = last;
-            ids.extend(tokens);
+            ids.extend(self.tokenizer.encode(&format!("{PROMPT_PREFIX}{prompt}"))?);
         }
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [prompts.len(), self.tokens]), &self.device);
+        let ids = id_tensor(&ids, self.tokenizer.length(), &self.device);
         Ok(Self::normalised(self.net.text_features(ids)))
     }
 }
@@ -122,7 +106,7 @@ impl AlignmentScorer for Rc<Clip> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{CaptionTokenizer, TokenizerOptions};
+    use crate::data::TokenizerOptions;
     use crate::features::{matrix, mean_score, open};
 
     /// The network is compared with transformers' in onestep-nets; here a whole folder gives features and scores.

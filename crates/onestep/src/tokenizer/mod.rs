@@ -17,6 +17,8 @@ mod words;
 
 #[cfg(test)]
 mod equality;
+#[cfg(test)]
+mod equality_texts;
 
 use onestep_program::BundleError;
 use serde_json::Value as Json;
