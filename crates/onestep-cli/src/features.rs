@@ -1,7 +1,7 @@
 //! What this program was built with.
 
 /// The names of the commands that need the feature `train`.
-pub const TRAINING_COMMANDS: [&str; 7] = ["data", "train", "pairs", "distil", "eval", "export", "debug"];
+pub const TRAINING_COMMANDS: [&str; 8] = ["data", "train", "sample", "pairs", "distil", "eval", "export", "debug"];
 
 /// How to get the commands of [`TRAINING_COMMANDS`] where they are missing.
 pub const WITHOUT_TRAINING: &str = "this program was built without training; build one with it by `cargo install onestep-cli --features train`, or in \

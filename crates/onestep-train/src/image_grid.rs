@@ -9,7 +9,8 @@ use crate::error::TrainError;
 /// Rows of RGB images of equal size.
 #[derive(Clone, Debug, Default)]
 pub struct ImageGrid {
-    size: usize,
+    /// [height, width] of each image in pixels.
+    size: [usize; 2],
     rows: Vec<Vec<Vec<u8>>>,
 }
 
@@ -19,6 +20,11 @@ const GAP: usize = 2;
 impl ImageGrid {
     /// An empty grid of images with `size` × `size` pixels.
     pub fn new(size: usize) -> Self {
+        Self::of_size([size; 2])
+    }
+
+    /// An empty grid of images with `size` = [height, width] pixels.
+    pub fn of_size(size: [usize; 2]) -> Self {
         Self { size, rows: Vec::new() }
     }
 
@@ -39,23 +45,29 @@ impl ImageGrid {
         self.rows.push(images);
     }
 
+    /// Width, height and RGB bytes of the grid.
+    pub fn pixels(&self) -> (usize, usize, Vec<u8>) {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let [height, width] = self.size;
+        let (all_width, all_height) = (columns * (width + GAP) + GAP, self.rows.len().max(1) * (height + GAP) + GAP);
+        let mut pixels = vec![255u8; all_width * all_height * 3];
+        for (y, row) in self.rows.iter().enumerate() {
+            for (x, image) in row.iter().enumerate() {
+                for line in 0..height {
+                    let target = ((GAP + y * (height + GAP) + line) * all_width + GAP + x * (width + GAP)) * 3;
+                    pixels[target..target + width * 3].copy_from_slice(&image[line * width * 3..(line + 1) * width * 3]);
+                }
+            }
+        }
+        (all_width, all_height, pixels)
+    }
+
     /// The grid as PNG bytes.
     ///
     /// # Errors
     /// Errors of the PNG encoder.
     pub fn png(&self) -> Result<Vec<u8>, TrainError> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
-        let pitch = self.size + GAP;
-        let (width, height) = (columns * pitch + GAP, self.rows.len().max(1) * pitch + GAP);
-        let mut pixels = vec![255u8; width * height * 3];
-        for (y, row) in self.rows.iter().enumerate() {
-            for (x, image) in row.iter().enumerate() {
-                for line in 0..self.size {
-                    let target = ((GAP + y * pitch + line) * width + GAP + x * pitch) * 3;
-                    pixels[target..target + self.size * 3].copy_from_slice(&image[line * self.size * 3..(line + 1) * self.size * 3]);
-                }
-            }
-        }
+        let (width, height, pixels) = self.pixels();
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
         encoder.set_color(png::ColorType::Rgb);

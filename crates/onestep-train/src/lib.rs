@@ -36,6 +36,7 @@ pub mod report_page;
 #[cfg(test)]
 mod resume_tests;
 pub mod run_folder;
+pub mod sample;
 pub mod sampler;
 pub mod store;
 pub mod teacher;

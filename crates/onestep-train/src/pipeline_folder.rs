@@ -358,6 +358,15 @@ impl PipelineFolder {
         Ok(())
     }
 
+    /// How the files say that the network is read in one step; None for models of many steps.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be used.
+    pub fn one_step_kind(&self) -> Result<Option<OneStep>, TrainError> {
+        let guided = self.pipeline.unet_config()?.time_cond_proj_dim;
+        Ok(OneStep::detect(self.schedule()?.config(), self.pipeline.class(), guided))
+    }
+
     /// How the network is read in one step: by `kind` if given, else as the files say, else as a student at the last timestep. `timestep` replaces
     /// the kind's own.
     ///
@@ -365,12 +374,7 @@ impl PipelineFolder {
     /// A file that is missing or cannot be used; a timestep that the schedule does not have.
     pub fn one_step_rule(&self, kind: Option<OneStep>, timestep: Option<usize>) -> Result<OneStepRule, TrainError> {
         let schedule = self.schedule()?;
-        let kind = kind
-            .or_else(|| {
-                let guided = self.pipeline.unet_config().ok().and_then(|config| config.time_cond_proj_dim);
-                OneStep::detect(schedule.config(), self.pipeline.class(), guided)
-            })
-            .unwrap_or(OneStep::Student);
+        let kind = kind.or(self.one_step_kind()?).unwrap_or(OneStep::Student);
         kind.rule(&schedule, timestep).map_err(|error| self.pipeline.refuse_scheduler(&error.to_string()).into())
     }
 

@@ -77,7 +77,7 @@ impl PromptEncoder {
             (Some(network), Some(tokenizer)) => Some(SecondTextEncoder {
                 encoder: TextEncoder { network, tokenizer },
                 zero_unconditional: pipeline.pipeline().force_zeros_for_empty_prompt(),
-                image: [pipeline.sizes()?.image; 2],
+                image: pipeline.image_sizes()?.image,
             }),
             _ => None,
         };

@@ -133,23 +133,37 @@ impl Sampler<'_> {
     /// See [`check_deterministic`].
     pub fn latents(&self, z: Tensor<4>, condition: Conditioning, empty: &Conditioning) -> Result<Tensor<4>, ConfigError> {
         check_deterministic(self.schedule, self.steps)?;
-        self.sample(Start::Noise(z), &[], condition, empty, |_| Ok(()))
+        self.sample(Start::Noise(z), |_| unreachable!("a deterministic solver asks for no noise"), condition, empty, |_| Ok(()))
     }
 
-    /// As [`latents`](Self::latents), from noise or from images, with any solver. Its fresh noise is that of `seeds`, one for each image.
-    /// `observe` is called after each evaluation and can end the sampling by an error.
+    /// As [`latents`](Self::latents), from noise or from images, with any solver. A stochastic solver takes the noise [N,C,H,W] that it adds after
+    /// an evaluation from `fresh`, which is given the evaluation's index; see [`fresh_noise`]. `observe` is called after each evaluation and can
+    /// end the sampling by an error.
     ///
     /// # Errors
     /// A number of steps that the scheduler's class cannot take; the error of `observe`.
-    ///
-    /// # Panics
-    /// If a stochastic solver has fewer seeds than images.
     pub fn sample<E: From<ConfigError>>(
         &self,
         start: Start,
-        seeds: &[u64],
+        fresh: impl FnMut(usize) -> Tensor<4>,
         condition: Conditioning,
         empty: &Conditioning,
+        observe: impl FnMut(Evaluation<'_>) -> Result<(), E>,
+    ) -> Result<Tensor<4>, E> {
+        let unconditional = empty.clone().repeat(condition.len());
+        self.sample_with(start, fresh, condition, unconditional, observe)
+    }
+
+    /// As [`sample`](Self::sample), with an unconditional condition for each image.
+    ///
+    /// # Errors
+    /// See [`sample`](Self::sample).
+    pub fn sample_with<E: From<ConfigError>>(
+        &self,
+        start: Start,
+        mut fresh: impl FnMut(usize) -> Tensor<4>,
+        condition: Conditioning,
+        unconditional: Conditioning,
         mut observe: impl FnMut(Evaluation<'_>) -> Result<(), E>,
     ) -> Result<Tensor<4>, E> {
         let mut solver = solver::<TensorLatents>(self.schedule, self.steps)?;
@@ -165,10 +179,9 @@ impl Sampler<'_> {
                 (latents.mul_scalar(level.alpha) + noise.mul_scalar(level.sigma), first)
             }
         };
-        let [count, channels, rows, columns] = x.dims();
-        let device = x.device();
+        let (count, device) = (x.dims()[0], x.device());
         let guided = is_guided(self.guidance) && !takes_guidance(self.unet);
-        let context = if guided { empty.clone().repeat(count).cat(condition) } else { condition };
+        let context = if guided { unconditional.cat(condition) } else { condition };
         for (index, &timestep) in timesteps.iter().enumerate().skip(first) {
             let input = x.clone().mul_scalar(solver.input_scale(index));
             let input = if guided { input.repeat_dim(0, 2) } else { input };
@@ -181,16 +194,18 @@ impl Sampler<'_> {
             } else {
                 output
             };
-            let mut fresh = || {
-                let elements = channels * rows * columns;
-                let data = seeds[..count].iter().flat_map(|&seed| normal(seed, Stream::Sampler, index as u64, elements)).collect::<Vec<f32>>();
-                TensorLatents(Tensor::from_data(TensorData::new(data, [count, channels, rows, columns]), &device))
-            };
-            x = solver.step(index, TensorLatents(x), TensorLatents(output), &mut fresh).0;
+            x = solver.step(index, TensorLatents(x), TensorLatents(output), &mut || TensorLatents(fresh(index))).0;
             observe(Evaluation { index, count: timesteps.len(), latents: &x })?;
         }
         Ok(x)
     }
+}
+
+/// The noise [N,C,H,W] that a stochastic solver adds after evaluation `index`, for the seeds of N images. `shape` is [channels, rows, columns].
+pub fn fresh_noise(seeds: &[u64], index: usize, shape: [usize; 3], device: &Device) -> Tensor<4> {
+    let elements = shape.iter().product();
+    let data: Vec<f32> = seeds.iter().flat_map(|&seed| normal(seed, Stream::Sampler, index as u64, elements)).collect();
+    Tensor::from_data(TensorData::new(data, [seeds.len(), shape[0], shape[1], shape[2]]), device)
 }
 
 /// Refuses a solver that adds fresh noise: its latents are no function of the initial noise, so that a student cannot learn them.
@@ -207,7 +222,8 @@ pub fn check_deterministic(schedule: &NoiseSchedule, steps: usize) -> Result<(),
     )))
 }
 
-fn is_guided(guidance: f64) -> bool {
+/// Whether a guidance scale needs an unconditional prediction.
+pub fn is_guided(guidance: f64) -> bool {
     (guidance - 1.0).abs() > f64::EPSILON
 }
 

@@ -46,7 +46,11 @@ pub fn rgba(width: u32, height: u32, rgba: &[u8]) -> Result<Vec<u8>> {
     write(width, height, rgba, &[])
 }
 
-fn write(width: u32, height: u32, rgba: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>> {
+/// Encodes RGBA pixels as PNG with text chunks: a keyword of Latin-1 letters and a text each.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] if there are not width × height × 4 bytes.
+pub fn write(width: u32, height: u32, rgba: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>> {
     if width == 0 || height == 0 || rgba.len() as u64 != u64::from(width) * u64::from(height) * 4 {
         return Err(Error::new(ErrorKind::Internal, format!("{} bytes are no image of {width} x {height} pixels", rgba.len())));
     }

@@ -85,14 +85,20 @@ impl Image {
 
     /// The largest central square.
     pub fn centre_square(&self) -> Self {
-        let side = self.width.min(self.height);
-        let (left, top) = ((self.width - side) / 2, (self.height - side) / 2);
-        let mut premultiplied = Vec::with_capacity(side * side);
-        for y in top..top + side {
+        self.centre_of([1, 1])
+    }
+
+    /// The largest central rectangle with the proportions of `shape` = [height, width].
+    pub fn centre_of(&self, shape: [usize; 2]) -> Self {
+        let [height, width] = shape.map(|side| side.max(1));
+        let fitted = [self.height.min((self.width * height).div_ceil(width)), self.width.min((self.height * width).div_ceil(height))];
+        let (left, top) = ((self.width - fitted[1]) / 2, (self.height - fitted[0]) / 2);
+        let mut premultiplied = Vec::with_capacity(fitted[0] * fitted[1]);
+        for y in top..top + fitted[0] {
             let from = y * self.width + left;
-            premultiplied.extend_from_slice(&self.premultiplied[from..from + side]);
+            premultiplied.extend_from_slice(&self.premultiplied[from..from + fitted[1]]);
         }
-        Self { width: side, height: side, premultiplied }
+        Self { width: fitted[1], height: fitted[0], premultiplied }
     }
 
     /// RGB in 0…1, composited over a background colour in encoded (sRGB) values, as browsers do.

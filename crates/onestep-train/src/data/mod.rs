@@ -21,5 +21,5 @@ pub use error::{DataError, DataErrorKind};
 pub use folder_check::{CheckReport, ImageProblem, check_image_folder, contact_sheet};
 pub use image::square_pixels;
 pub use image_folder::{ImageEntry, ImageFolder, Split, training_captions};
-pub use resample::resize_planes;
+pub use resample::{pixels_of_size, resize_planes};
 pub use tokenizer::{CaptionTokenizer, LongCaptions, TokenizerOptions};

@@ -6,7 +6,19 @@ use fast_image_resize::{
     pixels::{F32, F32x4},
 };
 
-use super::image::Image;
+use super::{error::DataError, image::Image};
+
+/// Pixels [3,height,width] of a PNG in −1…1, over white, cut to the proportions of `size` = [height, width] around its centre and resized to it;
+/// `name` is for errors.
+///
+/// # Errors
+/// Bytes that are not a PNG.
+pub fn pixels_of_size(bytes: &[u8], name: &str, size: [usize; 2]) -> Result<Vec<f32>, DataError> {
+    let image = Image::from_png(bytes, name)?.centre_of([size[0], size[1]]);
+    let image = if [image.height, image.width] == size { image } else { resample(&image, size[1], size[0]) };
+    let pixels: Vec<[f32; 3]> = image.on_white().collect();
+    Ok((0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel] * 2.0 - 1.0)).collect())
+}
 
 /// The image at `width` x `height`. Colours are premultiplied, so transparent pixels do not bleed into their neighbours.
 pub(super) fn resample(image: &Image, width: usize, height: usize) -> Image {

@@ -12,7 +12,7 @@ use crate::{
     observer::Observer,
     pipeline_folder::PipelineFolder,
     prompt_encoder::PromptEncoder,
-    sampler::{Sampler, Start, noises, one_step},
+    sampler::{Sampler, Start, fresh_noise, noises, one_step},
 };
 
 /// Images per batch.
@@ -123,7 +123,7 @@ impl<'a> ImageSampler<'a> {
                 }
                 EvaluatedModel::Teacher { steps } => self
                     .sampler(steps)
-                    .sample(Start::Noise(z), &seeds, condition, &self.empty, |_| Ok(()))
+                    .sample(Start::Noise(z), |index| fresh_noise(&seeds, index, self.latent, self.device), condition, &self.empty, |_| Ok(()))
                     .map_err(|error: ConfigError| TrainError::new(TrainErrorKind::Usage, error.to_string()))?,
             };
             let decoded = self.decode(latents);

@@ -10,6 +10,7 @@ mod interrupt;
 mod options;
 mod pairs;
 mod progress;
+mod sample;
 mod train;
 
 pub use defaults::with_defaults;
@@ -30,6 +31,7 @@ pub enum TrainingCommand {
     /// Train a network: autoencoder, teacher, latent metric, image classifier
     #[command(subcommand)]
     Train(train::Train),
+    Sample(Box<sample::Sample>),
     Pairs(pairs::Pairs),
     Distil(Box<distil::Distil>),
     Eval(Box<eval::Eval>),
@@ -55,6 +57,7 @@ impl TrainingCommand {
         match self {
             Self::Data(data) => data.run(shared),
             Self::Train(train) => train.run(shared),
+            Self::Sample(sample) => sample.run(shared),
             Self::Pairs(pairs) => pairs.run(shared),
             Self::Distil(distil) => distil.run(shared),
             Self::Eval(eval) => eval.run(shared),

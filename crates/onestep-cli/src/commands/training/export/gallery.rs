@@ -12,7 +12,7 @@ use onestep_train::image_grid::rgb;
 use onestep_train::pipeline_folder::{ModelOptions, PipelineFolder};
 use onestep_train::prompt_encoder::PromptEncoder;
 use onestep_train::run_folder::model_of;
-use onestep_train::sampler::{Sampler, Start, noises};
+use onestep_train::sampler::{Sampler, Start, fresh_noise, noises};
 use serde::Serialize;
 
 use super::bundle_destination::{GALLERY, GALLERY_FORMAT};
@@ -138,7 +138,13 @@ impl Gallery {
             let begun = Instant::now();
             let condition = prompt_encoder.encode(&[&prompt], &device)?;
             let latents = sampler
-                .sample(Start::Noise(noises(&[seed], latent, &device)), &[seed], condition, &empty, |_| Ok(()))
+                .sample(
+                    Start::Noise(noises(&[seed], latent, &device)),
+                    |index| fresh_noise(&[seed], index, latent, &device),
+                    condition,
+                    &empty,
+                    |_| Ok(()),
+                )
                 .map_err(|error: ConfigError| Failure::new(Exit::Usage, error.to_string()))?;
             let image = decoder.forward(latents);
             if image.to_data().iter::<f32>().any(|value| !value.is_finite()) {

@@ -106,7 +106,15 @@ impl Export {
             WeightStorage::F16 => Storage::F16,
             WeightStorage::F32 => Storage::F32,
         };
-        let rule = model.one_step_rule(self.one_step, self.timestep)?;
+        let kind = self.one_step.or(model.one_step_kind()?);
+        let rule = model.one_step_rule(kind, self.timestep)?;
+        if kind.is_none() && !shared.quiet {
+            output::message(&format!(
+                "note: the files of {} do not say that this model generates in one step; it is read as a student at t = {}; --one-step names another rule",
+                source.display(),
+                rule.timestep
+            ));
+        }
         let programs = compiled(&model, rule, storage, self.guidance)?;
         let card = match &self.card {
             Some(path) => String::from_utf8(onestep_store::read(path)?)
@@ -171,7 +179,7 @@ impl Export {
 }
 
 /// A one-step rule of an option.
-fn one_step(name: &str) -> Result<OneStep, String> {
+pub(super) fn one_step(name: &str) -> Result<OneStep, String> {
     OneStep::from_name(name).ok_or_else(|| format!("expected {}", OneStep::NAMES.map(|(name, _)| name).join(", ")))
 }
 
