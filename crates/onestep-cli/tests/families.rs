@@ -111,6 +111,9 @@ fn distil(folder: &Path, teacher: &str) -> Value {
     pairs(folder, teacher, "pairs");
     let options = "--distance mse --steps 2 --batch 4 --regression-fraction 0 --device cpu --quiet";
     succeed(folder, &format!("distil --teacher {teacher} --pairs pairs --out student {options}"));
+    let log = fs::read_to_string(folder.join("student/log.jsonl")).expect("a log");
+    let steps: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(steps.iter().any(|step| step["discriminator"].is_number()), "the discriminator is trained: {log}");
     // It is a model like any other.
     pairs(folder, "student/model", "again");
     let index = fs::read(folder.join("student/model/model_index.json")).expect("an index");
