@@ -109,7 +109,20 @@ fn schedulers_are_known_by_their_class() {
     // The class's own default: linspace.
     let written = with(euler, "timestep_spacing", json!("linspace"));
     changed("euler-linspace", &[(FILE, written)]);
-    assert!(pairs("euler") == pairs("euler-linspace") && pairs("euler") != *base_pairs());
+    let sampled = pairs("euler");
+    assert!(sampled == pairs("euler-linspace") && sampled != *base_pairs());
+    // Fresh noise in every step: no student can learn that. Another scheduler keeps the file's variances and timesteps.
+    changed("ancestral", &[(FILE, with(scheduler_config(), "_class_name", json!("EulerAncestralDiscreteScheduler")))]);
+    let told = ["EulerAncestralDiscreteScheduler", "fresh noise", "--scheduler"];
+    refused(&[&PAIRS[..], &["ancestral", "--out", "pairs-never"]].concat(), 3, &told);
+    changed("corrected", &[(FILE, with(scheduler_config(), "_class_name", json!("UniPCMultistepScheduler")))]);
+    refused_by_both("corrected", &[FILE, "UniPCMultistepScheduler", "DDIMScheduler"]);
+    for name in ["ancestral", "corrected"] {
+        let out = format!("pairs-{name}-ddim");
+        succeed(folder(), &[&PAIRS[..], &[name, "--scheduler", "ddim", "--out", &out]].concat());
+        assert!(fs::read(folder().join(out).join("pairs-00000-of-00001.safetensors")).expect("a shard") == *base_pairs(), "{name}");
+    }
+    refused(&[&PAIRS[..], &["base", "--scheduler", "unipc", "--out", "pairs-never"]].concat(), 2, &["--scheduler unipc", "dpm-multistep"]);
     // As diffusers saves it: with a word that is no JSON for a key that does not matter. Of first order, it is DDIM.
     let mut solver = scheduler_config();
     for key in ["clip_sample", "set_alpha_to_one"] {
