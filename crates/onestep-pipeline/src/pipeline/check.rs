@@ -1,6 +1,6 @@
 //! Checks that the parts of a pipeline fit, before anything is computed.
 
-use super::{Component, ComponentConfig, Part, Pipeline, open::SCHEDULER_CONFIG};
+use super::{ComponentConfig, Part, Pipeline, open::SCHEDULER_CONFIG};
 use crate::error::PipelineError;
 
 /// Channels of an image.
