@@ -293,7 +293,13 @@ fn a_bundle_in_half_precision() {
         [text.unwrap(), unet.unwrap(), vae.unwrap()]
     };
     let programs = build();
-    let file = WeightFile::new(bundle_weights(&[&programs[0], &programs[1], &programs[2]]).unwrap(), "weights").unwrap();
+    let bytes = bundle_weights(&[&programs[0], &programs[1], &programs[2]]).unwrap();
+    let file = WeightFile::new(bytes.clone(), "weights").unwrap();
+    let views: Vec<_> = file.names().map(|name| (name, file.get(name).unwrap())).collect();
+    let dtype = |dtype| if dtype == DType::F16 { safetensors::Dtype::F16 } else { safetensors::Dtype::F32 };
+    let views =
+        views.iter().map(|(name, view)| (name, safetensors::tensor::TensorView::new(dtype(view.dtype), view.shape.to_vec(), &view.bytes).unwrap()));
+    assert!(bytes == safetensors::serialize(views, None).unwrap(), "not what the crate safetensors writes");
     for compiled in &programs {
         for value in compiled.program.weights() {
             let name = value.weight.as_ref().unwrap();

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use onestep_nets::{ClipTextConfig, Init, weights};
+use onestep_pipeline::tokenizer::open_folder;
 use onestep_program::TensorFile;
 use onestep_train::{
     data::CaptionTokenizer,
@@ -18,7 +19,7 @@ fn text_encoder(name: &str, device: &Device) -> TextEncoder {
     let config = ClipTextConfig::from_json(&String::from_utf8(read(&format!("{name}.json"))).unwrap()).unwrap();
     let bytes = read(&format!("{name}.safetensors"));
     let network = weights::load(config.init(device), &[weights::Shard::new(name, &bytes)]).unwrap();
-    TextEncoder { network, tokenizer: CaptionTokenizer::from_json(&read("tokenizer.json")).unwrap() }
+    TextEncoder { network, tokenizer: CaptionTokenizer::new(open_folder(FIXTURE.as_ref(), Some(77)).unwrap()).unwrap() }
 }
 
 fn encoder(zero_unconditional: bool, device: &Device) -> PromptEncoder {
