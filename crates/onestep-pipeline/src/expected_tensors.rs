@@ -21,6 +21,9 @@ pub fn unet_tensors<E>(config: &UNet2DConditionConfig, visit: &mut Visit<'_, E>)
     let mut tensors = Tensors { visit };
     tensors.convolution("conv_in", config.conv_in_kernel, config.in_channels, first)?;
     tensors.linear("time_embedding.linear_1", first, time)?;
+    if let Some(guidance) = config.time_cond_proj_dim {
+        tensors.one("time_embedding.cond_proj.weight", &[first, guidance])?;
+    }
     tensors.linear("time_embedding.linear_2", time, time)?;
     if let (Some(_), Some(all)) = (&config.addition_embed_type, config.projection_class_embeddings_input_dim) {
         tensors.linear("add_embedding.linear_1", all, time)?;

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 
 use onestep_pipeline::{
     ComponentClass, Family, ImageSize, OpenOptions, Part, Pipeline, PipelineError, Use,
+    config::{AutoencoderKlConfig, ClipTextConfig, UNet2DConditionConfig},
+    expected_tensors::{autoencoder_tensors, text_encoder_tensors, unet_tensors},
     inspect::Report,
+    lora::LoraOption,
+    single_file::{UNetBlocks, original_autoencoder},
     weights::{WeightFormat, locate},
 };
 use onestep_store::tensor_bytes;
@@ -17,12 +21,24 @@ const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 /// A tensor: its name, shape and values.
 type Tensor = (String, Vec<usize>, Vec<f32>);
 
-fn unet_config() -> Value {
-    json!({
+fn unet_config(xl: bool) -> Value {
+    let mut unet = json!({
         "_class_name": "UNet2DConditionModel", "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 4,
         "block_out_channels": [8, 8], "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
         "cross_attention_dim": 8, "attention_head_dim": 2,
-    })
+    });
+    if xl {
+        // 6 features of pooled text and 6 ids of 4 features.
+        for (key, value) in [
+            ("addition_embed_type", json!("text_time")),
+            ("addition_time_embed_dim", json!(4)),
+            ("projection_class_embeddings_input_dim", json!(30)),
+            ("cross_attention_dim", json!(18)),
+        ] {
+            unet[key] = value;
+        }
+    }
+    unet
 }
 
 fn vae_config() -> Value {
@@ -52,13 +68,21 @@ fn index(class: &str, xl: bool) -> Value {
     index
 }
 
-fn tensors(part: Part) -> Vec<Tensor> {
-    let name = |name: &str| match part {
-        Part::Unet => name.to_owned(),
-        Part::Vae => format!("decoder.mid_block.attentions.0.to_q.{name}"),
-        Part::TextEncoder | Part::TextEncoder2 => format!("text_model.encoder.{name}"),
-    };
-    vec![(name("weight"), vec![2, 3], vec![1.0, -2.0, 3.5, 0.0, 5.0, 6.0]), (name("bias"), vec![2], vec![0.5, 0.25])]
+/// The tensors of a component, with values that differ.
+fn tensors(part: Part, xl: bool) -> Vec<Tensor> {
+    let text = |class, hidden| ClipTextConfig::from_json(&text_config(class, hidden).to_string()).expect("a configuration");
+    match part {
+        Part::Unet => {
+            let config = UNet2DConditionConfig::from_json(&unet_config(xl).to_string()).expect("a configuration");
+            filled(|visit| unet_tensors(&config, visit))
+        }
+        Part::Vae => {
+            let config = AutoencoderKlConfig::from_json(&vae_config().to_string()).expect("a configuration");
+            filled(|visit| autoencoder_tensors(&config, visit))
+        }
+        Part::TextEncoder => filled(|visit| text_encoder_tensors(&text("CLIPTextModel", 8), visit)),
+        Part::TextEncoder2 => filled(|visit| text_encoder_tensors(&text("CLIPTextModelWithProjection", 10), visit)),
+    }
 }
 
 /// A `tokenizer.json` that gives `tokens` ids below `ids`.
@@ -76,25 +100,15 @@ fn write_json(path: &Path, value: &Value) {
     fs::write(path, value.to_string()).expect("a write");
 }
 
-/// A pipeline whose parts fit. The networks have few of their tensors: nobody loads them here.
+/// A pipeline whose parts fit.
 fn sound(folder: &Path, xl: bool) {
     write_json(&folder.join("model_index.json"), &index(if xl { "StableDiffusionXLPipeline" } else { "StableDiffusionPipeline" }, xl));
-    let mut unet = unet_config();
     if xl {
-        // 6 features of pooled text and 6 ids of 4 features.
-        for (key, value) in [
-            ("addition_embed_type", json!("text_time")),
-            ("addition_time_embed_dim", json!(4)),
-            ("projection_class_embeddings_input_dim", json!(30)),
-            ("cross_attention_dim", json!(18)),
-        ] {
-            unet[key] = value;
-        }
         write_json(&folder.join("text_encoder_2/config.json"), &text_config("CLIPTextModelWithProjection", 10));
         write_json(&folder.join("tokenizer_2/tokenizer.json"), &tokenizer(16, 83));
-        fs::write(folder.join(Part::TextEncoder2.weights_name()), tensor_bytes(&tensors(Part::TextEncoder2))).expect("a write");
+        fs::write(folder.join(Part::TextEncoder2.weights_name()), tensor_bytes(&tensors(Part::TextEncoder2, xl))).expect("a write");
     }
-    write_json(&folder.join("unet/config.json"), &unet);
+    write_json(&folder.join("unet/config.json"), &unet_config(xl));
     write_json(&folder.join("vae/config.json"), &vae_config());
     write_json(&folder.join("text_encoder/config.json"), &text_config("CLIPTextModel", 8));
     write_json(&folder.join("tokenizer/tokenizer.json"), &tokenizer(16, 83));
@@ -103,7 +117,7 @@ fn sound(folder: &Path, xl: bool) {
         &json!({"_class_name": "DDIMScheduler", "clip_sample": false, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}),
     );
     for part in [Part::Unet, Part::Vae, Part::TextEncoder] {
-        fs::write(folder.join(part.weights_name()), tensor_bytes(&tensors(part))).expect("a write");
+        fs::write(folder.join(part.weights_name()), tensor_bytes(&tensors(part, xl))).expect("a write");
     }
 }
 
@@ -184,10 +198,11 @@ fn the_same_weights_in_every_layout_are_the_same_model() {
         sound(&at(name), false);
         fs::remove_file(at(name).join(Part::Unet.weights_name())).expect("a file");
         let mut map = serde_json::Map::new();
-        for (number, tensor) in tensors(Part::Unet).into_iter().enumerate() {
+        let all = tensors(Part::Unet, false);
+        for (number, shard) in all.chunks(all.len().div_ceil(2)).enumerate() {
             let file = format!("diffusion_pytorch_model{infix}-{:05}-of-00002.safetensors", number + 1);
-            map.insert(tensor.0.clone(), json!(file));
-            fs::write(at(name).join("unet").join(file), tensor_bytes(&[tensor])).expect("a write");
+            map.extend(shard.iter().map(|(name, ..)| (name.clone(), json!(file))));
+            fs::write(at(name).join("unet").join(file), tensor_bytes(shard)).expect("a write");
         }
         write_json(&at(name).join("unet").join(indexed), &json!({"metadata": {"total_size": 32}, "weight_map": map}));
         assert_eq!(hash(&at(name)), base, "{name}");
@@ -198,7 +213,7 @@ fn the_same_weights_in_every_layout_are_the_same_model() {
     for (part, file) in [(Part::Unet, "diffusion_pytorch_model.bin"), (Part::TextEncoder, "pytorch_model.bin")] {
         fs::remove_file(at("bin").join(part.weights_name())).expect("a file");
         let wrap = |(name, shape, data)| (if part == Part::Unet { format!("state_dict.{name}") } else { name }, shape, data);
-        torch_file(&at("bin").join(part.name()).join(file), &tensors(part).into_iter().map(wrap).collect::<Vec<_>>());
+        torch_file(&at("bin").join(part.name()).join(file), &tensors(part, false).into_iter().map(wrap).collect::<Vec<_>>());
     }
     assert_eq!(locate(&at("bin/unet"), None).expect("weights").format, WeightFormat::PyTorch);
     assert_eq!(hash(&at("bin")), base);
@@ -206,14 +221,18 @@ fn the_same_weights_in_every_layout_are_the_same_model() {
     // Former names: a text encoder without prefix and with the buffer of positions, attention of old autoencoders.
     sound(&at("former"), false);
     let mut text: Vec<Tensor> =
-        tensors(Part::TextEncoder).into_iter().map(|(name, shape, data)| (name.replace("text_model.", ""), shape, data)).collect();
+        tensors(Part::TextEncoder, false).into_iter().map(|(name, shape, data)| (name.replace("text_model.", ""), shape, data)).collect();
     text.push(("embeddings.position_ids".into(), vec![1, 2], vec![0.0, 1.0]));
     fs::write(at("former").join(Part::TextEncoder.weights_name()), tensor_bytes(&text)).expect("a write");
-    let vae: Vec<Tensor> = tensors(Part::Vae)
+    let vae: Vec<Tensor> = tensors(Part::Vae, false)
         .into_iter()
         .map(|(name, mut shape, data)| {
-            shape.resize(if name.ends_with("weight") { 4 } else { 1 }, 1);
-            (name.replace("to_q", "query"), shape, data)
+            let old = [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")];
+            let old = old.iter().find(|(now, _)| name.contains(now)).map(|(now, then)| name.replace(now, then));
+            if old.as_ref().is_some_and(|old| old.ends_with("weight")) {
+                shape.extend([1, 1]);
+            }
+            (old.unwrap_or(name), shape, data)
         })
         .collect();
     fs::write(at("former").join(Part::Vae.weights_name()), tensor_bytes(&vae)).expect("a write");
@@ -239,10 +258,100 @@ fn the_same_weights_in_every_layout_are_the_same_model() {
 
     // One value makes another model.
     sound(&at("other"), false);
-    let mut unet = tensors(Part::Unet);
-    unet[0].2[0] = 1.5;
+    let mut unet = tensors(Part::Unet, false);
+    unet[0].2[0] = 100.0;
     fs::write(at("other").join(Part::Unet.weights_name()), tensor_bytes(&unet)).expect("a write");
     assert_ne!(hash(&at("other")), base);
+}
+
+/// The tensors that a configuration implies, with values that differ.
+fn filled(mut visit: impl FnMut(&mut onestep_pipeline::expected_tensors::Visit<'_, ()>) -> Result<(), ()>) -> Vec<Tensor> {
+    let mut all: Vec<Tensor> = Vec::new();
+    visit(&mut |name: &str, shape: &[usize]| {
+        let values = (0..shape.iter().product()).map(|index: usize| ((index * 7 + all.len() * 13) % 32) as f32 / 16.0 - 1.0).collect();
+        all.push((name.to_owned(), shape.to_vec(), values));
+        Ok(())
+    })
+    .expect("no error");
+    all
+}
+
+#[test]
+fn a_single_file_is_the_folder_that_it_was_made_from() {
+    let unet = json!({
+        "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 32, "block_out_channels": [32, 64], "attention_head_dim": 8,
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 64,
+    });
+    let vae = json!({
+        "layers_per_block": 1, "block_out_channels": [32, 64], "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+    });
+    let text = json!({"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 50});
+    let unet = UNet2DConditionConfig::from_json(&unet.to_string()).expect("a configuration");
+    let vae = AutoencoderKlConfig::from_json(&vae.to_string()).expect("a configuration");
+    let text = ClipTextConfig::from_json(&text.to_string()).expect("a configuration");
+    let networks = [
+        (Part::Unet, filled(|visit| unet_tensors(&unet, visit))),
+        (Part::Vae, filled(|visit| autoencoder_tensors(&vae, visit))),
+        (Part::TextEncoder, filled(|visit| text_encoder_tensors(&text, visit))),
+    ];
+    let names: std::collections::BTreeSet<&str> = networks[0].1.iter().map(|(name, ..)| name.as_str()).collect();
+    let blocks = UNetBlocks::of(|name| names.contains(name));
+    let original = |part: Part, (name, shape, data): &Tensor| {
+        let (name, mut shape) = match part {
+            Part::Unet => (format!("model.diffusion_model.{}", blocks.original(name).expect("a name")), shape.clone()),
+            Part::Vae => (format!("first_stage_model.{}", original_autoencoder(name, 2).expect("a name")), shape.clone()),
+            _ => (format!("cond_stage_model.transformer.{name}"), shape.clone()),
+        };
+        if name.contains(".attn_1.") && shape.len() == 2 {
+            shape.extend([1, 1]);
+        }
+        (name, shape, data.clone())
+    };
+    let mut all: Vec<Tensor> = networks.iter().flat_map(|(part, tensors)| tensors.iter().map(|tensor| original(*part, tensor))).collect();
+    all.push(("model_ema.decay".into(), vec![], vec![0.5]));
+    let home = tempfile::tempdir().expect("a folder");
+    let (file, checkpoint) = (home.path().join("model.safetensors"), home.path().join("model.ckpt"));
+    fs::write(&file, tensor_bytes(&all)).expect("a write");
+    torch_file(&checkpoint, &all.into_iter().map(|(name, shape, data)| (format!("state_dict.{name}"), shape, data)).collect::<Vec<_>>());
+    for path in [&file, &checkpoint] {
+        let pipeline = open(path).expect("a model");
+        assert_eq!(pipeline.family(), Ok(Family::StableDiffusion1));
+        pipeline.check_for(Use::Sample).expect("parts that fit");
+        for (part, tensors) in &networks {
+            let weights = pipeline.weights(*part).expect("weights");
+            assert_eq!(weights.names().count(), tensors.len());
+            for (name, shape, data) in tensors {
+                let tensor = weights.read(name).expect("a tensor");
+                assert!(tensor.shape == *shape && tensor.to_f32().as_ref() == Some(data), "{name}");
+            }
+        }
+        let told = pipeline.tokenizer(Part::TextEncoder).expect_err("none").to_string();
+        assert!(told.contains("a single file has no tokenizer") && told.contains("--tokenizer"), "{told}");
+        assert!(Report::new(&pipeline).to_string().contains("part of a single file"));
+    }
+
+    // A LoRA of rank 1 changes one weight while it is read, and what is written of it.
+    let name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q";
+    let lora = home.path().join("lora.safetensors");
+    let module = format!("unet.{name}");
+    let tensors = [(format!("{module}.lora_A.weight"), vec![1, 64], vec![0.5; 64]), (format!("{module}.lora_B.weight"), vec![64, 1], vec![2.0; 64])];
+    fs::write(&lora, tensor_bytes(&tensors)).expect("a write");
+    let with = |path: &Path| {
+        let loras = vec![LoraOption { path: path.to_owned(), weight: 0.5 }];
+        Pipeline::open(&file, &OpenOptions { loras, ..OpenOptions::default() })
+    };
+    let pipeline = with(&lora).expect("a LoRA");
+    let weights = pipeline.weights(Part::Unet).expect("weights");
+    let plain = &networks[0].1.iter().find(|(other, ..)| *other == format!("{name}.weight")).expect("a tensor").2;
+    let merged = weights.read(&format!("{name}.weight")).expect("a tensor").to_f32().expect("floats");
+    assert!(merged.iter().zip(plain).all(|(merged, plain)| (merged - plain - 0.5).abs() < 1e-6));
+    assert_ne!(pipeline.hash(|_| {}).expect("a hash"), open(&file).expect("a model").hash(|_| {}).expect("a hash"));
+    let told = with(&home.path().join("missing.safetensors")).expect_err("a refusal").to_string();
+    assert!(told.contains("missing.safetensors"), "{told}");
+    fs::write(&lora, tensor_bytes(&tensors[..1])).expect("a write");
+    let told = with(&lora).expect_err("a refusal").to_string();
+    assert!(told.contains("lora.safetensors") && told.contains("lora_A"), "{told}");
 }
 
 /// A pipeline in which `change` has changed the files.
@@ -384,6 +493,22 @@ fn files_that_are_missing_or_damaged_are_named() {
         let told = changed(false, change);
         assert!(parts.iter().all(|part| told.contains(part)), "{parts:?}: {told}");
     }
+    // Tensors that the configuration does not imply.
+    type Change = fn(&mut Vec<Tensor>);
+    let changes: [(Part, Change, &str); 4] = [
+        (Part::Unet, |all| all.truncate(all.len() - 1), "unet/config.json: conv_out.bias [4] is missing"),
+        (Part::Unet, |all| all[0].1.reverse(), "has shape [3, 3, 4, 8] instead of [8, 4, 3, 3]"),
+        (Part::Vae, |all| all.push(("decoder.more".into(), vec![1], vec![0.0])), "vae/config.json: decoder.more is surplus"),
+        (Part::TextEncoder, |all| all.clear(), "text_model.embeddings.token_embedding.weight [83, 8] is missing"),
+    ];
+    for (part, change, told_part) in changes {
+        let told = changed(false, |folder| {
+            let mut all = tensors(part, false);
+            change(&mut all);
+            fs::write(folder.join(part.weights_name()), tensor_bytes(&all)).expect("a write");
+        });
+        assert!(told.contains(told_part) && told.contains(&part.weights_name()), "{told_part}: {told}");
+    }
     for (name, found) in [("missing", "nothing there"), ("", "a folder with neither")] {
         let home = tempfile::tempdir().expect("a folder");
         let told = open(&home.path().join(name)).expect_err("a refusal").to_string();
@@ -403,14 +528,15 @@ fn components_open_alone_and_of_other_families() {
     ] {
         let pipeline = open(&home.path().join(folder)).expect("a component");
         assert_eq!(pipeline.component(part).expect("the component").class(), class);
-        assert_eq!(pipeline.weights(part).expect("weights").total_parameters(), 8);
+        let elements: usize = tensors(part, true).iter().map(|(_, _, data)| data.len()).sum();
+        assert_eq!(pipeline.weights(part).expect("weights").total_parameters(), elements as u64);
         let told = pipeline.check_for(Use::Sample).expect_err("a refusal").to_string();
         assert!(told.contains("the folder of one component") && told.contains(class.name()), "{told}");
     }
     set("model_index.json", "_class_name", json!("FluxPipeline"))(home.path());
     set("model_index.json", "text_encoder_2", json!(["transformers", "T5EncoderModel"]))(home.path());
     let pipeline = open(home.path()).expect("a pipeline");
-    assert_eq!(pipeline.weights(Part::Vae).expect("weights").total_parameters(), 8);
+    assert!(pipeline.weights(Part::Vae).is_ok());
     assert_eq!(pipeline.image_size().expect("a size"), [16, 16]);
     for told in [pipeline.unet_config().map(|_| ()), pipeline.text_config(Part::TextEncoder).map(|_| ()), pipeline.check_for(Use::Export)] {
         assert!(told.expect_err("a refusal").to_string().contains("FLUX"));
@@ -483,10 +609,13 @@ fn a_report_says_what_a_model_is_and_what_it_is_good_for() {
     sound(home.path(), false);
     assert_eq!(open(home.path()).expect("a pipeline").family(), Ok(Family::StableDiffusion1));
     let report = Report::new(&open(home.path()).expect("a pipeline"));
-    assert_eq!((report.parameters, report.bytes, report.image, report.scheduler.as_deref()), (24, 96, Some([16, 16]), Some("DDIMScheduler")));
+    let elements: usize =
+        [Part::Unet, Part::Vae, Part::TextEncoder].map(|part| tensors(part, false)).iter().flatten().map(|tensor| tensor.2.len()).sum();
+    let found = (report.parameters, report.bytes, report.image, report.scheduler.as_deref());
+    assert_eq!(found, (elements as u64, 4 * elements as u64, Some([16, 16]), Some("DDIMScheduler")));
     assert!(report.uses.iter().all(|one| one.error.is_none()), "{report:?}");
     let told = report.to_string();
-    for part in ["Stable Diffusion 1.x", "16×16", "UNet2DConditionModel · 8 parameters · F32 · 32 bytes · safetensors", "export   yes"] {
+    for part in ["Stable Diffusion 1.x", "16×16", " parameters · F32 · ", " bytes · safetensors", "export   yes"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     set("text_encoder/config.json", "hidden_act", json!("gelu"))(home.path());

@@ -49,7 +49,7 @@ impl Pipeline {
         self.scheduler_config()?;
         self.check_channels()?;
         self.check_widths(is_xl)?;
-        self.parts().iter().try_for_each(|part| self.weights(*part).map(|_| ()))
+        self.parts().iter().try_for_each(|part| self.component(*part)?.check_weights())
     }
 
     /// Checks the tokenizer of a text encoder.

@@ -1,5 +1,6 @@
 //! A component of a pipeline: configuration and weights.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use onestep_program::limits;
@@ -9,8 +10,12 @@ use crate::{
     Part,
     config::{AutoencoderKlConfig, AutoencoderTinyConfig, ClipTextConfig, UNet2DConditionConfig, object},
     error::PipelineError,
+    expected_tensors::{autoencoder_tensors, text_encoder_tensors, unet_tensors},
     weights::{Located, Naming, TensorSource, WeightMap, locate},
 };
+
+/// Most tensors that an error names.
+const MOST_PROBLEMS: usize = 8;
 
 /// The class of a component, as diffusers and transformers name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +189,48 @@ impl Component {
     ) -> Result<Self, PipelineError> {
         let weights = file.select(table)?.named(config.class().naming())?;
         Ok(Self { config_name: part.name().to_owned(), config, weights: Ok(weights), layout: "part of a single file".into(), files: None })
+    }
+
+    /// Compares the tensors with those that the configuration implies.
+    ///
+    /// # Errors
+    /// The weights cannot be used; tensors that are missing, surplus or of another shape.
+    pub fn check_weights(&self) -> Result<(), PipelineError> {
+        let weights = self.weights()?;
+        let mut seen = BTreeSet::new();
+        let mut problems = Vec::new();
+        let mut visit = |name: &str, shape: &[usize]| {
+            match weights.info(name) {
+                None => problems.push(format!("{name} {shape:?} is missing")),
+                Some(info) if info.shape != shape => problems.push(format!("{name} has shape {:?} instead of {shape:?}", info.shape)),
+                Some(_) => {}
+            }
+            seen.insert(name.to_owned());
+            // A configuration may ask for millions of tensors.
+            if problems.len() < MOST_PROBLEMS { Ok(()) } else { Err(()) }
+        };
+        let is_complete = match &self.config {
+            ComponentConfig::Unet(config) => unet_tensors(config, &mut visit),
+            ComponentConfig::Autoencoder(config) => autoencoder_tensors(config, &mut visit),
+            ComponentConfig::Text(config) => text_encoder_tensors(config, &mut visit),
+            // Its tensors are compared when the network is loaded.
+            ComponentConfig::TinyAutoencoder(_) => return Ok(()),
+        }
+        .is_ok();
+        if is_complete {
+            problems.extend(weights.names().filter(|name| !seen.contains(*name)).take(MOST_PROBLEMS).map(|name| format!("{name} is surplus")));
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let more = if problems.len() >= MOST_PROBLEMS { "; and more" } else { "" };
+        problems.truncate(MOST_PROBLEMS);
+        let files: Vec<&str> = weights.files().map(|file| file.location()).collect();
+        let files = match files.as_slice() {
+            [first, others @ ..] if !others.is_empty() => format!("{first} and {} more", others.len()),
+            _ => files.concat(),
+        };
+        Err(PipelineError::input(format!("{files}: the weights do not fit {}: {}{more}", self.config_name, problems.join("; "))))
     }
 
     /// Its class.

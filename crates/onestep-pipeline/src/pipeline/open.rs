@@ -336,8 +336,10 @@ impl Pipeline {
     pub fn tokenizer(&self, part: Part) -> Result<&TokenizerFiles, PipelineError> {
         let name = if part == Part::TextEncoder2 { "tokenizer_2" } else { "tokenizer" };
         self.tokenizers.get(&part).ok_or_else(|| {
-            let message = format!("{} has no {name}/tokenizer.json, nor {name}/vocab.json with {name}/merges.txt", self.path.display());
-            PipelineError::input(message)
+            let hint =
+                if self.layout == Layout::SingleFile { "; a single file has no tokenizer, give the folder of one with --tokenizer" } else { "" };
+            let files = format!("{name}/tokenizer.json, nor {name}/vocab.json with {name}/merges.txt");
+            PipelineError::input(format!("{} has no {files}{hint}", self.path.display()))
         })
     }
 
