@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use burn::module::Module;
 use burn::tensor::Device;
 use onestep_nets::{AutoencoderKlConfig, AutoencoderTinyConfig, ClipTextConfig, Init, UNet2DConditionConfig, weights};
 use onestep_train::data::{CaptionTokenizer, TokenizerOptions};
@@ -25,7 +26,7 @@ fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
 }
 
 /// Writes the configuration and random weights of a component.
-fn component<C: Init>(folder: &Path, name: &str, file: &str, config: &Value, parse: impl Fn(&str) -> C) {
+fn component<C: Init<Network: Module>>(folder: &Path, name: &str, file: &str, config: &Value, parse: impl Fn(&str) -> C) {
     let network = parse(&config.to_string()).init(&Device::flex());
     write(folder, &format!("{name}/config.json"), config.to_string());
     write(folder, &format!("{name}/{file}.safetensors"), weights::save(&network, &BTreeMap::new()));
@@ -110,6 +111,9 @@ fn distil(folder: &Path, teacher: &str) -> Value {
     pairs(folder, teacher, "pairs");
     let options = "--distance mse --steps 2 --batch 4 --regression-fraction 0 --device cpu --quiet";
     succeed(folder, &format!("distil --teacher {teacher} --pairs pairs --out student {options}"));
+    let log = fs::read_to_string(folder.join("student/log.jsonl")).expect("a log");
+    let steps: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(steps.iter().any(|step| step["discriminator"].is_number()), "the discriminator is trained: {log}");
     // It is a model like any other.
     pairs(folder, "student/model", "again");
     let index = fs::read(folder.join("student/model/model_index.json")).expect("an index");
@@ -150,6 +154,8 @@ fn a_teacher_with_the_tiny_autoencoder_is_distilled() {
     let folder = folder();
     pipeline(&folder.path().join("teacher"), json!({}), None, true);
     assert_eq!(distil(folder.path(), "teacher")["vae"], json!(["diffusers", "AutoencoderTiny"]));
+    // Programs of the odd size, which a test image is generated with.
+    succeed(folder.path(), "export --model student/model --out bundle --quiet");
 }
 
 #[test]

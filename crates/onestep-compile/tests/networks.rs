@@ -10,7 +10,7 @@ use common::{Eager, noise};
 use onestep_compile::{Compiled, Names, Options, Passes, Ports, Storage, bundle_weights, compile};
 use onestep_nets::{
     AddedConditions, AutoencoderKlConfig, AutoencoderTinyConfig, ClipTextConfig, Conditioning, Decoder, Generator, Init, NoiseSchedule, OneStepRule,
-    SchedulerConfig, UNet2DConditionConfig, weights,
+    SchedulerConfig, UNet2DConditionConfig, guidance_features, weights,
 };
 use onestep_program::{DType, Op, WeightFile};
 
@@ -170,6 +170,21 @@ fn generator_like_the_larger_one() {
     });
     let found = compiled.histogram();
     assert_eq!((found.count("mat_mul"), found.count("softmax"), found.count("reduce")), (0, 0, 0), "{found}");
+}
+
+#[test]
+fn generator_that_takes_the_guidance_scale() {
+    let module = generator(&UNet2DConditionConfig { time_cond_proj_dim: Some(16), ..unet_config() });
+    for constant in [true, false] {
+        let compiled = case!(&module, &names(&module), 0, BOUND, false, |net, io| {
+            let z = io.float("noise", [1, 4, 8, 8]);
+            let states = io.float("text", [1, 5, 24]);
+            let guidance = if constant { guidance_features(8.0, 16, &io.device().clone()) } else { io.float("guidance", [1, 16]) };
+            io.output("latents", net.forward(z, Conditioning { states, added: None, guidance: Some(guidance) }));
+        });
+        // A fixed scale is part of biases, like the fixed timestep.
+        assert_eq!(compiled.weights.iter().any(|weight| weight.name.contains("time_emb")), !constant);
+    }
 }
 
 #[test]
