@@ -145,6 +145,11 @@ def theirs(pipe, given, steps, guidance):
 def ours(folder, given, steps, guidance, *options):
     with tempfile.TemporaryDirectory() as scratch:
         source, target = pathlib.Path(scratch, "in.safetensors"), pathlib.Path(scratch, "out.safetensors")
+        # Only solvers that add noise take it.
+        adds = "Ancestral" in json.loads((folder / "scheduler/scheduler_config.json").read_text())["_class_name"] or "lcm" in folder.name
+        given = {name: value for name, value in given.items() if name != "noise" or adds}
+        if adds:
+            given["noise"] = given["noise"][:steps].contiguous()
         save_file(given, source)
         command = [PROGRAM, "sample", folder, "--inputs", source, "--out", target, "--steps", steps, "--guidance", guidance, "--device", "cpu", *options]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True)

@@ -103,11 +103,6 @@ impl SampleModel {
         let schedule = folder.schedule()?;
         let kind = options.one_step.or(folder.one_step_kind()?);
         let steps = options.steps.unwrap_or(if kind.is_some() { 1 } else { STEPS });
-        // More steps than one are the scheduler's business, also for networks that can do it in one.
-        let rule = match kind {
-            Some(_) if steps == 1 && options.init_image.is_none() => Some(folder.one_step_rule(kind, options.timestep)?),
-            _ => None,
-        };
         let is_told = folder.unet_config()?.time_cond_proj_dim.is_some();
         let guidance = options.guidance.unwrap_or(match folder.pipeline().family()? {
             _ if is_told => GUIDANCE[2],
@@ -115,6 +110,12 @@ impl SampleModel {
             Family::StableDiffusionXl => GUIDANCE[1],
             _ => GUIDANCE[0],
         });
+        // More steps than one, and guidance, are the scheduler's business, also for networks that can do it in one step.
+        let is_plain = steps == 1 && options.init_image.is_none() && (is_told || !is_guided(guidance) || options.one_step.is_some());
+        let rule = match kind {
+            Some(_) if is_plain => Some(folder.one_step_rule(kind, options.timestep)?),
+            _ => None,
+        };
         if rule.is_none() {
             if let Some(timestep) = options.timestep {
                 let message = format!("--timestep {timestep}: only a single step has a timestep of its own; give --one-step and no --steps");
