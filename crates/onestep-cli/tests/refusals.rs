@@ -457,7 +457,7 @@ fn prompts_come_from_a_file() {
         ["distil", "--teacher", "base", "--pairs", "of-prompts.txt", "--distance", "mse", "--no-discriminator", "--steps", "2", "--batch", "4"];
     succeed(folder(), &[&distil[..], &["--device", "cpu", "--out", "student-of-prompts"]].concat());
 
-    let again = |name: &str| [&COMMAND[..], &[name, "--out", "of-prompts.txt", "--resume"]].concat();
+    let again = |name: &'static str| [&COMMAND[..], &[name, "--out", "of-prompts.txt", "--resume"]].concat();
     fs::remove_file(folder().join("of-prompts.txt/pairs-00001-of-00002.safetensors")).expect("a shard");
     succeed(folder(), &again("prompts.jsonl"));
     assert!(fs::read(folder().join("of-prompts.txt/pairs-00001-of-00002.safetensors")).expect("a shard") == of_text[1]);

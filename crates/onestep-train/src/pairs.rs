@@ -209,6 +209,8 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     solver(&teacher.schedule()?, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     let requested = PairIndex::new(options, teacher.hash()?, sizes.latent, PairPrompts::read(options, observer)?);
     json_bytes(&requested, &options.out.join(INDEX))?;
+    // Weights that cannot be used leave no folder.
+    let pair_sampler = PairSampler::new(&teacher, options, device)?;
 
     create_folder(&options.out)?;
     let lock = Lock::acquire(&options.out.join(LOCK), &options.out)?;
@@ -219,7 +221,6 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     write_index(&options.out, &index)?;
     index.forget_damaged(&options.out, observer);
 
-    let pair_sampler = PairSampler::new(&teacher, options, device)?;
     observer.begin("sampling pairs", options.count, index.finished_pairs());
     for shard in 0..index.shards.len() {
         if index.shards[shard].is_empty() {
