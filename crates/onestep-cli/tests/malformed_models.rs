@@ -60,6 +60,15 @@ fn key(path: &'static str, key: &'static str, value: Value, parts: &[&str]) -> R
     })
 }
 
+/// A row with another class, which is named.
+fn class(path: &'static str, key: &'static str, value: Value, named: &str) -> Row {
+    row(format!("{path} {key} {value}"), &[path, named], move |model| {
+        let mut config = json_of(&model.join(path));
+        config[key] = value.clone();
+        write(&model.join(path), config.to_string().as_bytes());
+    })
+}
+
 /// A row with several other values, of which the first key is named.
 fn keys(name: &'static str, path: &'static str, values: Value, parts: &[&str]) -> Row {
     row(name, &[&[path], parts].concat(), move |model| {
@@ -211,7 +220,7 @@ fn problems(number: usize, group: &str, row: &Row) -> Vec<String> {
     if home().join(MARK).exists() {
         problems.push(format!("{}: code of a pickle was run", row.name));
     }
-    fs::remove_dir_all(path).expect("a folder");
+    remove(&path);
     problems
 }
 
@@ -276,7 +285,7 @@ fn values_of_the_denoiser() {
     check(
         "unet",
         vec![
-            key(UNET, "_class_name", json!("UNet3DConditionModel"), &["UNet3DConditionModel"]),
+            class(UNET, "_class_name", json!("UNet3DConditionModel"), "UNet3DConditionModel"),
             key(UNET, "_class_name", json!(7), &[]),
             key(UNET, "sample_size", json!("8"), &[]),
             key(UNET, "sample_size", json!(null), &["256"]),
@@ -321,11 +330,13 @@ fn values_of_the_denoiser() {
             key(UNET, "class_embed_type", json!("timestep"), &["timestep"]),
             key(UNET, "num_class_embeds", json!(10), &[]),
             key(UNET, "addition_embed_type", json!("image"), &["image"]),
-            key(UNET, "addition_embed_type", json!("text_time"), &["text_time"]),
+            keys("sizes of images in Stable Diffusion 1", UNET, json!({"addition_embed_type": "text_time"}), &["text_time"]),
             key(UNET, "encoder_hid_dim", json!(1024), &[]),
             key(UNET, "dual_cross_attention", json!(true), &[]),
             key(UNET, "resnet_time_scale_shift", json!("scale_shift"), &["scale_shift"]),
-            key(UNET, "conv_in_kernel", json!(5), &[]),
+            row("a larger kernel than that of the weights", &[UNET_WEIGHTS, "conv_in.weight"], |model| {
+                write(&model.join(UNET), &with(unet_config(), "conv_in_kernel", json!(5)));
+            }),
             row("attention of 24 features", &[UNET, "cross_attention_dim = 24", TEXT, "hidden_size = 8"], |model| {
                 let wide = with(unet_config(), "cross_attention_dim", json!(24));
                 write(&model.join(UNET), &wide);
@@ -355,7 +366,7 @@ fn values_of_autoencoder_text_encoder_and_scheduler() {
     check(
         "values",
         vec![
-            key(VAE, "_class_name", json!("AutoencoderKLCogVideoX"), &["AutoencoderKLCogVideoX"]),
+            class(VAE, "_class_name", json!("AutoencoderKLCogVideoX"), "AutoencoderKLCogVideoX"),
             key(VAE, "latent_channels", json!(16), &[UNET, "in_channels = 4"]),
             key(VAE, "latent_channels", json!("4"), &[]),
             key(VAE, "latent_channels", json!(-1), &[]),
@@ -371,8 +382,8 @@ fn values_of_autoencoder_text_encoder_and_scheduler() {
             key(VAE, "scaling_factor", json!(0), &[]),
             key(VAE, "act_fn", json!("snake"), &["snake"]),
             key(TEXT, "model_type", json!("t5"), &["t5"]),
-            key(TEXT, "architectures", json!(["T5EncoderModel"]), &["T5EncoderModel"]),
-            key(TEXT, "architectures", json!(["CLIPTextModelWithProjection"]), &["CLIPTextModelWithProjection"]),
+            class(TEXT, "architectures", json!(["T5EncoderModel"]), "T5EncoderModel"),
+            class(TEXT, "architectures", json!(["CLIPTextModelWithProjection"]), "CLIPTextModelWithProjection"),
             key(TEXT, "vocab_size", many(), &[]),
             key(TEXT, "vocab_size", json!(count - 2), &[&count.to_string()]),
             key(TEXT, "vocab_size", json!(-1), &[]),
@@ -408,7 +419,6 @@ fn values_of_autoencoder_text_encoder_and_scheduler() {
             key(SCHEDULER, "thresholding", json!(true), &[]),
             key(SCHEDULER, "clip_sample", json!("yes"), &[]),
             keys("a beta that is no number", SCHEDULER, json!({"beta_start": null}), &["beta_start"]),
-            keys("no class of the denoiser", UNET, json!({"_class_name": "REMOVE"}), &["_class_name"]),
             keys("no channels of the denoiser", UNET, json!({"in_channels": "REMOVE", "block_out_channels": "REMOVE"}), &[]),
             keys("no widths of the text encoder", TEXT, json!({"hidden_size": "REMOVE"}), &["hidden_size"]),
         ],
@@ -417,7 +427,7 @@ fn values_of_autoencoder_text_encoder_and_scheduler() {
 
 #[test]
 fn indices_of_pipelines_and_folders_that_are_none() {
-    let class = |name: &'static str| key(INDEX, "_class_name", json!(name), &[name]);
+    let pipeline = |name: &'static str| class(INDEX, "_class_name", json!(name), name);
     let mut rows: Vec<Row> = [
         "StableDiffusion3Pipeline",
         "FluxPipeline",
@@ -426,13 +436,12 @@ fn indices_of_pipelines_and_folders_that_are_none() {
         "StableCascadeDecoderPipeline",
         "KandinskyV22Pipeline",
         "StableDiffusionXLPipeline",
-        "StableDiffusionInpaintPipeline",
         "StableDiffusionControlNetPipeline",
         "StableDiffusionUpscalePipeline",
         "IFPipeline",
         "MyPipeline",
     ]
-    .map(class)
+    .map(pipeline)
     .into();
     rows.extend([
         key(INDEX, "_class_name", json!(["StableDiffusionPipeline"]), &[]),
@@ -459,7 +468,7 @@ fn indices_of_pipelines_and_folders_that_are_none() {
             remove(model);
             fs::create_dir(model).expect("a folder");
         }),
-        row("a component", &["unet", "whole model"], |model| {
+        row("a component", &["one component", "whole model"], |model| {
             for name in ["vae", "text_encoder", "tokenizer", "scheduler", INDEX] {
                 remove(&model.join(name));
             }
@@ -508,6 +517,14 @@ fn weight_files() {
         let entry = |name, parts: &[&str], change: fn(&mut Value)| {
             weights_row(name, path, &[&[tensor], parts].concat(), move |bytes| with_entry(&bytes, tensor, change))
         };
+        let offsets = |name, change: fn(u64, u64) -> Value| {
+            weights_row(name, path, &["tensor"], move |bytes| {
+                with_entry(&bytes, tensor, |entry| {
+                    let [start, end] = [0, 1].map(|side| entry["data_offsets"][side].as_u64().expect("a number"));
+                    entry["data_offsets"] = change(start, end);
+                })
+            })
+        };
         let tensors = |name, parts: &[&str], change: fn(&mut Tensors, &str)| {
             weights_row(name, path, parts, move |bytes| with_tensors(&bytes, |tensors| change(tensors, tensor)))
         };
@@ -528,14 +545,13 @@ fn weight_files() {
             weights_row("a page", path, &["HTML"], |_| b"<!DOCTYPE html><html></html>".to_vec()),
             weights_row("a pointer", path, &["git lfs pull"], |_| LFS.to_vec()),
             weights_row("an archive", path, &["ZIP"], |bytes| archive(&[("archive/data.pkl", &bytes[..64])])),
-            weights_row("a pickle", path, &["pickle"], |_| RUNS_CODE.as_bytes().to_vec()),
+            weights_row("a pickle", path, &["pickle"], |_| b"\x80\x02}q\0.".to_vec()),
             weights_row("GGUF", path, &["GGUF"], |_| b"GGUF\x03\0\0\0".to_vec()),
-            entry("overlapping", &[], |entry| {
-                entry["data_offsets"] = json!([0, entry["data_offsets"][1].as_u64().unwrap() - entry["data_offsets"][0].as_u64().unwrap()])
-            }),
-            entry("outside the file", &[], |entry| entry["data_offsets"] = json!([1u64 << 40, (1u64 << 40) + 32])),
-            entry("negative offsets", &[], |entry| entry["data_offsets"] = json!([-32, 0])),
-            entry("reversed offsets", &[], |entry| entry["data_offsets"] = json!([entry["data_offsets"][1], entry["data_offsets"][0]])),
+            // The neighbour may be named.
+            offsets("overlapping", |start, end| json!([start + 4, end + 4])),
+            offsets("outside the file", |start, end| json!([start + (1 << 40), end + (1 << 40)])),
+            offsets("negative offsets", |start, end| json!([start as i64 - end as i64 - 4, -4])),
+            offsets("reversed offsets", |start, end| json!([end, start])),
             entry("an unknown type", &["F13"], |entry| entry["dtype"] = json!("F13")),
             entry("whole numbers", &["I32"], |entry| entry["dtype"] = json!("I32")),
             entry("another length", &[], |entry| entry["shape"] = json!([7])),
@@ -549,8 +565,8 @@ fn weight_files() {
             tensors("another shape", &[tensor], |tensors, name| {
                 tensors.insert(name.into(), (vec![3], vec![1.0; 3]));
             }),
-            tensors("NaN", &[tensor, "not finite"], |tensors, name| tensors.get_mut(name).expect("the tensor").1[1] = f32::NAN),
-            tensors("infinite", &[tensor, "not finite"], |tensors, name| tensors.get_mut(name).expect("the tensor").1[0] = f32::NEG_INFINITY),
+            tensors("NaN", &[tensor, "must be finite"], |tensors, name| tensors.get_mut(name).expect("the tensor").1[1] = f32::NAN),
+            tensors("infinite", &[tensor, "must be finite"], |tensors, name| tensors.get_mut(name).expect("the tensor").1[0] = f32::NEG_INFINITY),
             row(format!("{path} a folder"), &[path], move |model| {
                 remove(&model.join(path));
                 fs::create_dir(model.join(path)).expect("a folder");
@@ -750,8 +766,8 @@ fn tokenizers() {
                 );
                 write(&model.join(TOKENIZER), json.to_string().as_bytes());
             }),
-            of_files("vocabulary and merges: no merges", &["merges.txt"], Some(IDS), None),
-            of_files("vocabulary and merges: no vocabulary", &["vocab.json"], None, Some(MERGES)),
+            of_files("vocabulary and merges: no merges", &[], Some(IDS), None),
+            of_files("vocabulary and merges: no vocabulary", &[], None, Some(MERGES)),
             of_files("vocabulary and merges: an empty vocabulary", &["vocab.json"], Some(b""), Some(MERGES)),
             of_files("vocabulary and merges: a list", &["vocab.json"], Some(b"[]"), Some(MERGES)),
             of_files(

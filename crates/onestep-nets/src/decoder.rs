@@ -19,6 +19,7 @@ pub struct Decoder {
 
 /// The network of a [`Decoder`]. Parameter names do not show the variant.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum DecoderNetwork {
     /// Of an [`AutoencoderKl`].
     Kl(VaeDecoder),

@@ -51,7 +51,6 @@ fn the_student_in_16_bits_is_close_and_teaches_its_own_parameters() {
     for (what, far) in
         [("latent", distance(&half.0, &full.0)), ("first layer", distance(&half.1, &full.1)), ("last layer", distance(&half.2, &full.2))]
     {
-        println!("{what}: {far:.4}");
         assert!(far > 1e-6 && far < 0.05, "{what}: {far}");
     }
     assert_eq!(unet.conv_in.weight.dtype(), DType::F32);

@@ -450,7 +450,8 @@ fn files_that_are_missing_or_damaged_are_named() {
         }) as Box<dyn FnOnce(&Path)>
     };
     let header = |text: &str, data: usize| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &vec![0; data]].concat();
-    let cases: Vec<(Box<dyn FnOnce(&Path)>, &[&str])> = vec![
+    type Case = (Box<dyn FnOnce(&Path)>, &'static [&'static str]);
+    let cases: Vec<Case> = vec![
         (remove("unet"), &["unet/config.json", "nothing there"]),
         (remove("unet/config.json"), &["unet/config.json", "nothing there"]),
         (remove(UNET), &["T/unet: expected weights", "found none"]),

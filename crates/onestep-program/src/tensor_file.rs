@@ -169,12 +169,15 @@ struct Entry {
     data_offsets: [u64; 2],
 }
 
+/// The entries and the metadata of a header.
+type HeaderMaps = (BTreeMap<String, Entry>, BTreeMap<String, String>);
+
 /// The entries and the metadata of a header. JSON allows duplicate names, of which most readers keep the last; here they are an error.
-fn entries(text: &[u8]) -> Result<(BTreeMap<String, Entry>, BTreeMap<String, String>), serde_json::Error> {
+fn entries(text: &[u8]) -> Result<HeaderMaps, serde_json::Error> {
     struct Header;
 
     impl<'de> Visitor<'de> for Header {
-        type Value = (BTreeMap<String, Entry>, BTreeMap<String, String>);
+        type Value = HeaderMaps;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a JSON object of tensors")

@@ -237,6 +237,8 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     check_solver(&teacher.schedule()?, options)?;
     let requested = PairIndex::new(options, stored.hash()?, sizes.latent, PairPrompts::read(options, observer)?);
     json_bytes(&requested, &options.out.join(INDEX))?;
+    // Weights that cannot be used leave no folder.
+    let pair_sampler = PairSampler::new(&teacher, options, device)?;
 
     create_folder(&options.out)?;
     let lock = Lock::acquire(&options.out.join(LOCK), &options.out)?;
@@ -247,7 +249,6 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     write_index(&options.out, &index)?;
     index.forget_damaged(&options.out, observer);
 
-    let pair_sampler = PairSampler::new(&teacher, options, device)?;
     pair_sampler.prompt_encoder.note_long_captions(index.prompts.iter().map(String::as_str), observer)?;
     observer.begin("sampling pairs", options.count, index.finished_pairs());
     for shard in 0..index.shards.len() {

@@ -92,6 +92,7 @@ pub struct Sampler<'a> {
 }
 
 /// Where sampling begins.
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Start {
     /// Unit Gaussian noise [N,C,H,W].
     Noise(Tensor<4>),

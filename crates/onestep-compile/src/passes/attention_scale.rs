@@ -22,7 +22,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
         }
         let Some(layer) = layer_of(graph, uses, graph.nodes[index].inputs[0]) else { return false };
         let Some((queries, attentions)) = queries(graph, uses, layer, index) else { return false };
-        for id in graph.nodes[layer].inputs[1..].to_vec() {
+        let operands = graph.nodes[layer].inputs.clone();
+        for id in operands.into_iter().skip(1) {
             let shape = graph.shape(id).to_vec();
             let Some(constant) = graph.constant(id) else { continue };
             let per_feature = constant.data.len() / queries.len();
@@ -64,7 +65,10 @@ fn queries(graph: &Graph, uses: &Uses, layer: usize, index: usize) -> Option<(Ve
     let mut attentions = Vec::new();
     for part in &parts {
         let mut both = part.features.iter().zip(wanted).filter(|(inside, wanted)| **inside && **wanted).peekable();
-        let Some((reader, position)) = (if both.peek().is_some() { part.reader } else { continue }) else { return None };
+        if both.peek().is_none() {
+            continue;
+        }
+        let (reader, position) = part.reader?;
         let within = part.features.iter().zip(wanted).all(|(inside, wanted)| *wanted || !*inside);
         let same = match (&graph.nodes[reader].op, &graph.nodes[index].op) {
             (Op::Attention { scale, .. }, Op::Attention { scale: wanted, .. }) => scale == wanted,

@@ -46,6 +46,7 @@ pub struct TinyDecoder {
 
 /// A layer of an [`AutoencoderTiny`]. Parameter names do not show the variant.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are some thirty of it")]
 pub enum TinyLayer {
     /// A 3x3 convolution.
     Conv(Conv2d),

@@ -153,7 +153,8 @@ fn the_size_that_a_page_states_is_read_from_its_header() {
 fn each_mistake_has_its_sentence() {
     let deep = "[".repeat(100_000);
     let long = "x".repeat(70_000);
-    let cases: &[(&str, &[u8], Option<&str>, &[&str])] = &[
+    type Case<'a> = (&'a str, &'a [u8], Option<&'a str>, &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         ("a.txt", b"", None, &["a.txt", "expected prompts, found none"]),
         ("a.txt", b"\n \n", None, &["2 blank lines"]),
         ("a.txt", b"a\nb \xff\n", None, &["line 2, byte 3", "UTF-8"]),

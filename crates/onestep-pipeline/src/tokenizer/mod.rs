@@ -6,14 +6,14 @@
 //! well as in a browser; this module encodes nothing.
 
 mod added_token;
+mod fixed_tokenizer;
 mod settings;
 mod template;
-mod tokenizer;
 mod tokenizer_contents;
 mod tokenizer_json;
 mod vocabulary;
 
-pub use tokenizer::Tokenizer;
+pub use fixed_tokenizer::Tokenizer;
 pub use tokenizer_contents::{FILES, TokenizerContents, open_folder};
 
 use crate::PipelineError;

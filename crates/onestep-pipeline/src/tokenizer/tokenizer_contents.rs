@@ -71,7 +71,7 @@ impl TokenizerContents {
     /// # Errors
     /// Missing files, malformed ones, a class of tokenizer that is not implemented, no length at all.
     pub fn open(&self, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
-        super::tokenizer::open(self, positions)
+        super::fixed_tokenizer::open(self, positions)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&[u8]> {

@@ -171,7 +171,7 @@ impl TokenizerJson {
         };
         let (padding_side, truncation_side) = (side("padding", settings.pads_start)?, side("truncation", settings.truncates_start)?);
         let multiple = self.file.get("padding").map_or(&Value::Null, |padding| &padding["pad_to_multiple_of"]);
-        if !multiple.is_null() && multiple.as_u64().is_none_or(|multiple| multiple == 0 || length as u64 % multiple != 0) {
+        if !multiple.is_null() && multiple.as_u64().is_none_or(|multiple| multiple == 0 || !(length as u64).is_multiple_of(multiple)) {
             let message = format!("padding.pad_to_multiple_of is {multiple}, expected null, because prompts have {length} tokens");
             return Err(refused(&self.location, message));
         }

@@ -371,7 +371,7 @@ mod tests {
         let split = WeightMap::open(&[one.clone(), two]).unwrap();
         assert_eq!(split.names().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!((split.total_parameters(), split.total_bytes(), split.elements()), (11, 44, vec![(ElementType::F32, 11)]));
-        let whole = WeightMap::open(&[both.clone()]).unwrap();
+        let whole = WeightMap::open(std::slice::from_ref(&both)).unwrap();
         let mut bytes = 0;
         assert_eq!(split.hash(|read| bytes += read).unwrap(), whole.hash(|_| {}).unwrap());
         assert_eq!(bytes, 44);
