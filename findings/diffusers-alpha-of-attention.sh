@@ -2,7 +2,7 @@
 # diffusers 0.42.1 with peft 0.21.2 (PyPI): of a LoRA in kohya's form, attention layers do not get their own alpha.
 #
 # Expected: each module's change is alpha / rank * up @ down with the alpha of that module, as kohya's scripts train and merge it;
-# files whose ranks were reduced by a dynamic method have another alpha for each module. Seen: layers of attention
+# files with ranks that a dynamic method reduced have another alpha for each module. Seen: layers of attention
 # (`attn1_to_q`, ...) get the alpha that is commonest in the file, feed-forward layers and convolutions their own. Here a layer with
 # alpha 4 and rank 4 is merged with scale 0.25 instead of 1. The only hint is a RuntimeWarning of peft about `alpha_pattern`: diffusers
 # names the layer `attn1.processor.to_q_lora.down.weight` there.

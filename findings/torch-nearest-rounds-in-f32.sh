@@ -2,7 +2,7 @@
 # torch 2.15.0: `interpolate(mode="nearest")` to a size that is no multiple reads other pixels than integer arithmetic gives.
 #
 # Expected: pixel i of m reads pixel floor(i * n / m) of n. Seen: the scale n / m is rounded to f32 before it is multiplied, so that an
-# index which is exactly a whole number can fall below it: for 14 -> 46, pixel 23 reads 6 and not 7. U-Nets whose levels do not halve
+# index which is exactly a whole number can fall below it: for 14 -> 46, pixel 23 reads 6 and not 7. U-Nets with levels that do not halve
 # evenly upsample so (diffusers passes the size of the skip connection). Doubling, and sizes 2n - 1, never differ.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -32,7 +32,7 @@ def weights(name, shape):
 
 
 def signs(which, count):
-    """The vector number `which`: the top bit of a hash of the place."""
+    """The vector number `which`: the top bit of a hash of the index."""
     index = numpy.arange(count, dtype=numpy.uint64)
     return 1.0 - 2.0 * (((index * numpy.uint64(2 * which + 1) * numpy.uint64(0x9E3779B97F4A7C15)) >> numpy.uint64(63)).astype(numpy.float64))
 
@@ -286,7 +286,7 @@ def main():
     )
     loaded("kohya-xl-original", "xl", tensors, alphas, 1.0)
     loaded("kohya-without-alpha", "sd1", {key: shape for key, shape in kohya(sd1, lambda name: name, {"unet": LINEAR[:2]}, {"unet": "lora_unet_"})[0].items()}, {}, 0.5)
-    loaded("diffusers-processors", "sd1", old_names(sd1), {}, 1.0)
+    loaded("diffusers-attn-procs", "sd1", old_names(sd1), {}, 1.0)
     loaded("diffusers-dotted", "sd1", dotted_names(sd1), {}, -0.5)
     wanted = {"unet": ["mid_block.attentions.0", "down_blocks.1.resnets.0.conv1", "up_blocks.1.attentions.0"], "text_encoder": TEXT}
     patterns = {"rank_pattern": {"attn1.to_q": 2, "mlp.fc1": 5}, "alpha_pattern": {"attn2.to_v": 3, "q_proj": 1}}

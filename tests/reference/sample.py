@@ -5,8 +5,8 @@
     OMP_NUM_THREADS=1 python tests/reference/sample.py target/release/onestep [NAME…]
 
 Every row of the table is one pipeline, scheduler and number of steps: relative L2 of the final latents, of the same noise and the
-same prompt embeddings. The second table writes the same pipeline in other layouts and compares latents bit by bit. Exits with 1 if a
-row is above its bound.
+same prompt embeddings. The second table writes the same pipeline in other layouts and checks that latents are bit-identical. Exits
+with 1 if a row is above its bound.
 """
 
 import itertools
@@ -124,7 +124,7 @@ def inputs(pipe, count=2, size=8, steps=50):
 
 
 def with_noise(noise):
-    """Makes the schedulers take `noise` [steps, N, C, H, W] instead of drawing it."""
+    """Makes the schedulers take `noise` [steps, N, C, H, W] instead of generating it."""
     calls = itertools.count()
     taken = lambda *_, **__: noise[next(calls)]
     for module in ["euler_ancestral_discrete", "lcm"]:

@@ -12,7 +12,8 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from nets import randomise
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "sdxl"
@@ -31,7 +32,7 @@ def tokenizer():
     trainer = trainers.BpeTrainer(vocab_size=60, special_tokens=[AddedToken(s, special=True, normalized=False) for s in special], end_of_word_suffix="</w>", show_progress=False)
     made.train_from_iterator(PROMPTS, trainer)
     ids = [(s, made.token_to_id(s)) for s in special[1:]]
-    made.post_processor = processors.TemplateProcessing(single="<|startoftext|> $A <|endoftext|>", special_tokens=ids)
+    made.post_processor = TemplateProcessing(single="<|startoftext|> $A <|endoftext|>", special_tokens=ids)
     made.enable_truncation(LENGTH)
     made.enable_padding(length=LENGTH, pad_id=ids[1][1], pad_token="<|endoftext|>")
     return made

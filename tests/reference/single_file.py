@@ -29,7 +29,7 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "single_file
 
 
 def values(name, shape):
-    """Whole numbers below 2^24, other ones for each name and place, as f32."""
+    """Whole numbers below 2^24, other ones for each name and index, as f32."""
     index = numpy.arange(int(numpy.prod(shape, dtype=numpy.int64)), dtype=numpy.uint64)
     numbers = (numpy.uint64(zlib.crc32(name.encode())) + index * numpy.uint64(2654435761)) % numpy.uint64(1 << 24)
     return torch.from_numpy(numbers.astype(numpy.float32).reshape(shape))
@@ -67,8 +67,8 @@ def unet_name(name, config):
             name = name.replace(f"up_blocks.{level}.resnets.{layer}.", f"{block}.0.")
             name = name.replace(f"up_blocks.{level}.attentions.{layer}.", f"{block}.1.")
         name = name.replace(f"down_blocks.{level}.downsamplers.0.conv.", f"input_blocks.{(level + 1) * (layers + 1)}.0.op.")
-        place = 2 if "CrossAttn" in config["up_block_types"][level] else 1
-        name = name.replace(f"up_blocks.{level}.upsamplers.0.conv.", f"output_blocks.{level * (layers + 1) + layers}.{place}.conv.")
+        index = 2 if "CrossAttn" in config["up_block_types"][level] else 1
+        name = name.replace(f"up_blocks.{level}.upsamplers.0.conv.", f"output_blocks.{level * (layers + 1) + layers}.{index}.conv.")
     if re.match(r"(input_blocks|output_blocks)\.\d+\.0\.|middle_block\.[02]\.", name):
         for new, old in [
             ("norm1", "in_layers.0"),
@@ -269,7 +269,7 @@ def vae(channels, layers, scaling, size):
     )
 
 
-# What is in published files beside the networks.
+# Tensors of published files that belong to no network.
 NOISE = {"betas": [1000], "alphas_cumprod": [1000], "sqrt_alphas_cumprod": [1000], "model_ema.decay": [], "model_ema.num_updates": []}
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 FOUR = [True, True, True, False]

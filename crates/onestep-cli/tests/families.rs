@@ -1,4 +1,4 @@
-//! Teachers of every family are sampled and distilled, with latents whose size does not halve evenly. Weights are random.
+//! Teachers of every family are sampled and distilled, with latents of a size that does not halve evenly. Weights are random.
 
 mod support;
 
@@ -41,7 +41,7 @@ fn text_encoder(folder: &Path, name: &str, class: &str, width: usize, tokenizer:
     component(folder, name, "model", &config, |json| ClipTextConfig::from_json(json).expect("a configuration"));
 }
 
-/// Writes a pipeline: `unet` are keys of the denoiser's configuration beside those that all have, `second` is the width of a second text encoder.
+/// Writes a pipeline: `unet` adds keys to the denoiser's configuration, `second` is the width of a second text encoder.
 fn pipeline(folder: &Path, unet: Value, second: Option<usize>, tiny_autoencoder: bool) {
     let options = TokenizerOptions { length: TOKENS, ..TokenizerOptions::default() };
     let tokenizer = CaptionTokenizer::train(["red square", "a green square", "blue"], &options).expect("a tokenizer");

@@ -1,5 +1,5 @@
-//! Models that are damaged or whose parts do not fit: every command that reads a model refuses each with exit code 3 and one sentence that names the
-//! file and the key or tensor, within 5 seconds of CPU time and 1 GB of address space, and writes nothing.
+//! Models that are damaged or have parts that do not fit: every command that reads a model refuses each with exit code 3 and one sentence that names
+//! the file and the key or tensor, within 5 seconds of CPU time and 1 GB of address space, and writes nothing.
 //!
 //! A row of the tables is the sound pipeline of `support/tiny_pipeline.rs` with one change.
 

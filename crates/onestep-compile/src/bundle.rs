@@ -17,7 +17,7 @@ pub struct BundleWeights<'a> {
 }
 
 impl<'a> BundleWeights<'a> {
-    /// Distributes the tensors over files with at most `most` bytes of tensors each; a larger tensor has a file of its own.
+    /// Distributes the tensors over files with at most `most` bytes of tensors each; a larger tensor has a separate file.
     ///
     /// # Errors
     /// Two different tensors of one name.

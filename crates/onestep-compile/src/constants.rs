@@ -182,7 +182,7 @@ impl Constants {
         Recipe { operations: Arc::clone(&self.operations), order, leaves, output: id }
     }
 
-    /// The parameter whose elements a tensor has: movements keep a parameter's elements, so they keep its name.
+    /// The parameter that a tensor takes its elements from: movements keep a parameter's elements, so they keep its name.
     fn parameter(&self, id: TensorId) -> Option<(Parameter, bool)> {
         let (mut id, mut untouched) = (id, true);
         loop {

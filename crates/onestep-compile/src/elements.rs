@@ -18,7 +18,7 @@ pub struct Elements(Arc<Inner>);
 struct Inner {
     length: usize,
     source: Source,
-    facts: OnceLock<Facts>,
+    statistics: OnceLock<Statistics>,
 }
 
 enum Source {
@@ -26,12 +26,12 @@ enum Source {
     Computed(Box<dyn Fn() -> Vec<f32> + Send + Sync>),
 }
 
-/// What the passes ask about the elements as a whole.
+/// Statistics of all elements, which the passes read.
 #[derive(Clone, Copy)]
-struct Facts {
+struct Statistics {
     /// The largest absolute value; infinite if an element is NaN.
     largest: f32,
-    /// The element that all are equal to, bit by bit.
+    /// The element that all others are bit-identical to, if there is one.
     uniform: Option<f32>,
     /// A hash of the bits of all elements.
     hash: u64,
@@ -39,7 +39,7 @@ struct Facts {
 
 impl From<Vec<f32>> for Elements {
     fn from(data: Vec<f32>) -> Self {
-        Self(Arc::new(Inner { length: data.len(), source: Source::Held(data), facts: OnceLock::new() }))
+        Self(Arc::new(Inner { length: data.len(), source: Source::Held(data), statistics: OnceLock::new() }))
     }
 }
 
@@ -51,7 +51,7 @@ impl fmt::Debug for Elements {
 
 impl PartialEq for Elements {
     fn eq(&self, other: &Self) -> bool {
-        let same = || self.len() == other.len() && self.facts().hash == other.facts().hash;
+        let same = || self.len() == other.len() && self.statistics().hash == other.statistics().hash;
         Arc::ptr_eq(&self.0, &other.0) || (same() && self.read() == other.read())
     }
 }
@@ -62,7 +62,7 @@ impl Elements {
         if length <= HELD {
             return compute().into();
         }
-        Self(Arc::new(Inner { length, source: Source::Computed(Box::new(compute)), facts: OnceLock::new() }))
+        Self(Arc::new(Inner { length, source: Source::Computed(Box::new(compute)), statistics: OnceLock::new() }))
     }
 
     /// The elements; computed if they are not held.
@@ -83,8 +83,8 @@ impl Elements {
         self.len() == 0
     }
 
-    fn facts(&self) -> Facts {
-        *self.0.facts.get_or_init(|| {
+    fn statistics(&self) -> Statistics {
+        *self.0.statistics.get_or_init(|| {
             let data = self.read();
             let (mut largest, mut hash) = (0f32, 0xcbf2_9ce4_8422_2325_u64);
             for value in data.iter() {
@@ -93,18 +93,18 @@ impl Elements {
                 hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
             }
             let first = data.first().copied();
-            Facts { largest, uniform: first.filter(|first| data.iter().all(|value| value.to_bits() == first.to_bits())), hash }
+            Statistics { largest, uniform: first.filter(|first| data.iter().all(|value| value.to_bits() == first.to_bits())), hash }
         })
     }
 
     /// The largest absolute value; 0 without elements.
     pub(crate) fn largest(&self) -> f32 {
-        self.facts().largest
+        self.statistics().largest
     }
 
-    /// The element that all are equal to, bit by bit.
+    /// The element that all others are bit-identical to, if there is one.
     pub(crate) fn uniform(&self) -> Option<f32> {
-        self.facts().uniform
+        self.statistics().uniform
     }
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::unet::AddedConditions;
 
-/// All that a denoiser is conditioned on beside its timestep, for N images.
+/// All conditions of a denoiser except its timestep, for N images.
 #[derive(Debug, Clone)]
 pub struct Conditioning {
     /// The text encoder's hidden states, `[N, tokens, features]`.

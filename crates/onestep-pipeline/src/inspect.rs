@@ -14,7 +14,7 @@ use crate::{
 pub struct Report {
     /// The path that was opened.
     pub path: String,
-    /// How it lies on disk.
+    /// The layout of its files.
     pub layout: &'static str,
     /// The class of the pipeline.
     pub class: Option<String>,

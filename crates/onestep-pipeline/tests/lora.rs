@@ -76,7 +76,7 @@ const CASES: [&str; 11] = [
     "kohya-xl-original",
     "kohya-without-alpha",
     "kohya-middle",
-    "diffusers-processors",
+    "diffusers-attn-procs",
     "diffusers-dotted",
     "peft-metadata",
     "peft-rslora",
@@ -126,11 +126,11 @@ fn several_loras_add_up_in_order() {
         }
         values
     };
-    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(apart(&merged(&[0.25, 0.5]), &merged(&[0.75])) < 1e-6);
-    assert!(apart(&merged(&[0.25, -0.25]), &base) < 1e-6);
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(distance(&merged(&[0.25, 0.5]), &merged(&[0.75])) < 1e-6);
+    assert!(distance(&merged(&[0.25, -0.25]), &base) < 1e-6);
     assert_eq!(merged(&[0.0]), base);
-    assert!(apart(&merged(&[0.25]), &base) > 1e-3);
+    assert!(distance(&merged(&[0.25]), &base) > 1e-3);
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn the_option_is_a_file_and_a_weight() {
         ("a.safetensors:0.8", "a.safetensors", 0.8),
         ("a.safetensors:-1e-1", "a.safetensors", -0.1),
         ("a.safetensors: 2", "a.safetensors", 2.0),
-        // A file whose name has a colon, with and without a weight.
+        // A name of a file with a colon, with and without a weight.
         ("a:0.5", "a:0.5", 1.0),
         ("a:0.5:0.25", "a:0.5", 0.25),
         ("C:\\l\\a.safetensors", "C:\\l\\a.safetensors", 1.0),

@@ -1,4 +1,4 @@
-//! Models in every layout that libraries write, and models whose parts do not fit.
+//! Models in every layout that libraries write, and models with parts that do not fit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ fn write_json(path: &Path, value: &Value) {
     fs::write(path, value.to_string()).expect("a write");
 }
 
-/// A pipeline whose parts fit.
+/// A pipeline of parts that fit.
 fn sound(folder: &Path, xl: bool) {
     write_json(&folder.join("model_index.json"), &index(if xl { "StableDiffusionXLPipeline" } else { "StableDiffusionPipeline" }, xl));
     if xl {

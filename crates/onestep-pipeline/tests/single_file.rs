@@ -54,7 +54,7 @@ fn values(name: &str, shape: &[usize]) -> Vec<u8> {
 }
 
 #[test]
-fn every_tensor_of_diffusers_has_its_place_and_every_stored_tensor_its_use() {
+fn every_tensor_of_diffusers_is_stored_and_every_stored_tensor_has_a_use() {
     for (name, family) in MODELS {
         let model = Model::read(name);
         let file = read(&model.stored).unwrap_or_else(|error| panic!("{name}: {error}"));

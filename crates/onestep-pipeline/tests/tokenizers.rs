@@ -33,7 +33,7 @@ fn cases() -> Value {
     serde_json::from_slice(&fixture("cases.json")).unwrap()
 }
 
-/// The files of a form with the vocabulary beside them.
+/// The files of a form, including the vocabulary.
 fn form(name: &str) -> Files {
     files_of(cases()["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap())
 }
@@ -86,7 +86,7 @@ fn every_form_gives_the_ids_of_transformers() {
         assert_eq!(u64::from(tokenizer.pad_id()), case["pad_id"], "{name}");
         let json: Value = serde_json::from_str(tokenizer.json()).unwrap();
         assert_eq!(json["added_tokens"], case["added_tokens"], "{name}");
-        // What is written is read again as the same, with the configuration beside it and without.
+        // What is written is read again as the same, with the configuration and without it.
         let written: Files = tokenizer.files().map(|(name, bytes)| (name.to_owned(), bytes)).into();
         assert_eq!(opened(&written).unwrap().files(), tokenizer.files(), "{name}");
         assert_eq!(opened(&written[..1]).unwrap().json(), tokenizer.json(), "{name}");

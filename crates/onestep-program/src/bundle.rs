@@ -165,7 +165,7 @@ impl Bundle {
         Self::with_weights(outline, |outline, name| Ok(WeightFile::new(load(&outline.manifest, name, &mut fetch)?, name)?))
     }
 
-    /// Like [`open`](Self::open), but the weights stay in their files: `stored` opens a listed weight file, whose tensors are read when they are
+    /// Like [`open`](Self::open), but the weights stay in their files: `stored` opens a listed weight file, and its tensors are read when they are
     /// needed.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub struct Manifest {
 pub struct Generation {
     /// Token ids per prompt and text encoder, including padding.
     pub prompt_tokens: usize,
-    /// The id at whose first position the second text encoder reads the pooled state of a prompt; `None` for the largest id of the prompt.
+    /// The second text encoder reads the pooled state of a prompt at the first position of this id; `None` for the largest id of the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_of_text: Option<u32>,
     /// Channels, height and width of the noise and of the latent image.

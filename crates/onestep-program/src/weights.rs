@@ -110,7 +110,7 @@ impl WeightHeader {
     }
 }
 
-/// A file whose parts are read when they are needed.
+/// A file that is read in parts, when they are needed.
 pub trait ReadAt: Send + Sync {
     /// The `length` bytes from offset `start`.
     ///

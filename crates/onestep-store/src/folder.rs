@@ -138,7 +138,7 @@ impl FolderDestination {
         Ok(())
     }
 
-    /// Creates a file to be written piece by piece; `name` is a path within the folder, `/` between its parts.
+    /// Creates a file to be written in chunks; `name` is a path within the folder, `/` between its parts.
     ///
     /// # Errors
     /// Storage.

@@ -85,8 +85,8 @@ mod tests {
         assert_eq!(read(9), ["a", "b", "a", "c"]);
         let (two, again) = (read(2), read(2));
         assert!(two.len() == 2 && two == again, "{two:?}");
-        let place = |prompt: &String| ["a", "b", "a", "c"].iter().rposition(|other| other == prompt);
-        assert!(place(&two[0]) <= place(&two[1]), "{two:?}");
+        let index = |prompt: &String| ["a", "b", "a", "c"].iter().rposition(|other| other == prompt);
+        assert!(index(&two[0]) <= index(&two[1]), "{two:?}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct PairsOptions {
     /// How the teacher is opened.
     #[command(flatten)]
     pub model: ModelOptions,
-    /// The image folder whose captions are the prompts; its images are not read.
+    /// The image folder with captions to use as prompts; its images are not read.
     #[arg(long, value_name = "DIR", conflicts_with = "prompts")]
     pub data: PathBuf,
     /// File of prompts, instead of --data: text with one prompt per line, .jsonl, .csv, .tsv or .parquet.
@@ -213,7 +213,7 @@ fn timestep_spacing(name: &str) -> Result<TimestepSpacing, String> {
     known.into_iter().find(|spacing| spacing.name() == name).ok_or_else(|| "expected linspace, leading or trailing".to_owned())
 }
 
-/// Refuses a number of steps that the solver cannot take (a usage error), and a scheduler whose latents a student cannot learn.
+/// Refuses a number of steps that the solver cannot take (a usage error), and a scheduler that gives latents which a student cannot learn.
 fn check_solver(schedule: &NoiseSchedule, options: &PairsOptions) -> Result<(), TrainError> {
     onestep_pipeline::solver::timesteps(schedule, options.steps).map_err(|error| TrainError::new(TrainErrorKind::Usage, error.to_string()))?;
     check_deterministic(schedule, options.steps)

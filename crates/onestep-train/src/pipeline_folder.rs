@@ -115,7 +115,7 @@ impl PipelineFolder {
         Ok(Self { pipeline, size: options.size, hash: OnceLock::new() })
     }
 
-    /// The model as it lies on disk.
+    /// The opened model.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }

@@ -24,7 +24,7 @@ const STEPS: usize = 50;
 /// Guidance scales if none is given; diffusers' defaults for Stable Diffusion, for XL, and for latent consistency models.
 const GUIDANCE: [f64; 3] = [7.5, 5.0, 8.5];
 
-/// Images whose prompts are encoded at a time: 120 MB of conditions at Stable Diffusion 1's size.
+/// Number of prompts that are encoded at a time: 120 MB of conditions at Stable Diffusion 1's size.
 const PORTION: usize = 512;
 
 /// Options of `sample`.

@@ -82,7 +82,7 @@ impl Latents for TensorLatents {
 pub struct Sampler<'a> {
     /// The denoiser.
     pub unet: &'a UNet2DConditionModel,
-    /// Its noise schedule, whose configuration decides the solver.
+    /// Its noise schedule; the schedule's configuration decides the solver.
     pub schedule: &'a NoiseSchedule,
     /// Steps of the solver.
     pub steps: usize,

@@ -13,7 +13,7 @@ use crate::{
 pub(crate) struct TextReader {
     first: PromptReader,
     second: Option<PromptReader>,
-    /// The id at whose first position the second encoder reads the pooled state; `None` for the largest id.
+    /// The second encoder reads the pooled state at the first position of this id; `None` for the largest id.
     end_of_text: Option<u32>,
 }
 

@@ -281,7 +281,7 @@ mod on_the_cpu {
         assert_eq!((image.width, image.height, &image.noise), (2, 2, &7.into()));
     }
 
-    /// The image of `two_encoders` for a prompt of these two lists of ids, whose first end of text is at `end`.
+    /// The image of `two_encoders` for a prompt of these two lists of ids; their first end of text is at `end`.
     pub(super) fn expected_of_two(ids: [usize; TOKENS], end: usize, seed: u64) -> Vec<f32> {
         let noise = onestep_noise::standard_normal(seed, 12);
         let row = |id: usize, axis: usize| (id * 4 + axis) as f32 / 10.0;

@@ -9,7 +9,7 @@ use onestep_pipeline::single_file::{Known, SingleFile, StoredTensor};
 
 mutate_json!();
 
-/// Each tensor lies within what is stored and has its size.
+/// Checks that each tensor is within the stored one and has its size.
 fn check(tensors: &BTreeMap<String, StoredTensor>, header: &Header) {
     for tensor in tensors.values() {
         assert_eq!(header.shapes[&tensor.key], tensor.stored_shape);

@@ -11,7 +11,7 @@ use super::{
     parameter_path::{ParameterPath, transposed},
 };
 
-/// A parameter of a module whose elements are in a file.
+/// A parameter of a module. Its elements are in a file.
 #[derive(Clone, Debug)]
 pub struct StoredParameter {
     /// diffusers' name.

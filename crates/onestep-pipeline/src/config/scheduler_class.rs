@@ -75,7 +75,7 @@ impl SchedulerClass {
         matches!(self, Self::EulerDiscrete | Self::EulerAncestralDiscrete | Self::DpmSolverMultistep)
     }
 
-    /// The keys that the class has beside those that all have.
+    /// The keys that the class has in addition to those of all classes.
     pub(super) const fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Ddim => &["clip_sample", "clip_sample_range", "rescale_betas_zero_snr", "set_alpha_to_one", "thresholding"],

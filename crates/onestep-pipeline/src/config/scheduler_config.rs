@@ -185,7 +185,7 @@ impl SchedulerConfig {
         keys.try_into()
     }
 
-    /// Reads the keys of a file whose absent keys have the values of `defaults`. Keys that the class does not have mean nothing, as in diffusers.
+    /// Reads the keys of a file; absent keys have the values of `defaults`. Keys that the class does not have are ignored, as in diffusers.
     fn read(mut keys: Map<String, Value>, defaults: Self) -> Result<Self, ConfigError> {
         let class = defaults.class;
         keys.retain(|key, _| [&SHARED_KEYS[..], &OWN_KEYS, class.keys()].iter().any(|names| names.contains(&key.as_str())));

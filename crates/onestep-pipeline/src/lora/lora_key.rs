@@ -61,8 +61,8 @@ const ENDS: &[(&str, Role)] = &[
     (".alpha", Role::Alpha),
 ];
 
-/// Attention as diffusers named it before 0.18: the module is `processor.to_q_lora`.
-const PROCESSORS: &[(&str, &str, &str)] = &[
+/// Names of attention in diffusers before 0.18, such as `attn1.processor.to_q_lora`.
+const ATTENTION_NAMES: &[(&str, &str, &str)] = &[
     // The U-Net's, the text encoder's.
     ("to_q_lora", "to_q", "q_proj"),
     ("to_k_lora", "to_k", "k_proj"),
@@ -81,7 +81,7 @@ pub(super) fn parse(key: &str) -> Result<(String, Role), LoraError> {
     if let Some((module, role)) = ENDS.iter().find_map(|(end, role)| Some((key.strip_suffix(end)?, *role))) {
         return Ok((module.to_owned(), role));
     }
-    for (old, unet, text_encoder) in PROCESSORS {
+    for (old, unet, text_encoder) in ATTENTION_NAMES {
         for (end, role) in [("down.weight", Role::Down), ("up.weight", Role::Up)] {
             let Some(module) = key.strip_suffix(&format!(".{old}.{end}")) else { continue };
             let new = if module.ends_with(".self_attn") { text_encoder } else { unet };

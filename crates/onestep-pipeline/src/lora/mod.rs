@@ -80,13 +80,13 @@ impl Lora {
             let (key, module, role) = parsed?;
             let target = targets.find(key, &module)?;
             let change = found.entry(target.clone()).or_default();
-            let place = match role {
+            let slot = match role {
                 Role::Down => &mut change.down,
                 Role::Up => &mut change.up,
                 Role::Mid => &mut change.mid,
                 Role::Alpha => &mut change.alpha,
             };
-            if let Some(first) = place.replace(key) {
+            if let Some(first) = slot.replace(key) {
                 let (component, target) = target;
                 return Err(LoraError::Twice { what: role.name(), component, target, first: first.to_owned(), second: key.clone() });
             }

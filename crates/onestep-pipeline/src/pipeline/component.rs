@@ -28,7 +28,7 @@ pub enum ComponentClass {
     AutoencoderTiny,
     /// A text encoder.
     ClipTextModel,
-    /// A text encoder whose pooled state is projected.
+    /// A text encoder with a projection of its pooled state.
     ClipTextModelWithProjection,
 }
 

@@ -20,7 +20,7 @@ impl Pipeline {
         let map = WeightMap::open(&[path.to_owned()])?;
         let shapes: BTreeMap<String, Vec<usize>> = map.iter().map(|(name, info)| (name.to_owned(), info.shape.clone())).collect();
         let metadata = map.files().next().map(|file| file.metadata().clone()).unwrap_or_default();
-        let known = Known { family: None, prediction_type: options.prediction_type.or_else(|| beside(path)) };
+        let known = Known { family: None, prediction_type: options.prediction_type.or_else(|| prediction_type_of_yaml(path)) };
         let file = SingleFile::read(&shapes, &metadata, known).map_err(|error| refuse(error.to_string()))?;
         let mut components: BTreeMap<Part, Result<Component, PipelineError>> = BTreeMap::new();
         if let Some(network) = file.unet {
@@ -63,8 +63,8 @@ impl Pipeline {
     }
 }
 
-/// What the original configuration file beside a model, `NAME.yaml`, says that the U-Net predicts.
-fn beside(path: &Path) -> Option<single_file::PredictionType> {
+/// The prediction type that a model's original configuration file states: `NAME.yaml` in the model's folder.
+fn prediction_type_of_yaml(path: &Path) -> Option<single_file::PredictionType> {
     let yaml: PathBuf = path.with_extension("yaml");
     let bytes = onestep_store::read_at_most(&yaml, onestep_program::limits::CONFIG_BYTES.max).ok()?;
     single_file::PredictionType::from_original_config(&String::from_utf8(bytes).ok()?)

@@ -40,7 +40,7 @@ impl Source {
 
 impl Pipeline {
     /// The files of a component, by their names in a pipeline's folder. Weights that are a part of a larger file, or that an
-    /// overlay changes, become a file of their own.
+    /// overlay changes, become a separate file.
     ///
     /// # Errors
     /// The component is missing, or cannot be used.

@@ -25,7 +25,7 @@ const INDEX: &str = "model_index.json";
 /// Within a pipeline's folder.
 pub(super) const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
-/// How a model lies on disk.
+/// The layout of a model's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// A folder with `model_index.json` and a folder for each component.
@@ -180,7 +180,7 @@ impl Pipeline {
         &self.path
     }
 
-    /// How it lies on disk.
+    /// The layout of its files.
     pub fn layout(&self) -> Layout {
         self.layout
     }

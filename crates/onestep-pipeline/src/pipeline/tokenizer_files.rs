@@ -1,4 +1,4 @@
-//! Where a tokenizer lies.
+//! The files of a tokenizer.
 
 use std::path::{Path, PathBuf};
 

@@ -28,8 +28,8 @@ impl<'a> Collector<'a> {
     }
 
     /// An error at a line or row.
-    pub fn refuse(&self, place: impl Display, expected: impl Display, found: impl Display, advice: &str) -> PipelineError {
-        refusal(self.path, place, expected, found, advice)
+    pub fn refuse(&self, location: impl Display, expected: impl Display, found: impl Display, advice: &str) -> PipelineError {
+        refusal(self.path, location, expected, found, advice)
     }
 
     /// Counts a line or row without a prompt.
@@ -38,25 +38,25 @@ impl<'a> Collector<'a> {
     }
 
     /// Adds the prompt of a line or row.
-    pub fn add(&mut self, prompt: &str, place: impl Display) -> Result<(), PipelineError> {
+    pub fn add(&mut self, prompt: &str, location: impl Display) -> Result<(), PipelineError> {
         let prompt = prompt.trim();
         if prompt.is_empty() {
             self.skip();
             return Ok(());
         }
         if let Some(at) = prompt.find('\0') {
-            return Err(self.refuse(place, "text", format_args!("a zero byte after {at} bytes"), "give a file of text"));
+            return Err(self.refuse(location, "text", format_args!("a zero byte after {at} bytes"), "give a file of text"));
         }
-        self.check(prompt.len() as u64 <= PROMPT_BYTES.max, &place, format_args!("a prompt of at most {} bytes", PROMPT_BYTES.max), prompt.len())?;
-        self.check(self.prompts.len() < MAX_PROMPTS, &place, format_args!("at most {MAX_PROMPTS} prompts"), "more")?;
+        self.check(prompt.len() as u64 <= PROMPT_BYTES.max, &location, format_args!("a prompt of at most {} bytes", PROMPT_BYTES.max), prompt.len())?;
+        self.check(self.prompts.len() < MAX_PROMPTS, &location, format_args!("at most {MAX_PROMPTS} prompts"), "more")?;
         self.bytes += prompt.len();
-        self.check(self.bytes <= MAX_TEXT_BYTES, &place, format_args!("at most {} MiB of prompts", MAX_TEXT_BYTES >> 20), "more")?;
+        self.check(self.bytes <= MAX_TEXT_BYTES, &location, format_args!("at most {} MiB of prompts", MAX_TEXT_BYTES >> 20), "more")?;
         self.prompts.push(prompt.to_owned());
         Ok(())
     }
 
-    fn check(&self, holds: bool, place: &dyn Display, expected: impl Display, found: impl Display) -> Result<(), PipelineError> {
-        if holds { Ok(()) } else { Err(self.refuse(place, expected, found, "split the file or shorten the prompt")) }
+    fn check(&self, holds: bool, location: &dyn Display, expected: impl Display, found: impl Display) -> Result<(), PipelineError> {
+        if holds { Ok(()) } else { Err(self.refuse(location, expected, found, "split the file or shorten the prompt")) }
     }
 
     /// The prompts; none is an error.

@@ -17,13 +17,13 @@ const FORM: &str = "a text with commas, quotes or line breaks stands in double q
 pub(super) fn read(lines: &mut Lines<'_>, delimiter: u8, column: Option<&str>, collector: &mut Collector<'_>) -> Result<(), PipelineError> {
     let mut rows = Rows { reader: ReaderBuilder::new().delimiter(delimiter).build(), lines, bytes: vec![0; 1 << 12], ends: vec![0; 64], count: 0 };
     let Some(line) = rows.next(collector)? else { return Ok(()) };
-    let place = format!("line {line}");
+    let location = format!("line {line}");
     let names: Vec<String> =
         (0..rows.count).map(|field| rows.text(field, line, collector).map(|name| name.trim().to_owned())).collect::<Result<_, _>>()?;
     let chosen =
-        choose(&names, column).map_err(|found| collector.refuse(&place, wanted(column), format_args!("the columns {found}"), NAME_THE_COLUMN))?;
+        choose(&names, column).map_err(|found| collector.refuse(&location, wanted(column), format_args!("the columns {found}"), NAME_THE_COLUMN))?;
     if names.iter().filter(|name| **name == names[chosen]).count() > 1 {
-        return Err(collector.refuse(place, format_args!("one column {}", names[chosen]), "several of this name", "rename the others"));
+        return Err(collector.refuse(location, format_args!("one column {}", names[chosen]), "several of this name", "rename the others"));
     }
     while let Some(line) = rows.next(collector)? {
         if rows.count != names.len() {

@@ -50,7 +50,7 @@ impl<'a> Lines<'a> {
         }
         self.number += 1;
         let number = self.number;
-        let refuse = |place: String, expected: &str, found: &str, advice: &str| refusal(self.path, place, expected, found, advice);
+        let refuse = |location: String, expected: &str, found: &str, advice: &str| refusal(self.path, location, expected, found, advice);
         if count as u64 > MAX_LINE_BYTES {
             let expected = format!("lines of at most {} MiB", MAX_LINE_BYTES >> 20);
             return Err(refuse(format!("line {number}"), &expected, "a longer one", "write one prompt per line"));
@@ -58,8 +58,8 @@ impl<'a> Lines<'a> {
         match std::str::from_utf8(&self.line) {
             Ok(line) => Ok(Some((number, line))),
             Err(error) => {
-                let place = format!("line {number}, byte {}", error.valid_up_to() + 1);
-                Err(refuse(place, "UTF-8 text", "other bytes", "save the file as UTF-8"))
+                let location = format!("line {number}, byte {}", error.valid_up_to() + 1);
+                Err(refuse(location, "UTF-8 text", "other bytes", "save the file as UTF-8"))
             }
         }
     }

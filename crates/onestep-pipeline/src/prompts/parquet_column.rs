@@ -53,8 +53,8 @@ pub(super) fn read(file: impl ChunkReader + 'static, column: Option<&str>, colle
         if !matches!(packing, Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_)) {
             return refuse("no compression, snappy or zstd", packing.to_string(), "write the file again with one of these");
         }
-        let place = metadata.row_group(group).column(chosen);
-        if place.data_page_offset() < 0 || place.compressed_size() < 0 || place.dictionary_page_offset().is_some_and(|offset| offset < 0) {
+        let chunk = metadata.row_group(group).column(chosen);
+        if chunk.data_page_offset() < 0 || chunk.compressed_size() < 0 || chunk.dictionary_page_offset().is_some_and(|offset| offset < 0) {
             return Err(damaged(ParquetError::General("a column that begins before the file".into())));
         }
         let pages = reader.get_row_group(group).and_then(|group| group.get_column_page_reader(chosen)).map_err(damaged)?;
@@ -79,8 +79,8 @@ pub(super) fn read(file: impl ChunkReader + 'static, column: Option<&str>, colle
                 match text.map(|text| std::str::from_utf8(text.data())) {
                     Some(Ok(text)) => collector.add(text, format_args!("row {row} of column {name}"))?,
                     Some(Err(_)) => {
-                        let place = format!("row {row} of column {name}");
-                        return Err(collector.refuse(place, "UTF-8 text", "other bytes", NAME_THE_COLUMN));
+                        let location = format!("row {row} of column {name}");
+                        return Err(collector.refuse(location, "UTF-8 text", "other bytes", NAME_THE_COLUMN));
                     }
                     None => collector.skip(),
                 }
@@ -90,7 +90,7 @@ pub(super) fn read(file: impl ChunkReader + 'static, column: Option<&str>, colle
     Ok(())
 }
 
-/// A file whose pages and description are refused if they state a size without reason, before the library allocates memory for it.
+/// A file that refuses pages and a description with an implausible size, before the library allocates memory for them.
 struct GuardedFile<R>(R);
 
 impl<R: ChunkReader> Length for GuardedFile<R> {

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::error::PipelineError;
 
-/// A refusal of the file `path`. `place` is a line or row of it, or empty.
-pub(super) fn refusal(path: &Path, place: impl Display, expected: impl Display, found: impl Display, advice: &str) -> PipelineError {
-    let place = place.to_string();
-    let comma = if place.is_empty() { "" } else { ", " };
-    PipelineError::input(format!("reading the prompts in {}{comma}{place}: expected {expected}, found {found}; {advice}", path.display()))
+/// A refusal of the file `path`. `location` is a line or row of it, or empty.
+pub(super) fn refusal(path: &Path, location: impl Display, expected: impl Display, found: impl Display, advice: &str) -> PipelineError {
+    let location = location.to_string();
+    let comma = if location.is_empty() { "" } else { ", " };
+    PipelineError::input(format!("reading the prompts in {}{comma}{location}: expected {expected}, found {found}; {advice}", path.display()))
 }
 
 /// The operating system could not open or read it.

@@ -35,7 +35,7 @@ impl PredictionType {
         }
     }
 
-    /// The type that the original configuration file of a model says, which lies beside it as `.yaml`
+    /// The type that the original configuration file of a model states, a `.yaml` file in the same folder
     /// (`v2-inference-v.yaml` has `parameterization: "v"`). `None` for other texts.
     pub fn from_original_config(yaml: &str) -> Option<Self> {
         let value = |key: &str| {

@@ -26,7 +26,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 pub use family::PredictionType;
-pub use original_names::{Place, UNetBlocks, former_autoencoder, open_clip, original_autoencoder};
+pub use original_names::{Location, UNetBlocks, former_autoencoder, open_clip, original_autoencoder};
 pub use single_file_error::SingleFileError;
 pub use stored_tensor::{StoredTensor, Transform};
 
@@ -51,7 +51,7 @@ const QUOTED: usize = 120;
 /// What a caller knows about a file and the file does not say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The family. Only an autoencoder alone needs it, whose scaling of latents is the family's.
+    /// The family. Only an autoencoder alone needs it, because the family decides the scaling of latents.
     pub family: Option<Family>,
     /// What the U-Net predicts.
     pub prediction_type: Option<PredictionType>,
@@ -182,7 +182,7 @@ impl SingleFile {
         if unet.is_some() && prediction_type.is_none() {
             undecided.push(Undecided::PredictionType);
         }
-        // Other numbers of channels are of other families, whatever U-Net stands beside.
+        // Other numbers of channels are of other families, whatever U-Net the file has.
         if vae.as_ref().is_some_and(|vae| family.is_none() || vae.config.latent_channels != 4) {
             undecided.push(Undecided::ScalingFactor);
         }
@@ -214,7 +214,7 @@ impl SingleFile {
         Ok(file)
     }
 
-    /// What a U-Net is made for whose input has other channels than latents: inpainting and the like. `None` for a usual U-Net.
+    /// The purpose of a U-Net if its input has more channels than latents: inpainting and the like. `None` for a usual U-Net.
     pub fn special_input(&self) -> Option<&'static str> {
         match self.unet.as_ref()?.config.in_channels {
             9 => Some("inpainting (a mask and a masked image beside the latents)"),
@@ -241,7 +241,7 @@ impl SingleFile {
         let Some(takes) = unet.config.cross_attention_dim.get(0) else { return Ok(()) };
         let widths = [Some(first), self.text_encoder_2.as_ref()].map(|part| part.map(|part| part.config.hidden_size));
         let gives: usize = widths.iter().flatten().sum();
-        // One of XL's encoders may lie elsewhere.
+        // One of XL's encoders may be in another file.
         if gives == takes || (self.family == Some(Family::StableDiffusionXl) && self.text_encoder_2.is_none()) {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl UNetSource {
 /// Takes networks out of a file.
 struct Reader<'a> {
     stored: &'a BTreeMap<String, Vec<usize>>,
-    /// Tensors that have a place in a network.
+    /// Tensors that a network uses.
     used: BTreeSet<&'a str>,
 }
 
@@ -288,26 +288,26 @@ impl<'a> Reader<'a> {
         self.stored.get(key).map(Vec::as_slice)
     }
 
-    /// The one of these places of a component that the file has: what the names there begin with, and the place.
-    fn one_of<T: Copy>(&self, component: Part, places: &[(&str, T)]) -> Result<Option<T>, SingleFileError> {
-        let mut found = places.iter().filter_map(|(probe, place)| self.first_with(probe).map(|key| (key, *place)));
+    /// Finds the only one of these candidates for a component that the file has: a prefix of names, and the value to return.
+    fn one_of<T: Copy>(&self, component: Part, candidates: &[(&str, T)]) -> Result<Option<T>, SingleFileError> {
+        let mut found = candidates.iter().filter_map(|(prefix, value)| self.first_with(prefix).map(|key| (key, *value)));
         let first = found.next();
         match (first, found.next()) {
             (Some((first, _)), Some((second, _))) => Err(SingleFileError::Twice { component, first: first.to_owned(), second: second.to_owned() }),
-            _ => Ok(first.map(|(_, place)| place)),
+            _ => Ok(first.map(|(_, value)| value)),
         }
     }
 
     fn unet_source(&self) -> Result<Option<UNetSource>, SingleFileError> {
-        let places: [(&str, (&'static str, bool)); 4] =
+        let candidates: [(&str, (&'static str, bool)); 4] =
             [(UNET, (UNET, true)), ("diffusion_model.", ("diffusion_model.", true)), ("input_blocks.", ("", true)), ("down_blocks.", ("", false))];
-        let Some((prefix, original)) = self.one_of(Part::Unet, &places)? else { return Ok(None) };
+        let Some((prefix, original)) = self.one_of(Part::Unet, &candidates)? else { return Ok(None) };
         let has = |name: &str| self.stored.contains_key(&format!("{prefix}{name}"));
         let blocks = if original { UNetBlocks::of_original(has) } else { UNetBlocks::of(has) };
         Ok(Some(UNetSource { prefix, original, blocks }))
     }
 
-    /// The family of a U-Net: XL has conditions beside the text, 2.x matrices around its transformers, 1.x convolutions.
+    /// The family of a U-Net: XL has conditions in addition to the text, 2.x matrices around its transformers, 1.x convolutions.
     fn unet_family(&self, source: &UNetSource) -> Result<Family, SingleFileError> {
         let shape = |name: &str| source.key(name).and_then(|key| self.shape(&key));
         let text = shape("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight").and_then(|shape| shape.get(1).copied());
@@ -326,14 +326,14 @@ impl<'a> Reader<'a> {
         let stored = self.stored;
         let shape = |name: &str| source.key(name).and_then(|key| stored.get(&key)).map(Vec::as_slice);
         let config = Shapes { shape: &shape }.unet(&source.blocks.layers, image);
-        let places = |name: &str| source.key(name).map(Place::Whole).into_iter().collect();
-        self.part(Part::Unet, config, UNet2DConditionConfig::validate, unet_tensors, places)
+        let locations = |name: &str| source.key(name).map(Location::Whole).into_iter().collect();
+        self.part(Part::Unet, config, UNet2DConditionConfig::validate, unet_tensors, locations)
     }
 
     fn autoencoder(&mut self, family: Option<Family>, image: Option<usize>) -> Result<Option<Network<AutoencoderKlConfig>>, SingleFileError> {
         let component = Part::Vae;
-        let places = [("first_stage_model.", "first_stage_model."), ("vae.", "vae."), ("encoder.", ""), ("decoder.", "")];
-        let Some(prefix) = self.one_of(component, &places[..3])?.or(self.one_of(component, &places[3..])?) else { return Ok(None) };
+        let candidates = [("first_stage_model.", "first_stage_model."), ("vae.", "vae."), ("encoder.", ""), ("decoder.", "")];
+        let Some(prefix) = self.one_of(component, &candidates[..3])?.or(self.one_of(component, &candidates[3..])?) else { return Ok(None) };
         // The text encoder of transformers has an `encoder.` too.
         if prefix.is_empty() && !["encoder.conv_in.", "decoder.conv_in.", "encoder.down", "decoder.up"].iter().any(|name| self.has_prefix(name)) {
             return Ok(None);
@@ -353,20 +353,20 @@ impl<'a> Reader<'a> {
         if let Some(family) = family {
             config.scaling_factor = family.scaling_factor();
         }
-        let places = |name: &str| names(name).into_iter().map(Place::Whole).collect();
-        self.part(component, config, AutoencoderKlConfig::validate, autoencoder_tensors, places).map(Some)
+        let locations = |name: &str| names(name).into_iter().map(Location::Whole).collect();
+        self.part(component, config, AutoencoderKlConfig::validate, autoencoder_tensors, locations).map(Some)
     }
 
-    /// The text encoders of a file whose U-Net is of `family`.
+    /// The text encoders of a file with a U-Net of `family`.
     fn text_encoders(&mut self, family: Option<Family>) -> Result<(Option<TextEncoder>, Option<TextEncoder>), SingleFileError> {
-        let places = [
+        let candidates = [
             ("cond_stage_model.transformer.", ("cond_stage_model.transformer.", false)),
             ("cond_stage_model.model.", ("cond_stage_model.model.", true)),
             ("conditioner.embedders.0.transformer.", ("conditioner.embedders.0.transformer.", false)),
             ("text_model.", ("", false)),
             ("embeddings.token_embedding.", ("", false)),
         ];
-        let first = self.one_of(Part::TextEncoder, &places)?;
+        let first = self.one_of(Part::TextEncoder, &candidates)?;
         let second = self.has_prefix("conditioner.embedders.1.model.").then_some(("conditioner.embedders.1.model.", true));
         // The activation is not in the file: OpenCLIP's models have the exact one.
         let (xl, sd2) = (family == Some(Family::StableDiffusionXl), family == Some(Family::StableDiffusion2));
@@ -395,15 +395,15 @@ impl<'a> Reader<'a> {
         with_projection: bool,
     ) -> Result<Network<ClipTextConfig>, SingleFileError> {
         let stored = self.stored;
-        let places = |name: &str| -> Vec<Place> {
+        let locations = |name: &str| -> Vec<Location> {
             let with_prefix = |name: &str| format!("{prefix}{name}");
             match open_clip(name) {
-                Some(Place::Whole(name)) if fused => vec![Place::Whole(with_prefix(&name))],
-                Some(Place::Third(name, third)) if fused => vec![Place::Third(with_prefix(&name), third)],
-                Some(Place::Transposed(name)) if fused => vec![Place::Transposed(with_prefix(&name))],
+                Some(Location::Whole(name)) if fused => vec![Location::Whole(with_prefix(&name))],
+                Some(Location::Third(name, third)) if fused => vec![Location::Third(with_prefix(&name), third)],
+                Some(Location::Transposed(name)) if fused => vec![Location::Transposed(with_prefix(&name))],
                 None if fused => Vec::new(),
                 // transformers names them with and without `text_model.`, by version.
-                _ => [Some(name), name.strip_prefix("text_model.")].into_iter().flatten().map(|name| Place::Whole(with_prefix(name))).collect(),
+                _ => [Some(name), name.strip_prefix("text_model.")].into_iter().flatten().map(|name| Location::Whole(with_prefix(name))).collect(),
             }
         };
         let layer = |index: usize| match fused {
@@ -413,9 +413,9 @@ impl<'a> Reader<'a> {
         let mut layers = (0..).take_while(|&index| layer(index).iter().any(|prefix| self.has_prefix(prefix))).count();
         // Only shapes that need no transform are read here; those of the projection are the other way round.
         let shape = |name: &str| {
-            let place = places(name);
-            place.iter().find_map(|place| match place {
-                Place::Whole(key) => stored.get(key).map(Vec::as_slice),
+            let locations = locations(name);
+            locations.iter().find_map(|location| match location {
+                Location::Whole(key) => stored.get(key).map(Vec::as_slice),
                 _ => None,
             })
         };
@@ -429,32 +429,32 @@ impl<'a> Reader<'a> {
             config.projection_dim =
                 stored.get(&format!("{prefix}text_projection")).and_then(|shape| shape.get(1).copied()).unwrap_or(config.hidden_size);
         }
-        self.part(component, config, ClipTextConfig::validate, text_encoder_tensors, places)
+        self.part(component, config, ClipTextConfig::validate, text_encoder_tensors, locations)
     }
 
-    /// A network: each tensor that its configuration implies, from the first of its places that the file has.
+    /// A network: each tensor that its configuration implies, from the first of its locations that the file has.
     fn part<C>(
         &mut self,
         component: Part,
         config: C,
         validate: fn(&C) -> Result<(), ConfigError>,
         expected: fn(&C, &mut Visit<'_, SingleFileError>) -> Result<(), SingleFileError>,
-        places: impl Fn(&str) -> Vec<Place>,
+        locations: impl Fn(&str) -> Vec<Location>,
     ) -> Result<Network<C>, SingleFileError> {
         validate(&config).map_err(|error| SingleFileError::Config { component, error })?;
         let mut tensors = BTreeMap::new();
         expected(&config, &mut |name, shape| {
-            let places = places(name);
-            let mut found = places.iter().filter_map(|place| self.stored.get_key_value(place.key()).map(|stored| (place, stored)));
-            let Some((place, (key, stored_shape))) = found.next() else {
-                let key = places.first().map_or(name, Place::key).to_owned();
+            let locations = locations(name);
+            let mut found = locations.iter().filter_map(|location| self.stored.get_key_value(location.key()).map(|stored| (location, stored)));
+            let Some((location, (key, stored_shape))) = found.next() else {
+                let key = locations.first().map_or(name, Location::key).to_owned();
                 return Err(SingleFileError::Missing { component, key, name: name.to_owned(), shape: shape.to_vec() });
             };
             if let Some((second, _)) = found.next() {
                 return Err(SingleFileError::Twice { component, first: key.clone(), second: second.key().to_owned() });
             }
-            let Some(transform) = place.transform(name, shape, stored_shape) else {
-                let (key, found, expected) = (key.clone(), stored_shape.clone(), place.stored_shape(shape));
+            let Some(transform) = location.transform(name, shape, stored_shape) else {
+                let (key, found, expected) = (key.clone(), stored_shape.clone(), location.stored_shape(shape));
                 return Err(SingleFileError::Shape { component, key, found, expected, target: format!("{name} {shape:?}") });
             };
             self.used.insert(key);
@@ -465,7 +465,7 @@ impl<'a> Reader<'a> {
         Ok(Network { config, tensors })
     }
 
-    /// The tensors that have no place, if they may be passed over.
+    /// The tensors that no network uses, if they may be passed over.
     fn rest(&self) -> Result<Vec<String>, SingleFileError> {
         let rest = self.stored.keys().filter(|key| !self.used.contains(key.as_str()));
         rest.map(|key| match surplus_of(key) {
@@ -512,7 +512,7 @@ fn surplus_of(key: &str) -> Option<Part> {
     (!useless).then_some(component)
 }
 
-impl Place {
+impl Location {
     /// The stored name.
     pub fn key(&self) -> &str {
         match self {

@@ -3,7 +3,7 @@
 /// One more level than any U-Net has that is accepted: more are not counted, because work grows with their square.
 const MAX_LEVELS: usize = 17;
 
-/// The blocks of a U-Net, which say where each of its layers stands in the original layout.
+/// The blocks of a U-Net, which say the position of each of its layers in the original layout.
 ///
 /// There the blocks are numbered through: `input_blocks.0` is the first convolution, and then each residual block (with
 /// its transformer) and each downsampling has the next number; `output_blocks` likewise, where upsampling belongs to the
@@ -17,7 +17,7 @@ pub struct UNetBlocks {
 }
 
 impl UNetBlocks {
-    /// The blocks of a U-Net whose tensors (or modules) have these diffusers' names.
+    /// The blocks of a U-Net with these diffusers' names of tensors (or modules).
     pub fn of(has: impl Fn(&str) -> bool) -> Self {
         // Every count ends at the first name that is missing, so that no more names are asked for than there are.
         let count = |prefix: &str, suffix: &str| (0..).take_while(|index| has(&format!("{prefix}{index}{suffix}"))).count();
@@ -54,7 +54,7 @@ impl UNetBlocks {
         self.layers.iter().rev().take(index).map(|layers| layers + 1).sum()
     }
 
-    /// The original name of the tensor or module with diffusers' name `name`, or none if there is no such place.
+    /// The original name of the tensor or module with diffusers' name `name`, or none if the U-Net has no such block.
     pub fn original(&self, name: &str) -> Option<String> {
         let parts: Vec<&str> = name.split('.').collect();
         Some(match parts.as_slice() {
@@ -86,8 +86,8 @@ impl UNetBlocks {
                     ("resnets", rest) if index <= layers => resnet(&format!("output_blocks.{}.0", first + index), rest)?,
                     ("attentions", rest) if index <= layers => join(&format!("output_blocks.{}.1", first + index), rest),
                     ("upsamplers", ["conv", rest @ ..]) => {
-                        let place = if *self.attention.get(block)? { 2 } else { 1 };
-                        join(&format!("output_blocks.{}.{place}.conv", first + layers), rest)
+                        let position = if *self.attention.get(block)? { 2 } else { 1 };
+                        join(&format!("output_blocks.{}.{position}.conv", first + layers), rest)
                     }
                     _ => return None,
                 }
@@ -149,7 +149,7 @@ pub fn former_autoencoder(name: &str) -> Option<String> {
 
 /// Where a tensor is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// Under this name.
     Whole(String),
     /// One of the three equal parts of a joint tensor: 0 is the query, 1 the key, 2 the value.
@@ -159,10 +159,10 @@ pub enum Place {
 }
 
 /// Where OpenCLIP stores the text encoder's tensor with transformers' name `name`.
-pub fn open_clip(name: &str) -> Option<Place> {
+pub fn open_clip(name: &str) -> Option<Location> {
     let parts: Vec<&str> = name.split('.').collect();
-    Some(Place::Whole(match parts.as_slice() {
-        ["text_projection", "weight"] => return Some(Place::Transposed("text_projection".to_owned())),
+    Some(Location::Whole(match parts.as_slice() {
+        ["text_projection", "weight"] => return Some(Location::Transposed("text_projection".to_owned())),
         ["text_model", "embeddings", "token_embedding", "weight"] => "token_embedding.weight".to_owned(),
         ["text_model", "embeddings", "position_embedding", "weight"] => "positional_embedding".to_owned(),
         ["text_model", "final_layer_norm", rest @ ..] => join("ln_final", rest),
@@ -176,7 +176,7 @@ pub fn open_clip(name: &str) -> Option<Place> {
                 ["self_attn", "out_proj", rest @ ..] => join(&format!("{block}.attn.out_proj"), rest),
                 ["self_attn", projection, kind] => {
                     let third = ["q_proj", "k_proj", "v_proj"].iter().position(|name| name == projection)?;
-                    return Some(Place::Third(format!("{block}.attn.in_proj_{kind}"), third));
+                    return Some(Location::Third(format!("{block}.attn.in_proj_{kind}"), third));
                 }
                 _ => return None,
             }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Solvers of fewer steps end with lower orders if `lower_order_final` says so.
 const FEW: usize = 15;
-/// Levels whose ratio is closer to 1 are the same.
+/// Two levels are the same if their ratio is closer to 1.
 const SAME: f64 = 1.0 + 1e-9;
 
 pub(super) struct Dpm<L> {

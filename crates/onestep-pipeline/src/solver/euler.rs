@@ -12,7 +12,7 @@ use crate::{
     schedule::{Level, NoiseSchedule},
 };
 
-/// Its samples are x/α, whose noise has the standard deviation σ/α.
+/// Its samples are x/α; their noise has the standard deviation σ/α.
 pub(super) struct Euler {
     schedule: NoiseSchedule,
     timesteps: Vec<f64>,

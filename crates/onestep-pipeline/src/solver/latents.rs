@@ -40,7 +40,7 @@ macro_rules! vector {
 vector!(f32);
 vector!(f64);
 
-/// `first + Σ factor · latents`, without the terms whose factor is 0.
+/// `first + Σ factor · latents`, without terms that have the factor 0.
 pub(super) fn combine<L: Latents>(first: (f64, &L), others: &[(f64, &L)]) -> L {
     let mut terms = [first].into_iter().chain(others.iter().copied()).filter(|(factor, _)| *factor != 0.0);
     let scaled = |(factor, latents): (f64, &L)| if factor == 1.0 { latents.clone() } else { latents.clone().scale(factor) };

@@ -1,6 +1,6 @@
-//! Tokenizers as they lie on disk, converted to one form.
+//! Reads tokenizers in any published form and converts them to one form.
 //!
-//! A tokenizer's folder holds `tokenizer.json`, or `vocab.json` and `merges.txt` as published Stable Diffusion folders do, and beside them
+//! A tokenizer's folder holds `tokenizer.json`, or `vocab.json` and `merges.txt` as published Stable Diffusion folders do, and may hold
 //! `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`. [`open_folder`] makes one `tokenizer.json` of them, with padding and
 //! truncation to a fixed length, that gives the ids which diffusers' pipelines give. The crate `onestep` encodes prompts by that file, in training as
 //! well as in a browser; this module encodes nothing.

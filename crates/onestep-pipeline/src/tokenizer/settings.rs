@@ -1,4 +1,4 @@
-//! What stands beside vocabulary and merges: class, length, special and added tokens.
+//! A tokenizer's settings, which are in other files than vocabulary and merges: class, length, special and added tokens.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::PipelineError;
 
-/// Classes whose rules these are. Others have the same two files and split texts in other ways.
+/// The classes that have these rules. Others have the same two files and split texts in other ways.
 const CLASSES: [&str; 2] = ["CLIPTokenizer", "CLIPTokenizerFast"];
 const START: &str = "<|startoftext|>";
 /// Ends, pads and stands for what is unknown, unless the settings say something else.

@@ -51,7 +51,7 @@ impl Model {
     }
 }
 
-/// Whole numbers below 2^24, other ones for each name and place: the script computes the same.
+/// Whole numbers below 2^24, other ones for each name and index: the script computes the same.
 pub fn numbers(name: &str, shape: &[usize]) -> impl Iterator<Item = u32> {
     let start = u64::from(crc32(name));
     (0..shape.iter().product::<usize>() as u64).map(move |index| ((start + index * 2_654_435_761) % (1 << 24)) as u32)

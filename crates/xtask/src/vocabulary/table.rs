@@ -107,8 +107,12 @@ pub const OTHERS: &[(&str, &[&str])] = &[
     ("draw", &["drawImage", "ImageDraw", "draw_text", "ProgressDrawTarget", "set_draw_target", ".draw(", "fn draw", ".draw_series", "draw_mesh"]),
     ("drawing", &["DrawingArea", "DrawingBackend", "drawingBuffer", "into_drawing_area", "drawing::"]),
     ("picture", &["picture-classifier"]),
-    ("processor", &["post_processor", "PostProcessor", "postProcessor", "post-processor", "preprocessor", "Xeon(R) Processor"]),
-    ("processors", &["\"processors\"", "post-processors", "processors::"]),
+    ("piece", &["WordPiece"]),
+    (
+        "processor",
+        &["post_processor", "PostProcessor", "postProcessor", "post-processor", "preprocessor", "Xeon(R) Processor", ".processor.", "\".processor\""],
+    ),
+    ("processors", &["\"processors\"", "post-processors", "processors::", "tokenizers.processors"]),
     ("judge", &["\"judge\"", "/judge", "p1 and judge", "judge/"]),
     ("share", &["/share", "usr/share"]),
 ];

@@ -1,4 +1,4 @@
-//! `onestep sample`: images from any teacher or one-step model, as it lies on disk.
+//! `onestep sample`: generates images with any teacher or one-step model, in the layout in which it was published.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ const METADATA: &str = "metadata.jsonl";
 /// Images of a grid's row.
 const COLUMNS: usize = 8;
 
-/// Sample images from a Stable Diffusion model or a one-step model, as it lies on disk.
+/// Sample images from a Stable Diffusion model or a one-step model, in any published layout.
 ///
 /// MODEL is a folder of diffusers, a single file, or a run folder. With --out FILE.png one image or a grid of all is written, else a folder with one
 /// PNG file for each image and their prompts in metadata.jsonl. The parameters are stored in the images.

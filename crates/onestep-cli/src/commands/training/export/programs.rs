@@ -71,7 +71,7 @@ pub fn text_encoders(
     })
 }
 
-/// What the generator of Stable Diffusion XL takes beside the hidden states.
+/// The inputs of Stable Diffusion XL's generator in addition to the hidden states.
 #[derive(Clone, Copy, Debug)]
 pub struct PooledText {
     /// The width of the pooled text.
