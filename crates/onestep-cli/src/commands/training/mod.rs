@@ -35,7 +35,7 @@ pub enum TrainingCommand {
     Pairs(pairs::Pairs),
     Distil(Box<distil::Distil>),
     Eval(Box<eval::Eval>),
-    Export(export::Export),
+    Export(Box<export::Export>),
     /// Run tools for developers of onestep
     #[command(subcommand, display_order = 99)]
     Debug(debug::Debug),
