@@ -37,9 +37,17 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), CompileError> {
 
 /// Transposes [K,D] to [D,K].
 fn transposed(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut turned = Vec::with_capacity(data.len());
-    for column in 0..columns {
-        turned.extend((0..rows).map(|row| data[row * columns + column]));
+    /// The side of the blocks in which elements are moved, so that rows and columns of a block stay in the cache.
+    const BLOCK: usize = 32;
+    let mut turned = vec![0.0; rows * columns];
+    for first_row in (0..rows).step_by(BLOCK) {
+        for first_column in (0..columns).step_by(BLOCK) {
+            for row in first_row..rows.min(first_row + BLOCK) {
+                for column in first_column..columns.min(first_column + BLOCK) {
+                    turned[column * rows + row] = data[row * columns + column];
+                }
+            }
+        }
     }
     turned
 }
