@@ -91,6 +91,7 @@ fn writers() -> Vec<Writer> {
             &["--teacher", "in/teacher", "--data", "in/images", "--count", "4", "--shard", "2", "--batch", "2", "--steps", "2", "--device", "cpu"],
             "in/teacher",
         ),
+        grows("sample", &["in/teacher", "red square", "--steps", "2", "--device", "cpu"], "in/teacher"),
         grows("distil", &["--teacher", "in/teacher", "--pairs", "in/pairs", "--distance", "mse", "--device", "cpu"], "in/teacher"),
         file("generate", &["red square", "--bundle", "in/bundle", "--device", "cpu"], PNG, "in/bundle"),
         file(

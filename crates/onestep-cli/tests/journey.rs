@@ -203,7 +203,7 @@ fn a_run_is_not_resumed_as_another_task_or_with_another_metric() {
 fn teachers_that_cannot_be_sampled_are_refused() {
     let folder = &journey().folder;
     let changes = [
-        ("unet/config.json", "addition_embed_type", serde_json::json!("text_time"), "SDXL"),
+        ("unet/config.json", "addition_embed_type", serde_json::json!("text_time"), "addition_embed_type"),
         ("scheduler/scheduler_config.json", "prediction_type", serde_json::json!("flow_prediction"), "prediction_type"),
     ];
     for (number, (file, key, value, told)) in changes.into_iter().enumerate() {

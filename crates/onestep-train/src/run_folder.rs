@@ -27,7 +27,7 @@ pub enum Entry {
 }
 
 /// The file that a process locks while it works in the folder.
-pub(crate) const LOCK: &str = "run.lock";
+pub const LOCK: &str = "run.lock";
 const CONFIG: &str = "config.toml";
 const LOG: &str = "log.jsonl";
 /// The kind of the folder, in its mark.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Family, Part,
-    config::{AutoencoderKlConfig, ClipTextConfig, SchedulerConfig, UNet2DConditionConfig, object},
+    config::{AutoencoderKlConfig, ClipTextConfig, ConfigError, SchedulerConfig, UNet2DConditionConfig, object},
     error::PipelineError,
     family::is_xl,
     lora::LoraOption,
@@ -305,7 +305,10 @@ impl Pipeline {
         if !self.class().is_some_and(|class| class.starts_with("StableDiffusion") && !class.starts_with("StableDiffusionXL")) {
             return Ok(text.to_owned());
         }
-        let mut keys = object("the scheduler", text).map_err(|error| self.refuse_file(SCHEDULER_CONFIG, &error.to_string()))?;
+        // What the pipeline replaces must be sound all the same.
+        let refuse = |error: ConfigError| self.refuse_file(SCHEDULER_CONFIG, &error.to_string());
+        SchedulerConfig::from_json(text).map_err(refuse)?;
+        let mut keys = object("the scheduler", text).map_err(refuse)?;
         let is_clipping = |class: Option<&Value>| {
             class.and_then(Value::as_str).is_some_and(|class| class.starts_with("DDIM") || class.starts_with("DDPM") || class.starts_with("LCM"))
         };

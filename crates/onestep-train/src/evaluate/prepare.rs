@@ -198,8 +198,8 @@ fn open_students(options: &EvaluateOptions, teacher: &PipelineFolder, sizes: &Si
                 options.teacher.display()
             )));
         }
-        // A student takes all but the denoiser unchanged from its teacher.
-        for component in teacher.components().into_iter().filter(|component| *component != "unet") {
+        // A student takes all but the denoiser unchanged from its teacher; its scheduler says how it is evaluated.
+        for component in teacher.components().into_iter().filter(|component| !["unet", "scheduler"].contains(component)) {
             if student.has_same(component, teacher)? {
                 continue;
             }

@@ -10,6 +10,7 @@ use onestep_store::{
 };
 use onestep_train::image_grid::ImageGrid;
 use onestep_train::pipeline_folder::ModelOptions;
+use onestep_train::run_folder::LOCK;
 use onestep_train::sample::{self, SampleModel, SampleOptions, SampleRequest, SampledImage, Tensors};
 use onestep_train::{Observer, TrainError};
 use serde_json::json;
@@ -24,7 +25,6 @@ use crate::{output, tensors};
 
 /// The kind of a folder with sampled images, in its mark.
 const SAMPLES: &str = "a folder of sampled images";
-const LOCK: &str = ".lock";
 /// The captions of the images, as image folders have them.
 const METADATA: &str = "metadata.jsonl";
 /// Images of a grid's row.

@@ -108,13 +108,6 @@ impl Export {
         };
         let kind = self.one_step.or(model.one_step_kind()?);
         let rule = model.one_step_rule(kind, self.timestep)?;
-        if kind.is_none() && !shared.quiet {
-            output::message(&format!(
-                "note: the files of {} do not say that this model generates in one step; it is read as a student at t = {}; --one-step names another rule",
-                source.display(),
-                rule.timestep
-            ));
-        }
         let programs = compiled(&model, rule, storage, self.guidance)?;
         let card = match &self.card {
             Some(path) => String::from_utf8(onestep_store::read(path)?)
@@ -140,7 +133,7 @@ impl Export {
             Some(_) => Some(model.pipeline().text_config(Part::TextEncoder2)?.eos_token_id).filter(|id| *id != 2),
             None => None,
         };
-        let entries = write_weights(&mut destination, &programs)?;
+        let entries = write_weights(&mut destination, &out, &programs)?;
         let writer = BundleWriter {
             title: self.title,
             license: self.license,
@@ -167,6 +160,13 @@ impl Export {
             .and_then(|bundle| bundle_folder::check(&out, &bundle).and_then(|()| bundle_folder::smoke_test(bundle)))
             .map_err(|failure| Failure::new(failure.exit(), format!("checking the new bundle {}: {}", out.display(), failure.message())))?;
         destination.publish()?;
+        if kind.is_none() && !shared.quiet {
+            output::message(&format!(
+                "note: the files of {} do not say that this model generates in one step; it is read as a student at t = {}; --one-step names another rule",
+                source.display(),
+                rule.timestep
+            ));
+        }
         if !shared.quiet {
             output::message(&format!("{} files, {:.1} MiB", manifest.files.len() + 1, manifest.total_bytes() as f64 / 1_048_576.0));
             output::message(&written.to_string());
@@ -238,7 +238,7 @@ fn stored<M: Module>(pipeline: &Pipeline, part: Part, network: M) -> Result<Stor
 }
 
 /// Writes the weight files, tensor by tensor.
-fn write_weights(destination: &mut FolderDestination, programs: &[Compiled]) -> Result<Vec<FileEntry>, Failure> {
+fn write_weights(destination: &mut FolderDestination, out: &Path, programs: &[Compiled]) -> Result<Vec<FileEntry>, Failure> {
     let weights = BundleWeights::new(&programs.iter().collect::<Vec<_>>(), WEIGHT_FILE_BYTES)?;
     let mut entries = Vec::new();
     for number in 0..weights.len() {
@@ -246,7 +246,7 @@ fn write_weights(destination: &mut FolderDestination, programs: &[Compiled]) -> 
         let (mut file, mut hasher) = (destination.create(&name)?, FileHasher::new(&name));
         weights.write(number, |bytes| -> Result<(), Failure> {
             hasher.update(bytes);
-            Ok(file.write_all(bytes).map_err(|error| StoreError::storage("writing", Path::new(&name), &error))?)
+            Ok(file.write_all(bytes).map_err(|error| StoreError::storage("writing", &out.join(&name), &error))?)
         })?;
         entries.push(hasher.finish());
     }
