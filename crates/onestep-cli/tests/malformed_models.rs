@@ -520,7 +520,7 @@ fn weight_files() {
         let offsets = |name, change: fn(u64, u64) -> Value| {
             weights_row(name, path, &["tensor"], move |bytes| {
                 with_entry(&bytes, tensor, |entry| {
-                    let [start, end] = [0, 1].map(|side| entry["data_offsets"][side].as_u64().expect("a number"));
+                    let [start, end] = [0usize, 1].map(|side| entry["data_offsets"][side].as_u64().expect("a number"));
                     entry["data_offsets"] = change(start, end);
                 })
             })
