@@ -1,6 +1,7 @@
 //! The prompts of a pair set: the captions of an image folder, or a file of prompts.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use onestep_noise::{Philox, Stream};
 use onestep_pipeline::prompts::PromptFile;
@@ -9,8 +10,22 @@ use crate::{
     data::{ImageEntry, training_captions},
     error::TrainError,
     observer::Observer,
-    pairs::PairsOptions,
 };
+
+/// Where prompts come from.
+#[derive(Clone, Copy)]
+pub(crate) struct PromptSource<'a> {
+    /// The image folder with captions; empty with a file.
+    pub data: &'a Path,
+    /// The file of prompts; empty with an image folder.
+    pub prompts: &'a Path,
+    /// Its column.
+    pub caption_column: Option<&'a str>,
+    /// Number of pairs.
+    pub count: u64,
+    /// Seed of pair 0.
+    pub base_seed: u64,
+}
 
 /// The prompts in their order.
 pub(crate) struct PairPrompts {
@@ -24,12 +39,12 @@ impl PairPrompts {
     ///
     /// # Errors
     /// A folder or file that cannot be used.
-    pub fn read(options: &PairsOptions, observer: &mut dyn Observer) -> Result<Self, TrainError> {
+    pub fn read(options: PromptSource<'_>, observer: &mut dyn Observer) -> Result<Self, TrainError> {
         let mut read = if options.prompts.as_os_str().is_empty() {
-            Self::of_images(&training_captions(&options.data)?)
+            Self::of_images(&training_captions(options.data)?)
         } else {
-            let path = &options.prompts;
-            let file = PromptFile::read(path, options.caption_column.as_deref())?;
+            let path = options.prompts;
+            let file = PromptFile::read(path, options.caption_column)?;
             if file.blank() > 0 {
                 observer.note(&format!("{}: {} blank lines or rows were skipped", path.display(), file.blank()));
             }
@@ -71,7 +86,6 @@ mod tests {
     use super::*;
     use crate::observer::Silent;
     use std::fs;
-    use std::path::PathBuf;
 
     #[test]
     fn prompts_of_a_file_keep_duplicates_and_order() {
@@ -79,8 +93,8 @@ mod tests {
         let path = home.path().join("prompts.txt");
         fs::write(&path, "a\nb\n\na\nc\n").unwrap();
         let read = |count| {
-            let options = PairsOptions { prompts: path.clone(), data: PathBuf::new(), count, ..PairsOptions::default() };
-            PairPrompts::read(&options, &mut Silent).unwrap().prompts
+            let options = PromptSource { data: Path::new(""), prompts: &path, caption_column: None, count, base_seed: 7 };
+            PairPrompts::read(options, &mut Silent).unwrap().prompts
         };
         assert_eq!(read(9), ["a", "b", "a", "c"]);
         let (two, again) = (read(2), read(2));
@@ -96,8 +110,8 @@ mod tests {
             fs::write(home.path().join(format!("{name}.png")), "no image").unwrap();
             fs::write(home.path().join(format!("{name}.txt")), text).unwrap();
         }
-        let options = PairsOptions { data: home.path().to_owned(), ..PairsOptions::default() };
-        let read = PairPrompts::read(&options, &mut Silent).unwrap();
+        let options = PromptSource { data: home.path(), prompts: Path::new(""), caption_column: None, count: 9, base_seed: 7 };
+        let read = PairPrompts::read(options, &mut Silent).unwrap();
         assert_eq!(
             (read.prompts, read.names),
             (["red heart", "heart", "blue heart"].map(str::to_owned).to_vec(), ["red heart", "red heart", "blue heart"].map(str::to_owned).to_vec())

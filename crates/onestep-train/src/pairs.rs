@@ -27,7 +27,7 @@ use serde_json::json;
 use crate::{
     error::{TrainError, TrainErrorKind, check_options},
     observer::Observer,
-    pair_prompts::PairPrompts,
+    pair_prompts::{PairPrompts, PromptSource},
     pipeline_folder::{ModelOptions, PipelineFolder},
     prompt_encoder::PromptEncoder,
     run_folder::{Entry, LOCK, model_of},
@@ -171,6 +171,11 @@ impl PairIndex {
 const MOST_SHARDS: u64 = 99_999;
 
 impl PairsOptions {
+    fn source(&self) -> PromptSource<'_> {
+        let Self { count, base_seed, .. } = *self;
+        PromptSource { data: &self.data, prompts: &self.prompts, caption_column: self.caption_column.as_deref(), count, base_seed }
+    }
+
     fn shards(&self) -> u64 {
         self.count.div_ceil(self.shard)
     }
@@ -235,7 +240,7 @@ pub fn make(options: &PairsOptions, entry: Entry, device: &Device, observer: &mu
     let sizes = teacher.sizes()?;
     options.check_memory(sizes.latent)?;
     check_solver(&teacher.schedule()?, options)?;
-    let requested = PairIndex::new(options, stored.hash()?, sizes.latent, PairPrompts::read(options, observer)?);
+    let requested = PairIndex::new(options, stored.hash()?, sizes.latent, PairPrompts::read(options.source(), observer)?);
     json_bytes(&requested, &options.out.join(INDEX))?;
     // Weights that cannot be used leave no folder.
     let pair_sampler = PairSampler::new(&teacher, options, device)?;

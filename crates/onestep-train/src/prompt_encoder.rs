@@ -1,7 +1,7 @@
 //! Prompts as conditions of a denoiser, for every family of pipelines.
 
 use burn::tensor::{Device, Tensor};
-use onestep_nets::{AddedConditions, ClipTextModel, ClipTextOutput, Conditioning, UNet2DConditionModel, guidance_features};
+use onestep_nets::{AddedConditions, ClipTextModel, ClipTextOutput, Conditioning, guidance_features};
 
 use crate::{
     data::CaptionTokenizer,
@@ -137,9 +137,4 @@ impl PromptEncoder {
 /// The hidden states before the last layer, not normalised.
 fn penultimate(output: &ClipTextOutput) -> Tensor<3> {
     output.hidden_states[output.hidden_states.len().saturating_sub(2)].clone()
-}
-
-/// True if a denoiser takes the guidance scale as an input. Such a denoiser has no unconditional prediction.
-pub fn takes_guidance(unet: &UNet2DConditionModel) -> bool {
-    unet.time_embedding.cond_proj.is_some()
 }

@@ -24,7 +24,7 @@ fn changes(value: &Value, path: &str) -> Vec<(String, Value)> {
             vec![(path.into(), Value::Array(changed))]
         }
         Value::Array(_) => vec![(path.into(), json!(["other"]))],
-        Value::Null => vec![(path.into(), json!("other"))],
+        Value::Null => vec![(path.into(), json!(if path.ends_with("/size") { "64" } else { "other" }))],
         // Names of enums among them.
         Value::String(text) => {
             let others = ["e-latent-lpips", "f32", "blit+geom+cutout", "latent", "batch"];

@@ -14,9 +14,9 @@ use crate::{
     image_grid::rgb,
     observer::Observer,
     pipeline_folder::{ModelOptions, PipelineFolder},
-    prompt_encoder::{PromptEncoder, takes_guidance},
+    prompt_encoder::PromptEncoder,
     run_folder::model_of,
-    sampler::{Evaluation, Sampler, Start, fresh_noise, is_guided, noises, one_step},
+    sampler::{Evaluation, Sampler, Start, fresh_noise, is_guided, noises, one_step, takes_guidance},
 };
 
 /// Steps of a model that needs many, if none are given; diffusers' default.

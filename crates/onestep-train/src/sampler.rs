@@ -5,7 +5,7 @@ use onestep_nets::{ClipTextModel, Conditioning, ConfigError, Generator, NoiseSch
 use onestep_noise::{Stream, normal, standard_normal};
 use onestep_pipeline::solver::{self, Latents, first_evaluation, solver};
 
-use crate::{data::CaptionTokenizer, error::TrainError, observer::Observer, prompt_encoder::takes_guidance};
+use crate::{data::CaptionTokenizer, error::TrainError, observer::Observer};
 
 /// The conditions of prompts, by a single text encoder.
 ///
@@ -221,6 +221,11 @@ pub fn check_deterministic(schedule: &NoiseSchedule, steps: usize) -> Result<(),
         "{} in {steps} steps adds fresh noise, so that its latents are no function of the initial noise; expected a deterministic scheduler, such as DDIMScheduler",
         schedule.config().class.name()
     )))
+}
+
+/// True if a denoiser takes the guidance scale as an input. Such a denoiser has no unconditional prediction.
+pub fn takes_guidance(unet: &UNet2DConditionModel) -> bool {
+    unet.time_embedding.cond_proj.is_some()
 }
 
 /// Whether a guidance scale needs an unconditional prediction.

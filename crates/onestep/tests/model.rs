@@ -199,7 +199,7 @@ fn a_bundle_with_two_encoders_whose_parts_do_not_fit_is_refused() {
     let cases: [(Edit, &str); 10] = [
         (|writer| writer.tokenizer_2 = None, "has the ports end_of_text, input_ids, input_ids_2, expected input_ids"),
         (|writer| drop(edit(writer, "text_encoder").inputs.pop()), "text-encoder.json: operation 3 reads value 3 before it is computed"),
-        (|writer| edit(writer, "text_encoder").values[2].shape = vec![1, 7], "input_ids_2"),
+        (|writer| edit(writer, "text_encoder").values[2].shape = vec![1, 7], "operation 1: embedding of [[9, 4], [1, 7]]"),
         (|writer| edit(writer, "text_encoder").values[3].shape = vec![TOKENS, 1], "end_of_text"),
         (|writer| edit(writer, "text_encoder").values[3].dtype = DType::I32, "end_of_text"),
         (|writer| edit(writer, "text_encoder").outputs.swap_remove(1).name.clear(), "has the ports encoder_hidden_states, expected"),

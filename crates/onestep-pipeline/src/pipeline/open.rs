@@ -305,10 +305,7 @@ impl Pipeline {
         if !self.class().is_some_and(|class| class.starts_with("StableDiffusion") && !class.starts_with("StableDiffusionXL")) {
             return Ok(text.to_owned());
         }
-        // What the pipeline replaces must be sound all the same.
-        let refuse = |error: ConfigError| self.refuse_file(SCHEDULER_CONFIG, &error.to_string());
-        SchedulerConfig::from_json(text).map_err(refuse)?;
-        let mut keys = object("the scheduler", text).map_err(refuse)?;
+        let mut keys = object("the scheduler", text).map_err(|error| self.refuse_file(SCHEDULER_CONFIG, &error.to_string()))?;
         let is_clipping = |class: Option<&Value>| {
             class.and_then(Value::as_str).is_some_and(|class| class.starts_with("DDIM") || class.starts_with("DDPM") || class.starts_with("LCM"))
         };
@@ -324,7 +321,10 @@ impl Pipeline {
     /// # Errors
     /// It is missing, or not implemented.
     pub fn scheduler_config(&self) -> Result<SchedulerConfig, PipelineError> {
-        SchedulerConfig::from_json(&self.scheduler_json()?).map_err(|error| self.refuse_file(SCHEDULER_CONFIG, &error.to_string()))
+        let refuse = |error: ConfigError| self.refuse_file(SCHEDULER_CONFIG, &error.to_string());
+        // What the pipeline replaces must be sound all the same.
+        SchedulerConfig::from_json(self.scheduler_text()?).map_err(refuse)?;
+        SchedulerConfig::from_json(&self.scheduler_json()?).map_err(refuse)
     }
 
     /// Replaces the scheduler by a `scheduler_config.json` with this text.

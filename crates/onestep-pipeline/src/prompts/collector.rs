@@ -6,8 +6,12 @@ use std::path::Path;
 use onestep_program::limits::PROMPT_BYTES;
 
 use super::refusal::refusal;
-use super::{MAX_PROMPTS, MAX_TEXT_BYTES, PromptFile};
 use crate::error::PipelineError;
+
+/// Most prompts of one file.
+pub const MAX_PROMPTS: usize = 10_000_000;
+/// Most bytes of all prompts of one file together.
+pub const MAX_TEXT_BYTES: usize = 1 << 30;
 
 /// The prompts read so far.
 pub(super) struct Collector<'a> {
@@ -60,11 +64,11 @@ impl<'a> Collector<'a> {
     }
 
     /// The prompts; none is an error.
-    pub fn finish(self) -> Result<PromptFile, PipelineError> {
+    pub fn finish(self) -> Result<(Vec<String>, u64), PipelineError> {
         if self.prompts.is_empty() {
             let found = if self.blank == 0 { "none".to_owned() } else { format!("{} blank lines or rows", self.blank) };
             return Err(refusal(self.path, "", "prompts", found, "write one prompt per line"));
         }
-        Ok(PromptFile { prompts: self.prompts, blank: self.blank })
+        Ok((self.prompts, self.blank))
     }
 }

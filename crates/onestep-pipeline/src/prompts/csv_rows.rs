@@ -5,9 +5,9 @@ use std::io::BufRead;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::collector::Collector;
+use super::column::{NAME_THE_COLUMN, choose, wanted};
 use super::lines::{Lines, MAX_LINE_BYTES};
 use super::refusal::unreadable;
-use super::{NAME_THE_COLUMN, choose, wanted};
 use crate::error::PipelineError;
 
 const MAX_FIELDS: usize = 10_000;

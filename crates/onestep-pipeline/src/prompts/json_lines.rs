@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::collector::Collector;
+use super::column::{COLUMNS, NAME_THE_COLUMN, choose};
 use super::lines::Lines;
 use super::refusal::quoted;
-use super::{COLUMNS, NAME_THE_COLUMN, choose};
 use crate::error::PipelineError;
 
 const OBJECT: &str = "a JSON object";

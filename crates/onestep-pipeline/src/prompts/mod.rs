@@ -4,6 +4,7 @@
 //! Prompts are kept in the order of the file, duplicates included, without white space around them. Empty ones are skipped and counted.
 
 mod collector;
+mod column;
 mod csv_rows;
 mod json_lines;
 mod lines;
@@ -19,18 +20,13 @@ use std::path::Path;
 use onestep_program::file_signature::wrong_format;
 
 use collector::Collector;
+pub use collector::{MAX_PROMPTS, MAX_TEXT_BYTES};
+pub use column::COLUMNS;
 use lines::Lines;
 use refusal::{refusal, unreadable};
 
 use crate::error::PipelineError;
 use crate::guard::guarded;
-
-/// Most prompts of one file.
-pub const MAX_PROMPTS: usize = 10_000_000;
-/// Most bytes of all prompts of one file together.
-pub const MAX_TEXT_BYTES: usize = 1 << 30;
-/// The names under which the prompt of a row is looked for if no column is named, in this order. CSV and Parquet ignore their case.
-pub const COLUMNS: [&str; 3] = ["text", "caption", "prompt"];
 
 /// The prompts of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +57,8 @@ impl PromptFile {
                 _ => text::read(&mut lines, column, &mut collector)?,
             }
         }
-        collector.finish()
+        let (prompts, blank) = collector.finish()?;
+        Ok(Self { prompts, blank })
     }
 
     /// The prompts in the order of the file; never empty.
@@ -112,25 +109,3 @@ fn refuse_other_formats(path: &Path, ending: &str, beginning: &[u8]) -> Result<(
         _ => Ok(()),
     }
 }
-
-/// The place of the column with the prompts among `names`.
-fn choose(names: &[String], column: Option<&str>) -> Result<usize, String> {
-    let found = match column {
-        Some(column) => names.iter().position(|name| name == column),
-        None => COLUMNS.iter().find_map(|wanted| names.iter().position(|name| name.eq_ignore_ascii_case(wanted))),
-    };
-    found.ok_or_else(|| {
-        const SHOWN: usize = 12;
-        let listed: Vec<String> = names.iter().take(SHOWN).map(|name| refusal::quoted(name)).collect();
-        let rest = names.len().saturating_sub(SHOWN);
-        listed.join(", ") + &if rest > 0 { format!(" and {rest} more") } else { String::new() }
-    })
-}
-
-/// What was looked for, in words.
-fn wanted(column: Option<&str>) -> String {
-    column.map_or_else(|| format!("a column {}, {} or {}", COLUMNS[0], COLUMNS[1], COLUMNS[2]), |column| format!("a column {column}"))
-}
-
-/// What to do if it is not there.
-const NAME_THE_COLUMN: &str = "name the one with the prompts by --caption-column";

@@ -11,8 +11,8 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
 use super::collector::Collector;
+use super::column::{NAME_THE_COLUMN, choose, wanted};
 use super::refusal::refusal;
-use super::{NAME_THE_COLUMN, choose, wanted};
 use crate::error::PipelineError;
 
 /// Most bytes of a page after it is unpacked.

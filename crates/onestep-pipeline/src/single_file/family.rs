@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::SingleFileError;
+use super::single_file_error::SingleFileError;
 use crate::Family;
+
+/// What stands before the U-Net's names.
+pub(super) const UNET: &str = "model.diffusion_model.";
 
 /// What the U-Net predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +149,7 @@ const LORA: [&str; 8] = [".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".l
 /// Refuses models that are known and not supported.
 pub(super) fn refuse_others(tensors: &BTreeMap<String, Vec<usize>>) -> Result<(), SingleFileError> {
     for (name, family) in OTHERS {
-        let found = ["", super::UNET].into_iter().map(|prefix| format!("{prefix}{name}")).find(|key| tensors.contains_key(key));
+        let found = ["", UNET].into_iter().map(|prefix| format!("{prefix}{name}")).find(|key| tensors.contains_key(key));
         if let Some(key) = found {
             return Err(SingleFileError::OtherFamily { family, key });
         }

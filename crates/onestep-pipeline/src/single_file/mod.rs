@@ -26,6 +26,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 pub use family::PredictionType;
+use family::UNET;
 pub use original_names::{Location, UNetBlocks, former_autoencoder, open_clip, original_autoencoder};
 pub use single_file_error::SingleFileError;
 pub use stored_tensor::{StoredTensor, Transform};
@@ -37,8 +38,6 @@ use crate::{
 };
 use infer_config::{Shapes, TIME_ID_FEATURES};
 
-/// What stands before the U-Net's names.
-const UNET: &str = "model.diffusion_model.";
 /// Layers of OpenCLIP ViT-H that Stable Diffusion 2.x uses, of 24: its condition is the output of the last but one.
 const SD2_LAYERS: usize = 23;
 /// Width of Stable Diffusion 2's text encoder.

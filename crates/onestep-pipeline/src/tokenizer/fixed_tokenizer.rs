@@ -1,5 +1,7 @@
 //! A tokenizer in its one form.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -71,7 +73,28 @@ impl Tokenizer {
     }
 }
 
-pub(super) fn open(files: &TokenizerContents, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
+/// Opens the tokenizer in a folder: [`TokenizerContents::read`], then [`TokenizerContents::open`].
+///
+/// # Errors
+/// Those of both.
+pub fn open_folder(folder: &Path, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
+    TokenizerContents::read(folder)?.open(positions)
+}
+
+impl TokenizerContents {
+    /// Converts the tokenizer to its one form.
+    ///
+    /// The number of ids per prompt is `model_max_length` of `tokenizer_config.json`, as in diffusers; without one, or where it is so large that it
+    /// means "no limit", that of padding and truncation in `tokenizer.json`; without these, `positions`, the number of positions of the text encoder.
+    ///
+    /// # Errors
+    /// Missing files, malformed ones, a class of tokenizer that is not implemented, no length at all.
+    pub fn open(&self, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
+        open(self, positions)
+    }
+}
+
+fn open(files: &TokenizerContents, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
     let mut settings = Settings::read(files)?;
     let settings_location = files.location_of(CONFIG);
     let (mut file, location) = match files.json(TOKENIZER)? {

@@ -13,8 +13,8 @@ mod tokenizer_contents;
 mod tokenizer_json;
 mod vocabulary;
 
-pub use fixed_tokenizer::Tokenizer;
-pub use tokenizer_contents::{FILES, TokenizerContents, open_folder};
+pub use fixed_tokenizer::{Tokenizer, open_folder};
+pub use tokenizer_contents::{FILES, TokenizerContents};
 
 use crate::PipelineError;
 

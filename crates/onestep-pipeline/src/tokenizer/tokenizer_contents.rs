@@ -6,7 +6,6 @@ use std::path::Path;
 use onestep_program::limits;
 use serde_json::{Map, Value};
 
-use super::Tokenizer;
 use crate::PipelineError;
 
 /// The tokenizer as one file.
@@ -32,14 +31,6 @@ pub struct TokenizerContents {
     files: BTreeMap<&'static str, Vec<u8>>,
 }
 
-/// Opens the tokenizer in a folder: [`TokenizerContents::read`], then [`TokenizerContents::open`].
-///
-/// # Errors
-/// Those of both.
-pub fn open_folder(folder: &Path, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
-    TokenizerContents::read(folder)?.open(positions)
-}
-
 impl TokenizerContents {
     /// Reads the files of a folder that are there.
     ///
@@ -61,17 +52,6 @@ impl TokenizerContents {
     pub fn new<'a>(location: impl Into<String>, files: impl IntoIterator<Item = (&'a str, Vec<u8>)>) -> Self {
         let known = |name: &str| FILES.into_iter().find(|known| *known == name);
         Self { location: location.into(), files: files.into_iter().filter_map(|(name, bytes)| Some((known(name)?, bytes))).collect() }
-    }
-
-    /// Converts the tokenizer to its one form.
-    ///
-    /// The number of ids per prompt is `model_max_length` of `tokenizer_config.json`, as in diffusers; without one, or where it is so large that it
-    /// means "no limit", that of padding and truncation in `tokenizer.json`; without these, `positions`, the number of positions of the text encoder.
-    ///
-    /// # Errors
-    /// Missing files, malformed ones, a class of tokenizer that is not implemented, no length at all.
-    pub fn open(&self, positions: Option<usize>) -> Result<Tokenizer, PipelineError> {
-        super::fixed_tokenizer::open(self, positions)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
