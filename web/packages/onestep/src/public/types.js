@@ -229,8 +229,8 @@ export {};
  */
 
 /**
- * How the tokenizer read a prompt. Of a model with two text encoders, the counts are those of the encoder that
- * needs more tokens.
+ * How the tokenizer read a prompt. Of a model with two text encoders, the counts are those of the encoder
+ * that needs more tokens.
  * @typedef {object} Reading
  * @property {number} tokens Number of known tokens.
  * @property {boolean} truncated True if the prompt has more tokens than the model takes; the rest was cut
