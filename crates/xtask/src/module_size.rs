@@ -16,8 +16,9 @@ struct Budget {
 }
 
 const BUDGETS: [Budget; 3] = [
-    // 1033 KiB, gzipped 354, with the reflected constants of all kernels, which the planner reads by name: room for the compiler's variation.
-    Budget { module: Module::WebGpu, raw: Some(1040 << 10), gzipped: 358 << 10 },
+    // 1046 KiB, gzipped 359, with the reflected constants of all kernels, which the planner reads by name, and with models of two text encoders and
+    // latents that do not halve evenly (13 and 5 KiB): room for the compiler's variation.
+    Budget { module: Module::WebGpu, raw: Some(1053 << 10), gzipped: 363 << 10 },
     Budget { module: Module::Cpu, raw: None, gzipped: 450 << 10 },
     Budget { module: Module::CpuRelaxed, raw: None, gzipped: 450 << 10 },
 ];
