@@ -24,6 +24,7 @@ fn changes(value: &Value, path: &str) -> Vec<(String, Value)> {
             vec![(path.into(), Value::Array(changed))]
         }
         Value::Array(_) => vec![(path.into(), json!(["other"]))],
+        Value::Null if path.ends_with("/timestep") => vec![(path.into(), json!(7))],
         Value::Null => vec![(path.into(), json!(if path.ends_with("/size") { "64" } else { "other" }))],
         // Names of enums among them.
         Value::String(text) => {
