@@ -6,8 +6,18 @@ use crate::folders;
 
 /// The crates of the repository that are built without burn, `onestep-cli` if its default features are off: they compile in seconds, and lints
 /// run on them.
-pub const BURN_FREE: [&str; 9] =
-    ["onestep-program", "onestep-noise", "onestep-store", "onestep-shaders", "onestep-runtime", "onestep-cpu", "onestep", "onestep-cli", "xtask"];
+pub const BURN_FREE: [&str; 10] = [
+    "onestep-program",
+    "onestep-pipeline",
+    "onestep-noise",
+    "onestep-store",
+    "onestep-shaders",
+    "onestep-runtime",
+    "onestep-cpu",
+    "onestep",
+    "onestep-cli",
+    "xtask",
+];
 
 /// `cargo` in the repository, with the kept target folder.
 pub fn cargo() -> Command {
